@@ -1,0 +1,48 @@
+# Two commands set everything up on a fresh machine: `make run` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test lint locales clean
+
+run: token $(VENV)/.run
+	@$(BIN)/python start.py
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Compile the message catalogues after an edit of a .po file.
+locales: $(VENV)/.test
+	$(BIN)/pybabel compile --directory bot/locales --domain bot --statistics
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+
+# Said before anything is installed, where nobody could type a token in.
+.PHONY: token
+token:
+	@if [ -z "$$BOT_TOKEN" ] && ! grep -Eqs '^(export +)?BOT_TOKEN=.' .env && ! [ -t 0 ]; then \
+	  echo 'error: BOT_TOKEN is not set. Get a token from @BotFather in Telegram, then either put the line' >&2; \
+	  echo '  BOT_TOKEN=<the token>' >&2; \
+	  echo 'into a file named .env beside start.py, or set it in the environment: BOT_TOKEN=<the token> make run' >&2; \
+	  exit 2; \
+	fi
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'error: Python 3.11 or later is needed; name one: make PYTHON=python3.12 …' >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.test: requirements.txt requirements-dev.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ $(VENV)/.run

@@ -1,0 +1,99 @@
+"""Weights on disk: safetensors whose metadata carry the configuration and the vocabulary. No pickle."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from model.config import ConfigError, DecoderConfig, EncoderConfig
+from model.decoder import Decoder, build_decoder
+from model.encoder import Encoder
+from model.vocabulary import Vocabulary
+
+ENCODER_FILE = "encoder.safetensors"
+
+
+class CheckpointError(Exception):
+    """A checkpoint that is missing, damaged, or does not belong with its encoder; the message names the file."""
+
+
+@dataclass(frozen=True)
+class DecoderCheckpoint:
+    decoder: Decoder
+    vocabulary: Vocabulary
+    encoder_sha256: str
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _save(path: Path, module: torch.nn.Module, metadata: dict[str, str], dtype: torch.dtype) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.to(dtype).contiguous() for name, tensor in module.state_dict().items()}
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata)
+    partial.replace(path)
+
+
+def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path}: no such weights file") from error
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def save_encoder(path: Path, encoder: Encoder, dtype: torch.dtype = torch.float16) -> None:
+    _save(path, encoder.backbone, {"config": encoder.config.to_json()}, dtype)
+
+
+def load_encoder(path: Path) -> Encoder:
+    """An encoder in fp32, from a file of ours or one with torchvision's names for the same layers.
+
+    Raises CheckpointError.
+    """
+    tensors, metadata = _load(path)
+    try:
+        encoder = Encoder(EncoderConfig.from_json(metadata.get("config", "{}")))
+        own = encoder.backbone.state_dict()
+        counters = {name: tensor for name, tensor in own.items() if name.endswith("num_batches_tracked")}
+        encoder.backbone.load_state_dict({**counters, **{n: t for n, t in tensors.items() if n not in counters}})
+    except (ConfigError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return encoder.eval()
+
+
+def save_decoder(
+    path: Path, decoder: Decoder, vocabulary: Vocabulary, encoder_sha256: str, dtype: torch.dtype = torch.float16
+) -> None:
+    metadata = {
+        "config": decoder.config.to_json(),
+        "vocabulary": vocabulary.to_json(),
+        "encoder_sha256": encoder_sha256,
+    }
+    _save(path, decoder, metadata, dtype)
+
+
+def load_decoder(path: Path) -> DecoderCheckpoint:
+    """A decoder in fp32 with its vocabulary. Raises CheckpointError."""
+    tensors, metadata = _load(path)
+    try:
+        decoder = build_decoder(DecoderConfig.from_json(metadata["config"]))
+        vocabulary = Vocabulary.from_json(metadata["vocabulary"])
+        if len(vocabulary) != decoder.config.vocabulary_size:
+            raise CheckpointError(f"{path}: {len(vocabulary)} words, but {decoder.config.vocabulary_size} outputs")
+        decoder.load_state_dict(tensors)
+        return DecoderCheckpoint(decoder.eval(), vocabulary, metadata["encoder_sha256"])
+    except (ConfigError, RuntimeError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}") from error

@@ -1,0 +1,157 @@
+"""`start.py caption` and the start of a worker process: what the command line asks of the captioner."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from model.captioner import Caption, Captioner, CaptionSet
+from model.checkpoint import CheckpointError
+from model.config import DecoderKind
+from model.errors import CaptionError
+from model.heatmap import draw_sheet, encode_jpeg
+from model.images import open_image
+from model.sampling import Sampling
+from model.serving.embedded import NO_RESTART, connect_to_parent
+from model.serving.worker import Captioners, Worker
+
+BATCH = 8
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CaptionRequest:
+    """The options of `start.py caption`."""
+
+    files: Sequence[str]
+    weights: Path
+    device: str
+    model: DecoderKind = "attention"
+    samples: int = 5
+    sampling: Sampling = Sampling()
+    seed: int = 0
+    as_json: bool = False
+    output: Path | None = None
+
+
+def caption_files(request: CaptionRequest) -> int:
+    """Caption files, printing each answer when its batch is done; the exit status is 1 if any could not be read."""
+    try:
+        captioner = Captioner.load(request.weights, request.device, model=request.model)
+    except (CheckpointError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if request.output is not None:
+        request.output.mkdir(parents=True, exist_ok=True)
+    sheets = _sheet_paths(request)
+    failed = False
+    for start in range(0, len(request.files), BATCH):
+        for file, answer in _caption_batch(captioner, request, request.files[start : start + BATCH], sheets):
+            failed = failed or isinstance(answer, CaptionError | OSError)
+            _print(request, file, answer)
+    return 1 if failed else 0
+
+
+def _caption_batch(
+    captioner: Captioner, request: CaptionRequest, files: Sequence[str], sheets: dict[str, Path]
+) -> Iterator[tuple[str, CaptionSet | CaptionError | OSError]]:
+    photos: dict[int, Image.Image] = {}
+    errors: dict[int, CaptionError | OSError] = {}
+    for row, file in enumerate(files):
+        try:
+            photos[row] = open_image(Path(file).read_bytes())
+        except (CaptionError, OSError) as error:
+            errors[row] = error
+    answers = dict(
+        zip(
+            photos,
+            captioner.caption(
+                list(photos.values()), samples=request.samples, sampling=request.sampling, seed=request.seed
+            ),
+            strict=True,
+        )
+    )
+    for row, file in enumerate(files):
+        if row in errors:
+            yield file, errors[row]
+            continue
+        greedy = answers[row].greedy
+        if file in sheets and greedy.attention is not None:
+            sheets[file].write_bytes(encode_jpeg(draw_sheet(photos[row], greedy.words, greedy.attention)))
+        yield file, answers[row]
+
+
+def _sheet_paths(request: CaptionRequest) -> dict[str, Path]:
+    """Where each file's sheet goes; files of one name from several folders do not overwrite each other."""
+    paths: dict[str, Path] = {}
+    if request.output is not None:
+        for file in dict.fromkeys(request.files):
+            stem = Path(file).stem
+            number = sum(Path(other).stem == stem for other in paths)
+            paths[file] = request.output / (f"{stem}-{number + 1}.heatmap.jpg" if number else f"{stem}.heatmap.jpg")
+    return paths
+
+
+def _print(request: CaptionRequest, file: str, answer: CaptionSet | CaptionError | OSError) -> None:
+    if request.as_json:
+        print(json.dumps(_json(request, file, answer), ensure_ascii=False), flush=True)
+    elif isinstance(answer, CaptionSet):
+        print(f"{file}\n  {_line(answer.greedy)}", *(f"  - {_line(s)}" for s in answer.samples), sep="\n", flush=True)
+    else:
+        print(f"{file}: {_reason(answer)[1]}", file=sys.stderr, flush=True)
+
+
+def _line(caption: Caption) -> str:
+    return f"{caption.text}  ({caption.confidence:.0%})"
+
+
+def _reason(error: CaptionError | OSError) -> tuple[str, str]:
+    if isinstance(error, CaptionError):
+        return error.kind, str(error)
+    return "unreadable", error.strerror or str(error)
+
+
+def _json(request: CaptionRequest, file: str, answer: CaptionSet | CaptionError | OSError) -> dict[str, Any]:
+    if not isinstance(answer, CaptionSet):
+        kind, message = _reason(answer)
+        return {"file": file, "error": {"kind": kind, "message": message}}
+
+    def fields(caption: Caption) -> dict[str, Any]:
+        return {"text": caption.text, "confidence": round(caption.confidence, 4)}
+
+    return {
+        "file": file,
+        "model": request.model,
+        "greedy": fields(answer.greedy),
+        "samples": [fields(sample) for sample in answer.samples],
+    }
+
+
+def serve_parent(weights: Path, device: str, model: DecoderKind, max_batch: int) -> int:
+    """The life of a worker that the bot started: an exit status."""
+
+    async def serve() -> int:
+        consumer = await connect_to_parent()
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C reaches the parent too, which ends us
+        try:
+            captioners = await asyncio.to_thread(Captioners, weights, device, model)
+        except (CheckpointError, ValueError) as error:
+            log.error("the worker cannot start: %s", error)
+            return NO_RESTART
+        log.info("the worker is ready: %s on %s, %s", model, captioners.encoder.device, captioners.encoder.dtype)
+        await Worker(consumer, captioners, max_batch=max_batch).run(stop)
+        return 0
+
+    return asyncio.run(serve())

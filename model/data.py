@@ -1,0 +1,166 @@
+"""Captioned image data sets in the Karpathy layout, and the cache of encoder features."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageEnhance
+from torch import Tensor
+
+from model.encoder import Encoder
+from model.images import to_square
+from model.vocabulary import END, PAD, START, Vocabulary
+
+
+class DataError(Exception):
+    """A data set that cannot be used; the message names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image and its reference captions, as written."""
+
+    name: str
+    path: Path
+    captions: tuple[str, ...]
+
+
+def resolve_data(name: str) -> Path:
+    """The folder of a data set: a path, or a name inside the folder that DATASETS_DIR names (default `datasets`)."""
+    path = Path(name)
+    return path if path.exists() else Path(os.environ.get("DATASETS_DIR", "datasets")) / name
+
+
+def load_split(root: Path, split: str) -> list[Example]:
+    """The examples of one split of a folder that holds `dataset_*.json` (Karpathy layout) and `images/`.
+
+    Raises DataError when the folder holds no such file, the split is empty or an image is missing.
+    """
+    found = sorted(root.glob("dataset*.json"))
+    if not found:
+        raise DataError(f"{root}: no dataset*.json (the Karpathy layout) in this folder")
+    try:
+        entries = json.loads(found[0].read_text(encoding="utf-8"))["images"]
+        examples = [
+            Example(
+                name=f"{root.name}/{entry['filename']}",
+                path=root / "images" / entry["filename"],
+                captions=tuple(sentence["raw"].strip() for sentence in entry["sentences"]),
+            )
+            for entry in entries
+            if entry["split"] == split
+        ]
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise DataError(f"{found[0]}: not in the Karpathy layout ({error!r})") from error
+    if not examples:
+        raise DataError(f"{found[0]}: no images in split {split!r}")
+    missing = next((example.path for example in examples if not example.path.is_file()), None)
+    if missing is not None:
+        raise DataError(f"{missing}: listed in {found[0].name}, but not there")
+    return examples
+
+
+def augment(image: Image.Image, rng: random.Random) -> Image.Image:
+    """A random crop (at least 72 % of the area) and a slight change of light.
+
+    There is no flip, for captions say left and right.
+    """
+    width, height = image.size
+    scale_x, scale_y = rng.uniform(0.85, 1.0), rng.uniform(0.85, 1.0)
+    left, top = rng.uniform(0, 1 - scale_x) * width, rng.uniform(0, 1 - scale_y) * height
+    image = image.crop((int(left), int(top), int(left + scale_x * width), int(top + scale_y * height)))
+    for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        image = enhance(image).enhance(rng.uniform(0.85, 1.15))
+    return image
+
+
+def load_images(examples: Sequence[Example], size: int, rng: random.Random | None = None) -> Tensor:
+    """(B, 3, size, size) uint8, augmented when `rng` is given."""
+
+    def load(example: Example) -> npt.NDArray[np.uint8]:
+        with Image.open(example.path) as file:
+            image = file.convert("RGB")
+        return to_square(image if rng is None else augment(image, rng), size)
+
+    return torch.from_numpy(np.stack([load(example) for example in examples])).permute(0, 3, 1, 2)
+
+
+def prefetch(batches: Sequence[Sequence[Example]], size: int, rng: random.Random | None) -> Iterator[Tensor]:
+    """The images of each batch, the next one loaded on a thread while the present one is in use."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: Future[Tensor] | None = None
+        for batch in batches:
+            following = pool.submit(load_images, batch, size, rng)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()
+
+
+class Features:
+    """Encoder features of examples in a memory-mapped file, made once per encoder and list of images."""
+
+    def __init__(self, array: npt.NDArray[np.float16]) -> None:
+        self.array = array  # (examples, regions, channels)
+
+    def __getitem__(self, rows: Sequence[int]) -> Tensor:
+        """(B, regions, channels) float32."""
+        return torch.from_numpy(self.array[list(rows)].astype(np.float32))
+
+    @classmethod
+    def cached(
+        cls, folder: Path, encoder: Encoder, fingerprint: str, examples: Sequence[Example], *, batch: int = 16
+    ) -> Features:
+        """Features of `examples`, from the cache or computed into it (resumable: finished batches are kept)."""
+        listing = "\n".join([fingerprint, *(str(example.path) for example in examples)])
+        stem = folder / hashlib.sha256(listing.encode()).hexdigest()[:16]
+        shape = (len(examples), encoder.config.regions, encoder.config.channels)
+        done_file = stem.with_suffix(".done")
+        done = int(done_file.read_text()) if done_file.exists() else 0
+        folder.mkdir(parents=True, exist_ok=True)
+        mode = "r+" if done else "w+"
+        array = np.memmap(stem.with_suffix(".f16"), np.float16, mode=mode, shape=shape)  # type: ignore[call-overload]
+        encoder.eval()
+        starts = range(done, len(examples), batch)
+        chunks = [examples[start : start + batch] for start in starts]
+        with torch.inference_mode():
+            for start, images in zip(starts, prefetch(chunks, encoder.config.image_size, None), strict=True):
+                with torch.autocast("cpu", dtype=torch.bfloat16):
+                    features = encoder(images.float().sub_(127.5).div_(127.5))
+                array[start : start + len(images)] = features.to(torch.float16).numpy()
+                if (start // batch) % 32 == 0 or start + batch >= len(examples):
+                    array.flush()
+                    done_file.write_text(str(min(start + batch, len(examples))))
+                    print(f"features: {min(start + batch, len(examples))}/{len(examples)}", flush=True)
+        return cls(array)
+
+
+def pad_captions(captions: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Captions as indices → inputs and targets, each (N, T) int64: <start> w₁ … wₙ and w₁ … wₙ <end>, padded."""
+    longest = max(map(len, captions)) + 1
+    inputs = torch.full((len(captions), longest), PAD)
+    targets = torch.full((len(captions), longest), PAD)
+    for row, caption in enumerate(captions):
+        words = torch.tensor(caption, dtype=torch.long)
+        inputs[row, 0] = START
+        inputs[row, 1 : len(caption) + 1] = words
+        targets[row, : len(caption)] = words
+        targets[row, len(caption)] = END
+    return inputs, targets
+
+
+def encode_captions(examples: Sequence[Example], vocabulary: Vocabulary, max_words: int) -> list[list[list[int]]]:
+    """Per example, its captions as indices, each cut to `max_words`; empty captions are left out."""
+    encoded = [[vocabulary.encode(caption)[:max_words] for caption in example.captions] for example in examples]
+    return [[caption for caption in captions if caption] for captions in encoded]

@@ -1,0 +1,161 @@
+"""The two caption decoders behind one interface: `init_state` once per image, then `step` word by word.
+
+Shapes: B images, K sequences of each, R regions, C channels, H hidden, A attention, E embedding, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.config import DecoderConfig
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """What a decoder carries from word to word.
+
+    What is known of an image (`keys`, `values`) is held once and shared by its K sequences.
+    """
+
+    hidden: Tensor  # (B, K, H)
+    cell: Tensor  # (B, K, H)
+    keys: Tensor | None = None  # (B, 1, R, A)
+    values: Tensor | None = None  # (B, R, E)
+
+    def repeat(self, count: int) -> DecoderState:
+        """The same state for `count` sequences an image; the state must have K = 1."""
+        return replace(
+            self, hidden=self.hidden.expand(-1, count, -1), cell=self.cell.expand(-1, count, -1)
+        )  # (B, count, H)
+
+    def reorder(self, index: Tensor) -> DecoderState:
+        """Sequence k of image b continues sequence index[b, k] of the same image. index: (B, K') int64."""
+        index = index.unsqueeze(-1).expand(-1, -1, self.hidden.shape[-1])  # (B, K', H)
+        return replace(self, hidden=self.hidden.gather(1, index), cell=self.cell.gather(1, index))
+
+    def images(self, index: Tensor | slice) -> DecoderState:
+        """The state of a choice of the images, which may repeat. index: (B',) int64, or a slice."""
+        return DecoderState(
+            self.hidden[index],
+            self.cell[index],
+            None if self.keys is None else self.keys[index],
+            None if self.values is None else self.values[index],
+        )
+
+
+class Decoder(nn.Module, abc.ABC):
+    """A word-by-word language model of captions, given an image. The output layer is tied to the embedding."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocabulary_size, config.embedding)
+        nn.init.normal_(self.embedding.weight, std=0.05)  # tied to the output: a larger start wastes an epoch
+        self.output_bias = nn.Parameter(torch.zeros(config.vocabulary_size))
+        self.dropout = nn.Dropout(config.dropout)
+
+    @abc.abstractmethod
+    def init_state(self, features: Tensor) -> DecoderState:
+        """The state before the first word. features: (B, R, C) from the encoder. The state has K = 1."""
+
+    @abc.abstractmethod
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor | None]:
+        """Read one word of each sequence, predict the next.
+
+        tokens: (B, K) int64, the words just read (<start> at first).
+        Returns logits (B, K, V), the new state, and attention (B, K, R), each row summing to 1, or None
+        for a decoder that looks at no regions.
+        """
+
+    def predict(self, output: Tensor) -> Tensor:
+        """Logits (…, V) of an output vector (…, E), by the tied embedding."""
+        return functional.linear(self.dropout(output), self.embedding.weight, self.output_bias)
+
+
+class BaselineDecoder(Decoder):
+    """Show and Tell (Vinyals et al., CVPR 2015): the mean feature is the LSTM's first input, and its only look."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__(config)
+        self.image = nn.Linear(config.channels, config.embedding)
+        self.lstm = nn.LSTMCell(config.embedding, config.hidden)
+        self.output_hidden = nn.Linear(config.hidden, config.embedding)
+
+    def init_state(self, features: Tensor) -> DecoderState:
+        image = self.dropout(self.image(features.mean(dim=1)))  # (B, E)
+        hidden, cell = self.lstm(image)  # x_{-1} = CNN(I)
+        return DecoderState(hidden.unsqueeze(1), cell.unsqueeze(1))
+
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor | None]:
+        words = self.dropout(self.embedding(tokens))  # (B, K, E)
+        hidden, cell = _lstm_step(self.lstm, words, state)
+        return self.predict(self.output_hidden(self.dropout(hidden))), replace(state, hidden=hidden, cell=cell), None
+
+
+class AttentionDecoder(Decoder):
+    """Soft attention of Show, Attend and Tell (Xu et al., ICML 2015, section 3.1.2 and 4.2.1).
+
+    Scores:   e_i = w · tanh(W_k a_i + W_q h),  α = softmax(e)                (additive, Bahdanau et al.)
+    Context:  z = σ(W_β h) ⊙ Σ α_i W_v a_i                                   (gated by β)
+    LSTM:     h, c = LSTM([E y, z], h, c)
+    Output:   p(y') ∝ exp(Eᵀ (E y + W_h h + W_z z))                          (deep output, eq. 7, tied)
+
+    W_v projects the regions before they are summed, which is the paper's context under a low-rank input
+    matrix, and computed once an image instead of once a word. The looked-at regions of a word are those from
+    which it is predicted: attention is computed from the previous hidden state.
+    """
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__(config)
+        self.features_norm = nn.LayerNorm(config.channels)
+        self.keys = nn.Linear(config.channels, config.attention)
+        self.values = nn.Linear(config.channels, config.embedding)
+        self.query = nn.Linear(config.hidden, config.attention, bias=False)
+        self.score = nn.Linear(config.attention, 1, bias=False)
+        self.gate = nn.Linear(config.hidden, config.embedding)
+        self.init_hidden = nn.Linear(config.embedding, config.hidden)
+        self.init_cell = nn.Linear(config.embedding, config.hidden)
+        self.lstm = nn.LSTMCell(2 * config.embedding, config.hidden)
+        self.output_hidden = nn.Linear(config.hidden, config.embedding)
+        self.output_context = nn.Linear(config.embedding, config.embedding, bias=False)
+
+    def init_state(self, features: Tensor) -> DecoderState:
+        features = self.features_norm(features)  # (B, R, C)
+        values = self.dropout(self.values(features))  # (B, R, E)
+        mean = values.mean(dim=1)  # (B, E)
+        return DecoderState(
+            hidden=torch.tanh(self.init_hidden(mean)).unsqueeze(1),
+            cell=torch.tanh(self.init_cell(mean)).unsqueeze(1),
+            keys=self.keys(features).unsqueeze(1),  # (B, 1, R, A)
+            values=values,
+        )
+
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor | None]:
+        assert state.keys is not None
+        assert state.values is not None
+        query = self.query(state.hidden).unsqueeze(2)  # (B, K, 1, A)
+        scores = self.score(torch.tanh(state.keys + query)).squeeze(-1)  # (B, K, R)
+        attention = scores.softmax(dim=-1)
+        context = attention.to(state.values.dtype) @ state.values  # (B, K, E)
+        context = torch.sigmoid(self.gate(state.hidden)) * context
+        words = self.dropout(self.embedding(tokens))  # (B, K, E)
+        hidden, cell = _lstm_step(self.lstm, torch.cat([words, context], dim=-1), state)
+        output = words + self.output_hidden(self.dropout(hidden)) + self.output_context(context)
+        return self.predict(output), replace(state, hidden=hidden, cell=cell), attention
+
+
+def _lstm_step(lstm: nn.LSTMCell, inputs: Tensor, state: DecoderState) -> tuple[Tensor, Tensor]:
+    """One LSTM step of (B, K, ·) inputs; returns hidden and cell, (B, K, H)."""
+    shape = state.hidden.shape
+    hidden, cell = lstm(inputs.flatten(0, 1), (state.hidden.flatten(0, 1), state.cell.flatten(0, 1)))
+    return hidden.view(shape), cell.view(shape)
+
+
+def build_decoder(config: DecoderConfig) -> Decoder:
+    """A freshly initialised decoder of the configured kind."""
+    return AttentionDecoder(config) if config.kind == "attention" else BaselineDecoder(config)

@@ -1,0 +1,40 @@
+"""How sampled captions are drawn. Free of torch, for the bot reads the same settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+TEMPERATURES: Final = (0.1, 2.0)
+LADDER: Final = ((3, 4), (6, 2))  # (up to this many words, choose among so many); then 1
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Temperature, then at most `top_k` words (0: all), then the nucleus of mass `top_p` (Holtzman et al., 2020).
+
+    `ladder` chooses among the 4 likeliest words for words 1–3, among 2 for words 4–6, and takes the likeliest
+    from there on: variety where a caption takes its turn, safety where it must end well.
+    Raises ValueError for values out of range.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 0.9
+    ladder: bool = False
+
+    def __post_init__(self) -> None:
+        low, high = TEMPERATURES
+        if not low <= self.temperature <= high:
+            raise ValueError(f"temperature must be in [{low}, {high}], not {self.temperature}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must not be negative: {self.top_k}")
+        if not 0.0 < self.top_p <= 1.0:
+            raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
+
+    def limit(self, position: int) -> int:
+        """How many of the likeliest words may stand at `position` (from 0); 0: any."""
+        if not self.ladder:
+            return self.top_k
+        limit = next((limit for words, limit in LADDER if position < words), 1)
+        return min(limit, self.top_k) if self.top_k else limit

@@ -1,0 +1,119 @@
+"""The worker as the bot's child process: started, watched, restarted. Both ends are here; neither imports torch.
+
+They talk over the child's standard input and output, so the child sees the end of its input whenever its parent
+ends, however that happens, and ends too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import random
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from model.serving.jobs import WireError
+from model.serving.local_queue import LocalQueue, PipeConsumer, serve_worker
+
+log = logging.getLogger(__name__)
+
+JOB_SECONDS: Final = 120.0  # a worker that holds a job for longer hangs, and is killed
+SETTLED_SECONDS: Final = 60.0  # a worker that lived this long was well: the next restart is quick again
+LONGEST_BACKOFF: Final = 60.0
+NO_RESTART: Final = 78  # the exit status (EX_CONFIG) of a worker that can never start: restarting will not help
+_STREAM_LIMIT: Final = 1 << 20
+
+
+class EmbeddedWorker:
+    """Keeps one worker process running on a `LocalQueue`."""
+
+    def __init__(self, queue: LocalQueue, command: Sequence[str], environment: dict[str, str]) -> None:
+        """`command` must run `connect_to_parent` and serve the consumer it gives."""
+        self.queue = queue
+        self.command = list(command)
+        self.environment = environment
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def run(self) -> None:
+        """Run until cancelled, restarting a dead worker with growing pauses."""
+        failures = 0
+        for number in itertools.count(1):
+            started = time.monotonic()
+            status = await self._run_once(number)
+            lived = time.monotonic() - started
+            failures = 0 if lived > SETTLED_SECONDS else failures + 1
+            pause = min(LONGEST_BACKOFF, 2.0 ** max(0, failures - 1)) * random.uniform(0.8, 1.2)
+            if status == NO_RESTART:
+                pause = LONGEST_BACKOFF
+            log.error("the worker ended (status %s) after %.0f s; the next one starts in %.0f s", status, lived, pause)
+            await asyncio.sleep(pause)
+
+    async def _run_once(self, number: int) -> int:
+        process = await asyncio.create_subprocess_exec(
+            *self.command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            env=self.environment,
+            limit=_STREAM_LIMIT,
+        )
+        self.process = process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        watch = asyncio.create_task(self._watch(number, process))
+        try:
+            await serve_worker(self.queue, number, process.stdout, process.stdin)
+        except WireError:
+            log.exception("the worker sent what this bot does not understand")
+        finally:
+            watch.cancel()
+            process.stdin.close()
+            with contextlib.suppress(ProcessLookupError):
+                if process.returncode is None:
+                    process.terminate()
+            await self._ended(process)
+        return process.returncode if process.returncode is not None else -1
+
+    async def _watch(self, number: int, process: asyncio.subprocess.Process) -> None:
+        """Kill a worker that holds a job for too long: its jobs are delivered again."""
+        while True:
+            await asyncio.sleep(JOB_SECONDS / 20)
+            if self.queue.longest_held(number) > JOB_SECONDS:
+                log.error("the worker has held a job for over %.0f s: killed", JOB_SECONDS)
+                process.kill()
+
+    @staticmethod
+    async def _ended(process: asyncio.subprocess.Process) -> None:
+        try:
+            await asyncio.wait_for(process.wait(), 10)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+async def connect_to_parent() -> PipeConsumer:
+    """The worker's end: a consumer over this process's standard input and output.
+
+    Standard output is taken away from everything else (prints go to standard error). When the parent is gone, this
+    process ends at once, whatever it is doing.
+    """
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=_STREAM_LIMIT)
+    protocol = _ParentProtocol(reader)
+    await loop.connect_read_pipe(lambda: protocol, sys.stdin.buffer)
+    transport, flow = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, output)
+    return PipeConsumer(reader, asyncio.StreamWriter(transport, flow, reader, loop))
+
+
+class _ParentProtocol(asyncio.StreamReaderProtocol):
+    def eof_received(self) -> bool | None:
+        # Threads may be deep in a forward pass: nothing is worth waiting for once nobody listens.
+        threading.Thread(target=os._exit, args=(0,)).start()
+        return super().eof_received()

@@ -1,0 +1,124 @@
+"""What travels between the bot and a worker: plain dataclasses and a versioned codec. No pickle, no torch.
+
+A frame is the magic b"CAPT", one version byte, the length of a JSON header (4 bytes, big endian), the header, and
+then the attachments one after the other; the header lists their lengths.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from model.sampling import Sampling
+
+MAGIC: Final = b"CAPT"
+VERSION: Final = 1
+_PREFIX: Final = struct.Struct(">4sBI")
+MAX_HEADER: Final = 1 << 20
+
+
+class WireError(ValueError):
+    """Bytes that are no frame of a version that is understood here."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to caption. `id` is chosen by the bot and is the same for each delivery of one request."""
+
+    id: str
+    user: int  # who asked, for fairness
+    model: str = "attention"
+    samples: int = 5
+    sampling: Sampling = Sampling()
+    seed: int = 0
+    sheet: bool = True  # draw the heatmap sheet (where the model has attention)
+
+
+@dataclass(frozen=True)
+class WireCaption:
+    text: str
+    confidence: float  # geometric mean of the word probabilities, in [0, 1]
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """The captions of one picture, and its heatmap sheet as a JPEG file, where one was drawn."""
+
+    greedy: WireCaption
+    samples: tuple[WireCaption, ...]
+    sheet: bytes | None = None
+
+
+@dataclass(frozen=True)
+class JobFailure:
+    """Why there is no result: a kind of `model.errors.KINDS`, and a message for the log (never shown to people)."""
+
+    kind: str
+    message: str
+
+
+def pack(header: dict[str, Any], attachments: Sequence[bytes] = ()) -> bytes:
+    """A frame. `header` must be JSON; the key "attachments" is the codec's own."""
+    text = json.dumps({**header, "attachments": [len(a) for a in attachments]}, ensure_ascii=False).encode()
+    return b"".join([_PREFIX.pack(MAGIC, VERSION, len(text)), text, *attachments])
+
+
+def unpack(frame: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """The header and attachments of a whole frame. Raises WireError."""
+    try:
+        magic, version, length = _PREFIX.unpack_from(frame)
+    except struct.error as error:
+        raise WireError("shorter than a frame's prefix") from error
+    if magic != MAGIC:
+        raise WireError(f"not a frame: it begins with {magic!r}")
+    if version != VERSION:
+        raise WireError(f"frame of version {version}; this program reads version {VERSION}")
+    start = _PREFIX.size + length
+    try:
+        header: dict[str, Any] = json.loads(frame[_PREFIX.size : start])
+        lengths = header.pop("attachments")
+        attachments = []
+        for size in lengths:
+            attachments.append(frame[start : start + size])
+            start += size
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise WireError(f"damaged frame header: {error}") from error
+    if start != len(frame):
+        raise WireError(f"a frame of {len(frame)} bytes whose header promises {start}")
+    return header, attachments
+
+
+def encode_job(job: Job) -> dict[str, Any]:
+    return dataclasses.asdict(job)
+
+
+def decode_job(header: dict[str, Any]) -> Job:
+    """Raises WireError."""
+    try:
+        return Job(**{**header, "sampling": Sampling(**header["sampling"])})
+    except (TypeError, KeyError, ValueError) as error:
+        raise WireError(f"not a job: {error}") from error
+
+
+def encode_result(result: JobResult) -> tuple[dict[str, Any], list[bytes]]:
+    header = {
+        "greedy": dataclasses.asdict(result.greedy),
+        "samples": [dataclasses.asdict(sample) for sample in result.samples],
+    }
+    return header, [] if result.sheet is None else [result.sheet]
+
+
+def decode_result(header: dict[str, Any], attachments: Sequence[bytes]) -> JobResult:
+    """Raises WireError."""
+    try:
+        return JobResult(
+            greedy=WireCaption(**header["greedy"]),
+            samples=tuple(WireCaption(**sample) for sample in header["samples"]),
+            sheet=attachments[0] if attachments else None,
+        )
+    except (TypeError, KeyError) as error:
+        raise WireError(f"not a result: {error}") from error
