@@ -1,0 +1,1 @@
+"""The Telegram side. Nothing here imports torch, or anything that does."""

@@ -82,12 +82,13 @@ class BaselineDecoder(Decoder):
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__(config)
+        self.features_norm = nn.LayerNorm(config.channels)
         self.image = nn.Linear(config.channels, config.embedding)
         self.lstm = nn.LSTMCell(config.embedding, config.hidden)
         self.output_hidden = nn.Linear(config.hidden, config.embedding)
 
     def init_state(self, features: Tensor) -> DecoderState:
-        image = self.dropout(self.image(features.mean(dim=1)))  # (B, E)
+        image = self.dropout(self.image(self.features_norm(features.mean(dim=1))))  # (B, E)
         hidden, cell = self.lstm(image)  # x_{-1} = CNN(I)
         return DecoderState(hidden.unsqueeze(1), cell.unsqueeze(1))
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from model.errors import DamagedImage, EmptyFile, ImageTooLarge, NotAnImage
 
 MAX_PIXELS: Final = 100_000_000
-FORMATS: Final = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # no format that starts a program
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # no format that starts a program
 WORKING_SIDE: Final = 1280  # larger JPEGs are decoded at a fraction of their size, but not below this
 
 
@@ -33,14 +33,14 @@ def open_image(data: bytes) -> Image.Image:
                 width, height = file.size
                 if width * height > MAX_PIXELS:
                     raise ImageTooLarge(f"{width} x {height} is more than {MAX_PIXELS:,} pixels")
-                if file.format == "JPEG":
+                if file.format in ("JPEG", "MPO"):
                     file.draft("RGB", _draft_size(width, height))
                 file.load()
                 return _to_rgb(_upright(file))
     except UnidentifiedImageError as error:
         raise NotAnImage("not a picture in a format that is read here") from error
     except Image.DecompressionBombError as error:
-        raise ImageTooLarge(str(error)) from error
+        raise ImageTooLarge(f"more than {MAX_PIXELS:,} pixels") from error
     except (OSError, SyntaxError, ValueError, IndexError, TypeError, struct.error, EOFError, MemoryError) as error:
         raise DamagedImage(f"the picture does not decode: {error}") from error
 

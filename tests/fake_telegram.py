@@ -221,7 +221,7 @@ class Chat:
         """What the bot has in this chat now, after edits and deletes."""
         return [copy.deepcopy(message) for message in self.messages.values() if message["from"]["is_bot"]]
 
-    async def next_message(self, timeout: float = 30) -> Message:  # noqa: ASYNC109
+    async def next_message(self, timeout: float = 30) -> Message:
         """The next message of the bot not looked at yet, as it is now; deleted ones are passed over."""
 
         def unread() -> Message | None:
@@ -233,7 +233,7 @@ class Chat:
 
         return await self._wait(unread, timeout, "no new message from the bot")
 
-    async def wait_for(self, predicate: Callable[[Message], object], timeout: float = 30) -> Message:  # noqa: ASYNC109
+    async def wait_for(self, predicate: Callable[[Message], object], timeout: float = 30) -> Message:
         """The first message of the bot that satisfies the predicate now or after an edit.
 
         It leaves alone what `next_message` has looked at.
@@ -244,7 +244,7 @@ class Chat:
             "no message from the bot satisfies the predicate",
         )
 
-    async def _wait(self, ready: Callable[[], T | None], timeout: float, what: str) -> T:  # noqa: ASYNC109
+    async def _wait(self, ready: Callable[[], T | None], timeout: float, what: str) -> T:
         found = await self.server.until(ready, timeout)
         if found is None:
             lines = [f"{what} within {timeout} s. The chat:", *self.chat_log(), "The last calls:"]
@@ -420,7 +420,7 @@ class Person(Chat):
         self.server.push("callback_query", query)
         return copy.deepcopy(query)
 
-    async def callback_answer(self, query: Json, timeout: float = 30) -> Json:  # noqa: ASYNC109
+    async def callback_answer(self, query: Json, timeout: float = 30) -> Json:
         """The parameters with which the bot answered a callback query."""
         return await self._wait(
             lambda: self.server.callback_answers.get(query["id"]),

@@ -26,8 +26,13 @@ log = logging.getLogger(__name__)
 JOB_SECONDS: Final = 120.0  # a worker that holds a job for longer hangs, and is killed
 SETTLED_SECONDS: Final = 60.0  # a worker that lived this long was well: the next restart is quick again
 LONGEST_BACKOFF: Final = 60.0
+END_SECONDS: Final = 10.0
 NO_RESTART: Final = 78  # the exit status (EX_CONFIG) of a worker that can never start: restarting will not help
 _STREAM_LIMIT: Final = 1 << 20
+
+
+class WorkerCannotStart(Exception):
+    """The worker says that its settings or weights cannot be used; its log says why."""
 
 
 class EmbeddedWorker:
@@ -41,16 +46,16 @@ class EmbeddedWorker:
         self.process: asyncio.subprocess.Process | None = None
 
     async def run(self) -> None:
-        """Run until cancelled, restarting a dead worker with growing pauses."""
+        """Run until cancelled, restarting a dead worker with growing pauses. Raises WorkerCannotStart."""
         failures = 0
         for number in itertools.count(1):
             started = time.monotonic()
             status = await self._run_once(number)
             lived = time.monotonic() - started
             failures = 0 if lived > SETTLED_SECONDS else failures + 1
-            pause = min(LONGEST_BACKOFF, 2.0 ** max(0, failures - 1)) * random.uniform(0.8, 1.2)
             if status == NO_RESTART:
-                pause = LONGEST_BACKOFF
+                raise WorkerCannotStart
+            pause = min(LONGEST_BACKOFF, 2.0 ** max(0, failures - 1)) * random.uniform(0.8, 1.2)
             log.error("the worker ended (status %s) after %.0f s; the next one starts in %.0f s", status, lived, pause)
             await asyncio.sleep(pause)
 
@@ -68,16 +73,15 @@ class EmbeddedWorker:
         watch = asyncio.create_task(self._watch(number, process))
         try:
             await serve_worker(self.queue, number, process.stdout, process.stdin)
+            await self._ended(process)  # by itself: its status tells why
         except WireError:
             log.exception("the worker sent what this bot does not understand")
         finally:
             watch.cancel()
-            process.stdin.close()
-            with contextlib.suppress(ProcessLookupError):
-                if process.returncode is None:
-                    process.terminate()
+            process.stdin.close()  # it ends when it sees this
             await self._ended(process)
-        return process.returncode if process.returncode is not None else -1
+        assert process.returncode is not None
+        return process.returncode
 
     async def _watch(self, number: int, process: asyncio.subprocess.Process) -> None:
         """Kill a worker that holds a job for too long: its jobs are delivered again."""
@@ -89,10 +93,12 @@ class EmbeddedWorker:
 
     @staticmethod
     async def _ended(process: asyncio.subprocess.Process) -> None:
+        """Wait for the end of a process that has reason to end, but not for ever."""
         try:
-            await asyncio.wait_for(process.wait(), 10)
+            await asyncio.wait_for(process.wait(), END_SECONDS)
         except TimeoutError:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
             await process.wait()
 
 

@@ -1,0 +1,193 @@
+"""What a photo's captions cost: `python -m benchmarks.captioner`.
+
+The whole work of an answer (greedy caption, five samples, heatmap sheet) for batches of 1, 8 and 32, against two
+yardsticks measured in the same run:
+
+* the encoder alone, batch by batch, in the same precision;
+* the same work done the naive way, in fp32: one photo at a time, batch normalisation apart, the encoder run again
+  for each caption, and for each word the whole prefix run again from <start>.
+
+Batches follow one another as in the worker: sheets are drawn on threads beside the next batch's network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from model.captioner import Captioner, CaptionSet, Precision
+from model.checkpoint import ENCODER_FILE, load_encoder
+from model.config import DecoderKind
+from model.heatmap import draw_sheet, encode_jpeg
+from model.images import open_image
+from model.sampling import Sampling
+from model.search import filter_probabilities
+from model.vocabulary import END, PAD, START, UNKNOWN
+
+SAMPLES = 5
+PHOTOS = Path(__file__).resolve().parent.parent / "tests" / "photos"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds per photo."""
+
+    whole: float
+    encoder: float
+    decoding: float
+    sheet: float
+
+
+def distinct_photos(count: int) -> list[Image.Image]:
+    """`count` photos that differ: crops of the project's own."""
+    sources = [open_image(path.read_bytes()) for path in sorted(PHOTOS.glob("*.jpg"))]
+    photos = []
+    for index in range(count):
+        source = sources[index % len(sources)]
+        inset = index // len(sources) * 12
+        photos.append(source.crop((inset, inset, source.width - inset, source.height - inset)))
+    return photos
+
+
+def draw(photo: Image.Image, captions: CaptionSet) -> bytes:
+    if captions.greedy.attention is None:
+        return b""
+    return encode_jpeg(draw_sheet(photo, captions.greedy.words, captions.greedy.attention))
+
+
+def clock(work: Callable[[], object], repeats: int) -> float:
+    """Median seconds of `work`, after one run to warm up."""
+    work()
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return sorted(times)[len(times) // 2]
+
+
+def measure(captioner: Captioner, photos: Sequence[Image.Image], batches: int, repeats: int) -> Timing:
+    """The work of `batches` batches of `photos`, and its parts on their own."""
+    squares = captioner.squares(photos)
+    features = captioner.encode(squares)
+    captions = captioner.caption_features(features, samples=SAMPLES)
+
+    def whole() -> None:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            sheets: list[Future[bytes]] = []
+            for _ in range(batches):
+                answers = captioner.caption(photos, samples=SAMPLES)
+                sheets += [pool.submit(draw, p, a) for p, a in zip(photos, answers, strict=True)]
+            for sheet in sheets:
+                sheet.result()
+
+    def encoder_alone() -> None:
+        for _ in range(batches):
+            captioner.encode(squares)
+
+    per = batches * len(photos)
+    return Timing(
+        whole=clock(whole, repeats) / per,
+        encoder=clock(encoder_alone, repeats) / per,
+        decoding=clock(lambda: captioner.caption_features(features, samples=SAMPLES), repeats) / len(photos),
+        sheet=clock(lambda: [draw(p, c) for p, c in zip(photos, captions, strict=True)], repeats) / len(photos),
+    )
+
+
+class Naive:
+    """The same captions, by the code that one writes first."""
+
+    def __init__(self, captioner: Captioner, weights: Path) -> None:
+        self.captioner = captioner
+        self.encoder = load_encoder(weights / ENCODER_FILE).to(captioner.device)
+
+    @torch.inference_mode()
+    def caption(
+        self, photo: Image.Image, *, greedy: bool, generator: torch.Generator
+    ) -> tuple[list[str], torch.Tensor]:
+        decoder = self.captioner.decoder
+        image = self.captioner.squares([photo]).to(self.captioner.device).float().sub_(127.5).div_(127.5)
+        features = self.encoder(image)
+        words: list[int] = []
+        looks: list[torch.Tensor] = []
+        for position in range(decoder.config.max_words):
+            state = decoder.init_state(features)
+            for token in [START, *words]:
+                logits, state, look = decoder.step(torch.tensor([[token]], device=features.device), state)
+            logits[..., [PAD, START, UNKNOWN]] = -torch.inf
+            log_probs = logits[0, 0].log_softmax(dim=-1)
+            if greedy:
+                word = int(log_probs.argmax())
+            else:
+                probabilities = filter_probabilities(log_probs, Sampling(), position)
+                word = int(torch.multinomial(probabilities, 1, generator=generator))
+            if word == END:
+                break
+            words.append(word)
+            if look is not None:
+                looks.append(look[0, 0])
+        grid = self.captioner.encoder.config
+        maps = torch.stack(looks).view(-1, grid.rows, grid.columns) if looks else torch.empty(0)
+        return self.captioner.vocabulary.decode(words), maps
+
+    def answer(self, photo: Image.Image) -> bytes:
+        generator = torch.Generator(self.captioner.device).manual_seed(0)
+        words, maps = self.caption(photo, greedy=True, generator=generator)
+        for _ in range(SAMPLES):
+            self.caption(photo, greedy=False, generator=generator)
+        return encode_jpeg(draw_sheet(photo, words, maps.cpu().numpy())) if len(maps) else b""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.captioner", description=__doc__.split("\n")[0])
+    parser.add_argument("--weights", type=Path, default=Path("weights"))
+    parser.add_argument("--model", choices=["attention", "baseline"], default="attention")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    model: DecoderKind = options.model
+    plain = Captioner.load(options.weights, options.device, model=model, precision="fp32")
+    name = torch.cuda.get_device_name() if plain.device.type == "cuda" else platform.processor() or platform.machine()
+    print(f"{model} on {name}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    photos = distinct_photos(max(options.batches))
+    naive = Naive(plain, options.weights)
+    naive_photos = photos[:4]
+    naive_time = clock(lambda: [naive.answer(p) for p in naive_photos], max(1, options.repeats // 2)) / len(
+        naive_photos
+    )
+    print(f"the naive way, fp32: {1000 * naive_time:.0f} ms a photo")
+    print(
+        "each part alone in ms a photo, with its share; then the ratios of the whole to the encoder, and of naive to it"
+    )
+    print("precision  batch  photos/s  ms/photo |    encoder    decoding       sheet | whole/encoder  naive/whole")
+    precisions: tuple[Precision, ...] = ("fp32", "bf16")
+    for precision in precisions:
+        captioner = Captioner.load(options.weights, options.device, model=model, precision=precision)
+        for size in options.batches:
+            runs = max(2, 32 // size)
+            t = measure(captioner, photos[:size], runs, options.repeats)
+            parts = [t.encoder, t.decoding, t.sheet]
+            cells = "  ".join(f"{1000 * part:5.1f} {part / sum(parts):4.0%}" for part in parts)
+            print(
+                f"{precision:9}  {size:5}  {1 / t.whole:8.1f}  {1000 * t.whole:8.1f} | {cells} |"
+                f" {t.whole / t.encoder:13.2f}  {naive_time / t.whole:11.1f}",
+                flush=True,
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

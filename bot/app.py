@@ -1,0 +1,159 @@
+"""Puts the bot together and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from typing import Any, Final
+
+from aiogram import Bot, Dispatcher
+from aiogram.client.default import DefaultBotProperties
+from aiogram.client.telegram import TelegramAPIServer
+from aiogram.enums import ParseMode
+from aiogram.exceptions import AiogramError
+from aiogram.utils.i18n import I18n
+
+from bot import replies
+from bot.captioning import NOTICE_AFTER, Captioning
+from bot.config import Settings
+from bot.database import Database
+from bot.i18n import DEFAULT, LanguageMiddleware, create_i18n
+from bot.inbox import Inbox
+from bot.middlewares import AccessMiddleware
+from bot.polling import Conflict, WrongToken, poll, until_connected
+from bot.processing import Processor
+from bot.session import RetryMiddleware, Session
+from bot.storage import SqliteStorage
+from handlers import create_routers
+from model.serving.queue import JobProducer
+
+log = logging.getLogger(__name__)
+
+OK: Final = 0
+NO_DATA: Final = 1
+WRONG_TOKEN: Final = 2
+CONFLICT: Final = 3
+GRACE: Final = 10.0  # seconds for what is in work when the bot stops
+
+
+def create_bot(settings: Settings) -> Bot:
+    """Raises ConfigurationError when there is no token."""
+    server = TelegramAPIServer.from_base(settings.api_url, is_local=settings.api_local)
+    session = Session(api=server)
+    session.middleware(RetryMiddleware())
+    default = DefaultBotProperties(parse_mode=ParseMode.HTML, allow_sending_without_reply=True)
+    return Bot(settings.require_token(), session=session, default=default)
+
+
+def create_dispatcher(i18n: I18n, allowed: frozenset[int] = frozenset(), **dependencies: Any) -> Dispatcher:
+    """All handlers; `dependencies` are what they take as parameters, by name. `allowed`: whom to serve; empty: all."""
+    dispatcher = Dispatcher(disable_fsm=True)
+    dispatcher.workflow_data.update(dependencies)
+    LanguageMiddleware(i18n).setup(dispatcher)
+    if allowed:
+        dispatcher.message.outer_middleware(AccessMiddleware(allowed))
+    dispatcher.include_routers(*create_routers())
+    return dispatcher
+
+
+async def run_polling(
+    settings: Settings,
+    queue: JobProducer,
+    stop: asyncio.Event,
+    *,
+    grace: float = GRACE,
+    notice_after: float = NOTICE_AFTER,
+) -> int:
+    """Run the bot until `stop` is set; an exit status.
+
+    `grace`: seconds for what is in work then. `notice_after`: seconds with no worker until people are told.
+    0: stopped as asked. 1: DATA_DIR cannot be used. 2: Telegram does not know the token. 3: another process polls
+    with the same token. Raises ConfigurationError when there is no token.
+    """
+    bot = create_bot(settings)
+    try:
+        database = await Database.open(settings.data_dir)
+    except (OSError, sqlite3.Error) as error:
+        log.error("DATA_DIR %s cannot be used: %s", settings.data_dir, error)
+        await bot.session.close()
+        return NO_DATA
+    try:
+        return await _run(bot, settings, queue, stop, database, grace, notice_after)
+    except WrongToken as error:
+        log.error(
+            "BOT_TOKEN: Telegram (%s) does not know this token: %s. Copy it again from @BotFather.",
+            settings.api_url,
+            error,
+        )
+        return WRONG_TOKEN
+    except Conflict as error:
+        log.error("Another process receives the updates of this BOT_TOKEN. Only one can. Telegram says: %s", error)
+        return CONFLICT
+    except sqlite3.Error as error:
+        log.error("DATA_DIR %s cannot be used: %s", settings.data_dir, error)
+        return NO_DATA
+    finally:
+        await database.close()
+        await bot.session.close()
+
+
+async def _run(
+    bot: Bot,
+    settings: Settings,
+    queue: JobProducer,
+    stop: asyncio.Event,
+    database: Database,
+    grace: float,
+    notice_after: float,
+) -> int:
+    stopped = asyncio.create_task(stop.wait())
+    i18n = create_i18n()
+    inbox = Inbox(database, bot.id)
+    storage = SqliteStorage(database, bot.id)
+    captioning = Captioning(settings, queue, storage, notice_after=notice_after)
+    allowed = settings.allowed_ids | settings.admin_ids if settings.allowed_ids else frozenset[int]()
+    dispatcher = create_dispatcher(
+        i18n, allowed, captioning=captioning, settings=settings, queue=queue, storage=storage
+    )
+    processor = Processor(dispatcher, bot, inbox, i18n, max_attempts=settings.max_attempts)
+    receiving = asyncio.create_task(_receive(bot, dispatcher, inbox, processor, i18n))
+    try:
+        await asyncio.wait([receiving, stopped], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not receiving.done():
+            log.info("stopping")
+            receiving.cancel()
+        await asyncio.wait([receiving])
+        await processor.drain(grace)
+        stopped.cancel()
+        with contextlib.suppress(sqlite3.Error):
+            await inbox.stopped()
+            log.info("stopped; %d unanswered messages wait for the next start", len(await inbox.waiting()))
+    if not receiving.cancelled():
+        receiving.result()  # raises what ended it
+    return OK
+
+
+async def _receive(bot: Bot, dispatcher: Dispatcher, inbox: Inbox, processor: Processor, i18n: I18n) -> None:
+    me = await until_connected(bot.me)
+    await until_connected(lambda: bot.delete_webhook(drop_pending_updates=False))
+    recovered = await processor.recover()
+    log.info("@%s is ready; %d messages from before are taken up again", me.username, recovered)
+    menu = asyncio.create_task(_set_commands(bot, i18n))
+    try:
+        await poll(bot, inbox, processor, dispatcher.resolve_used_update_types())
+    finally:
+        menu.cancel()
+
+
+async def _set_commands(bot: Bot, i18n: I18n) -> None:
+    for locale in i18n.available_locales:
+        with i18n.context(), i18n.use_locale(locale):
+            commands = replies.commands()
+        try:
+            await bot.set_my_commands(commands, language_code=None if locale == DEFAULT else locale)
+        except AiogramError as error:
+            log.warning("the menu of commands could not be set (%s)", type(error).__name__)
+            return

@@ -1,0 +1,203 @@
+"""Settings from the environment and `.env`, read and checked once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+
+T = TypeVar("T")
+
+MIB: Final = 1024 * 1024
+OFFICIAL_API: Final = "https://api.telegram.org"
+MODELS: Final = ("attention", "baseline")
+LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LOG_FORMATS: Final = ("text", "json")
+SWITCHES: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
+TOKEN: Final = re.compile(r"\d{1,20}:[\w-]{10,}", re.ASCII)
+DEVICE: Final = re.compile(r"auto|cpu|cuda(:\d+)?", re.ASCII)
+REDIS: Final = re.compile(r"(rediss?|unix)(\+\w+)?://\S+")
+
+
+class ConfigurationError(Exception):
+    """A setting that cannot be used; the message names it, its value (of no secret) and what is allowed."""
+
+
+class Secret:
+    """A string that does not show itself: str and repr are "***"."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __repr__(self) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that can be set from outside. Only the bot needs `token`: see `require_token`."""
+
+    token: Secret | None = None
+    api_url: str = OFFICIAL_API
+    api_local: bool = False
+    redis_url: Secret | None = None
+    webhook_url: str | None = None
+    webhook_secret: Secret | None = None
+    webhook_port: str | None = None
+    model: Literal["attention", "baseline"] = "attention"
+    device: str = "auto"
+    weights_dir: Path = Path("weights")
+    data_dir: Path = Path("data")
+    max_batch: int = 16
+    max_queue: int = 1000
+    max_per_user: int = 60
+    max_video_seconds: int = 300
+    max_attempts: int = 3
+    max_media_bytes: int = 256 * MIB
+    admin_ids: frozenset[int] = frozenset()
+    allowed_ids: frozenset[int] = frozenset()
+    metrics_port: int | None = None
+    log_level: str = "INFO"
+    log_format: Literal["text", "json"] = "text"
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str], env_file: Path | None = None) -> Settings:
+        """Read the settings; what `environ` sets, even to nothing, wins over the file.
+
+        Raises ConfigurationError.
+        """
+        return cls(**_Reader(environ, env_file).settings())  # type: ignore[arg-type]
+
+    def require_token(self) -> str:
+        """The token, in clear. Raises ConfigurationError when there is none."""
+        if self.token is None:
+            raise ConfigurationError(
+                "BOT_TOKEN is not set. Get a token from @BotFather in Telegram, then set BOT_TOKEN in the "
+                "environment or write BOT_TOKEN=... into the file .env"
+            )
+        return self.token.reveal()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no log may show."""
+        found = (self.token, self.redis_url, self.webhook_secret)
+        return tuple(secret.reveal() for secret in found if secret is not None)
+
+
+class _Reader:
+    """Reads single values; an empty one counts as not set."""
+
+    def __init__(self, environ: Mapping[str, str], env_file: Path | None) -> None:
+        try:
+            written = dotenv_values(env_file, interpolate=False) if env_file and env_file.is_file() else {}
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{env_file} cannot be read: {error}") from error
+        self.values = {**written, **environ}
+
+    def settings(self) -> dict[str, object]:
+        api_url = self.value("TELEGRAM_API_URL", _http_url, "an address such as http://127.0.0.1:8081")
+        api_local = self.value("TELEGRAM_API_LOCAL", _switch, "1 or 0")
+        if api_local and api_url is None:
+            raise ConfigurationError(
+                "TELEGRAM_API_LOCAL=1 needs TELEGRAM_API_URL, the address of your own Bot API server"
+            )
+        found: dict[str, object | None] = {
+            "token": self.secret("BOT_TOKEN", TOKEN, "a token from @BotFather such as 123456789:AAE...z"),
+            "api_url": api_url,
+            "api_local": api_local,
+            "redis_url": self.secret("REDIS_URL", REDIS, "an address such as redis://127.0.0.1:6379/0"),
+            "webhook_url": self.text("WEBHOOK_URL"),
+            "webhook_secret": self.secret("WEBHOOK_SECRET", re.compile(".+"), "any text"),
+            "webhook_port": self.text("WEBHOOK_PORT"),
+            "model": self.choice("MODEL", MODELS, str.lower),
+            "device": self.value("DEVICE", _device, "auto, cpu, cuda or cuda:N"),
+            "weights_dir": self.value("WEIGHTS_DIR", Path, "a folder"),
+            "data_dir": self.value("DATA_DIR", Path, "a folder"),
+            "max_batch": self.number("MAX_BATCH", 1, 1024),
+            "max_queue": self.number("MAX_QUEUE", 1, 1_000_000),
+            "max_per_user": self.number("MAX_PER_USER", 1, 1_000_000),
+            "max_video_seconds": self.number("MAX_VIDEO_SECONDS", 1, 86_400),
+            "max_attempts": self.number("MAX_ATTEMPTS", 1, 100),
+            "max_media_bytes": self.number("MAX_MEDIA_BYTES", MIB, 1 << 40),
+            "admin_ids": self.ids("ADMIN_IDS"),
+            "allowed_ids": self.ids("ALLOWED_IDS"),
+            "metrics_port": self.number("METRICS_PORT", 1, 65_535),
+            "log_level": self.choice("LOG_LEVEL", LOG_LEVELS, str.upper),
+            "log_format": self.choice("LOG_FORMAT", LOG_FORMATS, str.lower),
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def text(self, name: str) -> str | None:
+        return (self.values.get(name) or "").strip() or None
+
+    def value(self, name: str, parse: Callable[[str], T], allowed: str) -> T | None:
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            return parse(text)
+        except (ValueError, KeyError) as error:
+            raise ConfigurationError(f"{name} is {text!r}, but must be {allowed}") from error
+
+    def secret(self, name: str, pattern: re.Pattern[str], allowed: str) -> Secret | None:
+        text = self.text(name)
+        if text is None:
+            return None
+        if not pattern.fullmatch(text):
+            raise ConfigurationError(f"{name} is set to something that cannot be used; it must be {allowed}")
+        return Secret(text)
+
+    def number(self, name: str, least: int, most: int) -> int | None:
+        def parse(text: str) -> int:
+            number = int(text)
+            if not least <= number <= most:
+                raise ValueError(text)
+            return number
+
+        return self.value(name, parse, f"a whole number from {least} to {most}")
+
+    def choice(self, name: str, choices: tuple[str, ...], normal: Callable[[str], str]) -> str | None:
+        return self.value(name, lambda text: choices[choices.index(normal(text))], " or ".join(choices))
+
+    def ids(self, name: str) -> frozenset[int] | None:
+        return self.value(
+            name,
+            lambda text: frozenset(int(part) for part in text.replace(",", " ").split()),
+            "Telegram ids (numbers) with commas between them",
+        )
+
+
+def _http_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or any(map(str.isspace, text)):
+        raise ValueError(text)
+    return text.rstrip("/")
+
+
+def _switch(text: str) -> bool:
+    return SWITCHES[text.lower()]
+
+
+def _device(text: str) -> str:
+    if not DEVICE.fullmatch(text.lower()):
+        raise ValueError(text)
+    return text.lower()

@@ -1,0 +1,91 @@
+"""One SQLite file, driven from one thread of its own, so that the event loop never waits for a disk."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, Self, TypeVar
+
+T = TypeVar("T")
+
+FILE_NAME: Final = "bot.sqlite3"
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS updates (
+    bot INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    received REAL NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    alone INTEGER NOT NULL DEFAULT 0,
+    body TEXT,  -- NULL once the update is struck off
+    PRIMARY KEY (bot, id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS waiting_updates ON updates (bot, id) WHERE body IS NOT NULL;
+CREATE TABLE IF NOT EXISTS stops (bot INTEGER PRIMARY KEY, clean INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS pictures (
+    bot INTEGER NOT NULL,
+    chat INTEGER NOT NULL,
+    picture TEXT NOT NULL,
+    PRIMARY KEY (bot, chat)
+) WITHOUT ROWID;
+"""
+
+
+class Database:
+    """Runs functions of a connection, one after the other, each in a transaction of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
+        self._connection: sqlite3.Connection | None = None
+
+    @classmethod
+    async def open(cls, folder: Path) -> Self:
+        """Open or create the file in `folder`, readable by its owner alone.
+
+        Raises OSError or sqlite3.Error.
+        """
+        database = cls(folder / FILE_NAME)
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(database._executor, database._connect)
+        except BaseException:
+            database._executor.shutdown(wait=False)
+            raise
+        return database
+
+    def _connect(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite's own files inherit the mode
+        self.path.chmod(0o600)
+        connection = sqlite3.connect(self.path, timeout=10)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.executescript(SCHEMA)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` returns, once its transaction is on the disk. Raises what it raises, and sqlite3.Error."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._transact, work)
+
+    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._connection is None:
+            raise sqlite3.ProgrammingError("the database is closed")
+        with self._connection:
+            return work(self._connection)
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._disconnect)
+        self._executor.shutdown()
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

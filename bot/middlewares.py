@@ -1,0 +1,32 @@
+"""What happens to a message before a handler sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiogram import BaseMiddleware
+from aiogram.enums import ChatType
+from aiogram.types import Message, TelegramObject, User
+
+from bot import replies
+
+
+class AccessMiddleware(BaseMiddleware):
+    """Serves only those who are on the list. Others are told so in private, and get silence in groups."""
+
+    def __init__(self, allowed: frozenset[int]) -> None:
+        self._allowed = allowed
+
+    async def __call__(
+        self,
+        handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]],
+        event: TelegramObject,
+        data: dict[str, Any],
+    ) -> Any:
+        user: User | None = data.get("event_from_user")
+        if user is not None and user.id in self._allowed:
+            return await handler(event, data)
+        if isinstance(event, Message) and event.chat.type == ChatType.PRIVATE:
+            await event.reply(replies.closed())
+        return None

@@ -1,0 +1,120 @@
+"""Long polling that confirms an update to Telegram only once it is written down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import sqlite3
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from aiogram import Bot
+from aiogram.exceptions import (
+    AiogramError,
+    ClientDecodeError,
+    TelegramConflictError,
+    TelegramNotFound,
+    TelegramRetryAfter,
+    TelegramUnauthorizedError,
+)
+
+from bot.inbox import Inbox
+from bot.processing import Processor
+from bot.session import GetRawUpdates
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+LONG_POLL: Final = 30  # seconds
+SLACK: Final = 15  # seconds a poll may take beyond that
+FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 30.0
+
+
+class WrongToken(Exception):
+    """Telegram does not know the token."""
+
+
+class Conflict(Exception):
+    """Another process receives this bot's updates."""
+
+
+class Outage:
+    """A spell of failures: said once when it begins and once when it is over, with growing pauses meanwhile."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._pause = FIRST_PAUSE
+        self._on = False
+
+    async def failed(self, reason: str, at_least: float = 0.0) -> None:
+        """Say so, if it is new, and wait."""
+        if not self._on:
+            log.warning("%s fails: %s; trying again until it works", self._what, reason)
+        self._on = True
+        await asyncio.sleep(at_least + self._pause * random.uniform(0.5, 1.0))
+        self._pause = min(LONGEST_PAUSE, 2 * self._pause)
+
+    def over(self) -> None:
+        if self._on:
+            log.info("%s works again", self._what)
+        self._on, self._pause = False, FIRST_PAUSE
+
+
+def reason_of(error: Exception) -> str:
+    """On one line, and without the server's whole answer."""
+    if isinstance(error, ClientDecodeError):
+        return "the answer is not that of a Bot API server"
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+async def until_connected(request: Callable[[], Awaitable[T]]) -> T:
+    """What a first request returns, when Telegram can be reached at last. Raises WrongToken."""
+    outage = Outage("the connection to Telegram")
+    while True:
+        try:
+            result = await request()
+        except (TelegramUnauthorizedError, TelegramNotFound) as error:
+            raise WrongToken(error.message) from None
+        except AiogramError as error:
+            await outage.failed(reason_of(error), _pause_asked(error))
+        else:
+            outage.over()
+            return result
+
+
+async def poll(bot: Bot, inbox: Inbox, processor: Processor, allowed_updates: list[str]) -> None:
+    """Receive, write down, then confirm and process; for ever. Raises WrongToken or Conflict."""
+    receiving, recording = Outage("receiving updates"), Outage("recording updates")
+    offset: int | None = None
+    while True:
+        try:
+            method = GetRawUpdates(offset=offset, timeout=LONG_POLL, allowed_updates=allowed_updates)
+            updates = await bot(method, request_timeout=LONG_POLL + SLACK)
+        except TelegramUnauthorizedError as error:
+            raise WrongToken(error.message) from None
+        except TelegramConflictError as error:
+            raise Conflict(error.message) from None
+        except AiogramError as error:
+            await receiving.failed(reason_of(error), _pause_asked(error))
+            continue
+        receiving.over()
+        if not updates:
+            # All before is confirmed. After a week of silence ids begin anew anywhere, perhaps below the offset.
+            offset = None
+            continue
+        try:
+            entries = await inbox.record(updates)
+        except (OSError, sqlite3.Error) as error:
+            await recording.failed(reason_of(error))
+            continue
+        recording.over()
+        offset = max(int(update["update_id"]) for update in updates) + 1
+        for entry in entries:
+            processor.start(entry)
+
+
+def _pause_asked(error: Exception) -> float:
+    return float(error.retry_after) if isinstance(error, TelegramRetryAfter) else 0.0

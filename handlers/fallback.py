@@ -1,0 +1,59 @@
+"""Whatever else people send: a line that says what to send instead. Groups and service messages get silence."""
+
+from __future__ import annotations
+
+from aiogram import F, Router
+from aiogram.enums import ChatType, ContentType, MessageEntityType
+from aiogram.types import Message
+
+from bot import replies
+
+WORDS = {
+    ContentType.VIDEO: replies.no_videos,
+    ContentType.ANIMATION: replies.no_videos,
+    ContentType.VIDEO_NOTE: replies.no_videos,
+    ContentType.STICKER: replies.no_stickers,
+    ContentType.DOCUMENT: replies.not_a_picture,
+    **dict.fromkeys(
+        (
+            ContentType.AUDIO,
+            ContentType.VOICE,
+            ContentType.CONTACT,
+            ContentType.LOCATION,
+            ContentType.VENUE,
+            ContentType.POLL,
+            ContentType.DICE,
+            ContentType.GAME,
+            ContentType.STORY,
+            ContentType.PAID_MEDIA,
+        ),
+        replies.only_pictures,
+    ),
+}
+LINKS = {MessageEntityType.URL, MessageEntityType.TEXT_LINK}
+
+
+def create_router() -> Router:
+    router = Router(name=__name__)
+    router.message.filter(F.chat.type == ChatType.PRIVATE)
+    router.message.register(unknown_command, F.text.startswith("/"))
+    router.message.register(link, F.entities[...].type.in_(LINKS) | F.text.contains("://"))
+    router.message.register(text, F.text)
+    router.message.register(something_else, F.content_type.in_(WORDS))
+    return router
+
+
+async def unknown_command(message: Message) -> None:
+    await message.reply(replies.unknown_command())
+
+
+async def link(message: Message) -> None:
+    await message.reply(replies.no_links())
+
+
+async def text(message: Message) -> None:
+    await message.reply(replies.send_a_photo())
+
+
+async def something_else(message: Message) -> None:
+    await message.reply(WORDS[ContentType(message.content_type)]())

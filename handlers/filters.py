@@ -1,0 +1,38 @@
+"""What a message is and whether the bot is meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiogram import Bot
+from aiogram.filters import Filter
+from aiogram.types import Message
+
+from bot.media import picture_of
+
+
+class HasPicture(Filter):
+    """Passes a message with a picture, and hands it on as `picture`."""
+
+    async def __call__(self, message: Message) -> bool | dict[str, Any]:
+        picture = picture_of(message)
+        return picture is not None and {"picture": picture}
+
+
+class Addressed(Filter):
+    """Passes what is said to the bot: all in a private chat; in a group, mentions of it and replies to it."""
+
+    async def __call__(self, message: Message, bot: Bot) -> bool:
+        if message.chat.type == "private":
+            return True
+        replied = message.reply_to_message
+        if replied is not None and replied.from_user is not None and replied.from_user.id == bot.id:
+            return True
+        me = await bot.me()
+        text = message.text or message.caption or ""
+        for entity in message.entities or message.caption_entities or ():
+            if entity.type == "text_mention" and entity.user is not None and entity.user.id == bot.id:
+                return True
+            if entity.type == "mention" and entity.extract_from(text).casefold() == f"@{me.username}".casefold():
+                return True
+        return False

@@ -1,0 +1,27 @@
+"""A photo, or a picture sent as a file."""
+
+from __future__ import annotations
+
+from aiogram import Bot, Router
+from aiogram.types import Message, Update
+
+from bot.captioning import Captioning
+from bot.media import Picture
+from handlers.filters import Addressed, HasPicture
+
+
+def create_router() -> Router:
+    router = Router(name=__name__)
+    router.message.register(describe, HasPicture(), Addressed())
+    return router
+
+
+async def describe(
+    message: Message,
+    bot: Bot,
+    picture: Picture,
+    captioning: Captioning,
+    event_update: Update,
+    again: bool = False,
+) -> None:
+    await captioning.describe(bot, message, picture, event_update.update_id, again=again)

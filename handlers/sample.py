@@ -1,0 +1,28 @@
+"""/sample: more captions of a picture."""
+
+from __future__ import annotations
+
+from aiogram import Bot, Router
+from aiogram.filters import Command, CommandObject
+from aiogram.types import Message, Update
+
+from bot.arguments import parse_sample
+from bot.captioning import Captioning
+
+
+def create_router() -> Router:
+    router = Router(name=__name__)
+    router.message.register(sample, Command("sample"))
+    return router
+
+
+async def sample(
+    message: Message,
+    bot: Bot,
+    command: CommandObject,
+    captioning: Captioning,
+    event_update: Update,
+    again: bool = False,
+) -> None:
+    request = parse_sample(command.args)
+    await captioning.sample(bot, message, request, event_update.update_id, again=again)

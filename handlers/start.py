@@ -1,0 +1,25 @@
+"""/start and /help."""
+
+from __future__ import annotations
+
+from aiogram import F, Router
+from aiogram.filters import Command, CommandStart
+from aiogram.types import Message
+
+from bot import replies
+from bot.config import Settings
+
+
+def create_router() -> Router:
+    router = Router(name=__name__)
+    router.message.register(start, F.text, CommandStart())
+    router.message.register(about, F.text, Command("help"))
+    return router
+
+
+async def start(message: Message) -> None:
+    await message.answer(replies.start())
+
+
+async def about(message: Message, settings: Settings) -> None:
+    await message.answer(replies.about(sheets=settings.model == "attention"))

@@ -1,0 +1,76 @@
+"""Fixtures: real photos, the shipped weights, and a tiny captioner for tests of mechanism rather than of words."""
+
+from __future__ import annotations
+
+import os
+
+# Test processes share two cores with the programs they start: threads that spin while they wait slow everything.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from model.captioner import Captioner
+from model.config import DecoderConfig, EncoderConfig
+from model.decoder import build_decoder
+from model.encoder import Encoder
+from model.images import open_image
+from model.vocabulary import Vocabulary
+
+ROOT = Path(__file__).resolve().parent.parent
+PHOTOS = ROOT / "tests" / "photos"
+WEIGHTS = ROOT / "weights"
+
+
+@pytest.fixture(scope="session")
+def photo_files() -> list[Path]:
+    return sorted(PHOTOS.glob("*.jpg"))
+
+
+@pytest.fixture(scope="session")
+def photos(photo_files: list[Path]) -> list[Image.Image]:
+    return [open_image(path.read_bytes()) for path in photo_files]
+
+
+@pytest.fixture(scope="session")
+def captioner() -> Captioner:
+    """The shipped attention model, in fp32 on the CPU."""
+    return Captioner.load(WEIGHTS, "cpu", precision="fp32")
+
+
+@pytest.fixture(scope="session")
+def baseline() -> Captioner:
+    """The shipped baseline model, in fp32 on the CPU."""
+    return Captioner.load(WEIGHTS, "cpu", model="baseline", precision="fp32")
+
+
+WORDS = ["a", "dog", "cat", "runs", "on", "grass", "the", "two", "red", "ball"]
+
+
+@pytest.fixture
+def vocabulary() -> Vocabulary:
+    return Vocabulary(WORDS)
+
+
+def tiny_config(kind: str = "attention", vocabulary_size: int = len(WORDS) + 4) -> DecoderConfig:
+    return DecoderConfig(
+        kind=kind,  # type: ignore[arg-type]
+        vocabulary_size=vocabulary_size,
+        channels=6,
+        embedding=8,
+        hidden=8,
+        attention=8,
+        max_words=7,
+    )
+
+
+@pytest.fixture(params=["attention", "baseline"])
+def tiny(request: pytest.FixtureRequest, vocabulary: Vocabulary) -> Captioner:
+    """A captioner with random decoder weights over 6 channels; use `caption_features`."""
+    torch.manual_seed(3)
+    decoder = build_decoder(tiny_config(request.param))
+    torch.nn.init.normal_(decoder.embedding.weight, std=1.0)  # so that its words differ in probability
+    return Captioner(Encoder(EncoderConfig(rows=3, columns=3, channels=6)), decoder.eval(), vocabulary, torch.float32)

@@ -1,0 +1,120 @@
+"""A queue with no worker behind it, whose answers a test decides, and the bot run on it.
+
+`python -m tests.fake_queue URL FOLDER` is a bot whose pictures are never done, to be killed by a test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bot.app import run_polling
+from bot.config import Secret, Settings
+from model.serving.jobs import Job, JobResult, WireCaption
+from tests.fake_telegram import TOKEN, FakeTelegram
+
+SAMPLES = ("a cat sits", "a cat sleeps", "a cat on a mat", "a small animal", "a cat")
+
+
+def captions(*samples: str, greedy: str = "a cat on a sofa", sheet: bytes | None = None) -> JobResult:
+    return JobResult(WireCaption(greedy, 0.466), tuple(WireCaption(text, 0.3) for text in samples or SAMPLES), sheet)
+
+
+Outcome = Callable[[Job, bytes], JobResult | Exception]
+
+
+@dataclass
+class FakeQueue:
+    """A `JobProducer`; `outcome` says what becomes of a job, once `open` is set."""
+
+    outcome: Outcome = lambda job, media: captions()
+    alive: int = 1
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    media: dict[str, bytes] = field(default_factory=dict)
+    most_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.open.set()
+
+    async def put(self, job: Job, media: bytes) -> None:
+        self.jobs[job.id] = job
+        self.media[job.id] = media
+        self.most_bytes = max(self.most_bytes, sum(map(len, self.media.values())))
+
+    async def wait(self, job_id: str) -> JobResult:
+        await self.open.wait()
+        outcome = self.outcome(self.jobs[job_id], self.media.pop(job_id))
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def position(self, job_id: str) -> int:
+        return 0
+
+    async def cancel(self, job_id: str) -> None:
+        self.media.pop(job_id, None)
+
+    def workers_alive(self) -> int:
+        return self.alive
+
+
+@dataclass
+class RunningBot:
+    stop: asyncio.Event
+    task: asyncio.Task[int]
+
+    async def status(self) -> int:
+        """The exit status, when the bot ends by itself."""
+        async with asyncio.timeout(20):
+            return await self.task
+
+
+def settings_for(server: FakeTelegram, folder: Path, **changes: Any) -> Settings:
+    values: dict[str, Any] = {"token": Secret(TOKEN), "api_url": server.url, "data_dir": folder}
+    return Settings(**(values | changes))
+
+
+@asynccontextmanager
+async def running_bot(
+    server: FakeTelegram,
+    queue: FakeQueue,
+    folder: Path,
+    *,
+    grace: float = 5.0,
+    notice_after: float = 5.0,
+    **changes: Any,
+) -> AsyncIterator[RunningBot]:
+    """The bot in this process, talking to the loopback server; it is stopped as on SIGTERM at the end."""
+    stop = asyncio.Event()
+    settings = settings_for(server, folder, **changes)
+    task = asyncio.create_task(run_polling(settings, queue, stop, grace=grace, notice_after=notice_after))
+    try:
+        yield RunningBot(stop, task)
+    finally:
+        stop.set()
+        async with asyncio.timeout(20):
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def eventually(true: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait until something has come true."""
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+async def never(url: str, folder: str) -> int:
+    queue = FakeQueue()
+    queue.open.clear()
+    settings = Settings(token=Secret(TOKEN), api_url=url, data_dir=Path(folder))
+    return await run_polling(settings, queue, asyncio.Event())
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(never(*sys.argv[1:])))

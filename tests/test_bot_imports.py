@@ -1,0 +1,16 @@
+"""The bot starts fast because it imports little."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = ("torch", "torchvision", "numpy", "PIL", "cv2", "redis")
+
+
+def test_the_bot_imports_nothing_heavy() -> None:
+    code = f"import sys, bot.app, bot.logs; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

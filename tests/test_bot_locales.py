@@ -1,0 +1,92 @@
+"""Every text has a translation, the catalogues are compiled, and plurals are right."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from babel.messages.catalog import Catalog, Message
+from babel.messages.extract import extract_from_dir
+from babel.messages.mofile import read_mo
+from babel.messages.pofile import read_po
+
+from bot import replies
+from bot.admission import Busy
+from bot.i18n import DOMAIN, LOCALES, create_i18n
+
+ROOT = Path(__file__).resolve().parent.parent
+LANGUAGES = ("en", "ru")
+
+
+def catalogue(locale: str) -> Catalog:
+    with (LOCALES / locale / "LC_MESSAGES" / f"{DOMAIN}.po").open("rb") as file:
+        return read_po(file, locale=locale, abort_invalid=True)
+
+
+def texts(message: Message) -> list[str]:
+    return [message.string] if isinstance(message.string, str) else list(message.string or ())
+
+
+def originals(message: Message) -> tuple[str, ...]:
+    return (message.id,) if isinstance(message.id, str) else tuple(message.id)
+
+
+def pairs(messages: Catalog) -> set[tuple[tuple[str, ...], ...]]:
+    return {(originals(message), tuple(texts(message))) for message in messages if message.id}
+
+
+@pytest.mark.parametrize("locale", LANGUAGES)
+def test_every_text_in_the_code_has_its_translation(locale: str) -> None:
+    used = {found[2] for folder in ("bot", "handlers") for found in extract_from_dir(ROOT / folder)}
+    messages = catalogue(locale)
+    assert used == {message.id for message in messages if message.id}
+
+
+@pytest.mark.parametrize("locale", LANGUAGES)
+def test_every_translation_is_finished_and_has_the_placeholders_of_the_original(locale: str) -> None:
+    messages = catalogue(locale)
+    for message in messages:
+        if not message.id:
+            continue
+        assert not message.fuzzy, message.id
+        original = message.id if isinstance(message.id, str) else message.id[1]
+        assert len(texts(message)) == (1 if isinstance(message.id, str) else messages.num_plurals)
+        for text in texts(message):
+            assert text.strip(), message.id
+            assert sorted(re.findall(r"\{\w*\}", text)) == sorted(re.findall(r"\{\w*\}", original))
+            assert re.findall(r"/\w+", text) == re.findall(r"/\w+", original)
+            assert not re.search(r"[<>&]", text), "texts are sent as HTML"
+
+
+@pytest.mark.parametrize("locale", LANGUAGES)
+def test_the_compiled_catalogue_is_that_of_the_text(locale: str) -> None:
+    messages = catalogue(locale)
+    with (LOCALES / locale / "LC_MESSAGES" / f"{DOMAIN}.mo").open("rb") as file:
+        compiled = read_mo(file)
+    assert pairs(compiled) == pairs(messages), "run `make locales`"
+    assert compiled.plural_expr == messages.plural_expr
+
+
+def test_english_says_what_the_code_says() -> None:
+    for message in catalogue("en"):
+        if message.id:
+            assert message.string == message.id
+
+
+@pytest.mark.parametrize(
+    ("locale", "count", "words"),
+    [
+        ("en", 1, "1 picture of yours"),
+        ("en", 2, "2 pictures of yours"),
+        ("ru", 1, "1 ваша картинка"),
+        ("ru", 3, "3 ваши картинки"),
+        ("ru", 11, "11 ваших картинок"),
+        ("ru", 21, "21 ваша картинка"),
+        ("ru", 60, "60 ваших картинок"),
+    ],
+)
+def test_plurals(locale: str, count: int, words: str) -> None:
+    i18n = create_i18n()
+    with i18n.context(), i18n.use_locale(locale):
+        assert words in replies.failure(Busy(count))

@@ -1,0 +1,79 @@
+"""The log goes to stderr and shows no secret, wherever it hides."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from bot.config import Secret, Settings
+from bot.logs import configure_logging, whereabouts
+
+TOKEN = "123456789:AAE-secret_part_of_the_token_xyz"
+
+
+@pytest.fixture(autouse=True)
+def _root_logger() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def fail() -> None:
+    raise RuntimeError(f"cannot connect to https://api.telegram.org/bot{TOKEN.replace(':', '%3A')}/getMe")
+
+
+def log_some() -> None:
+    logging.getLogger("x").info("calling %s", f"http://h/bot{TOKEN}/getMe")
+    try:
+        fail()
+    except RuntimeError:
+        logging.getLogger("x").exception("failed", stack_info=True, extra={"job": 7})
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_the_token_is_taken_out(capsys: pytest.CaptureFixture[str], log_format: str) -> None:
+    configure_logging(Settings(token=Secret(TOKEN), redis_url=Secret("redis://:pw@h"), log_format=log_format))  # type: ignore[arg-type]
+    log_some()
+    logging.getLogger("x").warning("no redis://:pw@h today")
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert "RuntimeError: cannot connect" in written.err
+    assert "***" in written.err
+    assert "secret_part" not in written.err
+    assert ":pw@" not in written.err
+
+
+def test_json_is_one_object_per_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(Settings(log_format="json"))
+    log_some()
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["level"] for line in lines] == ["INFO", "ERROR"]
+    assert lines[1]["job"] == "7"
+    assert "Traceback" in lines[1]["exception"]
+
+
+def test_the_level_is_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(Settings(log_level="ERROR"))
+    logging.getLogger("x").warning("quiet")
+    assert capsys.readouterr().err == ""
+
+
+def test_whereabouts_of_an_error_are_told_without_its_words() -> None:
+    words = "private"
+    try:
+        try:
+            fail()
+        except RuntimeError as error:
+            raise ValueError(words) from error
+    except ValueError as error:
+        told = whereabouts(error)
+    assert "in fail" in told
+    assert "builtins.ValueError" in told
+    assert "builtins.RuntimeError" in told
+    assert "private" not in told
+    assert "secret_part" not in told

@@ -1,0 +1,98 @@
+"""What `start.py` says and does in a terminal, without Telegram."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import ROOT
+from tests.fake_telegram import TOKEN
+from tests.test_start import environment
+
+
+def test_no_token_and_no_terminal_says_what_to_do() -> None:
+    for command in ([sys.executable, "start.py"], ["make", "--silent", "run"]):
+        result = subprocess.run(
+            command, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+        )
+        assert result.returncode != 0
+        assert "BOT_TOKEN" in result.stderr
+        assert "@BotFather" in result.stderr
+
+
+def test_a_typed_token_is_kept_for_its_owner_alone(tmp_path: Path) -> None:
+    """In a terminal the program asks, does not show what is typed, and writes .env with mode 600."""
+    env_file = tmp_path / ".env"
+    env_file.write_text("# mine\nMODEL=baseline\nBOT_TOKEN=\n")
+    script = (
+        "import start, pathlib\n"
+        f"start.ENV_FILE = pathlib.Path({str(env_file)!r})\n"
+        "start.keep_token(start.ask_for_token())"
+    )
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(ROOT)
+        os.execve(sys.executable, [sys.executable, "-c", script], environment())
+    shown = _type(terminal, ["nonsense", TOKEN])
+    os.waitpid(pid, 0)
+    assert TOKEN not in shown
+    assert "not a token" in shown
+    assert env_file.read_text() == f"# mine\nMODEL=baseline\nBOT_TOKEN={TOKEN}\n"
+    assert env_file.stat().st_mode & 0o777 == 0o600
+
+
+def _type(terminal: int, answers: list[str]) -> str:
+    """Answer each prompt of a program in a terminal; all that it showed."""
+    shown = b""
+    waiting = list(answers)
+    with contextlib.suppress(OSError):  # how a pty says that the other end is gone
+        while data := os.read(terminal, 1024):
+            shown += data
+            if shown.rstrip().endswith(b"paste):") and waiting:
+                os.write(terminal, waiting.pop(0).encode() + b"\n")
+    return shown.decode()
+
+
+def test_the_bot_process_never_imports_torch() -> None:
+    code = (
+        "import sys, start, bot.app, handlers, model.serving.embedded, model.serving.local_queue\n"
+        "heavy = {'torch', 'torchvision', 'PIL', 'numpy', 'cv2'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+def test_caption_writes_json_sheets_and_errors(tmp_path: Path, photo_files: list[Path]) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"nothing")
+    again = tmp_path / photo_files[0].name
+    again.write_bytes(photo_files[1].read_bytes())
+    command = [sys.executable, "start.py", "caption", str(photo_files[0]), str(bad), str(tmp_path / "none"), str(again)]
+    options = ["--json", "--samples", "2", "--temperature", "1.2", "--seed", "7", "--output", str(tmp_path / "sheets")]
+    result = subprocess.run([*command, *options], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert result.returncode == 1
+    good, damaged, missing, other = (json.loads(line) for line in result.stdout.splitlines())
+    assert good["model"] == "attention"
+    assert len(good["samples"]) == 2
+    assert 0 < good["greedy"]["confidence"] < 1
+    assert damaged["error"]["kind"] == "not_image"
+    assert missing["error"]["kind"] == "unreadable"
+    assert other["greedy"]["text"] != good["greedy"]["text"]
+    stem = photo_files[0].stem
+    assert sorted(path.name for path in (tmp_path / "sheets").iterdir()) == [
+        f"{stem}-2.heatmap.jpg",
+        f"{stem}.heatmap.jpg",
+    ]
+
+
+def test_caption_refuses_bad_options() -> None:
+    for options in (["--samples", "11"], ["--temperature", "0"], ["--model", "gpt"], []):
+        command = [sys.executable, "start.py", "caption", *(["x.jpg", *options] if options else [])]
+        result = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+        assert result.returncode == 2
+        assert "error" in result.stderr

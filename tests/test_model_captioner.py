@@ -1,0 +1,157 @@
+"""The library face, on real photos and the shipped weights."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from model.captioner import Captioner, CaptionSet
+from model.checkpoint import CheckpointError
+from model.sampling import Sampling
+from tests.conftest import WEIGHTS
+
+
+@pytest.fixture(scope="module")
+def answers(captioner: Captioner, photos: list[Image.Image]) -> list[CaptionSet]:
+    return captioner.caption(photos, samples=5, beam=3)
+
+
+def test_each_photo_gets_captions_of_its_own(answers: list[CaptionSet]) -> None:
+    assert len({answer.greedy.text for answer in answers}) == len(answers)
+    for answer in answers:
+        assert 3 <= len(answer.greedy.words) <= 20
+        assert len(answer.samples) == 5
+        assert len({sample.text for sample in answer.samples}) >= 3
+        assert not {"<unk>", "<start>", "<end>", "<pad>"} & {
+            w for c in (answer.greedy, *answer.samples) for w in c.words
+        }
+
+
+def test_what_is_plain_to_see_is_named(
+    captioner: Captioner, photo_files: list[Path], answers: list[CaptionSet]
+) -> None:
+    said = {path.stem: answer for path, answer in zip(photo_files, answers, strict=True)}
+    assert "cat" in said["cat"].greedy.words
+    assert {"building", "tower", "temple", "house"} & set(said["temple"].greedy.words)
+
+
+def test_confidence_is_the_geometric_mean_of_word_probabilities(answers: list[CaptionSet]) -> None:
+    for answer in answers:
+        for caption in (answer.greedy, *answer.samples):
+            assert caption.log_probs.shape == (len(caption.words),)
+            assert (caption.log_probs <= 0).all()
+            product = np.exp(caption.log_probs.astype(np.float64)).prod()
+            assert caption.confidence == pytest.approx(product ** (1 / len(caption.words)), rel=1e-4)
+
+
+def test_attention_maps_sum_to_one_and_differ_from_word_to_word(answers: list[CaptionSet]) -> None:
+    for answer in answers:
+        attention = answer.greedy.attention
+        assert attention is not None
+        assert attention.shape == (len(answer.greedy.words), 8, 8)
+        np.testing.assert_allclose(attention.sum(axis=(1, 2)), 1.0, atol=1e-4)
+        assert np.abs(np.diff(attention, axis=0)).sum(axis=(1, 2)).max() > 0.1
+
+
+def test_captions_do_not_depend_on_the_batch(
+    captioner: Captioner, photos: list[Image.Image], answers: list[CaptionSet]
+) -> None:
+    """Alone, in another order, and with other samples beside them: the same words, in fp32."""
+    [alone] = captioner.caption(photos[2:3], samples=3)
+    assert alone.greedy.words == answers[2].greedy.words
+    assert [s.words for s in alone.samples] == [s.words for s in answers[2].samples[:3]]
+    backwards = captioner.caption(photos[::-1], samples=5)
+    for before, after in zip(answers, backwards[::-1], strict=True):
+        assert before.greedy.words == after.greedy.words
+        assert [s.words for s in before.samples] == [s.words for s in after.samples]
+
+
+def test_seeds_choose_the_samples(captioner: Captioner, photos: list[Image.Image]) -> None:
+    first, again, other = (
+        [s.text for s in captioner.caption(photos[:1], samples=5, seed=seed)[0].samples] for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_bf16_sees_nearly_the_same(captioner: Captioner, photos: list[Image.Image]) -> None:
+    squares = captioner.squares(photos)
+    half = Captioner.load(WEIGHTS, "cpu", precision="bf16")
+    full, rough = captioner.encode(squares), half.encode(squares)
+    assert rough.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(full.flatten(1), rough.flatten(1)).min() > 0.99
+
+
+def test_the_encoder_runs_once_a_photo(captioner: Captioner, photos: list[Image.Image]) -> None:
+    seen: list[int] = []
+    handle = captioner.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    captioner.caption(photos, samples=10, beam=3)
+    handle.remove()
+    assert seen == [len(photos)]
+
+
+def test_pictures_of_any_mode_and_size(captioner: Captioner, photos: list[Image.Image]) -> None:
+    photo = photos[1]
+    odd = [photo.convert("L"), photo.convert("CMYK"), photo.convert("P"), photo.resize((1, 1)), photo.resize((3000, 7))]
+    for answer in captioner.caption(odd, samples=1):
+        assert answer.greedy.words
+
+
+def test_exif_orientation_is_honoured(captioner: Captioner, photos: list[Image.Image]) -> None:
+    upright = photos[1]
+    lying = upright.transpose(Image.Transpose.ROTATE_90)
+    lying.getexif()[0x0112] = 6
+    [expected], [found] = captioner.caption([upright], samples=0), captioner.caption([lying], samples=0)
+    assert found.greedy.words == expected.greedy.words
+
+
+def test_the_baseline_has_no_attention_and_shares_the_encoder(
+    captioner: Captioner, baseline: Captioner, photos: list[Image.Image]
+) -> None:
+    beside = captioner.beside(WEIGHTS, "baseline")
+    assert beside.encoder is captioner.encoder
+    [own], [shared] = baseline.caption(photos[:1], samples=2), beside.caption(photos[:1], samples=2)
+    assert own.greedy.attention is None
+    assert own.greedy.words == shared.greedy.words
+
+
+def test_no_images_no_captions(captioner: Captioner) -> None:
+    assert captioner.caption([]) == []
+
+
+def test_bad_arguments_are_named(captioner: Captioner, photos: list[Image.Image]) -> None:
+    for bad, words in (({"samples": -1}, "samples"), ({"beam": 0}, "beam"), ({"seed": [1, 2]}, "2 seeds for 1")):
+        with pytest.raises(ValueError, match=words):
+            captioner.caption(photos[:1], **bad)
+    with pytest.raises(ValueError, match="unknown device"):
+        Captioner.load(WEIGHTS, "abacus")
+    with pytest.raises(ValueError, match="CUDA devices"):
+        Captioner.load(WEIGHTS, "cuda:63")
+
+
+def test_a_decoder_of_another_encoder_is_refused(tmp_path: Path, captioner: Captioner) -> None:
+    from model.checkpoint import save_encoder
+    from model.encoder import Encoder
+
+    shutil.copy(WEIGHTS / "attention.safetensors", tmp_path)
+    save_encoder(tmp_path / "encoder.safetensors", Encoder())
+    with pytest.raises(CheckpointError, match="was not trained on this encoder"):
+        Captioner.load(tmp_path, "cpu")
+    with pytest.raises(CheckpointError, match="no such weights file"):
+        Captioner.load(tmp_path / "nowhere", "cpu")
+
+
+def test_sampling_settings_reach_the_decoder(captioner: Captioner, photos: list[Image.Image]) -> None:
+    """Cold samples are nearly the greedy caption, hot ones nearly never."""
+
+    def agreement(sampling: Sampling) -> float:
+        [answer] = captioner.caption(photos[:1], samples=10, sampling=sampling)
+        return sum(sample.words == answer.greedy.words for sample in answer.samples) / 10
+
+    assert agreement(Sampling(temperature=0.1, top_p=0.5)) > agreement(Sampling(temperature=1.8, top_p=1.0))
+    assert agreement(Sampling(top_k=1)) == 1.0

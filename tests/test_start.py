@@ -1,0 +1,292 @@
+"""The real program against the loopback Bot API: conversations, mistakes, kills."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from PIL import Image
+
+from tests.conftest import ROOT
+from tests.fake_telegram import TOKEN, FakeTelegram
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PATIENCE = 120.0  # seconds; a loaded machine of two cores loads the network slowly
+QUIET = {"BOT_TOKEN": "", "TELEGRAM_API_URL": "", "MODEL": "", "DEVICE": "cpu", "LOG_LEVEL": "INFO"}
+
+
+def environment(**values: str) -> dict[str, str]:
+    return {**os.environ, **QUIET, **values}
+
+
+class Program:
+    """`python start.py`, in a process group of its own so that all of it can be killed at once."""
+
+    def __init__(self, server: FakeTelegram, data: Path, **settings: str) -> None:
+        self.log = data / "log"
+        self._environment = environment(BOT_TOKEN=TOKEN, TELEGRAM_API_URL=server.url, DATA_DIR=str(data), **settings)
+        self.process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                str(ROOT / "start.py"),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,
+            )
+
+    def worker_pids(self) -> list[int]:
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    async def kill(self) -> None:
+        """SIGKILL the bot and its worker at the same instant."""
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        await self.process.wait()
+
+    async def stop(self) -> int:
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.terminate()
+        try:
+            return await asyncio.wait_for(self.process.wait(), 40)
+        except TimeoutError:
+            await self.kill()
+            raise
+
+
+@contextlib.asynccontextmanager
+async def running(server: FakeTelegram, data: Path, **settings: str) -> AsyncIterator[Program]:
+    program = Program(server, data, **settings)
+    await program.start()
+    try:
+        yield program
+    finally:
+        await program.stop()
+        print(program.log.read_text())
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server() -> AsyncIterator[FakeTelegram]:
+    async with FakeTelegram() as fake:
+        yield fake
+        assert fake.violations == []
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def bot(server: FakeTelegram, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Program]:
+    async with running(server, tmp_path_factory.mktemp("bot")) as program:
+        yield program
+
+
+def jpeg(image: Image.Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+def twenty(photos: list[Image.Image]) -> list[bytes]:
+    """Twenty pictures that differ: the photos whole, mirrored, and cropped."""
+    mirrored = [photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for photo in photos]
+    cropped = [photo.crop((0, 0, photo.width * 2 // 3, photo.height)) for photo in photos]
+    return [jpeg(photo) for photo in (photos + mirrored + cropped)[:20]]
+
+
+def lines(message: dict[str, object]) -> list[str]:
+    return str(message.get("caption") or message.get("text")).splitlines()
+
+
+async def test_twenty_photos_at_once_each_get_their_own_captions(
+    bot: Program, server: FakeTelegram, photos: list[Image.Image], tmp_path: Path
+) -> None:
+    """The bot's captions of each photo are those that `start.py caption` prints of the same file."""
+    files = []
+    for number, data in enumerate(twenty(photos)):
+        files.append(tmp_path / f"{number}.jpg")
+        files[-1].write_bytes(data)
+    person = server.person("Ann")
+    sent = [await person.send_photo(file.read_bytes()) for file in files]
+    answers: dict[int, dict[str, object]] = {}
+    for _ in files:
+        answer = await person.next_message(PATIENCE)
+        answers[answer["reply_to_message"]["message_id"]] = answer
+    assert len(answers) == 20
+    command = [sys.executable, "start.py", "caption", "--json", *map(str, files)]
+    printed = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True).stdout
+    expected = [json.loads(line) for line in printed.splitlines()]
+    assert [entry["file"] for entry in expected] == [str(file) for file in files]
+    for message, entry in zip(sent, expected, strict=True):
+        answer = answers[message["message_id"]]
+        assert lines(answer)[0] == entry["greedy"]["text"]
+        first = answer["caption_entities"][0]  # type: ignore[index]
+        assert (first["type"], first["offset"], first["length"]) == ("bold", 0, len(entry["greedy"]["text"]))
+        assert f"{entry['greedy']['confidence']:.0%}".rstrip("%") in lines(answer)[1]
+        for line, sample in zip(lines(answer)[2:], entry["samples"], strict=True):
+            assert line.endswith(sample["text"])
+    assert len({lines(answer)[0] for answer in answers.values()}) >= 7  # seven subjects
+    # One message for each: the sheet, with the words under it.
+    uploads = server.sent(person.id, "sendPhoto")
+    assert len(uploads) == 20
+    assert len(server.sent(person.id)) == 20
+    for call in uploads:
+        sheet = Image.open(io.BytesIO(next(iter(call.files.values())).data))
+        assert 900 < max(sheet.size) <= 1280
+
+
+async def test_sample_draws_other_captions_of_the_last_photo(
+    bot: Program, server: FakeTelegram, photo_files: list[Path]
+) -> None:
+    person = server.person("Sam")
+    await person.send_photo(photo_files[0].read_bytes())
+    await person.next_message(PATIENCE)
+    await person.send_text("/sample 8 t=1.5")
+    first = lines(await person.next_message(PATIENCE))
+    await person.send_text("/sample 8 t=1.5")
+    second = lines(await person.next_message(PATIENCE))
+    assert 4 <= len(set(first)) <= 9
+    assert set(first) != set(second)
+    await person.send_text("/sample 99")
+    assert "10" in " ".join(lines(await person.next_message(PATIENCE)))
+
+
+async def test_a_russian_reads_russian(bot: Program, server: FakeTelegram, photo_files: list[Path]) -> None:
+    person = server.person("Аня", language_code="ru")
+    await person.send_text("/start")
+    assert "фото" in " ".join(lines(await person.next_message(PATIENCE))).lower()
+    await person.send_document(b"<html></html>", file_name="page.jpg", mime_type="image/jpeg")
+    assert any("а" <= letter <= "я" for letter in lines(await person.next_message(PATIENCE))[0])
+    await person.send_photo(photo_files[1].read_bytes())
+    answer = lines(await person.next_message(PATIENCE))
+    assert answer[0].isascii()  # captions are in the language that the network knows
+    assert not answer[1].isascii()
+
+
+def png_bomb() -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9999))) + chunk(b"IEND", b"")
+    )
+
+
+async def test_each_bad_picture_gets_words_of_its_own_and_harms_nobody(
+    bot: Program, server: FakeTelegram, photo_files: list[Path]
+) -> None:
+    good = photo_files[2].read_bytes()
+    person, other = server.person("Bob"), server.person("Eve")
+    await person.send_document(b"<html>no picture</html>", file_name="a.jpg", mime_type="image/jpeg")
+    await person.send_photo(good[: len(good) // 3])
+    await person.send_document(b"", file_name="b.png", mime_type="image/png")
+    await person.send_document(png_bomb(), file_name="c.png", mime_type="image/png")
+    await person.send_document(b"x", file_name="d.jpg", mime_type="image/jpeg", file_size=25_000_000)
+    await other.send_photo(good)
+    assert len(lines(await other.next_message(PATIENCE))) == 7
+    words = {" ".join(lines(await person.next_message(PATIENCE))) for _ in range(5)}
+    assert len(words) == 5
+    assert any("20 MB" in text or "20 MB" in text for text in words)
+    await person.send_photo(good)
+    assert len(lines(await person.next_message(PATIENCE))) == 7
+
+
+async def test_a_killed_worker_is_replaced_and_its_photo_answered(
+    bot: Program, server: FakeTelegram, photo_files: list[Path]
+) -> None:
+    person = server.person("Kay")
+    [before] = bot.worker_pids()
+    os.kill(before, signal.SIGKILL)
+    await person.send_photo(photo_files[3].read_bytes())
+    answer = await person.wait_for(lambda message: "photo" in message, PATIENCE)
+    assert len(lines(answer)) == 7
+    [after] = bot.worker_pids()
+    assert after != before
+
+
+async def test_ten_photos_survive_a_kill_of_everything(tmp_path: Path, photos: list[Image.Image]) -> None:
+    async with FakeTelegram() as own:
+        person = own.person("Ten")
+        program = Program(own, tmp_path / "data")
+        await program.start()
+        sent = [await person.send_photo(data) for data in twenty(photos)[:10]]
+        assert await own.until(lambda: all(own.confirmed(message) for message in sent) or None, PATIENCE)
+        [worker] = program.worker_pids()
+        await program.kill()
+        assert len(own.sent(person.id, "sendPhoto")) < 10
+        assert await gone(worker)
+        await program.start()
+        try:
+            await own.until(lambda: len(own.sent(person.id, "sendPhoto")) >= 10 or None, PATIENCE)
+            await asyncio.sleep(1)  # for an eleventh, which must not come
+        finally:
+            await program.stop()
+        print(program.log.read_text())
+        replied = {call.result["reply_to_message"]["message_id"] for call in own.sent(person.id, "sendPhoto")}
+        assert replied == {message["message_id"] for message in sent}
+        assert len(own.sent(person.id, "sendPhoto")) == 10
+        assert own.violations == []
+
+
+async def gone(pid: int) -> bool:
+    """Whether the process ends within ten seconds; a worker whose parent was killed must."""
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        if Path(f"/proc/{pid}/stat").read_text().split(")")[-1].split()[0] == "Z":
+            return True
+        await asyncio.sleep(0.1)
+    return False
+
+
+async def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
+    async with FakeTelegram() as own:
+        program = Program(own, tmp_path)
+        await program.start()
+        assert await own.until(lambda: [c for c in own.calls if c.method == "getUpdates"] or None, PATIENCE)
+        assert program.process is not None
+        [worker] = program.worker_pids()
+        os.kill(program.process.pid, signal.SIGKILL)  # the parent alone
+        await program.process.wait()
+        assert await gone(worker)
+
+
+async def test_the_baseline_answers_without_a_heatmap(tmp_path: Path, photo_files: list[Path]) -> None:
+    async with FakeTelegram() as own, running(own, tmp_path, MODEL="baseline"):
+        person = own.person("Bea")
+        await person.send_photo(photo_files[0].read_bytes())
+        answer = await person.wait_for(lambda message: "text" in message and len(lines(message)) == 7, PATIENCE)
+        assert "photo" not in answer
+
+
+async def test_a_wrong_token_is_said_and_ends_the_program(tmp_path: Path) -> None:
+    async with FakeTelegram(token="4242:AnotherTokenThanTheOneThatIsSet") as own:
+        program = Program(own, tmp_path)
+        await program.start()
+        assert program.process is not None
+        assert await asyncio.wait_for(program.process.wait(), PATIENCE) == 2
+    log = program.log.read_text()
+    assert "BOT_TOKEN" in log
+    assert TOKEN.partition(":")[2] not in log
