@@ -130,8 +130,9 @@ async def run_embedded(settings: Settings) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     queue = LocalQueue(max_attempts=settings.max_attempts)
-    # What .env holds is read by the child too, so the token is blanked, not just left out.
-    environment = {**os.environ, "BOT_TOKEN": "", "WEBHOOK_SECRET": ""}
+    # What .env holds is read by the child too, so the token is blanked, not just left out. The network's threads
+    # must not spin for long while they wait for each other: sheets are drawn on the same cores.
+    environment = {"GOMP_SPINCOUNT": "1000", **os.environ, "BOT_TOKEN": "", "WEBHOOK_SECRET": ""}
     child = EmbeddedWorker(queue, [sys.executable, str(ROOT / "start.py"), "worker", "--embedded"], environment)
     working = asyncio.create_task(child.run())
     working.add_done_callback(lambda _: stop.set())

@@ -12,8 +12,11 @@ Batches follow one another as in the worker: sheets are drawn on threads beside 
 
 from __future__ import annotations
 
-import argparse
 import os
+
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the worker has it: see start.py
+
+import argparse
 import platform
 import sys
 import time
@@ -31,7 +34,7 @@ from model.config import DecoderKind
 from model.heatmap import draw_sheet, encode_jpeg
 from model.images import open_image
 from model.sampling import Sampling
-from model.search import filter_probabilities
+from model.search import candidates
 from model.vocabulary import END, PAD, START, UNKNOWN
 
 SAMPLES = 5
@@ -131,8 +134,8 @@ class Naive:
             if greedy:
                 word = int(log_probs.argmax())
             else:
-                probabilities = filter_probabilities(log_probs, Sampling(), position)
-                word = int(torch.multinomial(probabilities, 1, generator=generator))
+                probabilities, indices = candidates(log_probs, Sampling(), position)
+                word = int(indices[torch.multinomial(probabilities, 1, generator=generator)])
             if word == END:
                 break
             words.append(word)
@@ -177,7 +180,7 @@ def main() -> int:
     for precision in precisions:
         captioner = Captioner.load(options.weights, options.device, model=model, precision=precision)
         for size in options.batches:
-            runs = max(2, 32 // size)
+            runs = max(2, 64 // size)
             t = measure(captioner, photos[:size], runs, options.repeats)
             parts = [t.encoder, t.decoding, t.sheet]
             cells = "  ".join(f"{1000 * part:5.1f} {part / sum(parts):4.0%}" for part in parts)

@@ -63,7 +63,7 @@ class Captioner:
     """An encoder and one of its decoders, ready to caption. Not thread-safe: one call at a time."""
 
     def __init__(self, encoder: Encoder, decoder: Decoder, vocabulary: Vocabulary, dtype: torch.dtype) -> None:
-        """`dtype` is the encoder's arithmetic; decoding is always in fp32. Both must be on the same device."""
+        """`dtype` is the arithmetic of both; words and logits are always in fp32. Both must be on the same device."""
         self.encoder = encoder
         self.decoder = decoder
         self.vocabulary = vocabulary
@@ -81,8 +81,8 @@ class Captioner:
     ) -> Self:
         """Load `encoder.safetensors` and `<model>.safetensors` from a folder.
 
-        device: auto (CUDA where there is one), cpu, cuda, cuda:1 … precision: of the encoder; auto measures once
-        whether this machine is faster in bf16.
+        device: auto (CUDA where there is one), cpu, cuda, cuda:1 … precision: auto measures once whether this
+        machine is faster in bf16.
         Raises CheckpointError for files that are missing, damaged or do not belong together, and ValueError for a
         device that this machine does not have.
         """
@@ -96,14 +96,15 @@ class Captioner:
         dtype = torch.float32
         if precision == "bf16" or (precision == "auto" and _bf16_is_faster(target)):
             dtype = torch.bfloat16
-        return cls(encoder.to(target, dtype), checkpoint.decoder.to(target), checkpoint.vocabulary, dtype)
+        return cls(encoder.to(target, dtype), checkpoint.decoder.to(target).lower(dtype), checkpoint.vocabulary, dtype)
 
     def beside(self, path: str | Path, model: DecoderKind) -> Captioner:
         """Another decoder of the same folder, sharing this captioner's encoder. Raises CheckpointError."""
         checkpoint = load_decoder(Path(path) / f"{model}.safetensors")
         if checkpoint.encoder_sha256 != fingerprint(Path(path) / ENCODER_FILE):
             raise CheckpointError(f"{path}: {model}.safetensors was not trained on this {ENCODER_FILE}")
-        return Captioner(self.encoder, checkpoint.decoder.to(self.device), checkpoint.vocabulary, self.dtype)
+        decoder = checkpoint.decoder.to(self.device).lower(self.dtype)
+        return Captioner(self.encoder, decoder, checkpoint.vocabulary, self.dtype)
 
     def squares(self, images: Sequence[Image.Image]) -> Tensor:
         """What the encoder sees of upright RGB images: (B, 3, size, size) uint8, on the CPU."""

@@ -99,18 +99,17 @@ def _fit(photo: Image.Image, box: tuple[int, int]) -> Image.Image:
     """The whole photo, as large as the box allows, never a side of no pixels."""
     scale = min(box[0] / photo.width, box[1] / photo.height)
     size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
-    return photo.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return photo.resize(size, Image.Resampling.HAMMING, reducing_gap=2.0)
 
 
 def _overlay(photo: Image.Image, attention: npt.NDArray[np.float32], peak: float) -> Image.Image:
     """The dimmed photo under one map, attention / peak giving both colour and opacity."""
-    smooth = Image.fromarray(np.asarray(attention / peak, dtype=np.float32)).resize(
-        photo.size, Image.Resampling.BICUBIC
-    )
-    level = np.clip(np.asarray(smooth) * 255, 0, 255).astype(np.uint8)
-    colours = Image.fromarray(_palette()[level])
-    opacity = Image.fromarray((level.astype(np.uint16) * 6 // 10).astype(np.uint8))
-    return Image.composite(colours, photo, opacity)
+    levels = np.rint(attention / peak * 255).astype(np.uint8)  # 8 bits: finer than the palette
+    level = Image.fromarray(levels).resize(photo.size, Image.Resampling.BICUBIC)
+    opacity = level.point([value * 6 // 10 for value in range(256)])
+    colours = Image.frombytes("P", level.size, level.tobytes())
+    colours.putpalette(_palette().tobytes())
+    return Image.composite(colours.convert("RGB"), photo, opacity)
 
 
 def _write(draw: ImageDraw.ImageDraw, text: str, box: tuple[int, int, int, int], *, faint: bool = False) -> None:

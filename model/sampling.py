@@ -19,8 +19,8 @@ class Sampling:
     """
 
     temperature: float = 0.8
-    top_k: int = 0
-    top_p: float = 0.9
+    top_k: int = 20
+    top_p: float = 1.0
     ladder: bool = False
 
     def __post_init__(self) -> None:

@@ -17,6 +17,8 @@ from model.decoder import DecoderState
 from model.sampling import Sampling
 from model.vocabulary import END, PAD, START, UNKNOWN
 
+_NUCLEUS_GUESS = 256  # words
+
 
 class StepModel(Protocol):
     """What a search needs of a network; see `model.decoder.Decoder.step`."""
@@ -37,9 +39,8 @@ class Decoded:
 def _word_log_probs(logits: Tensor, position: int) -> Tensor:
     """Log-probabilities of what may be said: never <pad>, <start> or <unk>, and no <end> before the first word."""
     logits = logits.float()
-    logits[..., [PAD, START, UNKNOWN]] = -torch.inf
-    if position == 0:
-        logits[..., END] = -torch.inf
+    for never in (PAD, START, UNKNOWN, END) if position == 0 else (PAD, START, UNKNOWN):
+        logits[..., never] = -torch.inf
     return logits.log_softmax(dim=-1)
 
 
@@ -55,27 +56,38 @@ def uniform_numbers(seeds: Sequence[int], samples: int, steps: int) -> Tensor:
     return torch.from_numpy(draws)
 
 
-def filter_probabilities(log_probs: Tensor, sampling: Sampling, position: int) -> Tensor:
-    """The distribution that a word at `position` (from 0) is drawn from, unnormalised: (…, V) → (…, V)."""
+def candidates(log_probs: Tensor, sampling: Sampling, position: int) -> tuple[Tensor, Tensor]:
+    """The words that may stand at `position` (from 0) and their unnormalised probabilities.
+
+    log_probs: (…, V). Returns probabilities and indices, each (…, C); a word that is out has probability 0.
+    """
     log_probs = log_probs / sampling.temperature
+    vocabulary = log_probs.shape[-1]
     limit = sampling.limit(position)
-    if limit and limit < log_probs.shape[-1]:
-        kept = log_probs.topk(limit, dim=-1)
-        log_probs = torch.full_like(log_probs, -torch.inf).scatter(-1, kept.indices, kept.values)
-    probabilities = log_probs.softmax(dim=-1)
+    if limit and limit < vocabulary:
+        top = log_probs.topk(limit, dim=-1)
+        probabilities, indices = top.values.softmax(dim=-1), top.indices
+    else:
+        probabilities = log_probs.softmax(dim=-1)
+        indices = torch.arange(vocabulary, device=log_probs.device).expand_as(probabilities)
     if sampling.top_p < 1.0:
-        descending = probabilities.sort(dim=-1, descending=True, stable=True)
+        # The nucleus nearly always lies within the likeliest few: sort all words only where it does not.
+        kept = min(_NUCLEUS_GUESS, probabilities.shape[-1])
+        descending = probabilities.topk(kept, dim=-1)
+        if kept < probabilities.shape[-1] and bool((descending.values.sum(dim=-1) < sampling.top_p).any()):
+            descending = probabilities.topk(probabilities.shape[-1], dim=-1)
         before = descending.values.cumsum(dim=-1) - descending.values  # mass of the likelier words
-        outside = torch.zeros_like(before, dtype=torch.bool).scatter(-1, descending.indices, before >= sampling.top_p)
-        probabilities = probabilities.masked_fill(outside, 0.0)
-    return probabilities
+        probabilities = descending.values.masked_fill(before >= sampling.top_p, 0.0)
+        indices = indices.gather(-1, descending.indices)
+    return probabilities, indices
 
 
-def _draw(probabilities: Tensor, uniform: Tensor) -> Tensor:
-    """Inverse transform sampling. probabilities: (…, V), unnormalised; uniform: (…) → indices (…)."""
+def _draw(probabilities: Tensor, indices: Tensor, uniform: Tensor) -> Tensor:
+    """Inverse transform sampling. probabilities, indices: (…, C); uniform: (…) → words (…)."""
     cumulative = probabilities.double().cumsum(dim=-1)
     target = uniform.unsqueeze(-1) * cumulative[..., -1:]
-    return torch.searchsorted(cumulative, target, right=True).squeeze(-1).clamp_(max=probabilities.shape[-1] - 1)
+    place = torch.searchsorted(cumulative, target, right=True).clamp_(max=probabilities.shape[-1] - 1)
+    return indices.gather(-1, place).squeeze(-1)
 
 
 def decode(
@@ -86,46 +98,60 @@ def decode(
     samples: int = 0,
     sampling: Sampling | None = None,
     seeds: Sequence[int] | None = None,
-    greedy: bool = True,
 ) -> Decoded:
-    """The greedy caption of each image (first, if asked for) and `samples` sampled ones, all decoded together.
+    """The greedy caption of each image (k = 0) and `samples` sampled ones, all decoded together.
 
     state: the decoder's initial state, K = 1. seeds: one non-negative integer per image (default: 0 for each).
+    Sequences that are over are dropped as soon as the rest fits into fewer rows of the batch.
     """
-    images = state.hidden.shape[0]
+    images, count = state.hidden.shape[0], 1 + samples
     device = state.hidden.device
     sampling = sampling or Sampling()
-    first = 1 if greedy else 0  # the row of the first sample
-    count = first + samples
     uniform = uniform_numbers(seeds or [0] * images, samples, max_words).to(device)
-    state = state.repeat(count)
-    tokens = torch.full((images, count), START, device=device)
+    uniform = torch.cat([uniform.new_zeros(images, 1, max_words), uniform], dim=1).flatten(0, 1)  # (B * K, T)
+    words = torch.full((images * count, max_words), PAD, device=device)
+    log_probs = torch.zeros((images * count, max_words), device=device)
+    attention: Tensor | None = None
+    place = torch.arange(images * count, device=device).view(images, count)  # whose turn each row of the batch is
+    tokens = torch.full((images, 1), START, device=device)
     finished = torch.zeros((images, count), dtype=torch.bool, device=device)
-    words, log_probs, attention = [], [], []
     for t in range(max_words):
         logits, state, looked = model.step(tokens, state)
-        distribution = _word_log_probs(logits, t)  # (B, K, V)
-        choices = []
-        if greedy:
-            choices.append(distribution[:, :1].argmax(dim=-1))
+        if t == 0:  # an image's captions all begin alike: one step serves them all
+            state = state.repeat(count)
+            logits = logits.expand(-1, count, -1).clone()
+            looked = None if looked is None else looked.expand(-1, count, -1)
+        distribution = _word_log_probs(logits, t)  # (B', K', V)
+        tokens = distribution.argmax(dim=-1)
         if samples:
-            choices.append(_draw(filter_probabilities(distribution[:, first:], sampling, t), uniform[..., t]))
-        tokens = torch.cat(choices, dim=1)  # (B, K)
+            drawn = _draw(*candidates(distribution, sampling, t), uniform[place, t])
+            tokens = torch.where(place % count == 0, tokens, drawn)
         finished = finished | (tokens == END)
-        tokens = tokens.masked_fill(finished, PAD)
-        if finished.all():
-            break
-        chosen = distribution.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-        words.append(tokens)
-        log_probs.append(chosen.masked_fill(finished, 0.0))
+        live = ~finished
+        rows, said = place[live], tokens[live]
+        words[rows, t] = said
+        log_probs[rows, t] = distribution[live].gather(-1, said.unsqueeze(-1)).squeeze(-1)
         if looked is not None:
-            attention.append(looked)
-    stacked = torch.stack(words, dim=-1)  # (B, K, T)
+            if attention is None:
+                attention = torch.zeros((images * count, max_words, looked.shape[-1]), device=device)
+            attention[rows, t] = looked[live]
+        left = live.sum(dim=1)  # (B',)
+        if not bool(left.any()):
+            break
+        most = min(live.shape[1], max(2, int(left.max())))  # not 1: matrices of one row are rounded otherwise
+        if most < live.shape[1] or not bool(left.all()):
+            keep = left > 0
+            order = finished[keep].to(torch.int8).argsort(dim=1, stable=True)[:, :most]  # the live ones first
+            state = state.images(keep).reorder(order)
+            place, tokens, finished = (x[keep].gather(1, order) for x in (place, tokens, finished))
+    lengths = (words != PAD).sum(dim=-1)
+    longest = int(lengths.max())
+    shape = (images, count)
     return Decoded(
-        tokens=stacked,
-        log_probs=torch.stack(log_probs, dim=-1),
-        lengths=(stacked != PAD).sum(dim=-1),
-        attention=torch.stack(attention, dim=2) if attention else None,
+        tokens=words[:, :longest].reshape(*shape, longest),
+        log_probs=log_probs[:, :longest].reshape(*shape, longest),
+        lengths=lengths.view(shape),
+        attention=None if attention is None else attention[:, :longest].reshape(*shape, longest, -1),
     )
 
 

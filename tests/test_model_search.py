@@ -13,7 +13,7 @@ from torch import Tensor
 from model.captioner import Captioner
 from model.decoder import DecoderState
 from model.sampling import Sampling
-from model.search import beam_search, decode, filter_probabilities, uniform_numbers
+from model.search import beam_search, candidates, decode, uniform_numbers
 from model.vocabulary import END, PAD, START, UNKNOWN
 
 A, B, C = 4, 5, 6
@@ -68,8 +68,8 @@ def test_a_network_that_never_ends_is_cut() -> None:
 def test_samples_follow_the_distribution() -> None:
     model = Scripted({START: {A: 0.5, B: 0.3, C: 0.2}})
     sampling = Sampling(temperature=1.0, top_p=1.0)
-    result = decode(model, start(), max_words=3, samples=4000, sampling=sampling, greedy=False)
-    shares = [(result.tokens[0, :, 0] == word).float().mean().item() for word in (A, B, C)]
+    result = decode(model, start(), max_words=3, samples=4000, sampling=sampling)
+    shares = [(result.tokens[0, 1:, 0] == word).float().mean().item() for word in (A, B, C)]
     assert shares == pytest.approx([0.5, 0.3, 0.2], abs=0.03)
 
 
@@ -78,7 +78,8 @@ def test_filters_restrict_and_sharpen() -> None:
 
     def kept(position: int = 0, **settings: float) -> list[int]:
         sampling = Sampling(**{"temperature": 1.0, "top_p": 1.0, **settings})  # type: ignore[arg-type]
-        return filter_probabilities(log_probs, sampling, position).nonzero().flatten().tolist()
+        probabilities, indices = candidates(log_probs, sampling, position)
+        return sorted(indices[probabilities > 0].tolist())
 
     assert kept() == [A, B, C]
     assert kept(top_k=2) == [A, B]
@@ -88,7 +89,8 @@ def test_filters_restrict_and_sharpen() -> None:
     assert kept(ladder=True, position=2) == [A, B, C]
     assert kept(ladder=True, position=3) == [A, B]
     assert kept(ladder=True, position=6) == [A]
-    cold = filter_probabilities(log_probs, Sampling(temperature=0.5, top_p=1.0), 0)
+    cold, indices = candidates(log_probs, Sampling(temperature=0.5, top_p=1.0), 0)
+    assert indices.tolist() == list(range(7))
     torch.testing.assert_close(cold[A] / cold[B], torch.tensor((0.5 / 0.3) ** 2))
 
 
@@ -184,3 +186,33 @@ def test_captions_do_not_depend_on_batch_mates(tiny: Captioner) -> None:
         assert alone.best is not None
         assert together[i].best is not None
         assert alone.best.words == together[i].best.words  # type: ignore[union-attr]
+
+
+def test_a_wide_nucleus_is_found_by_sorting_all() -> None:
+    """Where the likeliest few hold too little mass, every word that belongs to the nucleus is kept."""
+    flat = torch.full((2, 1000), 1 / 1000).log()
+    flat[1, 7] = 9.0  # one row of the batch is sharp, the other is not
+    probabilities, indices = candidates(flat.log_softmax(-1), Sampling(temperature=1.0, top_p=0.5), 0)
+    kept = (probabilities > 0).sum(dim=-1).tolist()
+    assert 499 <= kept[0] <= 501
+    assert indices[1, 0] == 7
+
+
+def test_captions_that_end_early_leave_the_rest_undisturbed() -> None:
+    """Sequences are dropped from the batch as they end; each caption stands in its own place all the same."""
+    model = Scripted({START: {A: 0.5, B: 0.5}, A: {A: 0.9, END: 0.1}, B: {END: 1.0}})
+    sampling = Sampling(temperature=1.0, top_p=1.0)
+    result = decode(model, start(3), max_words=12, samples=7, sampling=sampling, seeds=[1, 2, 3])
+    assert result.attention is not None
+    ends = set()
+    for image in range(3):
+        for k in range(8):
+            length = int(result.lengths[image, k])
+            caption = result.tokens[image, k].tolist()
+            assert caption[:length] == ([B] if caption[0] == B else [A] * length)
+            assert set(caption[length:]) <= {PAD}
+            assert result.log_probs[image, k, length:].eq(0).all()
+            looked = result.attention[image, k].argmax(dim=-1).tolist()[:length]
+            assert looked == [START, *caption[: length - 1]]
+            ends.add(length)
+    assert len(ends) > 4
