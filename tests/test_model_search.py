@@ -192,7 +192,7 @@ def test_a_wide_nucleus_is_found_by_sorting_all() -> None:
     """Where the likeliest few hold too little mass, every word that belongs to the nucleus is kept."""
     flat = torch.full((2, 1000), 1 / 1000).log()
     flat[1, 7] = 9.0  # one row of the batch is sharp, the other is not
-    probabilities, indices = candidates(flat.log_softmax(-1), Sampling(temperature=1.0, top_p=0.5), 0)
+    probabilities, indices = candidates(flat.log_softmax(-1), Sampling(temperature=1.0, top_k=0, top_p=0.5), 0)
     kept = (probabilities > 0).sum(dim=-1).tolist()
     assert 499 <= kept[0] <= 501
     assert indices[1, 0] == 7
