@@ -87,10 +87,10 @@ def caption(options: argparse.Namespace) -> int:
 
 
 def worker(options: argparse.Namespace) -> int:
-    settings = load_settings()
-    configure_logging(settings)
     if not options.embedded:
         raise ConfigurationError("a worker of its own needs the Redis queue, which is not in this version")
+    settings = Settings.load(os.environ)  # from the bot, see run_embedded; .env holds the token, so it is not read
+    configure_logging(settings)
     from model.command import serve_parent  # imports torch
 
     return serve_parent(settings.weights_dir, settings.device, settings.model, settings.max_batch)
@@ -130,9 +130,17 @@ async def run_embedded(settings: Settings) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     queue = LocalQueue(max_attempts=settings.max_attempts)
-    # What .env holds is read by the child too, so the token is blanked, not just left out. The network's threads
-    # must not spin for long while they wait for each other: sheets are drawn on the same cores.
-    environment = {"GOMP_SPINCOUNT": "1000", **os.environ, "BOT_TOKEN": "", "WEBHOOK_SECRET": ""}
+    environment = {
+        # The network's threads must not spin for long while they wait for each other: sheets need the cores too.
+        "GOMP_SPINCOUNT": "1000",
+        **{name: value for name, value in os.environ.items() if name not in ("BOT_TOKEN", "WEBHOOK_SECRET")},
+        "MODEL": settings.model,
+        "DEVICE": settings.device,
+        "WEIGHTS_DIR": str(settings.weights_dir),
+        "MAX_BATCH": str(settings.max_batch),
+        "LOG_LEVEL": settings.log_level,
+        "LOG_FORMAT": settings.log_format,
+    }
     child = EmbeddedWorker(queue, [sys.executable, str(ROOT / "start.py"), "worker", "--embedded"], environment)
     working = asyncio.create_task(child.run())
     working.add_done_callback(lambda _: stop.set())
@@ -179,7 +187,7 @@ def main(arguments: Sequence[str]) -> int:
     except ConfigurationError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EOFError):
         return 130
 
 

@@ -83,7 +83,8 @@ async def run_polling(
         return await _run(bot, settings, queue, stop, database, grace, notice_after)
     except WrongToken as error:
         log.error(
-            "BOT_TOKEN: Telegram (%s) does not know this token: %s. Copy it again from @BotFather.",
+            "BOT_TOKEN: Telegram (%s) does not know this token: %s. Copy it again from @BotFather "
+            "into .env, or wherever it is set.",
             settings.api_url,
             error,
         )
@@ -126,7 +127,8 @@ async def _run(
             log.info("stopping")
             receiving.cancel()
         await asyncio.wait([receiving])
-        await processor.drain(grace)
+        await processor.drain(grace, captioning.sending)
+        await captioning.close()
         stopped.cancel()
         with contextlib.suppress(sqlite3.Error):
             await inbox.stopped()

@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from dataclasses import dataclass
+from typing import Any, Final
 
 from aiogram import Bot
 from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramEntityTooLarge
@@ -24,8 +25,8 @@ from model.serving.queue import JobProducer
 log = logging.getLogger(__name__)
 
 ACTION_INTERVAL: Final = 4.5  # Telegram shows a chat action for 5 s
-NOTICE_AFTER: Final = 5.0
 CLEANUP: Final = 5.0
+NOTICE_AFTER: Final = 10.0  # longer than a worker takes to start
 DOWNLOADS: Final = 32  # at once
 
 
@@ -49,6 +50,9 @@ class Captioning:
         self._downloads = asyncio.Semaphore(DOWNLOADS)
         self._notice_after = notice_after
         self._noticed: set[int] = set()  # chats with a notice on display
+        self._typing: dict[tuple[int, int | None], _Typing] = {}  # by chat and topic
+        self._notices: set[asyncio.Task[None]] = set()
+        self.sending: set[asyncio.Task[Any]] = set()  # whose answers are on their way to Telegram
 
     async def describe(self, bot: Bot, message: Message, picture: Picture, update_id: int, *, again: bool) -> None:
         """Answer a picture with its captions.
@@ -66,6 +70,7 @@ class Captioning:
         with self._admission.admit(job.user, message.media_group_id or job.id, before=again):
             async with self._notice(message):
                 result = await self._work(bot, message, picture, job)
+                self._now_sending()
                 await _send_answer(message, result)
 
     async def sample(self, bot: Bot, message: Message, request: SampleRequest, update_id: int, *, again: bool) -> None:
@@ -86,7 +91,15 @@ class Captioning:
         with self._admission.admit(job.user, job.id, before=again):
             async with self._notice(message):
                 result = await self._work(bot, message, picture, job)
+                self._now_sending()
                 await message.reply(replies.sample_answer(result))
+
+    def _now_sending(self) -> None:
+        """From here on the task is not to be cancelled: Telegram may have the answer and the inbox not know it."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.sending.add(task)
+        task.add_done_callback(self.sending.discard)
 
     async def _picture_meant(self, bot: Bot, message: Message) -> Picture:
         """The picture the command came with, else the one it replies to, else the chat's last one."""
@@ -103,7 +116,7 @@ class Captioning:
 
     async def _work(self, bot: Bot, message: Message, picture: Picture, job: Job) -> JobResult:
         check_size(bot, picture.file_size)
-        async with _typing(bot, message), self._budget.hold(picture.file_size or HOSTED_LIMIT):
+        async with self._typing_shown(bot, message), self._budget.hold(picture.file_size or HOSTED_LIMIT):
             async with self._downloads:
                 media = await download(bot, picture)
             await self._queue.put(job, media)
@@ -111,21 +124,48 @@ class Captioning:
             return await self._queue.wait(job.id)
 
     @asynccontextmanager
+    async def _typing_shown(self, bot: Bot, message: Message) -> AsyncIterator[None]:
+        """Show "typing" in the chat while the block runs, once for all that is in work there."""
+        thread = message.message_thread_id if message.is_topic_message else None
+        key = (message.chat.id, thread)
+        if key not in self._typing:
+            self._typing[key] = _Typing(asyncio.create_task(_show_typing(bot, *key)))
+        typing = self._typing[key]
+        typing.users += 1
+        try:
+            yield
+        finally:
+            typing.users -= 1
+            if not typing.users:
+                del self._typing[key]
+                typing.task.cancel()
+
+    @asynccontextmanager
     async def _notice(self, message: Message) -> AsyncIterator[None]:
         """While the block runs and no worker is alive, a message says so; it is gone when the block ends."""
         over = asyncio.Event()
         watch = asyncio.create_task(self._watch(message, over))
+        self._notices.add(watch)  # it goes on beside: the answer is out, and must be struck off without delay
+        watch.add_done_callback(self._notices.discard)
         try:
             yield
         finally:
             over.set()
-            try:
-                async with asyncio.timeout(CLEANUP):
-                    await watch
-            except Exception as error:  # the answer may be out: nothing here may cause a second one
-                log.warning("a notice could not be shown or removed (%s)", type(error).__name__)
 
     async def _watch(self, message: Message, over: asyncio.Event) -> None:
+        try:
+            await self._show_notice(message, over)
+        except AiogramError as error:
+            log.warning("a notice could not be shown or removed (%s)", type(error).__name__)
+
+    async def close(self) -> None:
+        """Wait a little for notices to be removed."""
+        if self._notices:
+            await asyncio.wait(self._notices, timeout=CLEANUP)
+        for task in self._notices:
+            task.cancel()
+
+    async def _show_notice(self, message: Message, over: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         alive = loop.time()
         while not over.is_set():
@@ -167,21 +207,17 @@ async def _send_answer(message: Message, result: JobResult) -> None:
     await message.reply(replies.photo_answer(result))
 
 
-@asynccontextmanager
-async def _typing(bot: Bot, message: Message) -> AsyncIterator[None]:
-    """Show "typing" while the block runs. Unlike aiogram's ChatActionSender it neither fails nor delays the answer."""
+@dataclass
+class _Typing:
+    """The chat action of one chat, shown while anything of it is in work."""
 
-    async def show() -> None:
-        thread = message.message_thread_id if message.is_topic_message else None
-        while True:
-            with suppress(AiogramError):
-                await bot.send_chat_action(message.chat.id, "typing", message_thread_id=thread)
-            await asyncio.sleep(ACTION_INTERVAL)
+    task: asyncio.Task[None]
+    users: int = 0
 
-    task = asyncio.create_task(show())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+
+async def _show_typing(bot: Bot, chat_id: int, thread: int | None) -> None:
+    """Unlike aiogram's ChatActionSender this neither fails nor delays the answer."""
+    while True:
+        with suppress(AiogramError):
+            await bot.send_chat_action(chat_id, "typing", message_thread_id=thread)
+        await asyncio.sleep(ACTION_INTERVAL)

@@ -34,6 +34,7 @@ class Inbox:
     def __init__(self, database: Database, bot_id: int) -> None:
         self._database = database
         self._bot = bot_id
+        self._forgotten = 0.0  # when ids were last dropped
 
     async def record(self, updates: Sequence[dict[str, Any]]) -> list[Recorded]:
         """Write updates down in one transaction; those seen for the first time. Raises sqlite3.Error."""
@@ -41,6 +42,8 @@ class Inbox:
         entries = [Recorded(int(update["update_id"]), update, now) for update in updates]
 
         def work(connection: sqlite3.Connection) -> list[Recorded]:
+            if now > self._forgotten + 3600:
+                self._forget(connection, now)
             insert = "INSERT OR IGNORE INTO updates (bot, id, received, body) VALUES (?, ?, ?, ?)"
             return [
                 entry
@@ -80,7 +83,7 @@ class Inbox:
                     (self._bot, max_attempts),
                 )
             connection.execute("UPDATE updates SET alone = 0 WHERE bot = ? AND alone", (self._bot,))
-            connection.execute("DELETE FROM updates WHERE body IS NULL AND received < ?", (time.time() - REMEMBERED,))
+            self._forget(connection, time.time())
             connection.execute("INSERT OR REPLACE INTO stops VALUES (?, 0)", (self._bot,))
             return self._waiting(connection)
 
@@ -104,6 +107,11 @@ class Inbox:
             connection.execute("INSERT OR REPLACE INTO stops VALUES (?, 1)", (self._bot,))
 
         await self._database.run(work)
+
+    def _forget(self, connection: sqlite3.Connection, now: float) -> None:
+        """Drop ids that Telegram will not repeat; after a quiet week it may give them to other updates."""
+        connection.execute("DELETE FROM updates WHERE body IS NULL AND received < ?", (now - REMEMBERED,))
+        self._forgotten = now
 
     def _waiting(self, connection: sqlite3.Connection) -> list[Recorded]:
         rows = connection.execute(

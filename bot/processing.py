@@ -9,7 +9,7 @@ import logging
 import random
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, Final
 
 from aiogram import Bot, Dispatcher
@@ -90,15 +90,24 @@ class Processor:
             self._in_work.add(entry.id)
             self._spawn(self._process(entry, again))
 
-    async def drain(self, grace: float) -> None:
-        """Wait for what is in work, at most `grace` seconds, then stop the rest."""
+    async def drain(self, grace: float, sending: Collection[asyncio.Task[Any]] = ()) -> None:
+        """Wait for what is in work, at most `grace` seconds, then stop the rest.
+
+        Those in `sending` get as long again: cancelled, they would be answered a second time at the next start.
+        """
         self._stopping.set()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
-        left = list(self._tasks)
-        for task in left:
+        await self._stop([task for task in self._tasks if task not in sending])
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+        await self._stop(list(self._tasks))
+
+    @staticmethod
+    async def _stop(tasks: list[asyncio.Task[None]]) -> None:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

@@ -140,8 +140,8 @@ def went_wrong() -> str:
 
 def waiting() -> str:
     return _(
-        "Your picture waits in line: the program that looks at pictures is not running right now. "
-        "The answer will come by itself as soon as it runs again."
+        "Your picture waits in line: the program that looks at pictures is not running right now, "
+        "or is just starting. The answer will come by itself."
     )
 
 

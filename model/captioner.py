@@ -17,14 +17,14 @@ from typing import Literal, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from model.checkpoint import ENCODER_FILE, CheckpointError, fingerprint, load_decoder, load_encoder
 from model.config import DecoderKind
 from model.decoder import Decoder
 from model.encoder import Encoder
-from model.images import to_square
+from model.images import to_square, upright_rgb
 from model.sampling import Sampling
 from model.search import Decoded, beam_search, decode
 from model.vocabulary import Vocabulary
@@ -96,6 +96,8 @@ class Captioner:
         dtype = torch.float32
         if precision == "bf16" or (precision == "auto" and _bf16_is_faster(target)):
             dtype = torch.bfloat16
+        elif target.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
         return cls(encoder.to(target, dtype), checkpoint.decoder.to(target).lower(dtype), checkpoint.vocabulary, dtype)
 
     def beside(self, path: str | Path, model: DecoderKind) -> Captioner:
@@ -135,7 +137,7 @@ class Captioner:
             raise ValueError(f"a beam must be at least 1 wide, not {beam}")
         if not len(features):
             return []
-        seeds = [seed] * len(features) if isinstance(seed, int) else list(seed)
+        seeds = list(seed) if isinstance(seed, Sequence) else [int(seed)] * len(features)
         if len(seeds) != len(features):
             raise ValueError(f"{len(seeds)} seeds for {len(features)} images")
         max_words = self.decoder.config.max_words
@@ -167,8 +169,7 @@ class Captioner:
         """
         if not images:
             return []
-        upright = [ImageOps.exif_transpose(image) for image in images]
-        features = self.encode(self.squares(upright))
+        features = self.encode(self.squares([upright_rgb(image) for image in images]))
         return self.caption_features(features, samples=samples, sampling=sampling, beam=beam, seed=seed)
 
     def _captions(self, decoded: Decoded) -> list[list[Caption]]:
@@ -206,7 +207,7 @@ def _device(name: str) -> torch.device:
 
 @torch.inference_mode()
 def _bf16_is_faster(device: torch.device) -> bool:
-    """Time one convolution of the encoder's kind in both precisions, the best of five each, in turns."""
+    """Time one convolution of the encoder's kind in both precisions, the best of twelve each, in turns."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     best = {}
@@ -215,7 +216,7 @@ def _bf16_is_faster(device: torch.device) -> bool:
         layer = torch.nn.Conv2d(192, 192, 3, padding=1).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         work[dtype] = (layer, torch.zeros(2, 192, 35, 35, dtype=dtype).contiguous(memory_format=torch.channels_last))
         best[dtype] = math.inf
-    for _ in range(6):
+    for _ in range(12):
         for dtype, (layer, inputs) in work.items():
             started = time.perf_counter()
             layer(inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import signal
@@ -50,14 +51,18 @@ def caption_files(request: CaptionRequest) -> int:
     except (CheckpointError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if request.output is not None:
-        request.output.mkdir(parents=True, exist_ok=True)
     sheets = _sheet_paths(request)
     failed = False
-    for start in range(0, len(request.files), BATCH):
-        for file, answer in _caption_batch(captioner, request, request.files[start : start + BATCH], sheets):
-            failed = failed or isinstance(answer, CaptionError | OSError)
-            _print(request, file, answer)
+    try:
+        if request.output is not None:
+            request.output.mkdir(parents=True, exist_ok=True)
+        for start in range(0, len(request.files), BATCH):
+            for file, answer in _caption_batch(captioner, request, request.files[start : start + BATCH], sheets):
+                failed = failed or isinstance(answer, CaptionError | OSError)
+                _print(request, file, answer)
+    except OSError as error:  # those of the pictures are answers; this one is of --output, or of standard output
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 1 if failed else 0
 
 
@@ -96,8 +101,10 @@ def _sheet_paths(request: CaptionRequest) -> dict[str, Path]:
     if request.output is not None:
         for file in dict.fromkeys(request.files):
             stem = Path(file).stem
-            number = sum(Path(other).stem == stem for other in paths)
-            paths[file] = request.output / (f"{stem}-{number + 1}.heatmap.jpg" if number else f"{stem}.heatmap.jpg")
+            names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+            paths[file] = next(
+                path for name in names if (path := request.output / f"{name}.heatmap.jpg") not in paths.values()
+            )
     return paths
 
 
@@ -152,6 +159,7 @@ def serve_parent(weights: Path, device: str, model: DecoderKind, max_batch: int)
             return NO_RESTART
         log.info("the worker is ready: %s on %s, %s", model, captioners.encoder.device, captioners.encoder.dtype)
         await Worker(consumer, captioners, max_batch=max_batch).run(stop)
+        await consumer.close()
         return 0
 
     return asyncio.run(serve())

@@ -125,7 +125,7 @@ class AttentionDecoder(Decoder):
     a tanh for each. The 1 adds the same to the scores of all regions, which softmax ignores.
     """
 
-    _LARGEST = 15.0  # tanh is ±1 in fp32 long before, and exp(2 · 2 · 15) is still a number
+    _LARGEST = 40.0  # exp(±80) is still a normal number in fp32; a product that is not gives tanh = ±1, as it should
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__(config)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.captioner import Captioner, CaptionSet
+from model.checkpoint import CheckpointError
 from model.data import DataError, Example, load_images, load_split, resolve_data
 from model.sampling import Sampling
 from model.vocabulary import tokenize
@@ -129,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sampling=Sampling(temperature=options.temperature, top_p=options.top_p),
             beam=options.beam or None,
         )
-    except (DataError, EvaluationError) as error:
+    except (DataError, EvaluationError, CheckpointError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     title = f"{options.model}, {Path(options.data).name} {options.split}"

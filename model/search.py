@@ -199,7 +199,7 @@ def beam_search(
                 attention = torch.cat([kept, looked.unsqueeze(2)], dim=2)
         if finished.all():
             break
-    best = (scores / (lengths + 1) ** length_power).argmax(dim=1)  # (B,); the + 1 counts <end>
+    best = (scores / (lengths + finished) ** length_power).argmax(dim=1)  # (B,); <end> counts as a word
     rows = torch.arange(images, device=device)
     return Decoded(
         tokens=words[rows, best].unsqueeze(1),

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from model.errors import DamagedImage, EmptyFile, ImageTooLarge, MediaError, NotAnImage
-from model.images import open_image, to_square
+from model.images import MAX_KEPT, open_image, to_square
 
 
 def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -36,7 +36,7 @@ def bomb_png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"])
 def test_formats_that_people_send(kind: str) -> None:
     image = open_image(encode(gradient(), kind))
     assert image.mode == "RGB"
@@ -68,8 +68,9 @@ def test_transparency_is_flattened_on_white() -> None:
     assert open_image(encode(palette, "PNG", transparency=1)).getpixel((4, 4)) == (255, 255, 255)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_honoured(orientation: int) -> None:
+def test_exif_orientation_is_honoured(orientation: int, kind: str) -> None:
     """However the camera lay, the upright picture is red on its right and green below."""
     turned = {
         1: None,
@@ -84,9 +85,26 @@ def test_exif_orientation_is_honoured(orientation: int) -> None:
     stored = gradient() if turned is None else gradient().transpose(turned)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image = open_image(encode(stored, "JPEG", quality=95, exif=exif))
+    image = open_image(encode(stored, kind, quality=95, exif=exif))
     assert image.size == (64, 48)
     assert np.abs(np.asarray(image, int) - np.asarray(gradient(), int)).mean() < 6
+
+
+def test_a_huge_picture_is_reduced_and_still_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = open_image(encode(gradient(4000, 3000).transpose(Image.Transpose.ROTATE_90), "PNG", exif=exif))
+    assert image.size == (1334, 1000)
+    small = gradient().resize(image.size)
+    assert np.abs(np.asarray(image, int) - np.asarray(small, int)).mean() < 6
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("size", [(5000, 4000), (60_000, 333), (7, 90_000)])
+def test_whatever_a_small_file_claims_little_is_kept(mode: str, size: tuple[int, int]) -> None:
+    image = open_image(encode(Image.new(mode, size)))
+    assert image.width * image.height <= MAX_KEPT
+    assert (image.width > image.height) == (size[0] > size[1])
 
 
 def test_damaged_exif_does_no_harm() -> None:
@@ -123,7 +141,7 @@ def test_a_picture_that_breaks_off(kind: str) -> None:
 
 def test_flipped_bits_raise_nothing_but_media_errors() -> None:
     rng = np.random.default_rng(0)
-    for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"):
+    for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"):
         whole = encode(gradient(), kind)
         for _ in range(60):
             data = bytearray(whole)

@@ -138,7 +138,7 @@ def exhaustive(captioner: Captioner, features: Tensor, max_words: int) -> list[i
                 continue
             score = total + log_probs[word]
             if len(prefix) + 1 == max_words:
-                results.append((score / (max_words + 1) ** 0.7, [*prefix, word]))
+                results.append((score / max_words**0.7, [*prefix, word]))
             else:
                 results.append(explore(state, word, [*prefix, word], score))
         return max(results)

@@ -89,7 +89,7 @@ async def test_a_job_is_taken_finished_and_its_result_waited_for() -> None:
     await queue.put(job("a"), b"media")
     waiting = asyncio.create_task(queue.wait("a"))
     assert await queue.take(1, 5) == [Lease(job("a"), b"media", 1)]
-    queue.finish(1, "a", RESULT)
+    await queue.finish(1, "a", RESULT)
     assert await waiting == RESULT
 
 
@@ -114,7 +114,7 @@ async def test_the_same_job_put_twice_is_done_once() -> None:
     both = [asyncio.create_task(queue.wait("a")) for _ in range(2)]
     await asyncio.sleep(0)
     assert len(await queue.take(1, 5)) == 1
-    queue.finish(1, "a", RESULT)
+    await queue.finish(1, "a", RESULT)
     assert await asyncio.gather(*both) == [RESULT, RESULT]
 
 
@@ -123,8 +123,8 @@ async def test_failures_arrive_as_the_errors_they_were() -> None:
     await queue.put(job("a"), b"")
     await queue.put(job("b"), b"")
     await queue.take(1, 5)
-    queue.fail(1, "a", JobFailure("not_image", "html"))
-    queue.fail(1, "b", JobFailure("from the future", "?"))
+    await queue.fail(1, "a", JobFailure("not_image", "html"))
+    await queue.fail(1, "b", JobFailure("from the future", "?"))
     with pytest.raises(NotAnImage, match="html"):
         await queue.wait("a")
     with pytest.raises(JobFailed):
@@ -132,6 +132,7 @@ async def test_failures_arrive_as_the_errors_they_were() -> None:
 
 
 async def test_what_a_dead_worker_held_comes_again_first_and_alone() -> None:
+    """A job delivered again is all that its worker holds, from its delivery to its end."""
     queue = LocalQueue(max_attempts=3)
     for name in "abc":
         await queue.put(job(name), b"")
@@ -139,11 +140,45 @@ async def test_what_a_dead_worker_held_comes_again_first_and_alone() -> None:
     await queue.leave(1)
     assert queue.workers_alive() == 0
     assert [(lease.job.id, lease.attempt) for lease in await queue.take(2, 9)] == [("a", 2)]
-    assert [(lease.job.id, lease.attempt) for lease in await queue.take(2, 9)] == [("b", 2)]
-    assert [(lease.job.id, lease.attempt) for lease in await queue.take(2, 9)] == [("c", 1)]
-    queue.finish(1, "a", RESULT)  # the dead worker's late answer counts for nothing
-    queue.finish(2, "a", RESULT)
+    ahead = asyncio.create_task(queue.take(2, 9))  # as a worker does while its network is busy
+    await asyncio.sleep(0.01)
+    assert not ahead.done()
+    await queue.finish(1, "a", RESULT)  # the dead worker's late answer counts for nothing
+    await asyncio.sleep(0.01)
+    assert not ahead.done()
+    await queue.finish(2, "a", RESULT)
     assert await queue.wait("a") == RESULT
+    assert [(lease.job.id, lease.attempt) for lease in await ahead] == [("b", 2)]
+    await queue.fail(2, "b", JobFailure("damaged", ""))
+    assert [(lease.job.id, lease.attempt) for lease in await queue.take(2, 9)] == [("c", 1)]
+
+
+async def greedy_worker(queue: LocalQueue, number: int) -> None:
+    """Takes all it can get before it works, ends when there is nothing to do, and dies of poison."""
+    held: list[str] = []
+    while True:
+        try:
+            held += [lease.job.id for lease in await asyncio.wait_for(queue.take(number, 2), 0.05)]
+        except TimeoutError:
+            if not held or "poison" in held:
+                return
+            for name in held:
+                await queue.finish(number, name, RESULT)
+            held = []
+
+
+async def test_no_innocent_job_is_given_up_with_one_that_kills() -> None:
+    queue = LocalQueue(max_attempts=3)
+    waits = {}
+    for name in ("first", "poison", "last"):
+        await queue.put(job(name), b"")
+        waits[name] = asyncio.create_task(queue.wait(name))
+    for number in range(4):
+        await greedy_worker(queue, number)
+        await queue.leave(number)
+    with pytest.raises(JobCrashed):
+        await waits["poison"]
+    assert [await waits["first"], await waits["last"]] == [RESULT, RESULT]
 
 
 async def test_a_job_that_brings_workers_down_is_given_up() -> None:
@@ -177,7 +212,7 @@ async def test_a_cancelled_job_is_forgotten_wherever_it_is() -> None:
         await waiting
     assert [lease.job.id for lease in await queue.take(1, 9)] == ["a"]
     await queue.cancel("a")
-    queue.finish(1, "a", RESULT)
+    await queue.finish(1, "a", RESULT)
     with pytest.raises(CaptionError):
         await queue.wait("a")
 
@@ -368,6 +403,8 @@ async def main():
         for lease in await consumer.take(1):
             if lease.media == b"die":
                 os._exit(1)
+            if lease.media == b"hang":
+                await asyncio.sleep(1000)
             await consumer.finish(lease.job.id, JobResult(WireCaption(str(os.getpid()), 1.0), ()))
 
 asyncio.run(main())
@@ -399,3 +436,41 @@ async def test_a_worker_that_can_never_start_is_not_started_again() -> None:
     child = EmbeddedWorker(LocalQueue(), [sys.executable, "-c", f"raise SystemExit({NO_RESTART})"], dict(os.environ))
     with pytest.raises(WorkerCannotStart):
         await asyncio.wait_for(child.run(), 20)
+
+
+async def test_a_worker_that_hangs_is_killed_and_replaced() -> None:
+    queue = LocalQueue(max_attempts=1)
+    command = [sys.executable, "-c", CHILD.format(root=str(ROOT))]
+    child = EmbeddedWorker(queue, command, dict(os.environ), job_seconds=0.5)
+    running = asyncio.create_task(child.run())
+    try:
+        await queue.put(job("a"), b"hang")
+        with pytest.raises(JobCrashed):
+            await asyncio.wait_for(queue.wait("a"), 20)
+        await queue.put(job("b"), b"")
+        assert await asyncio.wait_for(queue.wait("b"), 20)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_nonsense_on_the_pipe_ends_the_worker_and_not_the_bot() -> None:
+    script = (
+        "import sys, time; sys.stdout.buffer.write(bytes(7) + bytes([3]) + b'abc'); sys.stdout.flush(); time.sleep(99)"
+    )
+    queue = LocalQueue()
+    child = EmbeddedWorker(queue, [sys.executable, "-c", script], dict(os.environ))
+    running = asyncio.create_task(child.run())
+    await asyncio.sleep(1)
+    assert not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_program_that_cannot_be_started_is_tried_again() -> None:
+    child = EmbeddedWorker(LocalQueue(), ["/nowhere/to/be/found"], dict(os.environ))
+    running = asyncio.create_task(child.run())
+    await asyncio.sleep(0.5)
+    assert not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)

@@ -38,11 +38,19 @@ class WorkerCannotStart(Exception):
 class EmbeddedWorker:
     """Keeps one worker process running on a `LocalQueue`."""
 
-    def __init__(self, queue: LocalQueue, command: Sequence[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self,
+        queue: LocalQueue,
+        command: Sequence[str],
+        environment: dict[str, str],
+        *,
+        job_seconds: float = JOB_SECONDS,
+    ) -> None:
         """`command` must run `connect_to_parent` and serve the consumer it gives."""
         self.queue = queue
         self.command = list(command)
         self.environment = environment
+        self.job_seconds = job_seconds
         self.process: asyncio.subprocess.Process | None = None
 
     async def run(self) -> None:
@@ -50,7 +58,10 @@ class EmbeddedWorker:
         failures = 0
         for number in itertools.count(1):
             started = time.monotonic()
-            status = await self._run_once(number)
+            try:
+                status: int | str = await self._run_once(number)
+            except OSError as error:  # no memory for another process, say
+                status = str(error)
             lived = time.monotonic() - started
             failures = 0 if lived > SETTLED_SECONDS else failures + 1
             if status == NO_RESTART:
@@ -86,10 +97,11 @@ class EmbeddedWorker:
     async def _watch(self, number: int, process: asyncio.subprocess.Process) -> None:
         """Kill a worker that holds a job for too long: its jobs are delivered again."""
         while True:
-            await asyncio.sleep(JOB_SECONDS / 20)
-            if self.queue.longest_held(number) > JOB_SECONDS:
-                log.error("the worker has held a job for over %.0f s: killed", JOB_SECONDS)
+            await asyncio.sleep(self.job_seconds / 20)
+            if self.queue.longest_held(number) > self.job_seconds:
+                log.error("the worker has held a job for over %.0f s: killed", self.job_seconds)
                 process.kill()
+                return
 
     @staticmethod
     async def _ended(process: asyncio.subprocess.Process) -> None:

@@ -30,7 +30,7 @@ from model.serving.jobs import (
 from model.serving.queue import Lease
 
 _LENGTH: Final = struct.Struct(">Q")
-MAX_FRAME: Final = 1 << 31
+MAX_FRAME: Final = 1 << 31  # a batch of media
 
 
 @dataclass
@@ -89,6 +89,7 @@ class LocalQueue:
         if job_id in self._line:
             self._line.remove(job_id)
         entry.done.cancel()
+        await self._announce()
 
     def workers_alive(self) -> int:
         return len(self._workers)
@@ -106,40 +107,44 @@ class LocalQueue:
         for entry in reversed(held):
             entry.worker = None
             if entry.attempt >= self.max_attempts:
-                self._end(entry, JobCrashed(f"brought down a worker {entry.attempt} times"))
+                self._settle(entry, JobCrashed(f"brought down a worker {entry.attempt} times"))
             else:
                 self._line.appendleft(entry.job.id)
         await self._announce()
 
     async def take(self, worker: int, most: int) -> list[Lease]:
-        """As `JobConsumer.take`. A job that is delivered again comes alone, so that it can harm no other."""
+        """As `JobConsumer.take`.
+
+        A job that is delivered again is all that its worker holds until it is over: should it bring the worker down,
+        no other job is suspected with it.
+        """
         self.join(worker)
+        leases: list[Lease] = []
         async with self._arrival:
-            await self._arrival.wait_for(lambda: self._line)
-            leases: list[Lease] = []
-            while self._line and len(leases) < most:
-                entry = self._entries[self._line[0]]
-                redelivered = entry.attempt > 0
-                if redelivered and leases:
-                    break
+            await self._arrival.wait_for(lambda: self._next_for(worker) is not None)
+            while len(leases) < most and (entry := self._next_for(worker)) is not None:
                 self._line.popleft()
                 entry.attempt += 1
                 entry.worker = worker
                 entry.taken = self.clock()
                 leases.append(Lease(entry.job, entry.media, entry.attempt))
-                if redelivered:
-                    break
-            return leases
+        return leases
 
-    def finish(self, worker: int, job_id: str, result: JobResult) -> None:
-        entry = self._held(worker, job_id)
-        if entry is not None:
-            self._end(entry, result)
+    def _next_for(self, worker: int) -> _Entry | None:
+        """The head of the line, if this worker may have it now."""
+        if not self._line:
+            return None
+        head = self._entries[self._line[0]]
+        held = [entry for entry in self._entries.values() if entry.worker == worker]
+        if any(entry.attempt > 1 for entry in held) or (head.attempt > 0 and held):
+            return None
+        return head
 
-    def fail(self, worker: int, job_id: str, failure: JobFailure) -> None:
-        entry = self._held(worker, job_id)
-        if entry is not None:
-            self._end(entry, error_of(failure.kind, failure.message))
+    async def finish(self, worker: int, job_id: str, result: JobResult) -> None:
+        await self._end(worker, job_id, result)
+
+    async def fail(self, worker: int, job_id: str, failure: JobFailure) -> None:
+        await self._end(worker, job_id, error_of(failure.kind, failure.message))
 
     async def give_back(self, worker: int, job_ids: Sequence[str]) -> None:
         for job_id in reversed(job_ids):
@@ -161,7 +166,14 @@ class LocalQueue:
         entry = self._entries.get(job_id)
         return entry if entry is not None and entry.worker == worker else None
 
-    def _end(self, entry: _Entry, outcome: JobResult | Exception) -> None:
+    async def _end(self, worker: int, job_id: str, outcome: JobResult | Exception) -> None:
+        entry = self._held(worker, job_id)
+        if entry is not None:
+            self._settle(entry, outcome)
+            await self._announce()
+
+    @staticmethod
+    def _settle(entry: _Entry, outcome: JobResult | Exception) -> None:
         entry.worker = None
         entry.media = b""
         if entry.done.done():
@@ -196,7 +208,10 @@ def write_frame(writer: asyncio.StreamWriter, frame: bytes) -> None:
 async def serve_worker(
     queue: LocalQueue, worker: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """The queue's end of one worker's pipe: returns when the worker is gone, having taken back what it held."""
+    """The queue's end of one worker's pipe: returns when the worker is gone, having taken back what it held.
+
+    Raises WireError for what no worker of this version sends.
+    """
     taking: asyncio.Task[None] | None = None
 
     async def deliver(most: int) -> None:
@@ -208,15 +223,17 @@ async def serve_worker(
     try:
         while True:
             header, attachments = unpack(await read_frame(reader))
-            match header["op"]:
-                case "take":
-                    taking = asyncio.create_task(deliver(header["most"]))
-                case "finish":
-                    queue.finish(worker, header["id"], decode_result(header["result"], attachments))
-                case "fail":
-                    queue.fail(worker, header["id"], JobFailure(header["kind"], header["message"]))
-                case "give_back":
-                    await queue.give_back(worker, header["ids"])
+            match header:
+                case {"op": "take", "most": int(most)}:
+                    taking = asyncio.create_task(deliver(most))
+                case {"op": "finish", "id": str(job_id), "result": dict(result)}:
+                    await queue.finish(worker, job_id, decode_result(result, attachments))
+                case {"op": "fail", "id": str(job_id), "kind": str(kind), "message": str(message)}:
+                    await queue.fail(worker, job_id, JobFailure(kind, message))
+                case {"op": "give_back", "ids": list(job_ids)}:
+                    await queue.give_back(worker, job_ids)
+                case _:
+                    raise WireError("a frame that asks for nothing known here")
     except (asyncio.IncompleteReadError, ConnectionError):
         pass
     finally:
@@ -254,3 +271,8 @@ class PipeConsumer:
 
     async def give_back(self, job_ids: Sequence[str]) -> None:
         await self._send({"op": "give_back", "ids": list(job_ids)})
+
+    async def close(self) -> None:
+        """Send what is still to be sent, and hang up."""
+        self._writer.close()
+        await self._writer.wait_closed()

@@ -74,11 +74,12 @@ def caption_batch(captioners: Captioners, pictures: Sequence[Picture]) -> list[C
     try:
         return _caption_together(captioners, pictures)
     except Exception as error:
+        if captioners.encoder.device.type == "cuda":
+            torch.cuda.synchronize()  # raises if the device itself is lost: then this process must end
+            torch.cuda.empty_cache()
         if len(pictures) == 1:
             return [error]
         log.warning("a batch of %d failed (%s); trying its halves", len(pictures), type(error).__name__)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
     middle = len(pictures) // 2
     return caption_batch(captioners, pictures[:middle]) + caption_batch(captioners, pictures[middle:])
 
@@ -121,6 +122,7 @@ class Worker:
         self.max_batch = max_batch
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pixels")
         self._device = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self._decoding: dict[asyncio.Task[None], Lease] = {}
         self._ready: list[Picture] = []
         self._changed = asyncio.Condition()
         self._answers: set[asyncio.Task[None]] = set()
@@ -135,26 +137,29 @@ class Worker:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*self._answers)
-        await self.consumer.give_back([picture.job.id for picture in self._ready])
+        undone = [*(picture.lease for picture in self._ready), *self._decoding.values()]
+        for decoding in list(self._decoding):
+            decoding.cancel()
+        await self.consumer.give_back([lease.job.id for lease in undone])
         self._device.shutdown()
         self._pool.shutdown()
         for task in done - {stopped}:
             task.result()  # raises what ended it
 
     async def _intake(self) -> None:
-        """Keep at most one batch of decoded pictures ready."""
+        """Keep at most one batch of pictures decoded or being decoded, each ready as soon as it is."""
         while True:
             async with self._changed:
-                await self._changed.wait_for(lambda: len(self._ready) < self.max_batch)
-                room = self.max_batch - len(self._ready)
-            leases = await self.consumer.take(room)
-            pictures = await asyncio.gather(*map(self._decode, leases))
-            async with self._changed:
-                self._ready += [picture for picture in pictures if picture is not None]
-                self._changed.notify_all()
+                await self._changed.wait_for(lambda: self._room() > 0)
+            for lease in await self.consumer.take(self._room()):
+                decoding = asyncio.create_task(self._decode(lease))
+                self._decoding[decoding] = lease
 
-    async def _decode(self, lease: Lease) -> Picture | None:
-        """None when the picture cannot be decoded; the reason has been handed in."""
+    def _room(self) -> int:
+        return self.max_batch - len(self._ready) - len(self._decoding)
+
+    async def _decode(self, lease: Lease) -> None:
+        """Decode one picture, or hand in why it cannot be decoded."""
         size = self.captioners.encoder.encoder.config.image_size
 
         def decode() -> Picture:
@@ -162,13 +167,23 @@ class Worker:
             return Picture(lease, photo, to_square(photo, size))
 
         try:
-            return await self._in_thread(self._pool, decode)
+            picture = await self._in_thread(self._pool, decode)
         except Exception as error:
+            picture = None
             await self._fail(lease.job, error)
-            return None
+        async with self._changed:
+            task = asyncio.current_task()
+            assert task is not None
+            del self._decoding[task]
+            if picture is not None:
+                self._ready.append(picture)
+            self._changed.notify_all()
 
     async def _network(self) -> None:
         while True:
+            if len(self._answers) > self.max_batch:  # sheets are drawn more slowly than captions come
+                await asyncio.wait(self._answers, return_when=asyncio.FIRST_COMPLETED)
+                continue
             async with self._changed:
                 await self._changed.wait_for(lambda: self._ready)
                 batch = self._next_batch()
