@@ -448,3 +448,32 @@ async def test_a_closed_bot_serves_its_list_and_tells_others_politely(
         await group.next_message()
     assert len(queue.jobs) == 1
     assert len(group.bot_messages()) == 1  # Ann's answer alone
+
+
+async def test_many_photos_of_one_chat_show_one_chat_action(
+    server: FakeTelegram, queue: FakeQueue, ann: Person
+) -> None:
+    queue.open.clear()
+    for _ in range(12):
+        await ann.send_photo(PHOTO)
+    await eventually(lambda: len(queue.jobs) == 12)
+    assert len(server.sent(ann.id, "sendChatAction")) <= 2
+    queue.open.set()
+    for _ in range(12):
+        await ann.next_message()
+
+
+async def test_a_stop_does_not_cut_an_answer_off_on_its_way(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
+    """Telegram is slow to confirm the answer, and the bot is stopped meanwhile: it is not answered again."""
+    server.faults.add("sendMessage", "delay", times=1, seconds=1.5)
+    queue = FakeQueue()
+    async with running_bot(server, queue, tmp_path, grace=1.0):
+        await ann.send_photo(PHOTO)
+        await eventually(lambda: queue.jobs and not queue.media)
+        await asyncio.sleep(0.2)
+    async with running_bot(server, queue, tmp_path):
+        await ann.send_text("/help")
+        await server.until(lambda: len(ann.bot_messages()) >= 2 or None, 10)
+        await asyncio.sleep(0.3)
+    assert len(ann.bot_messages()) == 2
+    assert len(queue.jobs) == 1
