@@ -18,7 +18,7 @@ class Sampling:
     Raises ValueError for values out of range.
     """
 
-    temperature: float = 0.8
+    temperature: float = 0.6
     top_k: int = 20
     top_p: float = 1.0
     ladder: bool = False

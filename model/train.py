@@ -38,7 +38,7 @@ class TrainConfig:
     data: tuple[str, ...] = ("flickr8k",)  # data sets whose train splits are used together
     validation: str = "flickr8k"  # the data set whose val split gives the validation loss
     decoder: str = "attention"  # attention or baseline
-    start_from: str = ""  # a decoder checkpoint to go on from; empty: a fresh decoder
+    start_from: str = ""  # a decoder checkpoint to go on from, sizes and words as there; empty: a fresh decoder
     finetune: bool = False  # train the encoder too
     epochs: int = 5
     batch: int = 32  # images; each comes with all of its captions
@@ -104,6 +104,8 @@ class Run:
         if config.start_from:
             checkpoint = load_decoder(Path(config.start_from))
             self.decoder, self.vocabulary = checkpoint.decoder, checkpoint.vocabulary
+            self.decoder.config = dataclasses.replace(self.decoder.config, dropout=config.dropout)
+            self.decoder.dropout.p = config.dropout
         else:
             self.vocabulary = Vocabulary.build(
                 (caption for example in self.examples for caption in example.captions), min_count=config.min_count

@@ -245,7 +245,7 @@ class Pipes:
         return self
 
     async def hang_up(self) -> None:
-        self._writer.close()
+        await self.consumer.close()
         await self.serving
 
     async def __aexit__(self, *_: object) -> None:
@@ -258,7 +258,9 @@ async def _streams(readable: int, writable: int) -> tuple[asyncio.StreamReader, 
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(readable, "rb"))
-    transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(writable, "wb"))
+    transport, protocol = await loop.connect_write_pipe(
+        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(writable, "wb")
+    )
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 

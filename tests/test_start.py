@@ -229,6 +229,21 @@ async def test_a_killed_worker_is_replaced_and_its_photo_answered(
     assert len(replied) == len(server.sent(person.id, "sendPhoto")) == 30
 
 
+async def test_a_worker_asked_to_stop_finishes_and_is_replaced(
+    bot: Program, server: FakeTelegram, photo_files: list[Path]
+) -> None:
+    person = server.person("Sig")
+    assert await server.until(lambda: bot.worker_pids() or None, PATIENCE)
+    for _ in range(5):
+        await person.send_photo(photo_files[4].read_bytes())
+    await person.next_message(PATIENCE)
+    os.kill(bot.worker_pids()[0], signal.SIGTERM)
+    for _ in range(4):
+        await person.next_message(PATIENCE)
+    assert await server.until(lambda: "the worker ended (status 0)" in bot.log.read_text() or None, PATIENCE)
+    assert "Traceback" not in bot.log.read_text()
+
+
 async def test_ten_photos_survive_a_kill_of_everything(tmp_path: Path, photos: list[Image.Image]) -> None:
     async with FakeTelegram() as own:
         person = own.person("Ten")

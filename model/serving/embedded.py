@@ -126,7 +126,10 @@ async def connect_to_parent() -> PipeConsumer:
     reader = asyncio.StreamReader(limit=_STREAM_LIMIT)
     protocol = _ParentProtocol(reader)
     await loop.connect_read_pipe(lambda: protocol, sys.stdin.buffer)
-    transport, flow = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, output)
+    # A reader's protocol also knows how to wait until all is written, which a bare pipe's does not.
+    transport, flow = await loop.connect_write_pipe(
+        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), output
+    )
     return PipeConsumer(reader, asyncio.StreamWriter(transport, flow, reader, loop))
 
 
