@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,7 @@ def test_a_typed_token_is_kept_for_its_owner_alone(tmp_path: Path) -> None:
         os.chdir(ROOT)
         os.execve(sys.executable, [sys.executable, "-c", script], environment())
     shown = _type(terminal, ["nonsense", TOKEN])
+    os.close(terminal)  # what still waits for an answer ends now
     os.waitpid(pid, 0)
     assert TOKEN not in shown
     assert "not a token" in shown
@@ -47,14 +49,15 @@ def test_a_typed_token_is_kept_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 def _type(terminal: int, answers: list[str]) -> str:
-    """Answer each prompt of a program in a terminal; all that it showed."""
+    """Answer each prompt of a program in a terminal, once it is there; all that the program showed."""
     shown = b""
-    waiting = list(answers)
+    given = 0
     with contextlib.suppress(OSError):  # how a pty says that the other end is gone
-        while data := os.read(terminal, 1024):
+        while select.select([terminal], [], [], 60)[0] and (data := os.read(terminal, 1024)):
             shown += data
-            if shown.rstrip().endswith(b"paste):") and waiting:
-                os.write(terminal, waiting.pop(0).encode() + b"\n")
+            if shown.count(b"paste):") > given:
+                os.write(terminal, answers[given].encode() + b"\n")
+                given += 1
     return shown.decode()
 
 
