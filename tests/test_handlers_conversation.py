@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from model.errors import DamagedImage, EmptyFile, ImageTooLarge, JobCrashed, JobFailed, NotAnImage
+from model.sampling import Sampling
 from model.serving.jobs import Job, JobResult
 from tests.fake_queue import FakeQueue, captions, eventually, running_bot
 from tests.fake_telegram import FakeTelegram, Message, Person
@@ -143,8 +144,8 @@ SAMPLE_HELP = "from 1 to 10"
 @pytest.mark.parametrize(
     ("command", "count", "temperature"),
     [
-        ("/sample", 5, 0.8),
-        ("/sample 8", 8, 0.8),
+        ("/sample", 5, Sampling().temperature),
+        ("/sample 8", 8, Sampling().temperature),
         ("/sample 8 t=1.2", 8, 1.2),
         ("/sample 3 1,5", 3, 1.5),
         ("/sample t=0.1", 5, 0.1),
