@@ -121,8 +121,7 @@ class Naive:
         self, photo: Image.Image, *, greedy: bool, generator: torch.Generator
     ) -> tuple[list[str], torch.Tensor]:
         decoder = self.captioner.decoder
-        image = self.captioner.squares([photo]).to(self.captioner.device).float().sub_(127.5).div_(127.5)
-        features = self.encoder(image)
+        features = self.encoder(self.captioner.squares([photo]).to(self.captioner.device))
         words: list[int] = []
         looks: list[torch.Tensor] = []
         for position in range(decoder.config.max_words):

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model.checkpoint import ENCODER_FILE, CheckpointError, fingerprint, load_decoder, load_encoder
+from model.checkpoint import ENCODER_FILE, CheckpointError, DecoderCheckpoint, fingerprint, load_decoder, load_encoder
 from model.config import DecoderKind
 from model.decoder import Decoder
 from model.encoder import Encoder
@@ -88,11 +88,8 @@ class Captioner:
         """
         path = Path(path)
         target = _device(device)
-        checkpoint = load_decoder(path / f"{model}.safetensors")
-        encoder = load_encoder(path / ENCODER_FILE)
-        if checkpoint.encoder_sha256 != fingerprint(path / ENCODER_FILE):
-            raise CheckpointError(f"{path}: {model}.safetensors was not trained on this {ENCODER_FILE}")
-        encoder = encoder.fuse().to(memory_format=torch.channels_last)
+        checkpoint = _decoder_of(path, model)
+        encoder = load_encoder(path / ENCODER_FILE).fuse().to(memory_format=torch.channels_last)
         dtype = torch.float32
         if precision == "bf16" or (precision == "auto" and _bf16_is_faster(target)):
             dtype = torch.bfloat16
@@ -102,9 +99,7 @@ class Captioner:
 
     def beside(self, path: str | Path, model: DecoderKind) -> Captioner:
         """Another decoder of the same folder, sharing this captioner's encoder. Raises CheckpointError."""
-        checkpoint = load_decoder(Path(path) / f"{model}.safetensors")
-        if checkpoint.encoder_sha256 != fingerprint(Path(path) / ENCODER_FILE):
-            raise CheckpointError(f"{path}: {model}.safetensors was not trained on this {ENCODER_FILE}")
+        checkpoint = _decoder_of(Path(path), model)
         decoder = checkpoint.decoder.to(self.device).lower(self.dtype)
         return Captioner(self.encoder, decoder, checkpoint.vocabulary, self.dtype)
 
@@ -191,6 +186,16 @@ class Captioner:
             ]
             for b, (rows, row_lengths) in enumerate(zip(tokens, lengths, strict=True))
         ]
+
+
+def _decoder_of(path: Path, model: DecoderKind) -> DecoderCheckpoint:
+    """A folder's decoder, made for the encoder that lies beside it. Raises CheckpointError."""
+    checkpoint = load_decoder(path / f"{model}.safetensors")
+    if not (path / ENCODER_FILE).is_file():
+        raise CheckpointError(f"{path / ENCODER_FILE}: no such weights file")
+    if checkpoint.encoder_sha256 != fingerprint(path / ENCODER_FILE):
+        raise CheckpointError(f"{path}: {model}.safetensors was not trained on this {ENCODER_FILE}")
+    return checkpoint
 
 
 def _device(name: str) -> torch.device:

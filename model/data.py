@@ -137,7 +137,7 @@ class Features:
         with torch.inference_mode():
             for start, images in zip(starts, prefetch(chunks, encoder.config.image_size, None), strict=True):
                 with torch.autocast("cpu", dtype=torch.bfloat16):
-                    features = encoder(images.float().sub_(127.5).div_(127.5))
+                    features = encoder(images)
                 array[start : start + len(images)] = features.to(torch.float16).numpy()
                 if (start // batch) % 32 == 0 or start + batch >= len(examples):
                     array.flush()

@@ -192,7 +192,7 @@ class Run:
             chunks: list[list[Example]] = [[self.examples[row] for row in batch] for batch in batches]
             for images in prefetch(chunks, self.encoder.config.image_size, rng):
                 with torch.autocast("cpu", dtype=torch.bfloat16):
-                    yield self.encoder(images.float().sub_(127.5).div_(127.5))
+                    yield self.encoder(images)
         else:
             cache = Features.cached(Path(self.config.cache), self.encoder, self.encoder_sha256, self.examples)
             for batch in batches:
@@ -249,7 +249,7 @@ class Run:
                     features = cache[rows]
                 else:
                     assert images is not None
-                    features = self.encoder(next(images).float().sub_(127.5).div_(127.5))
+                    features = self.encoder(next(images))
                 loss, words = caption_loss(self.decoder, features, [captions[row] for row in rows], 0.0)
                 total, count = total + loss.item() * words, count + words
         return total / count

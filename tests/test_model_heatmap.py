@@ -17,17 +17,6 @@ def maps(*peaks: tuple[int, int], height: float = 0.9) -> np.ndarray[tuple[int, 
     return out
 
 
-def tiles(sheet: Image.Image, photo: Image.Image, columns: int, rows: int) -> list[Image.Image]:
-    """The cells of a sheet, row by row (title included), cut at even distances."""
-    legend = sheet.height / (rows + 0.12)  # roughly: enough to tell where in a cell the light is
-    width, height = sheet.width / columns, legend
-    return [
-        sheet.crop((int(c * width), int(r * height), int((c + 1) * width), int((r + 1) * height)))
-        for r in range(rows)
-        for c in range(columns)
-    ]
-
-
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (1, 1), (20_000, 10), (10, 20_000), (300, 300)])
 @pytest.mark.parametrize("words", [1, 4, 12, 20])
 def test_any_picture_and_caption_fit_a_sheet_that_telegram_takes(size: tuple[int, int], words: int) -> None:

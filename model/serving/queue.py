@@ -44,7 +44,10 @@ class JobConsumer(Protocol):
     """The worker's side."""
 
     async def take(self, most: int) -> list[Lease]:
-        """Between 1 and `most` jobs, whatever waits, in line's order; waits while there is none."""
+        """Between 1 and `most` jobs, whatever waits, in line's order; waits while there is none.
+
+        A job that is delivered again comes alone, and nothing comes beside it until it is over.
+        """
 
     async def finish(self, job_id: str, result: JobResult) -> None:
         """Hand in a result; the job is over. Ignored when the job was cancelled or taken away meanwhile."""

@@ -186,7 +186,7 @@ class Worker:
                 continue
             async with self._changed:
                 await self._changed.wait_for(lambda: self._ready)
-                batch = self._next_batch()
+                batch, self._ready = self._ready, []  # at most max_batch, see _room
                 self._changed.notify_all()
             forward = self._in_thread(self._device, partial(caption_batch, self.captioners, batch))
             try:
@@ -195,15 +195,6 @@ class Worker:
                 self._answer(batch, await forward)
                 raise
             self._answer(batch, results)
-
-    def _next_batch(self) -> list[Picture]:
-        """What is ready, up to a batch; a picture that was delivered before runs alone."""
-        if self._ready[0].lease.attempt > 1:
-            return [self._ready.pop(0)]
-        count = next((i for i, p in enumerate(self._ready) if p.lease.attempt > 1), len(self._ready))
-        count = min(count, self.max_batch)
-        batch, self._ready = self._ready[:count], self._ready[count:]
-        return batch
 
     def _answer(self, batch: Sequence[Picture], results: Sequence[CaptionSet | Exception]) -> None:
         for picture, captions in zip(batch, results, strict=True):
