@@ -39,10 +39,10 @@ $(BIN)/python:
 	  { echo 'error: Python 3.11 or later is needed; name one: make PYTHON=python3.12 …' >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/.run: requirements.txt | $(BIN)/python
+$(VENV)/.run: requirements.txt requirements-bot.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/.test: requirements.txt requirements-dev.txt | $(BIN)/python
+$(VENV)/.test: requirements.txt requirements-bot.txt requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/.run

@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import random
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -70,15 +72,22 @@ def load_split(root: Path, split: str) -> list[Example]:
     return examples
 
 
-def augment(image: Image.Image, rng: random.Random) -> Image.Image:
-    """A random crop (at least 72 % of the area) and a slight change of light.
+SIDES: Final = re.compile(r"\b(left|right)", re.IGNORECASE)
 
-    There is no flip, for captions say left and right.
-    """
+
+def may_flip(example: Example) -> bool:
+    """Whether all captions stay true of the mirror image: none speaks of left or right."""
+    return not any(SIDES.search(caption) for caption in example.captions)
+
+
+def augment(image: Image.Image, rng: random.Random, *, flip: bool) -> Image.Image:
+    """A random crop (at least 72 % of the area), a slight change of light; with `flip`, one in two is mirrored."""
     width, height = image.size
     scale_x, scale_y = rng.uniform(0.85, 1.0), rng.uniform(0.85, 1.0)
     left, top = rng.uniform(0, 1 - scale_x) * width, rng.uniform(0, 1 - scale_y) * height
     image = image.crop((int(left), int(top), int(left + scale_x * width), int(top + scale_y * height)))
+    if rng.random() < 0.5 and flip:
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = enhance(image).enhance(rng.uniform(0.85, 1.15))
     return image
@@ -90,7 +99,7 @@ def load_images(examples: Sequence[Example], size: int, rng: random.Random | Non
     def load(example: Example) -> npt.NDArray[np.uint8]:
         with Image.open(example.path) as file:
             image = file.convert("RGB")
-        return to_square(image if rng is None else augment(image, rng), size)
+        return to_square(image if rng is None else augment(image, rng, flip=may_flip(example)), size)
 
     return torch.from_numpy(np.stack([load(example) for example in examples])).permute(0, 3, 1, 2)
 
