@@ -8,6 +8,7 @@ CaptionError
 │   └── ImageTooLarge          "too_large"    more pixels than are decoded here
 └── JobError                   the work failed, not the picture
     ├── JobCrashed             "crashed"      it brought a worker down, several times
+    ├── JobCancelled           "cancelled"    the person wanted it no more
     └── JobFailed              "failed"       an unforeseen error in the worker
 
 `kind` travels over the wire; the bot turns it into the reader's language, the command line prints `str(error)`.
@@ -52,12 +53,17 @@ class JobCrashed(JobError):
     kind = "crashed"
 
 
+class JobCancelled(JobError):
+    kind = "cancelled"
+
+
 class JobFailed(JobError):
     kind = "failed"
 
 
 KINDS: dict[str, type[CaptionError]] = {
-    leaf.kind: leaf for leaf in (EmptyFile, NotAnImage, DamagedImage, ImageTooLarge, JobCrashed, JobFailed)
+    leaf.kind: leaf
+    for leaf in (EmptyFile, NotAnImage, DamagedImage, ImageTooLarge, JobCrashed, JobCancelled, JobFailed)
 }
 
 

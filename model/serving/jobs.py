@@ -11,7 +11,7 @@ import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from model.sampling import Sampling
 
@@ -21,16 +21,21 @@ _PREFIX: Final = struct.Struct(">4sBI")
 MAX_HEADER: Final = 1 << 20
 
 
+Kind: TypeAlias = Literal["photo", "clip"]
+
+
 class WireError(ValueError):
     """Bytes that are no frame of a version that is understood here."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to caption. `id` is chosen by the bot and is the same for each delivery of one request."""
+    """One picture or clip to caption. `id` is chosen by the bot and is the same for each delivery of one request."""
 
     id: str
     user: int  # who asked, for fairness
+    kind: Kind = "photo"
+    request: str = ""  # jobs of one request, such as an album's items, count as one; empty: the job is one by itself
     model: str = "attention"
     samples: int = 5
     sampling: Sampling = Sampling()
@@ -51,6 +56,9 @@ class JobResult:
     greedy: WireCaption
     samples: tuple[WireCaption, ...]
     sheet: bytes | None = None
+
+
+Outcome: TypeAlias = JobResult
 
 
 @dataclass(frozen=True)

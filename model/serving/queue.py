@@ -1,12 +1,63 @@
-"""The contract between the bot (which puts jobs and waits) and workers (which take and finish them). No torch."""
+"""The contract between the bot (which puts jobs and waits) and workers (which take and finish them). No torch.
+
+A job's life: admit (its place is reserved, or refused) → put (with its media) → take → finish or fail → the bot
+reads the outcome, answers the person, and forgets the job. Two engines keep this contract: `local_queue.py` in the
+bot's memory and `redis_queue.py` on Redis Streams.
+
+Jobs wait in lines, one for each kind and lane: a person's first few open jobs go into the quick lane, the rest into
+the bulk lane. Workers take from each line by itself, so fifty photos of one person stand beside, not before, one
+photo of another, and never starve either.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
-from model.serving.jobs import Job, JobFailure, JobResult
+from model.serving.jobs import Job, JobFailure, Kind, Outcome
+
+QUICK_JOBS: Final = 2  # open jobs of one person beyond these wait in the bulk lane
+LINES: Final = ("photo", "photo-bulk", "clip", "clip-bulk")
+
+
+def line_of(kind: Kind, open_jobs: int) -> str:
+    """The line for a new job of a person who has `open_jobs` others in the queue."""
+    return kind if open_jobs < QUICK_JOBS else f"{kind}-bulk"
+
+
+class Busy(Exception):
+    """More is in work than is taken on; `of_person` says how much of it is this person's, if that is the reason.
+
+    `seconds`: in about how long there may be room again, where that is known.
+    """
+
+    def __init__(self, of_person: int | None = None, seconds: float | None = None) -> None:
+        super().__init__("too many requests in work")
+        self.of_person = of_person
+        self.seconds = seconds
+
+
+class JobLost(Exception):
+    """The queue no longer has the job, or not its media: it is to be put again."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How many requests may be open (admitted and not forgotten). Jobs with the same `Job.request` are one."""
+
+    requests: int = 1000
+    requests_per_person: int = 60
+
+
+@dataclass(frozen=True)
+class Status:
+    """What stands in the queue now."""
+
+    waiting: dict[str, int]  # jobs by line, not yet taken
+    in_work: int  # jobs in workers' hands
+    open_requests: int
+    workers: int  # alive
 
 
 @dataclass(frozen=True)
@@ -21,39 +72,65 @@ class Lease:
 class JobProducer(Protocol):
     """The bot's side."""
 
-    async def put(self, job: Job, media: bytes) -> None:
-        """Put a job in line. One with the id of a job that is still there joins it instead of doubling it."""
+    async def admit(self, job: Job, *, before: bool = False) -> None:
+        """Reserve a place for a job, before its media are fetched. Raises Busy when there is none.
 
-    async def wait(self, job_id: str) -> JobResult:
-        """The result of a job that was put. Raises `model.errors.CaptionError` as the worker reported it.
-
-        When the waiting is cancelled (and nobody else waits for this job), so is the job.
+        `before`: it was accepted at an earlier time and is counted, but not refused. A job that is there already
+        keeps its place, whoever admitted it: outcomes then go to this producer.
         """
 
-    def position(self, job_id: str) -> int:
-        """How many jobs are to be started before this one; 0 when it is next or in work."""
+    async def has(self, job_id: str) -> bool:
+        """Whether this job has been put and is not forgotten: its media need not be fetched again."""
 
-    async def cancel(self, job_id: str) -> None:
-        """Forget a job, wherever it is; a result that still comes is dropped. Unknown ids are ignored."""
+    async def put(self, job: Job, media: bytes) -> None:
+        """Put an admitted job in line. One that was put before is not put again."""
+
+    async def wait(self, job_id: str, progress: Callable[[float], None] | None = None) -> Outcome:
+        """The result of a job that was put, as often as it is asked for, until the job is forgotten.
+
+        `progress` is called with the done share, in [0, 1], of a job that takes long. Raises
+        `model.errors.CaptionError` as the worker reported it, JobCancelled when the job was forgotten meanwhile, and
+        JobLost. Cancelling the wait leaves the job where it is.
+        """
+
+    async def forget(self, job_id: str) -> None:
+        """The job is answered, or nobody wants it any more: drop it, wherever it is, and give its place back.
+
+        A worker that holds it learns so when it extends its lease. Unknown ids are ignored.
+        """
+
+    async def position(self, job_id: str) -> int:
+        """How many jobs of its line are to be taken before this one; 0 when it is next, in work or unknown."""
+
+    async def status(self) -> Status: ...
 
     def workers_alive(self) -> int:
-        """How many workers are connected and take jobs."""
+        """How many workers took part lately, as far as this process knows."""
 
 
 class JobConsumer(Protocol):
-    """The worker's side."""
+    """The worker's side. `lease_seconds`: for how long a job is the worker's unless it extends its lease."""
 
-    async def take(self, most: int) -> list[Lease]:
-        """Between 1 and `most` jobs, whatever waits, in line's order; waits while there is none.
+    lease_seconds: float
 
-        A job that is delivered again comes alone, and nothing comes beside it until it is over.
+    async def take(self, line: str, most: int) -> list[Lease]:
+        """Between 1 and `most` jobs of a line, whatever waits, in its order; waits while there is none.
+
+        A job that is delivered again comes alone, whatever line was asked for, and nothing comes beside it until it
+        is over: should it bring the worker down, no other job is suspected with it.
         """
 
-    async def finish(self, job_id: str, result: JobResult) -> None:
-        """Hand in a result; the job is over. Ignored when the job was cancelled or taken away meanwhile."""
+    async def extend(self, job_ids: Sequence[str]) -> list[str]:
+        """Extend the leases of these jobs; those that are still this worker's. The others are to be dropped."""
+
+    async def progress(self, job_id: str, share: float) -> None:
+        """Tell the bot how much of a job is done, in [0, 1]."""
+
+    async def finish(self, job_id: str, result: Outcome) -> None:
+        """Hand in a result; the job is over. Ignored when it was forgotten or has an outcome already."""
 
     async def fail(self, job_id: str, failure: JobFailure) -> None:
-        """Hand in the reason why there will be no result; the job is over."""
+        """Hand in the reason why there will be no result; the job is over. Ignored as `finish` is."""
 
     async def give_back(self, job_ids: Sequence[str]) -> None:
         """Return jobs that were not begun, to be delivered again without counting as an attempt."""
