@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
+from model.serving.redis_connection import FORMS, InvalidAddress, RedisAddress
+
 T = TypeVar("T")
 
 MIB: Final = 1024 * 1024
@@ -21,7 +23,6 @@ LOG_FORMATS: Final = ("text", "json")
 SWITCHES: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 TOKEN: Final = re.compile(r"\d{1,20}:[\w-]{10,}", re.ASCII)
 DEVICE: Final = re.compile(r"auto|cpu|cuda(:\d+)?", re.ASCII)
-REDIS: Final = re.compile(r"(rediss?|unix)(\+\w+)?://\S+")
 
 
 class ConfigurationError(Exception):
@@ -100,7 +101,8 @@ class Settings:
     def secrets(self) -> tuple[str, ...]:
         """What no log may show."""
         found = (self.token, self.redis_url, self.webhook_secret)
-        return tuple(secret.reveal() for secret in found if secret is not None)
+        parts = RedisAddress.parse(self.redis_url.reveal()).secrets if self.redis_url else ()
+        return (*(secret.reveal() for secret in found if secret is not None), *parts)
 
 
 class _Reader:
@@ -124,7 +126,7 @@ class _Reader:
             "token": self.secret("BOT_TOKEN", TOKEN, "a token from @BotFather such as 123456789:AAE...z"),
             "api_url": api_url,
             "api_local": api_local,
-            "redis_url": self.secret("REDIS_URL", REDIS, "an address such as redis://127.0.0.1:6379/0"),
+            "redis_url": self.redis("REDIS_URL"),
             "webhook_url": self.text("WEBHOOK_URL"),
             "webhook_secret": self.secret("WEBHOOK_SECRET", re.compile(".+"), "any text"),
             "webhook_port": self.text("WEBHOOK_PORT"),
@@ -164,6 +166,16 @@ class _Reader:
             return None
         if not pattern.fullmatch(text):
             raise ConfigurationError(f"{name} is set to something that cannot be used; it must be {allowed}")
+        return Secret(text)
+
+    def redis(self, name: str) -> Secret | None:
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            RedisAddress.parse(text)
+        except InvalidAddress as error:
+            raise ConfigurationError(f"{name} cannot be used: {error}. It must be {FORMS}") from None
         return Secret(text)
 
     def number(self, name: str, least: int, most: int) -> int | None:
