@@ -7,6 +7,9 @@ import contextlib
 import io
 import os
 import sys
+import threading
+import time
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import pytest
 from PIL import Image
 
 from model.captioner import CaptionSet
-from model.errors import CaptionError, DamagedImage, JobCrashed, JobFailed, NotAnImage
+from model.errors import DamagedImage, JobCrashed, JobFailed, NotAnImage
 from model.sampling import Sampling
 from model.serving import worker as worker_module
 from model.serving.embedded import NO_RESTART, EmbeddedWorker, WorkerCannotStart
@@ -25,22 +28,25 @@ from model.serving.jobs import (
     WireCaption,
     WireError,
     decode_job,
-    decode_result,
+    decode_outcome,
     encode_job,
-    encode_result,
+    encode_outcome,
     pack,
     unpack,
 )
-from model.serving.local_queue import LocalQueue, PipeConsumer, serve_worker
+from model.serving.local_queue import LEASE_SECONDS, LocalQueue
+from model.serving.pipe import PipeConsumer, serve_worker
 from model.serving.queue import JobConsumer, Lease
-from model.serving.worker import Captioners, Picture, Worker, caption_batch
+from model.serving.worker import Captioners, Picture, Worker, WorkerHung, caption_batch, choose
 from tests.conftest import ROOT, WEIGHTS
+from tests.test_model_serving_queue import streams
 
 RESULT = JobResult(WireCaption("a dog", 0.5), (WireCaption("the dog", 0.25),), b"jpeg")
 
 
-def job(name: str, user: int = 1, **settings: object) -> Job:
-    return Job(id=name, user=user, **settings)  # type: ignore[arg-type]
+def job(name: str, **settings: object) -> Job:
+    """Each of another person."""
+    return Job(id=name, user=zlib.crc32(name.encode()), **settings)  # type: ignore[arg-type]
 
 
 # -- wire types
@@ -51,9 +57,9 @@ def test_jobs_and_results_survive_the_wire() -> None:
     header, attachments = unpack(pack({"job": encode_job(sent)}, [b"media", b""]))
     assert decode_job(header["job"]) == sent
     assert attachments == [b"media", b""]
-    fields, parts = encode_result(RESULT)
+    fields, parts = encode_outcome(RESULT)
     header, attachments = unpack(pack(fields, parts))
-    assert decode_result(header, attachments) == RESULT
+    assert decode_outcome(header, attachments) == RESULT
 
 
 @pytest.mark.parametrize(
@@ -78,153 +84,7 @@ def test_what_is_no_job_or_result_is_refused() -> None:
     with pytest.raises(WireError):
         decode_job({**encode_job(job("1")), "sampling": {"temperature": 99}})
     with pytest.raises(WireError):
-        decode_result({"greedy": {"words": 1}, "samples": []}, [])
-
-
-# -- the queue
-
-
-async def test_a_job_is_taken_finished_and_its_result_waited_for() -> None:
-    queue = LocalQueue()
-    await queue.put(job("a"), b"media")
-    waiting = asyncio.create_task(queue.wait("a"))
-    assert await queue.take(1, 5) == [Lease(job("a"), b"media", 1)]
-    await queue.finish(1, "a", RESULT)
-    assert await waiting == RESULT
-
-
-async def test_take_waits_for_work_and_takes_whatever_waits() -> None:
-    queue = LocalQueue()
-    taking = asyncio.create_task(queue.take(1, 3))
-    await asyncio.sleep(0.01)
-    assert not taking.done()
-    assert queue.workers_alive() == 1
-    await queue.put(job("a"), b"")
-    assert [lease.job.id for lease in await taking] == ["a"]
-    for name in "bcdef":
-        await queue.put(job(name), b"")
-    assert [queue.position(name) for name in "bcf"] == [0, 1, 4]
-    assert [lease.job.id for lease in await queue.take(1, 3)] == ["b", "c", "d"]
-
-
-async def test_the_same_job_put_twice_is_done_once() -> None:
-    queue = LocalQueue()
-    await queue.put(job("a"), b"")
-    await queue.put(job("a"), b"")
-    both = [asyncio.create_task(queue.wait("a")) for _ in range(2)]
-    await asyncio.sleep(0)
-    assert len(await queue.take(1, 5)) == 1
-    await queue.finish(1, "a", RESULT)
-    assert await asyncio.gather(*both) == [RESULT, RESULT]
-
-
-async def test_failures_arrive_as_the_errors_they_were() -> None:
-    queue = LocalQueue()
-    await queue.put(job("a"), b"")
-    await queue.put(job("b"), b"")
-    await queue.take(1, 5)
-    await queue.fail(1, "a", JobFailure("not_image", "html"))
-    await queue.fail(1, "b", JobFailure("from the future", "?"))
-    with pytest.raises(NotAnImage, match="html"):
-        await queue.wait("a")
-    with pytest.raises(JobFailed):
-        await queue.wait("b")
-
-
-async def test_what_a_dead_worker_held_comes_again_first_and_alone() -> None:
-    """A job delivered again is all that its worker holds, from its delivery to its end."""
-    queue = LocalQueue(max_attempts=3)
-    for name in "abc":
-        await queue.put(job(name), b"")
-    assert len(await queue.take(1, 2)) == 2
-    await queue.leave(1)
-    assert queue.workers_alive() == 0
-    assert [(lease.job.id, lease.attempt) for lease in await queue.take(2, 9)] == [("a", 2)]
-    ahead = asyncio.create_task(queue.take(2, 9))  # as a worker does while its network is busy
-    await asyncio.sleep(0.01)
-    assert not ahead.done()
-    await queue.finish(1, "a", RESULT)  # the dead worker's late answer counts for nothing
-    await asyncio.sleep(0.01)
-    assert not ahead.done()
-    await queue.finish(2, "a", RESULT)
-    assert await queue.wait("a") == RESULT
-    assert [(lease.job.id, lease.attempt) for lease in await ahead] == [("b", 2)]
-    await queue.fail(2, "b", JobFailure("damaged", ""))
-    assert [(lease.job.id, lease.attempt) for lease in await queue.take(2, 9)] == [("c", 1)]
-
-
-async def greedy_worker(queue: LocalQueue, number: int) -> None:
-    """Takes all it can get before it works, ends when there is nothing to do, and dies of poison."""
-    held: list[str] = []
-    while True:
-        try:
-            held += [lease.job.id for lease in await asyncio.wait_for(queue.take(number, 2), 0.05)]
-        except TimeoutError:
-            if not held or "poison" in held:
-                return
-            for name in held:
-                await queue.finish(number, name, RESULT)
-            held = []
-
-
-async def test_no_innocent_job_is_given_up_with_one_that_kills() -> None:
-    queue = LocalQueue(max_attempts=3)
-    waits = {}
-    for name in ("first", "poison", "last"):
-        await queue.put(job(name), b"")
-        waits[name] = asyncio.create_task(queue.wait(name))
-    for number in range(4):
-        await greedy_worker(queue, number)
-        await queue.leave(number)
-    with pytest.raises(JobCrashed):
-        await waits["poison"]
-    assert [await waits["first"], await waits["last"]] == [RESULT, RESULT]
-
-
-async def test_a_job_that_brings_workers_down_is_given_up() -> None:
-    queue = LocalQueue(max_attempts=2)
-    await queue.put(job("poison"), b"")
-    waiting = asyncio.create_task(queue.wait("poison"))
-    for number in range(2):
-        assert await queue.take(number, 1)
-        await queue.leave(number)
-    with pytest.raises(JobCrashed):
-        await waiting
-
-
-async def test_jobs_handed_back_do_not_count_as_tried() -> None:
-    queue = LocalQueue()
-    for name in "abc":
-        await queue.put(job(name), b"")
-    await queue.take(1, 3)
-    await queue.give_back(1, ["b", "c"])
-    assert [(lease.job.id, lease.attempt) for lease in await queue.take(2, 9)] == [("b", 1), ("c", 1)]
-
-
-async def test_a_cancelled_job_is_forgotten_wherever_it_is() -> None:
-    queue = LocalQueue()
-    await queue.put(job("a"), b"")
-    await queue.put(job("b"), b"")
-    waiting = asyncio.create_task(queue.wait("b"))
-    await asyncio.sleep(0)
-    waiting.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await waiting
-    assert [lease.job.id for lease in await queue.take(1, 9)] == ["a"]
-    await queue.cancel("a")
-    await queue.finish(1, "a", RESULT)
-    with pytest.raises(CaptionError):
-        await queue.wait("a")
-
-
-async def test_time_in_work_is_known() -> None:
-    now = 100.0
-    queue = LocalQueue(clock=lambda: now)
-    await queue.put(job("a"), b"")
-    assert queue.longest_held(1) == 0
-    await queue.take(1, 1)
-    now = 107.0
-    assert queue.longest_held(1) == 7
+        decode_outcome({"greedy": {"words": 1}, "samples": []}, [])
 
 
 # -- the pipe and the worker
@@ -238,9 +98,9 @@ class Pipes:
 
     async def __aenter__(self) -> Pipes:
         down, up = os.pipe(), os.pipe()
-        reader, self._writer = await _streams(down[0], up[1])
-        self.consumer = PipeConsumer(reader, self._writer)
-        their_reader, self._their_writer = await _streams(up[0], down[1])
+        reader, self._writer = await streams(down[0], up[1])
+        self.consumer = PipeConsumer(reader, self._writer, LEASE_SECONDS)
+        their_reader, self._their_writer = await streams(up[0], down[1])
         self.serving = asyncio.create_task(serve_worker(self.queue, 1, their_reader, self._their_writer))
         return self
 
@@ -254,16 +114,6 @@ class Pipes:
         await self.serving
 
 
-async def _streams(readable: int, writable: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(readable, "rb"))
-    transport, protocol = await loop.connect_write_pipe(
-        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(writable, "wb")
-    )
-    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
-
-
 @pytest.fixture
 async def pipes() -> AsyncIterator[Pipes]:
     async with Pipes() as joined:
@@ -274,7 +124,7 @@ async def test_the_pipe_carries_jobs_and_answers(pipes: Pipes) -> None:
     media = os.urandom(3_000_000)  # more than any pipe holds at once
     await pipes.queue.put(job("a"), media)
     await pipes.queue.put(job("b"), b"")
-    leases = await pipes.consumer.take(9)
+    leases = await pipes.consumer.take("photo", 9)
     assert leases == [Lease(job("a"), media, 1), Lease(job("b"), b"", 1)]
     await pipes.consumer.finish("a", RESULT)
     await pipes.consumer.fail("b", JobFailure("damaged", "bits"))
@@ -285,9 +135,9 @@ async def test_the_pipe_carries_jobs_and_answers(pipes: Pipes) -> None:
 
 async def test_a_broken_pipe_returns_the_jobs(pipes: Pipes) -> None:
     await pipes.queue.put(job("a"), b"")
-    await pipes.consumer.take(1)
+    await pipes.consumer.take("photo", 1)
     await pipes.hang_up()
-    assert [lease.attempt for lease in await pipes.queue.take(2, 1)] == [2]
+    assert [lease.attempt for lease in await pipes.queue.take(2, "photo", 1)] == [2]
 
 
 @pytest.fixture(scope="module")
@@ -383,7 +233,7 @@ async def test_a_stopped_worker_finishes_or_hands_back(captioners: Captioners, p
         finished = sum(task.done() for task in waits)
         left = 0
         while left + finished < 12:
-            left += len(await asyncio.wait_for(pipes.queue.take(2, 12), 5))
+            left += len(await asyncio.wait_for(pipes.queue.take(2, "photo", 12), 5))
         assert 0 < finished < 12
         for task in waits:
             task.cancel()
@@ -402,7 +252,7 @@ async def main():
     consumer = await connect_to_parent()
     print("a stray print must not reach the pipe")
     while True:
-        for lease in await consumer.take(1):
+        for lease in await consumer.take("photo", 1):
             if lease.media == b"die":
                 os._exit(1)
             if lease.media == b"hang":
@@ -476,3 +326,94 @@ async def test_a_program_that_cannot_be_started_is_tried_again() -> None:
     assert not running.done()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+# -- how batches are made
+
+
+def test_the_quick_lane_goes_first_and_the_bulk_lane_never_starves() -> None:
+    quick, bulk = [f"quick {n}" for n in range(20)], [f"bulk {n}" for n in range(20)]
+    assert choose(quick, bulk, 8, 0) == [*quick[:6], *bulk[:2]]
+    assert choose(quick[:1], bulk, 8, 0) == [quick[0], *bulk[:7]]
+    assert choose(quick, [], 8, 0) == quick[:8]
+    assert choose([], bulk, 8, 0) == bulk[:8]
+    assert choose(quick[:3], bulk[:2], 8, 0) == [*quick[:3], *bulk[:2]]
+    for most in (1, 2, 3):
+        batches = [choose(quick, bulk, most, turn) for turn in range(8)]
+        assert sum(batch == bulk[:most] for batch in batches) == 2
+        assert sum(batch == quick[:most] for batch in batches) == 6
+
+
+async def test_a_single_photo_passes_fifty_of_another_person(
+    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the batch after the one that runs when it comes."""
+    batches: list[list[str]] = []
+    came_at: list[int] = []
+    async with Pipes() as pipes:
+
+        def recorded(captioners: Captioners, pictures: list[Picture]) -> list[CaptionSet | Exception]:
+            batches.append([picture.job.id for picture in pictures])
+            if len(batches) == 4:
+                asyncio.run_coroutine_threadsafe(arrive("single", 2), loop).result(20)
+                came_at.append(len(batches))
+            time.sleep(0.2)  # for the intake
+            return [NotAnImage("no matter")] * len(pictures)
+
+        async def arrive(name: str, user: int) -> None:
+            await pipes.queue.put(Job(name, user), photo_files[0].read_bytes())
+
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(worker_module, "caption_batch", recorded)
+        for number in range(50):
+            await arrive(f"{number}", 1)
+        async with working(pipes.consumer, captioners, max_batch=4):
+            while sum(map(len, batches)) < 51:
+                await asyncio.sleep(0.02)
+    assert came_at == [4]
+    assert "single" in batches[4]
+    assert sorted(name for batch in batches for name in batch) == sorted([*map(str, range(50)), "single"])
+
+
+async def test_a_hung_network_ends_the_worker(
+    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hung = threading.Event()
+    monkeypatch.setattr(worker_module, "caption_batch", lambda *_: hung.wait(20))
+    monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
+    async with Pipes() as pipes:
+        await pipes.queue.put(job("a"), photo_files[0].read_bytes())
+        worker = Worker(pipes.consumer, captioners, job_seconds=0.3)
+        with pytest.raises(WorkerHung):
+            await asyncio.wait_for(worker.run(asyncio.Event()), 20)
+        hung.set()
+
+
+async def test_a_forgotten_job_is_not_worked_on(
+    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    go_on = threading.Event()
+
+    def recorded(captioners: Captioners, pictures: list[Picture]) -> list[CaptionSet | Exception]:
+        seen.extend(picture.job.id for picture in pictures)
+        assert go_on.wait(20)
+        return [NotAnImage("no matter")] * len(pictures)
+
+    monkeypatch.setattr(worker_module, "caption_batch", recorded)
+    monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
+    async with Pipes() as pipes, working(pipes.consumer, captioners, max_batch=1):
+        await pipes.queue.put(job("a"), photo_files[0].read_bytes())
+        while not seen:
+            await asyncio.sleep(0.01)
+        await pipes.queue.put(job("b"), photo_files[0].read_bytes())
+        await pipes.queue.put(job("c"), photo_files[0].read_bytes())
+        while (await pipes.queue.status()).in_work < 2:
+            await asyncio.sleep(0.01)
+        await pipes.queue.forget("b")
+        while await pipes.queue.position("c") or (await pipes.queue.status()).waiting["photo"]:
+            await asyncio.sleep(0.01)
+        go_on.set()
+        with pytest.raises(NotAnImage):
+            await asyncio.wait_for(pipes.queue.wait("c"), 20)
+    assert seen == ["a", "c"]

@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from model.serving.jobs import WireError
-from model.serving.local_queue import LocalQueue, PipeConsumer, serve_worker
+from model.serving.local_queue import LEASE_SECONDS, LocalQueue
+from model.serving.pipe import PipeConsumer, serve_worker
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +131,7 @@ async def connect_to_parent() -> PipeConsumer:
     transport, flow = await loop.connect_write_pipe(
         lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), output
     )
-    return PipeConsumer(reader, asyncio.StreamWriter(transport, flow, reader, loop))
+    return PipeConsumer(reader, asyncio.StreamWriter(transport, flow, reader, loop), LEASE_SECONDS)
 
 
 class _ParentProtocol(asyncio.StreamReaderProtocol):

@@ -112,7 +112,7 @@ def decode_job(header: dict[str, Any]) -> Job:
         raise WireError(f"not a job: {error}") from error
 
 
-def encode_result(result: JobResult) -> tuple[dict[str, Any], list[bytes]]:
+def encode_outcome(result: Outcome) -> tuple[dict[str, Any], list[bytes]]:
     header = {
         "greedy": dataclasses.asdict(result.greedy),
         "samples": [dataclasses.asdict(sample) for sample in result.samples],
@@ -120,7 +120,7 @@ def encode_result(result: JobResult) -> tuple[dict[str, Any], list[bytes]]:
     return header, [] if result.sheet is None else [result.sheet]
 
 
-def decode_result(header: dict[str, Any], attachments: Sequence[bytes]) -> JobResult:
+def decode_outcome(header: dict[str, Any], attachments: Sequence[bytes]) -> Outcome:
     """Raises WireError."""
     try:
         return JobResult(

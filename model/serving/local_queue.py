@@ -1,4 +1,4 @@
-"""The embedded queue: jobs in the bot's memory, and the pipe over which its worker process takes them.
+"""The embedded queue: jobs in the bot's memory.
 
 What must survive the bot's own death is in its journal of updates (`bot/inbox.py`), from which jobs are put again;
 this queue survives the worker's: whatever a dead worker held is delivered again, ahead of the line.
@@ -7,41 +7,32 @@ this queue survives the worker's: whatever a dead worker held is delivered again
 from __future__ import annotations
 
 import asyncio
-import struct
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from model.errors import JobCrashed, error_of
-from model.serving.jobs import (
-    Job,
-    JobFailure,
-    JobResult,
-    WireError,
-    decode_job,
-    decode_result,
-    encode_job,
-    encode_result,
-    pack,
-    unpack,
-)
-from model.serving.queue import Lease
+from model.errors import JobCancelled, JobCrashed, error_of
+from model.serving.jobs import Job, JobFailure, Outcome
+from model.serving.queue import LINES, Busy, JobLost, Lease, Limits, Status, line_of
 
-_LENGTH: Final = struct.Struct(">Q")
-MAX_FRAME: Final = 1 << 31  # a batch of media
+LEASE_SECONDS: Final = 60.0  # a dead worker is known by the end of its pipe at once; this is for one that forgets
 
 
 @dataclass
 class _Entry:
     job: Job
-    media: bytes
-    done: asyncio.Future[JobResult]
+    line: str
+    done: asyncio.Future[Outcome]
+    put: bool = False
+    media: bytes = b""
+    lined_up: float = 0.0  # when, on the queue's clock
     attempt: int = 0
     worker: int | None = None  # who holds it
-    taken: float = 0.0  # when, on the queue's clock
-    waiters: int = 0
+    taken: float = 0.0
+    expires: float = 0.0  # when the lease ends
+    listeners: list[Callable[[float], None]] = field(default_factory=list)
 
 
 @dataclass
@@ -49,47 +40,85 @@ class LocalQueue:
     """Both sides of the contract in one process; the worker's side takes the id of the worker that asks."""
 
     max_attempts: int = 3
+    limits: Limits = field(default_factory=Limits)
+    lease_seconds: float = LEASE_SECONDS
     clock: Callable[[], float] = time.monotonic
     _entries: dict[str, _Entry] = field(default_factory=dict)
-    _line: deque[str] = field(default_factory=deque)
+    _lines: dict[str, deque[str]] = field(default_factory=lambda: {line: deque() for line in LINES})
+    _requests: Counter[tuple[int, str]] = field(default_factory=Counter)  # (person, request) → its jobs
+    _people: Counter[int] = field(default_factory=Counter)  # person → open requests
+    _jobs: Counter[int] = field(default_factory=Counter)  # person → open jobs
     _workers: set[int] = field(default_factory=set)
     _arrival: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     # -- the bot's side
 
-    async def put(self, job: Job, media: bytes) -> None:
+    async def admit(self, job: Job, *, before: bool = False) -> None:
         if job.id in self._entries:
             return
-        self._entries[job.id] = _Entry(job, media, asyncio.get_running_loop().create_future())
-        self._line.append(job.id)
+        key = _request(job)
+        if key not in self._requests:
+            if not before and self._people[job.user] >= self.limits.requests_per_person:
+                raise Busy(self._people[job.user])
+            if not before and len(self._requests) >= self.limits.requests:
+                raise Busy
+            self._people[job.user] += 1
+        self._requests[key] += 1
+        line = line_of(job.kind, self._jobs[job.user])
+        self._jobs[job.user] += 1
+        self._entries[job.id] = _Entry(job, line, asyncio.get_running_loop().create_future())
+
+    async def has(self, job_id: str) -> bool:
+        entry = self._entries.get(job_id)
+        return entry is not None and entry.put
+
+    async def put(self, job: Job, media: bytes) -> None:
+        await self.admit(job, before=True)
+        entry = self._entries[job.id]
+        if entry.put:
+            return
+        entry.put, entry.media, entry.lined_up = True, media, self.clock()
+        self._lines[entry.line].append(job.id)
         await self._announce()
 
-    async def wait(self, job_id: str) -> JobResult:
+    async def wait(self, job_id: str, progress: Callable[[float], None] | None = None) -> Outcome:
         entry = self._entries.get(job_id)
         if entry is None:
-            raise error_of("failed", f"job {job_id} is not in this queue")
-        entry.waiters += 1
+            raise JobLost(job_id)
+        if progress is not None:
+            entry.listeners.append(progress)
         try:
             return await asyncio.shield(entry.done)
         finally:
-            entry.waiters -= 1
-            if not entry.waiters:
-                await self.cancel(job_id)
+            if progress is not None:
+                entry.listeners.remove(progress)
 
-    def position(self, job_id: str) -> int:
-        try:
-            return self._line.index(job_id)
-        except ValueError:
-            return 0
-
-    async def cancel(self, job_id: str) -> None:
+    async def forget(self, job_id: str) -> None:
         entry = self._entries.pop(job_id, None)
         if entry is None:
             return
-        if job_id in self._line:
-            self._line.remove(job_id)
-        entry.done.cancel()
+        if job_id in self._lines[entry.line]:
+            self._lines[entry.line].remove(job_id)
+        key = _request(entry.job)
+        _decrement(self._requests, key)
+        if key not in self._requests:
+            _decrement(self._people, entry.job.user)
+        _decrement(self._jobs, entry.job.user)
+        self._settle(entry, JobCancelled("forgotten"))
         await self._announce()
+
+    async def position(self, job_id: str) -> int:
+        entry = self._entries.get(job_id)
+        line = self._lines[entry.line] if entry is not None else ()
+        return line.index(job_id) if job_id in line else 0
+
+    async def status(self) -> Status:
+        return Status(
+            waiting={name: len(line) for name, line in self._lines.items()},
+            in_work=sum(entry.worker is not None for entry in self._entries.values()),
+            open_requests=len(self._requests),
+            workers=len(self._workers),
+        )
 
     def workers_alive(self) -> int:
         return len(self._workers)
@@ -103,48 +132,65 @@ class LocalQueue:
     async def leave(self, worker: int) -> None:
         """This worker is gone; what it held is delivered again, or fails when it has been tried often enough."""
         self._workers.discard(worker)
-        held = [entry for entry in self._entries.values() if entry.worker == worker]
-        for entry in reversed(held):
-            entry.worker = None
-            if entry.attempt >= self.max_attempts:
-                self._settle(entry, JobCrashed(f"brought down a worker {entry.attempt} times"))
-            else:
-                self._line.appendleft(entry.job.id)
+        self._take_back([entry for entry in self._entries.values() if entry.worker == worker])
         await self._announce()
 
-    async def take(self, worker: int, most: int) -> list[Lease]:
-        """As `JobConsumer.take`.
-
-        A job that is delivered again is all that its worker holds until it is over: should it bring the worker down,
-        no other job is suspected with it.
-        """
+    async def take(self, worker: int, line: str, most: int) -> list[Lease]:
+        """As `JobConsumer.take`."""
         self.join(worker)
         leases: list[Lease] = []
         async with self._arrival:
-            await self._arrival.wait_for(lambda: self._next_for(worker) is not None)
-            while len(leases) < most and (entry := self._next_for(worker)) is not None:
-                self._line.popleft()
+            while (entry := self._next_for(worker, line)) is None:
+                await self._wait_for_change()
+            while entry is not None and len(leases) < most:
+                self._lines[entry.line].popleft()
                 entry.attempt += 1
                 entry.worker = worker
                 entry.taken = self.clock()
-                leases.append(Lease(entry.job, entry.media, entry.attempt))
+                entry.expires = entry.taken + self.lease_seconds
+                leases.append(Lease(entry.job, entry.media, entry.attempt, entry.taken - entry.lined_up))
+                entry = self._next_for(worker, line)
         return leases
 
-    def _next_for(self, worker: int) -> _Entry | None:
-        """The head of the line, if this worker may have it now."""
-        if not self._line:
-            return None
-        head = self._entries[self._line[0]]
-        held = [entry for entry in self._entries.values() if entry.worker == worker]
-        if any(entry.attempt > 1 for entry in held) or (head.attempt > 0 and held):
-            return None
-        return head
+    async def _wait_for_change(self) -> None:
+        """Until something was announced, or the next lease ends."""
+        ends = [entry.expires for entry in self._entries.values() if entry.worker is not None]
+        pause = max(0.0, min(ends) - self.clock()) if ends else None
+        try:
+            await asyncio.wait_for(self._arrival.wait(), pause)
+        except TimeoutError:
+            expired = [e for e in self._entries.values() if e.worker is not None and e.expires <= self.clock()]
+            if expired:
+                self._take_back(expired)
+                self._arrival.notify_all()
 
-    async def finish(self, worker: int, job_id: str, result: JobResult) -> None:
-        await self._end(worker, job_id, result)
+    def _next_for(self, worker: int, line: str) -> _Entry | None:
+        """The head of the line, if this worker may have it now; ahead of it what some worker failed to finish."""
+        held = [entry for entry in self._entries.values() if entry.worker == worker]
+        if any(entry.attempt > 1 for entry in held):
+            return None
+        heads = [self._entries[ids[0]] for ids in self._lines.values() if ids]
+        suspect = next((entry for entry in heads if entry.attempt > 0), None)
+        if suspect is not None:
+            return None if held else suspect
+        return next((entry for entry in heads if entry.line == line), None)
+
+    async def extend(self, worker: int, job_ids: Sequence[str]) -> list[str]:
+        held = [entry for job_id in job_ids if (entry := self._held(worker, job_id)) is not None]
+        for entry in held:
+            entry.expires = self.clock() + self.lease_seconds
+        return [entry.job.id for entry in held]
+
+    async def progress(self, worker: int, job_id: str, share: float) -> None:
+        entry = self._held(worker, job_id)
+        for listener in list(entry.listeners) if entry is not None else ():
+            listener(share)
+
+    async def finish(self, worker: int, job_id: str, result: Outcome) -> None:
+        await self._end(job_id, result)
 
     async def fail(self, worker: int, job_id: str, failure: JobFailure) -> None:
-        await self._end(worker, job_id, error_of(failure.kind, failure.message))
+        await self._end(job_id, error_of(failure.kind, failure.message))
 
     async def give_back(self, worker: int, job_ids: Sequence[str]) -> None:
         for job_id in reversed(job_ids):
@@ -152,7 +198,7 @@ class LocalQueue:
             if entry is not None:
                 entry.attempt -= 1
                 entry.worker = None
-                self._line.appendleft(job_id)
+                self._lines[entry.line].appendleft(job_id)
         await self._announce()
 
     def longest_held(self, worker: int) -> float:
@@ -166,113 +212,44 @@ class LocalQueue:
         entry = self._entries.get(job_id)
         return entry if entry is not None and entry.worker == worker else None
 
-    async def _end(self, worker: int, job_id: str, outcome: JobResult | Exception) -> None:
-        entry = self._held(worker, job_id)
-        if entry is not None:
+    def _take_back(self, entries: Sequence[_Entry]) -> None:
+        for entry in reversed(entries):
+            entry.worker = None
+            if entry.attempt >= self.max_attempts:
+                self._settle(entry, JobCrashed(f"brought down a worker {entry.attempt} times"))
+            else:
+                self._lines[entry.line].appendleft(entry.job.id)
+
+    async def _end(self, job_id: str, outcome: Outcome | Exception) -> None:
+        entry = self._entries.get(job_id)
+        if entry is not None and not entry.done.done():
+            if job_id in self._lines[entry.line]:  # its lease had ended, yet here is the work
+                self._lines[entry.line].remove(job_id)
             self._settle(entry, outcome)
             await self._announce()
 
     @staticmethod
-    def _settle(entry: _Entry, outcome: JobResult | Exception) -> None:
+    def _settle(entry: _Entry, outcome: Outcome | Exception) -> None:
         entry.worker = None
         entry.media = b""
         if entry.done.done():
             return
-        if isinstance(outcome, JobResult):
-            entry.done.set_result(outcome)
-        else:
+        if isinstance(outcome, Exception):
             entry.done.set_exception(outcome)
             entry.done.exception()  # it may be that nobody waits any more
+        else:
+            entry.done.set_result(outcome)
 
     async def _announce(self) -> None:
         async with self._arrival:
             self._arrival.notify_all()
 
 
-# -- the pipe
+def _request(job: Job) -> tuple[int, str]:
+    return job.user, job.request or job.id
 
 
-async def read_frame(reader: asyncio.StreamReader) -> bytes:
-    """The next frame. Raises asyncio.IncompleteReadError at the end, WireError for an absurd length."""
-    (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-    if length > MAX_FRAME:
-        raise WireError(f"a frame of {length} bytes")
-    return await reader.readexactly(length)
-
-
-def write_frame(writer: asyncio.StreamWriter, frame: bytes) -> None:
-    writer.write(_LENGTH.pack(len(frame)))
-    writer.write(frame)
-
-
-async def serve_worker(
-    queue: LocalQueue, worker: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
-    """The queue's end of one worker's pipe: returns when the worker is gone, having taken back what it held.
-
-    Raises WireError for what no worker of this version sends.
-    """
-    taking: asyncio.Task[None] | None = None
-
-    async def deliver(most: int) -> None:
-        leases = await queue.take(worker, most)
-        header = {"jobs": [{"job": encode_job(lease.job), "attempt": lease.attempt} for lease in leases]}
-        write_frame(writer, pack(header, [lease.media for lease in leases]))
-        await writer.drain()
-
-    try:
-        while True:
-            header, attachments = unpack(await read_frame(reader))
-            match header:
-                case {"op": "take", "most": int(most)}:
-                    taking = asyncio.create_task(deliver(most))
-                case {"op": "finish", "id": str(job_id), "result": dict(result)}:
-                    await queue.finish(worker, job_id, decode_result(result, attachments))
-                case {"op": "fail", "id": str(job_id), "kind": str(kind), "message": str(message)}:
-                    await queue.fail(worker, job_id, JobFailure(kind, message))
-                case {"op": "give_back", "ids": list(job_ids)}:
-                    await queue.give_back(worker, job_ids)
-                case _:
-                    raise WireError("a frame that asks for nothing known here")
-    except (asyncio.IncompleteReadError, ConnectionError):
-        pass
-    finally:
-        if taking is not None:
-            taking.cancel()
-            await asyncio.gather(taking, return_exceptions=True)
-        await queue.leave(worker)
-
-
-class PipeConsumer:
-    """The worker's end of the pipe; a `JobConsumer`."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def _send(self, header: dict[str, Any], attachments: Sequence[bytes] = ()) -> None:
-        write_frame(self._writer, pack(header, attachments))
-        await self._writer.drain()
-
-    async def take(self, most: int) -> list[Lease]:
-        await self._send({"op": "take", "most": most})
-        header, attachments = unpack(await read_frame(self._reader))
-        return [
-            Lease(decode_job(entry["job"]), media, entry["attempt"])
-            for entry, media in zip(header["jobs"], attachments, strict=True)
-        ]
-
-    async def finish(self, job_id: str, result: JobResult) -> None:
-        header, attachments = encode_result(result)
-        await self._send({"op": "finish", "id": job_id, "result": header}, attachments)
-
-    async def fail(self, job_id: str, failure: JobFailure) -> None:
-        await self._send({"op": "fail", "id": job_id, "kind": failure.kind, "message": failure.message})
-
-    async def give_back(self, job_ids: Sequence[str]) -> None:
-        await self._send({"op": "give_back", "ids": list(job_ids)})
-
-    async def close(self) -> None:
-        """Send what is still to be sent, and hang up."""
-        self._writer.close()
-        await self._writer.wait_closed()
+def _decrement(counter: Counter[Any], key: Any) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

@@ -12,7 +12,7 @@ photo of another, and never starve either.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from model.serving.jobs import Job, JobFailure, Kind, Outcome
@@ -67,6 +67,7 @@ class Lease:
     job: Job
     media: bytes
     attempt: int = 1
+    waited: float = field(default=0.0, compare=False)  # seconds since it was put in line
 
 
 class JobProducer(Protocol):

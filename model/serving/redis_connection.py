@@ -227,14 +227,23 @@ async def patiently(request: Callable[[], Awaitable[T]], *, outage: Outage = OUT
                     ) from None
                 if not is_passing(error):
                     raise
+                _raise_if_cancelled()
                 outage.failed(call, error)
             else:
+                _raise_if_cancelled()
                 outage.worked(call)
                 return result
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(LONGEST_PAUSE, 2 * pause)
     finally:
         outage.given_up(call)
+
+
+def _raise_if_cancelled() -> None:
+    """redis-py may swallow a cancellation: it uses `asyncio.wait_for`, which loses some before Python 3.12."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def is_refusal(error: BaseException) -> bool:

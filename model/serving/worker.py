@@ -2,20 +2,23 @@
 
     take → decode pictures (threads) → ready → network (one thread) → draw and hand in (threads)
 
-Three tasks, joined by a list of decoded pictures: while the network runs one batch, the next is being decoded and
-the last one's sheets are being drawn. There is no timed window: a lone picture goes through at once.
+While the network runs one batch, the next is being decoded and the last one's sheets are being drawn. There is no
+timed window: a lone picture goes through at once. Each line of the queue has an intake and room of its own, so that
+what fills one lane does not keep the other's pictures from the next batch.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +37,10 @@ from model.serving.queue import JobConsumer, Lease
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+JOB_SECONDS: Final = 120.0  # a picture that takes longer hangs
+LINES: Final = ("photo", "photo-bulk")
+HEARTBEAT: Final = 2.0  # seconds; also how soon a cancelled job is dropped
 
 
 class Captioners:
@@ -113,112 +120,192 @@ def _wire(caption: Caption) -> WireCaption:
     return WireCaption(caption.text, round(caption.confidence, 4))
 
 
+class WorkerHung(Exception):
+    """The network has been at one batch for longer than any batch takes. Its thread cannot be stopped: exit."""
+
+
+@dataclass(eq=False)
+class _Held:
+    """A job in this worker's hands, from its delivery to its end."""
+
+    lease: Lease
+    line: str
+    taken: float
+    picture: Picture | None = None  # once it is decoded
+    begun: bool = False  # the network has had it
+
+
+def choose(quick: Sequence[T], bulk: Sequence[T], most: int, turn: int) -> list[T]:
+    """The next batch, of at most `most`. The quick lane goes first, but a quarter is the bulk lane's.
+
+    `turn`: the number of the batch; where batches are too small to be shared, every fourth is the bulk lane's.
+    """
+    quarter = most // 4 if most >= 4 else most * (turn % 4 == 3)
+    chosen = bulk[: max(quarter, most - len(quick))]
+    return [*quick[: most - len(chosen)], *chosen]
+
+
 class Worker:
     """Serves one queue until `stop` is set; then finishes what the network holds and hands back the rest."""
 
-    def __init__(self, consumer: JobConsumer, captioners: Captioners, *, max_batch: int = 16, threads: int = 4) -> None:
+    def __init__(
+        self,
+        consumer: JobConsumer,
+        captioners: Captioners,
+        *,
+        max_batch: int = 16,
+        threads: int = 4,
+        job_seconds: float = JOB_SECONDS,
+    ) -> None:
+        """A job held for longer than `job_seconds` is left to other workers."""
         self.consumer = consumer
         self.captioners = captioners
         self.max_batch = max_batch
+        self.job_seconds = job_seconds
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pixels")
         self._device = ThreadPoolExecutor(1, thread_name_prefix="network")
-        self._decoding: dict[asyncio.Task[None], Lease] = {}
-        self._ready: list[Picture] = []
+        self._held: dict[str, _Held] = {}
+        self._network_began: float | None = None  # the batch it is at
         self._changed = asyncio.Condition()
-        self._answers: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()  # decoding, and drawing and handing in
+        self._answering = 0
 
     async def run(self, stop: asyncio.Event) -> None:
-        intake = asyncio.create_task(self._intake())
-        network = asyncio.create_task(self._network())
-        stopped = asyncio.create_task(stop.wait())
-        tasks: set[asyncio.Task[Any]] = {intake, network, stopped}
+        """Raises WorkerHung, and whatever the queue raises."""
+        tasks: set[asyncio.Task[Any]] = {
+            *(asyncio.create_task(self._intake(line)) for line in LINES),
+            *map(asyncio.create_task, (self._network(), self._keep_leases(), self._watch_network())),
+            asyncio.create_task(stop.wait()),
+        }
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        ended_by = next((error for task in done if (error := task.exception()) is not None), None)
+        if isinstance(ended_by, WorkerHung):
+            raise ended_by
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*self._answers)
-        undone = [*(picture.lease for picture in self._ready), *self._decoding.values()]
-        for decoding in list(self._decoding):
-            decoding.cancel()
-        await self.consumer.give_back([lease.job.id for lease in undone])
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self.consumer.give_back(list(self._held))
         self._device.shutdown()
         self._pool.shutdown()
-        for task in done - {stopped}:
-            task.result()  # raises what ended it
+        if ended_by is not None:
+            raise ended_by
 
-    async def _intake(self) -> None:
-        """Keep at most one batch of pictures decoded or being decoded, each ready as soon as it is."""
+    # -- from the queue to the network
+
+    async def _intake(self, line: str) -> None:
+        """Keep at most one batch of a line's pictures decoded or being decoded, each ready as soon as it is."""
+
+        def room() -> int:
+            return self.max_batch - sum(held.line == line and not held.begun for held in self._held.values())
+
         while True:
             async with self._changed:
-                await self._changed.wait_for(lambda: self._room() > 0)
-            for lease in await self.consumer.take(self._room()):
-                decoding = asyncio.create_task(self._decode(lease))
-                self._decoding[decoding] = lease
+                await self._changed.wait_for(lambda: room() > 0)
+            for lease in await self.consumer.take(line, room()):
+                held = self._held[lease.job.id] = _Held(lease, line, time.monotonic())
+                self._spawn(self._decode(held))
 
-    def _room(self) -> int:
-        return self.max_batch - len(self._ready) - len(self._decoding)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _decode(self, lease: Lease) -> None:
+    async def _decode(self, held: _Held) -> None:
         """Decode one picture, or hand in why it cannot be decoded."""
         size = self.captioners.encoder.encoder.config.image_size
 
         def decode() -> Picture:
-            photo = open_image(lease.media)
-            return Picture(lease, photo, to_square(photo, size))
+            photo = open_image(held.lease.media)
+            return Picture(held.lease, photo, to_square(photo, size))
 
         try:
-            picture = await self._in_thread(self._pool, decode)
+            held.picture = await self._in_thread(self._pool, decode)
         except Exception as error:
-            picture = None
-            await self._fail(lease.job, error)
+            await self._fail(held, error)
         async with self._changed:
-            task = asyncio.current_task()
-            assert task is not None
-            del self._decoding[task]
-            if picture is not None:
-                self._ready.append(picture)
             self._changed.notify_all()
 
     async def _network(self) -> None:
-        while True:
-            if len(self._answers) > self.max_batch:  # sheets are drawn more slowly than captions come
-                await asyncio.wait(self._answers, return_when=asyncio.FIRST_COMPLETED)
-                continue
+        for turn in itertools.count():
             async with self._changed:
-                await self._changed.wait_for(lambda: self._ready)
-                batch, self._ready = self._ready, []  # at most max_batch, see _room
+                # Sheets may be drawn more slowly than captions come.
+                await self._changed.wait_for(lambda: self._ready() and self._answering <= self.max_batch)
+                quick, bulk = ([held for held in self._ready() if held.line == line] for line in LINES)
+                batch = choose(quick, bulk, self.max_batch, turn)
+                for held in batch:
+                    held.begun = True
                 self._changed.notify_all()
-            forward = self._in_thread(self._device, partial(caption_batch, self.captioners, batch))
+            self._network_began = time.monotonic()
+            pictures = [held.picture for held in batch if held.picture is not None]
+            forward = self._in_thread(self._device, partial(caption_batch, self.captioners, pictures))
             try:
                 results = await asyncio.shield(forward)
             except asyncio.CancelledError:
                 self._answer(batch, await forward)
                 raise
+            self._network_began = None
             self._answer(batch, results)
 
-    def _answer(self, batch: Sequence[Picture], results: Sequence[CaptionSet | Exception]) -> None:
-        for picture, captions in zip(batch, results, strict=True):
-            task = asyncio.create_task(self._hand_in(picture, captions))
-            self._answers.add(task)
-            task.add_done_callback(self._answers.discard)
+    def _ready(self) -> list[_Held]:
+        return [held for held in self._held.values() if held.picture is not None and not held.begun]
 
-    async def _hand_in(self, picture: Picture, captions: CaptionSet | Exception) -> None:
+    # -- from the network to the queue
+
+    def _answer(self, batch: Sequence[_Held], results: Sequence[CaptionSet | Exception]) -> None:
+        self._answering += len(batch)
+        for held, captions in zip(batch, results, strict=True):
+            self._spawn(self._hand_in(held, captions))
+
+    async def _hand_in(self, held: _Held, captions: CaptionSet | Exception) -> None:
+        assert held.picture is not None
+        picture = held.picture
         try:
             if isinstance(captions, Exception):
                 raise captions
             result = await self._in_thread(self._pool, lambda: compose(picture, captions))
         except Exception as error:
-            await self._fail(picture.job, error)
+            await self._fail(held, error)
         else:
-            await self.consumer.finish(picture.job.id, result)
+            await self.consumer.finish(held.lease.job.id, result)
+            self._held.pop(held.lease.job.id, None)
+        async with self._changed:
+            self._answering -= 1
+            self._changed.notify_all()
 
-    async def _fail(self, job: Job, error: Exception) -> None:
+    async def _fail(self, held: _Held, error: Exception) -> None:
+        job = held.lease.job
         if not isinstance(error, CaptionError):
             log.error("job %s failed", job.id, exc_info=error)
             error = JobFailed(f"{type(error).__name__}: {error}")
         else:
             log.info("job %s: %s", job.id, error.kind)
         await self.consumer.fail(job.id, JobFailure(error.kind, str(error)))
+        self._held.pop(job.id, None)
+
+    # -- beside them
+
+    async def _keep_leases(self) -> None:
+        """Extend the leases of all that is held, but not for ever, and drop what is this worker's no more."""
+        while True:
+            await asyncio.sleep(min(HEARTBEAT, self.consumer.lease_seconds / 3))
+            latest = time.monotonic() - self.job_seconds
+            fresh = [job_id for job_id, held in self._held.items() if held.taken > latest]
+            overdue = self._held.keys() - fresh
+            if overdue:
+                log.error("%d jobs took over %.0f s and are left to other workers", len(overdue), self.job_seconds)
+            kept = await self.consumer.extend(fresh)
+            for job_id in {*fresh, *overdue} - set(kept):
+                self._held.pop(job_id, None)
+            async with self._changed:
+                self._changed.notify_all()
+
+    async def _watch_network(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT)
+            if self._network_began is not None and time.monotonic() - self._network_began > self.job_seconds:
+                raise WorkerHung(f"the network has been at one batch for over {self.job_seconds:.0f} s")
 
     @staticmethod
     def _in_thread(pool: ThreadPoolExecutor, work: Callable[[], T]) -> asyncio.Future[T]:

@@ -1,0 +1,296 @@
+-- The queue in Redis, as one script: each call is atomic, and may be repeated when its answer was lost.
+-- KEYS[1]: the prefix of all keys, a hash tag, so that a cluster keeps them in one slot. ARGV[1]: the command.
+--
+--   prefix:job:ID      hash    the job, its place and its outcome, from `admit` to `forget`
+--   prefix:media:ID    string  its media, from `put` until it is over
+--   prefix:line:LINE   stream  ids of jobs in line; consumer group "workers"; an entry is deleted when its job is over
+--   prefix:requests    hash    PERSON:REQUEST → its open jobs
+--   prefix:people      hash    person → open requests
+--   prefix:jobs        hash    person → open jobs
+--   prefix:open        zset    ids of all jobs, by the time of their admission
+--   prefix:workers     zset    workers, by the time until which they count as alive
+--   prefix:reply:BOT   list    what the bot is to look at: "d:ID" (done), "f:ID" (forgotten), "p:SHARE:ID" (progress)
+
+local prefix, command = KEYS[1], ARGV[1]
+local LINES = {'photo', 'photo-bulk', 'clip', 'clip-bulk'}
+local GROUP = 'workers'
+local GIVEN_BACK = 86400000 -- idle time (ms) that an entry is given when its worker hands it back
+local REPLY_SECONDS = 3600 -- for which a bot that is gone is still written to
+
+local function job_key(id) return prefix .. ':job:' .. id end
+local function media_key(id) return prefix .. ':media:' .. id end
+local function line_key(line) return prefix .. ':line:' .. line end
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function get(id, field) return redis.call('HGET', job_key(id), field) end
+
+local function tell(id, message)
+  local bot = get(id, 'bot')
+  if bot then
+    local key = prefix .. ':reply:' .. bot
+    redis.call('RPUSH', key, message)
+    redis.call('EXPIRE', key, REPLY_SECONDS)
+  end
+end
+
+local function count_down(key, field)
+  if redis.call('HINCRBY', key, field, -1) <= 0 then
+    redis.call('HDEL', key, field)
+    return true
+  end
+end
+
+-- A stream never exists without its group.
+local function ensure(line)
+  if redis.call('EXISTS', line_key(line)) == 0 then
+    redis.call('XGROUP', 'CREATE', line_key(line), GROUP, '0', 'MKSTREAM')
+  end
+end
+
+local function leave_line(id)
+  local entry, line = get(id, 'entry'), get(id, 'line')
+  if entry and line then
+    redis.call('XACK', line_key(line), GROUP, entry)
+    redis.call('XDEL', line_key(line), entry)
+  end
+  redis.call('HDEL', job_key(id), 'entry', 'holder', 'returned')
+  redis.call('DEL', media_key(id))
+end
+
+local function settle(id, outcome)
+  leave_line(id)
+  redis.call('HSET', job_key(id), 'state', 'done', 'outcome', outcome)
+  tell(id, 'd:' .. id)
+end
+
+local function forget(id)
+  local job = redis.call('HMGET', job_key(id), 'user', 'request')
+  if not job[1] then return end
+  leave_line(id)
+  tell(id, 'f:' .. id)
+  redis.call('DEL', job_key(id))
+  redis.call('ZREM', prefix .. ':open', id)
+  if count_down(prefix .. ':requests', job[1] .. ':' .. job[2]) then count_down(prefix .. ':people', job[1]) end
+  count_down(prefix .. ':jobs', job[1])
+end
+
+-- Whether the consumer holds the job. Its entry is touched, so that the lease runs anew from `idle` ms.
+local function renew(id, consumer, idle)
+  local job = redis.call('HMGET', job_key(id), 'holder', 'entry', 'line')
+  if job[1] ~= consumer or not job[2] then return false end
+  redis.call('XCLAIM', line_key(job[3]), GROUP, consumer, 0, job[2], 'IDLE', idle, 'JUSTID')
+  return true
+end
+
+local function deliver(id, consumer)
+  redis.call('HDEL', job_key(id), 'returned')
+  redis.call('HSET', job_key(id), 'holder', consumer)
+  local put = string.match(get(id, 'entry'), '^%d+')
+  return {id, redis.call('HINCRBY', job_key(id), 'attempts', 1), get(id, 'job'), now - put}
+end
+
+local commands = {}
+
+function commands.admit(id, job, user, request, kind, before, bot, most, most_per_person, quick)
+  if redis.call('EXISTS', job_key(id)) == 1 then
+    redis.call('HSET', job_key(id), 'bot', bot)
+    if get(id, 'state') == 'done' then tell(id, 'd:' .. id) end
+    return {'ok'}
+  end
+  local requests, field = prefix .. ':requests', user .. ':' .. request
+  if redis.call('HEXISTS', requests, field) == 0 then
+    if before == '0' then
+      local open = tonumber(redis.call('HGET', prefix .. ':people', user) or '0')
+      if open >= tonumber(most_per_person) then return {'person', open} end
+      if redis.call('HLEN', requests) >= tonumber(most) then return {'full'} end
+    end
+    redis.call('HINCRBY', prefix .. ':people', user, 1)
+  end
+  redis.call('HINCRBY', requests, field, 1)
+  local line = kind
+  if redis.call('HINCRBY', prefix .. ':jobs', user, 1) > tonumber(quick) then line = kind .. '-bulk' end
+  redis.call('HSET', job_key(id), 'job', job, 'user', user, 'request', request, 'line', line, 'bot', bot,
+    'state', 'admitted', 'attempts', 0)
+  redis.call('ZADD', prefix .. ':open', now, id)
+  return {'ok'}
+end
+
+function commands.has(id)
+  local state = get(id, 'state')
+  return (state == 'waiting' or state == 'done') and 1 or 0
+end
+
+function commands.put(id, media)
+  local state = get(id, 'state')
+  if not state then return 'unknown' end
+  if state ~= 'admitted' and state ~= 'lost' then return 'ok' end
+  local line = get(id, 'line')
+  ensure(line)
+  redis.call('SET', media_key(id), media)
+  local entry = redis.call('XADD', line_key(line), '*', 'id', id)
+  redis.call('HSET', job_key(id), 'state', 'waiting', 'entry', entry)
+  return 'ok'
+end
+
+-- For each id: its state ("gone" when it is not there), and its outcome when it is done.
+function commands.collect(...)
+  local found = {}
+  for _, id in ipairs({...}) do
+    local job = redis.call('HMGET', job_key(id), 'state', 'outcome')
+    table.insert(found, {job[1] or 'gone', job[2] or ''})
+  end
+  return found
+end
+
+function commands.states(...)
+  local found = {}
+  for _, id in ipairs({...}) do table.insert(found, get(id, 'state') or 'gone') end
+  return found
+end
+
+function commands.forget(...)
+  for _, id in ipairs({...}) do forget(id) end
+end
+
+function commands.position(id)
+  local entry, line = get(id, 'entry'), get(id, 'line')
+  if not entry or get(id, 'holder') then return 0 end
+  local last
+  for _, group in ipairs(redis.call('XINFO', 'GROUPS', line_key(line))) do
+    for at = 1, #group, 2 do
+      if group[at] == 'last-delivered-id' then last = group[at + 1] end
+    end
+  end
+  return #redis.call('XRANGE', line_key(line), '(' .. last, '(' .. entry)
+end
+
+function commands.status()
+  local waiting, in_work = {}, 0
+  for at, line in ipairs(LINES) do
+    local taken = 0
+    if redis.call('EXISTS', line_key(line)) == 1 then
+      taken = redis.call('XPENDING', line_key(line), GROUP)[1]
+    end
+    waiting[at] = redis.call('XLEN', line_key(line)) - taken
+    in_work = in_work + taken
+  end
+  return {waiting, in_work, redis.call('HLEN', prefix .. ':requests'),
+    redis.call('ZCOUNT', prefix .. ':workers', now, '+inf')}
+end
+
+-- What workers failed to finish and what they handed back, the former one at a time. Answers with "jobs" and a list,
+-- with "suspect" when something waits for this worker to have nothing else in hand, or not at all.
+local function again(consumer, wanted, most, held, lease, max_attempts, crashed)
+  local jobs = {}
+  for _, line in ipairs(LINES) do
+    for _, pending in ipairs(redis.call('XPENDING', line_key(line), GROUP, 'IDLE', lease, '-', '+', 64)) do
+      local entry = pending[1]
+      local found = redis.call('XRANGE', line_key(line), entry, entry)[1]
+      local id = found and found[2][2]
+      if not id or get(id, 'entry') ~= entry then -- forgotten
+        redis.call('XACK', line_key(line), GROUP, entry)
+        redis.call('XDEL', line_key(line), entry)
+      elseif get(id, 'returned') and tonumber(get(id, 'attempts')) == 0 then
+        if line == wanted and #jobs < most then
+          redis.call('XCLAIM', line_key(line), GROUP, consumer, 0, entry, 'JUSTID')
+          table.insert(jobs, deliver(id, consumer))
+        end
+      elseif tonumber(get(id, 'attempts')) >= max_attempts then
+        settle(id, crashed)
+      elseif #jobs == 0 then
+        if held > 0 then return {'suspect'} end
+        redis.call('XCLAIM', line_key(line), GROUP, consumer, 0, entry, 'JUSTID')
+        return {'jobs', {deliver(id, consumer)}}
+      end
+    end
+  end
+  if #jobs > 0 then return {'jobs', jobs} end
+end
+
+function commands.take(consumer, wanted, most, held, lease, max_attempts, crashed)
+  redis.call('ZADD', prefix .. ':workers', now + lease, consumer)
+  for _, line in ipairs(LINES) do ensure(line) end
+  most = tonumber(most)
+  local jobs = again(consumer, wanted, most, tonumber(held), lease, tonumber(max_attempts), crashed)
+  if jobs then return jobs end
+  jobs = {}
+  local key = line_key(wanted)
+  local read = redis.call('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', most, 'STREAMS', key, '>')
+  if read then
+    for _, entry in ipairs(read[1][2]) do
+      table.insert(jobs, deliver(entry[2][2], consumer))
+    end
+    return {'jobs', jobs}
+  end
+  local stream = redis.call('XINFO', 'STREAM', key)
+  for at = 1, #stream, 2 do
+    if stream[at] == 'last-generated-id' then return {'none', stream[at + 1]} end
+  end
+end
+
+function commands.extend(consumer, lease, ...)
+  redis.call('ZADD', prefix .. ':workers', now + lease, consumer)
+  local kept = {}
+  for _, id in ipairs({...}) do
+    if renew(id, consumer, 0) then table.insert(kept, id) end
+  end
+  return kept
+end
+
+function commands.progress(consumer, id, share)
+  if get(id, 'holder') == consumer then tell(id, 'p:' .. share .. ':' .. id) end
+end
+
+-- Whoever hands an outcome in: a worker whose lease has run out may still be the first.
+function commands.finish(id, outcome)
+  if get(id, 'state') == 'waiting' then settle(id, outcome) end
+end
+
+-- The media are gone: the bot is to put the job again.
+function commands.lost(id)
+  if get(id, 'state') == 'waiting' then
+    leave_line(id)
+    redis.call('HSET', job_key(id), 'state', 'lost', 'attempts', 0)
+    tell(id, 'd:' .. id)
+  end
+end
+
+function commands.give_back(consumer, ...)
+  for _, id in ipairs({...}) do
+    if renew(id, consumer, GIVEN_BACK) then
+      redis.call('HINCRBY', job_key(id), 'attempts', -1)
+      redis.call('HSET', job_key(id), 'returned', 1)
+      redis.call('HDEL', job_key(id), 'holder')
+    end
+  end
+end
+
+function commands.leave(consumer)
+  redis.call('ZREM', prefix .. ':workers', consumer)
+end
+
+-- Drop workers that are gone and hold nothing, and jobs that no bot asked about for `keep` ms.
+function commands.sweep(keep)
+  redis.call('ZREMRANGEBYSCORE', prefix .. ':workers', '-inf', now - 60000)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. ':open', '-inf', now - keep, 'LIMIT', 0, 100)) do
+    forget(id)
+    redis.call('ZREM', prefix .. ':open', id)
+  end
+  for _, line in ipairs(LINES) do
+    if redis.call('EXISTS', line_key(line)) == 1 then
+      for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', line_key(line))) do
+        local facts = {}
+        for at = 1, #consumer, 2 do facts[consumer[at]] = consumer[at + 1] end
+        if facts.pending == 0 and not redis.call('ZSCORE', prefix .. ':workers', facts.name) then
+          redis.call('XGROUP', 'DELCONSUMER', line_key(line), GROUP, facts.name)
+        end
+      end
+    end
+  end
+end
+
+local handler = commands[command]
+if not handler then return redis.error_reply('ERR unknown command of the queue: ' .. tostring(command)) end
+return handler(unpack(ARGV, 2))
