@@ -37,7 +37,7 @@ from model.serving.jobs import (
 from model.serving.local_queue import LEASE_SECONDS, LocalQueue
 from model.serving.pipe import PipeConsumer, serve_worker
 from model.serving.queue import JobConsumer, Lease
-from model.serving.worker import Captioners, Picture, Worker, WorkerHung, caption_batch, choose
+from model.serving.worker import Captioners, Picture, Worker, WorkerHung, choose
 from tests.conftest import ROOT, WEIGHTS
 from tests.test_model_serving_queue import streams
 
@@ -185,12 +185,13 @@ async def test_what_waits_goes_in_one_batch(
     captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
+    together = Captioners.caption
 
     def recorded(captioners: Captioners, pictures: list[Picture]) -> list[CaptionSet | Exception]:
         sizes.append(len(pictures))
-        return caption_batch(captioners, pictures)
+        return together(captioners, pictures)
 
-    monkeypatch.setattr(worker_module, "caption_batch", recorded)
+    monkeypatch.setattr(Captioners, "caption", recorded)
     async with Pipes() as pipes:
         for number in range(9):
             await pipes.queue.put(job(str(number), sheet=False), photo_files[0].read_bytes())
@@ -204,14 +205,14 @@ async def test_what_waits_goes_in_one_batch(
 async def test_one_poison_picture_fails_alone(
     captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together = worker_module._caption_together
+    together = Captioners._together
 
     def explosive(captioners: Captioners, pictures: list[Picture]) -> list[CaptionSet | Exception]:
         if any(picture.job.id == "poison" for picture in pictures):
             raise RuntimeError("out of memory, say")
         return together(captioners, pictures)
 
-    monkeypatch.setattr(worker_module, "_caption_together", explosive)
+    monkeypatch.setattr(Captioners, "_together", explosive)
     async with Pipes() as pipes:
         for name in ("a", "b", "poison", "c"):
             await pipes.queue.put(job(name, sheet=False), photo_files[0].read_bytes())
@@ -364,7 +365,7 @@ async def test_a_single_photo_passes_fifty_of_another_person(
             await pipes.queue.put(Job(name, user), photo_files[0].read_bytes())
 
         loop = asyncio.get_running_loop()
-        monkeypatch.setattr(worker_module, "caption_batch", recorded)
+        monkeypatch.setattr(Captioners, "caption", recorded)
         for number in range(50):
             await arrive(f"{number}", 1)
         async with working(pipes.consumer, captioners, max_batch=4):
@@ -379,7 +380,7 @@ async def test_a_hung_network_ends_the_worker(
     captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hung = threading.Event()
-    monkeypatch.setattr(worker_module, "caption_batch", lambda *_: hung.wait(20))
+    monkeypatch.setattr(Captioners, "caption", lambda *_: hung.wait(20))
     monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
     async with Pipes() as pipes:
         await pipes.queue.put(job("a"), photo_files[0].read_bytes())
@@ -400,7 +401,7 @@ async def test_a_forgotten_job_is_not_worked_on(
         assert go_on.wait(20)
         return [NotAnImage("no matter")] * len(pictures)
 
-    monkeypatch.setattr(worker_module, "caption_batch", recorded)
+    monkeypatch.setattr(Captioners, "caption", recorded)
     monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
     async with Pipes() as pipes, working(pipes.consumer, captioners, max_batch=1):
         await pipes.queue.put(job("a"), photo_files[0].read_bytes())

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -43,22 +43,6 @@ LINES: Final = ("photo", "photo-bulk")
 HEARTBEAT: Final = 2.0  # seconds; also how soon a cancelled job is dropped
 
 
-class Captioners:
-    """The decoders of one weights folder over one encoder, each loaded when first asked for."""
-
-    def __init__(self, weights: Path, device: str, model: DecoderKind, precision: Precision = "auto") -> None:
-        """Loads the encoder and the decoder named by `model`. Raises what `Captioner.load` raises."""
-        self.weights = weights
-        first = Captioner.load(weights, device, model=model, precision=precision)
-        self._loaded: dict[str, Captioner] = {model: first}
-        self.encoder = first
-
-    def __getitem__(self, model: str) -> Captioner:
-        if model not in self._loaded:
-            self._loaded[model] = self.encoder.beside(self.weights, cast(DecoderKind, model))
-        return self._loaded[model]
-
-
 @dataclass(frozen=True)
 class Picture:
     """A job whose picture has been decoded."""
@@ -72,38 +56,67 @@ class Picture:
         return self.lease.job
 
 
-def caption_batch(captioners: Captioners, pictures: Sequence[Picture]) -> list[CaptionSet | Exception]:
-    """Caption pictures that may differ in model and sampling: the encoder runs once over all of them.
+class Network(Protocol):
+    """What a worker runs its batches through."""
 
-    When the batch fails (a picture that upsets the network, memory that runs out), its halves are tried apart, so
-    that in the end only what fails alone has an exception for a result.
-    """
-    try:
-        return _caption_together(captioners, pictures)
-    except Exception as error:
-        if captioners.encoder.device.type == "cuda":
-            torch.cuda.synchronize()  # raises if the device itself is lost: then this process must end
-            torch.cuda.empty_cache()
-        if len(pictures) == 1:
-            return [error]
-        log.warning("a batch of %d failed (%s); trying its halves", len(pictures), type(error).__name__)
-    middle = len(pictures) // 2
-    return caption_batch(captioners, pictures[:middle]) + caption_batch(captioners, pictures[middle:])
+    @property
+    def image_size(self) -> int:
+        """The side of the squares that `Picture.square` holds, in pixels."""
+
+    def caption(self, pictures: Sequence[Picture]) -> list[CaptionSet | Exception]:
+        """The captions of each picture, or why it has none. Called on one thread."""
 
 
-def _caption_together(captioners: Captioners, pictures: Sequence[Picture]) -> list[CaptionSet | Exception]:
-    squares = torch.from_numpy(np.stack([picture.square for picture in pictures])).permute(0, 3, 1, 2)
-    features = captioners.encoder.encode(squares)
-    groups: dict[tuple[str, int, Sampling], list[int]] = {}
-    for row, picture in enumerate(pictures):
-        groups.setdefault((picture.job.model, picture.job.samples, picture.job.sampling), []).append(row)
-    results: dict[int, CaptionSet | Exception] = {}
-    for (model, samples, sampling), rows in groups.items():
-        captions = captioners[model].caption_features(
-            features[rows], samples=samples, sampling=sampling, seed=[pictures[row].job.seed for row in rows]
-        )
-        results |= dict(zip(rows, captions, strict=True))
-    return [results[row] for row in range(len(pictures))]
+class Captioners:
+    """The decoders of one weights folder over one encoder, each loaded when first asked for; a `Network`."""
+
+    def __init__(self, weights: Path, device: str, model: DecoderKind, precision: Precision = "auto") -> None:
+        """Loads the encoder and the decoder named by `model`. Raises what `Captioner.load` raises."""
+        self.weights = weights
+        first = Captioner.load(weights, device, model=model, precision=precision)
+        self._loaded: dict[str, Captioner] = {model: first}
+        self.encoder = first
+
+    def __getitem__(self, model: str) -> Captioner:
+        if model not in self._loaded:
+            self._loaded[model] = self.encoder.beside(self.weights, cast(DecoderKind, model))
+        return self._loaded[model]
+
+    @property
+    def image_size(self) -> int:
+        return self.encoder.encoder.config.image_size
+
+    def caption(self, pictures: Sequence[Picture]) -> list[CaptionSet | Exception]:
+        """As `Network.caption`: the pictures may differ in model and sampling, the encoder runs once over all.
+
+        When the batch fails (a picture that upsets the network, memory that runs out), its halves are tried apart, so
+        that in the end only what fails alone has an exception for a result.
+        """
+        try:
+            return self._together(pictures)
+        except Exception as error:
+            if self.encoder.device.type == "cuda":
+                torch.cuda.synchronize()  # raises if the device itself is lost: then this process must end
+                torch.cuda.empty_cache()
+            if len(pictures) == 1:
+                return [error]
+            log.warning("a batch of %d failed (%s); trying its halves", len(pictures), type(error).__name__)
+        middle = len(pictures) // 2
+        return self.caption(pictures[:middle]) + self.caption(pictures[middle:])
+
+    def _together(self, pictures: Sequence[Picture]) -> list[CaptionSet | Exception]:
+        squares = torch.from_numpy(np.stack([picture.square for picture in pictures])).permute(0, 3, 1, 2)
+        features = self.encoder.encode(squares)
+        groups: dict[tuple[str, int, Sampling], list[int]] = {}
+        for row, picture in enumerate(pictures):
+            groups.setdefault((picture.job.model, picture.job.samples, picture.job.sampling), []).append(row)
+        results: dict[int, CaptionSet | Exception] = {}
+        for (model, samples, sampling), rows in groups.items():
+            captions = self[model].caption_features(
+                features[rows], samples=samples, sampling=sampling, seed=[pictures[row].job.seed for row in rows]
+            )
+            results |= dict(zip(rows, captions, strict=True))
+        return [results[row] for row in range(len(pictures))]
 
 
 def compose(picture: Picture, captions: CaptionSet) -> JobResult:
@@ -151,7 +164,7 @@ class Worker:
     def __init__(
         self,
         consumer: JobConsumer,
-        captioners: Captioners,
+        network: Network,
         *,
         max_batch: int = 16,
         threads: int = 4,
@@ -159,7 +172,7 @@ class Worker:
     ) -> None:
         """A job held for longer than `job_seconds` is left to other workers."""
         self.consumer = consumer
-        self.captioners = captioners
+        self.network = network
         self.max_batch = max_batch
         self.job_seconds = job_seconds
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pixels")
@@ -174,7 +187,7 @@ class Worker:
         """Raises WorkerHung, and whatever the queue raises."""
         tasks: set[asyncio.Task[Any]] = {
             *(asyncio.create_task(self._intake(line)) for line in LINES),
-            *map(asyncio.create_task, (self._network(), self._keep_leases(), self._watch_network())),
+            *map(asyncio.create_task, (self._run_network(), self._keep_leases(), self._watch_network())),
             asyncio.create_task(stop.wait()),
         }
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -214,7 +227,7 @@ class Worker:
 
     async def _decode(self, held: _Held) -> None:
         """Decode one picture, or hand in why it cannot be decoded."""
-        size = self.captioners.encoder.encoder.config.image_size
+        size = self.network.image_size
 
         def decode() -> Picture:
             photo = open_image(held.lease.media)
@@ -227,7 +240,7 @@ class Worker:
         async with self._changed:
             self._changed.notify_all()
 
-    async def _network(self) -> None:
+    async def _run_network(self) -> None:
         for turn in itertools.count():
             async with self._changed:
                 # Sheets may be drawn more slowly than captions come.
@@ -239,7 +252,7 @@ class Worker:
                 self._changed.notify_all()
             self._network_began = time.monotonic()
             pictures = [held.picture for held in batch if held.picture is not None]
-            forward = self._in_thread(self._device, partial(caption_batch, self.captioners, pictures))
+            forward = self._in_thread(self._device, partial(self.network.caption, pictures))
             try:
                 results = await asyncio.shield(forward)
             except asyncio.CancelledError:
