@@ -16,7 +16,8 @@ from model.serving.jobs import Job, JobFailure, JobResult, WireCaption
 from model.serving.local_queue import LocalQueue
 from model.serving.pipe import PipeConsumer, serve_worker
 from model.serving.queue import Busy, JobConsumer, JobLost, JobProducer, Lease, Limits
-from model.serving.redis_queue import RedisConsumer, RedisQueue
+from model.serving.redis_consumer import RedisConsumer
+from model.serving.redis_queue import RedisQueue
 from tests.redis_server import RedisServer
 
 RESULT = JobResult(WireCaption("a dog", 0.5), (WireCaption("the dog", 0.25),), b"jpeg")

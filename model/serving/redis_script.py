@@ -1,0 +1,54 @@
+"""The script that both sides of the queue in Redis call, and what an outcome is as bytes. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Final
+
+from model.errors import CaptionError, error_of
+from model.serving.jobs import JobFailure, Outcome, decode_outcome, encode_outcome, pack, unpack
+from model.serving.redis_connection import connect, patiently
+
+PREFIX: Final = "{captions}"
+BLOCK_SECONDS: Final = 2.0  # also how often an idle worker looks for jobs of dead ones
+_SOURCE: Final = (Path(__file__).parent / "queue.lua").read_text(encoding="utf-8")
+_SHA: Final = hashlib.sha1(_SOURCE.encode()).hexdigest()  # noqa: S324  # as Redis names scripts
+
+
+class Script:
+    """Calls of `queue.lua`."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self.prefix = prefix
+        self.client: Any = connect(url)
+        self.blocking: Any = connect(url, block_seconds=BLOCK_SECONDS)
+
+    async def call(self, *arguments: str | bytes | float) -> Any:
+        return await patiently(lambda: self._once(*arguments))
+
+    async def _once(self, *arguments: str | bytes | float) -> Any:
+        from redis.exceptions import NoScriptError
+
+        try:
+            return await self.client.evalsha(_SHA, 1, self.prefix, *arguments)
+        except NoScriptError:
+            return await self.client.eval(_SOURCE, 1, self.prefix, *arguments)
+
+    async def close(self) -> None:
+        await self.client.aclose()
+        await self.blocking.aclose()
+
+
+def pack_outcome(outcome: Outcome | JobFailure) -> bytes:
+    if isinstance(outcome, JobFailure):
+        return pack({"failure": {"kind": outcome.kind, "message": outcome.message}})
+    header, attachments = encode_outcome(outcome)
+    return pack({"outcome": header}, attachments)
+
+
+def unpack_outcome(frame: bytes) -> Outcome | CaptionError:
+    header, attachments = unpack(frame)
+    if "failure" in header:
+        return error_of(str(header["failure"]["kind"]), str(header["failure"]["message"]))
+    return decode_outcome(header["outcome"], attachments)
