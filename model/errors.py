@@ -1,15 +1,21 @@
-"""What can go wrong with a picture or a job, as types. Free of torch.
+"""What can go wrong with a picture, a clip or a job, as types. Free of torch.
 
 CaptionError
 ├── MediaError                 the person's file is at fault; trying again will not help
 │   ├── EmptyFile              "empty"        zero bytes
 │   ├── NotAnImage             "not_image"    not a picture of a kind that is read here
 │   ├── DamagedImage           "damaged"      a picture that breaks off or does not decode
-│   └── ImageTooLarge          "too_large"    more pixels than are decoded here
+│   ├── ImageTooLarge          "too_large"    more pixels than are decoded here
+│   ├── NotAClip               "not_a_clip"       not a clip of a kind that is read here, or sound without pictures
+│   ├── DamagedClip            "damaged_clip"     not one frame of it decodes
+│   ├── ClipTooLong            "clip_too_long"    more seconds than are watched here
+│   ├── ClipTooLarge           "clip_too_large"   more bytes, or more pixels a frame, than are decoded here
+│   └── ClipTooSlow            "clip_too_slow"    it takes more time to decode than it may
 └── JobError                   the work failed, not the picture
     ├── JobCrashed             "crashed"      it brought a worker down, several times
     ├── JobCancelled           "cancelled"    the person wanted it no more
-    └── JobFailed              "failed"       an unforeseen error in the worker
+    ├── JobFailed              "failed"       an unforeseen error in the worker
+    └── ClipsUnavailable       "clips_unavailable"  this machine lacks what decodes clips
 
 `kind` travels over the wire; the bot turns it into the reader's language, the command line prints `str(error)`.
 """
@@ -45,6 +51,26 @@ class ImageTooLarge(MediaError):
     kind = "too_large"
 
 
+class NotAClip(MediaError):
+    kind = "not_a_clip"
+
+
+class DamagedClip(MediaError):
+    kind = "damaged_clip"
+
+
+class ClipTooLong(MediaError):
+    kind = "clip_too_long"
+
+
+class ClipTooLarge(MediaError):
+    kind = "clip_too_large"
+
+
+class ClipTooSlow(MediaError):
+    kind = "clip_too_slow"
+
+
 class JobError(CaptionError):
     pass
 
@@ -61,9 +87,27 @@ class JobFailed(JobError):
     kind = "failed"
 
 
+class ClipsUnavailable(JobError):
+    kind = "clips_unavailable"
+
+
 KINDS: dict[str, type[CaptionError]] = {
     leaf.kind: leaf
-    for leaf in (EmptyFile, NotAnImage, DamagedImage, ImageTooLarge, JobCrashed, JobCancelled, JobFailed)
+    for leaf in (
+        EmptyFile,
+        NotAnImage,
+        DamagedImage,
+        ImageTooLarge,
+        NotAClip,
+        DamagedClip,
+        ClipTooLong,
+        ClipTooLarge,
+        ClipTooSlow,
+        JobCrashed,
+        JobCancelled,
+        JobFailed,
+        ClipsUnavailable,
+    )
 }
 
 
