@@ -50,6 +50,23 @@ def animation(frames: Sequence[Image.Image], durations: Sequence[int], kind: str
     return out.getvalue()
 
 
+def transparent_webp(frames: Sequence[Image.Image], durations: Sequence[int]) -> bytes:
+    """An animated WebP of RGBA frames, put together by hand: Pillow's writer loses their transparency."""
+    width, height = ((side - 1).to_bytes(3, "little") for side in frames[0].size)
+    body = _chunk(b"VP8X", b"\x12\0\0\0" + width + height) + _chunk(b"ANIM", bytes(6))
+    for frame, duration in zip(frames, durations, strict=True):
+        still = io.BytesIO()
+        frame.save(still, "WEBP", lossless=True)
+        pixels = still.getvalue()[12:]
+        pixels = pixels[pixels.index(b"VP8L") :]
+        body += _chunk(b"ANMF", bytes(6) + width + height + duration.to_bytes(3, "little") + b"\x03" + pixels)
+    return _chunk(b"RIFF", b"WEBP" + body)
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return name + len(body).to_bytes(4, "little") + body + bytes(len(body) % 2)
+
+
 def turned(mp4: bytes) -> bytes:
     """The MP4, to be shown turned by 90° clockwise (the track header's matrix)."""
     at = mp4.index(b"tkhd") + 44

@@ -113,9 +113,11 @@ def test_animations_keep_their_durations_and_lie_on_white(kind: str) -> None:
     pictures = [Image.new("RGBA", (20, 30)) for _ in colours]  # transparent, but for its left half
     for picture, colour in zip(pictures, colours, strict=True):
         picture.paste((*colour, 255), (0, 0, 10, 30))
-    data = clips.animation(
-        pictures, [100, 200, 3000, 700], kind, **({"lossless": True} if kind == "WEBP" else {"disposal": 2})
-    )
+    durations = [100, 200, 3000, 700]
+    if kind == "WEBP":
+        data = clips.transparent_webp(pictures, durations)
+    else:
+        data = clips.animation(pictures, durations, kind, disposal=2)
     assert is_clip(data)
     duration, frames = read(data)
     assert duration == pytest.approx(4.0)
