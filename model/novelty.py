@@ -1,0 +1,279 @@
+"""The most dissimilar frames of a clip. NumPy only.
+
+1. Gate: dark, flat, blurred and broken frames, dissolves, and single frames that interrupt a scene are no moments.
+2. Distance: Euclidean between unit-length pooled encoder features, joined with that between the mean word embeddings
+   of the captions. It is absolute, so that one threshold tells a change of scene from a camera that moves.
+3. Selection: greedy farthest-point traversal (Gonzalez 1985): always the frame farthest from those taken, until none
+   is farther than the threshold. No frame is left that is unlike every moment.
+4. Each moment is shown by the sharpest of the frames in its midst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Method = Literal["farthest", "rolling", "uniform", "random"]
+
+MOST_MOMENTS: Final = 10
+_LOOK_SIDE: Final = 128  # pixels, about: where sharpness is measured
+_THUMBNAIL: Final = (12, 16)  # rows, columns
+_STREAK_BLOCK: Final = 16  # pixels
+_STREAKED_JUMP: Final = 8
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the gate needs of a frame's pixels. Levels are 0–255."""
+
+    brightness: float  # mean
+    contrast: float  # standard deviation
+    sharpness: float  # standard deviation of the Laplacian
+    streaks: float  # share of the picture that changes across but not downwards, as where a decoder lost its way
+    thumbnail: Floats  # (12, 16, 3)
+
+
+@dataclass(frozen=True)
+class FrameFeatures:
+    """All that is known of a clip's N frames, in the order of time."""
+
+    times: Sequence[float]  # seconds
+    vision: Floats  # (N, C) pooled encoder features
+    words: Floats  # (N, E) mean word embedding of each frame's caption
+    looks: Sequence[Look]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Fitted by `python -m benchmarks.novelty --tune`; distances are in [0, 2]."""
+
+    words: float = 0.1  # weight of the captions in the squared distance
+    threshold: float = 0.5  # frames farther from every moment than this are a moment of their own
+    far: float = 0.75  # as unlike as two unrelated photos: a score of 1
+    dark: float = 16.0  # brightness
+    flat: float = 14.0  # contrast
+    blurred: float = 0.4  # sharpness, of the sharpest alike frame beside it
+    mixed: float = 0.6  # what is left of a frame when it is taken for a dissolve of its neighbours
+    streaked: float = 0.06  # streaks, and several times more than is usual in the clip
+    shortest_shot: float = 1.1  # seconds; of frames farther apart, one alone may be a shot
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """The moments of a clip, and what led to them."""
+
+    chosen: tuple[int, ...]  # in the order of time
+    scores: Floats  # (N,) in [0, 1]: mean squared distance from the clip's frames; 0 where the gate holds one back
+    usable: npt.NDArray[np.bool_]  # (N,)
+    variedness: float  # in [0, 1]: the mean score
+    still: bool  # one shot in which little changes
+
+
+def look(image: npt.NDArray[np.uint8]) -> Look:
+    """Measure a frame. image: (H, W, 3) RGB."""
+    skip = max(1, max(image.shape) // (4 * _LOOK_SIDE))  # large frames are measured on a grid of their pixels
+    image = image[::skip, ::skip]
+    height, width = image.shape[:2]
+    step = max(1, max(height, width) // _LOOK_SIDE)
+    grey = _block_means(_luma(image), max(1, height // step), max(1, width // step))
+    if min(grey.shape) > 2:
+        centre = grey[1:-1, 1:-1]
+        edges = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * centre
+    else:
+        edges = np.zeros(1, np.float32)
+    thumbnail = np.stack([_block_means(image[..., c], *_THUMBNAIL) for c in range(3)], axis=-1)
+    return Look(float(grey.mean()), float(grey.std()), float(edges.std()), _streaks(image), thumbnail)
+
+
+def _streaks(image: npt.NDArray[np.uint8]) -> float:
+    luma = _luma(image)
+    rows, columns = luma.shape[0] // _STREAK_BLOCK, luma.shape[1] // _STREAK_BLOCK
+    if rows < 2 or columns < 2:
+        return 0.0
+    across = _block_means(np.abs(np.diff(luma, axis=1)), rows, columns)
+    down = _block_means(np.abs(np.diff(luma, axis=0)), rows, columns)
+    return float(((across > 4 * down) & (across > 1)).mean())
+
+
+def _luma(image: npt.NDArray[np.uint8]) -> Floats:
+    """(R + 2 G + B) / 4, (H, W)."""
+    total = image[..., 1].astype(np.float32) * 2
+    total += image[..., 0]
+    total += image[..., 2]
+    return np.asarray(total / 4, dtype=np.float32)
+
+
+def _block_means(plane: npt.NDArray[np.float32 | np.uint8], rows: int, columns: int) -> Floats:
+    """A plane reduced to (rows, columns), each the mean of its block; small planes are repeated."""
+    down = np.linspace(0, plane.shape[0], rows, endpoint=False).astype(np.intp)
+    across = np.linspace(0, plane.shape[1], columns, endpoint=False).astype(np.intp)
+    sums = np.add.reduceat(np.add.reduceat(plane, down, axis=0, dtype=np.float32), across, axis=1)
+    counts = np.maximum(np.diff([*down, plane.shape[0]]), 1)[:, None] * np.maximum(
+        np.diff([*across, plane.shape[1]]), 1
+    )
+    return np.asarray(sums / counts, dtype=np.float32)
+
+
+def descriptors(features: FrameFeatures, words: float) -> Floats:
+    """(N, C + E): their squared distance is (1 - words) |Δ vision|² + words |Δ caption|², each of unit length."""
+    return np.concatenate([(1 - words) ** 0.5 * _unit(features.vision), words**0.5 * _unit(features.words)], axis=1)
+
+
+def _unit(rows: Floats) -> Floats:
+    rows = rows.astype(np.float32)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9), dtype=np.float32)
+
+
+def distances(points: Floats) -> Floats:
+    """Euclidean, (N, N)."""
+    squares = (points**2).sum(axis=1)
+    squared = squares[:, None] + squares[None] - 2 * points @ points.T
+    return np.asarray(np.sqrt(np.maximum(0.0, squared)), dtype=np.float32)
+
+
+def gate(features: FrameFeatures, apart: Floats, tuning: Tuning) -> npt.NDArray[np.bool_]:
+    """Which frames may be moments, (N,); all of them where none would be left. apart: (N, N) distances."""
+    looks, count = features.looks, len(features.looks)
+    plain = np.array([x.brightness >= tuning.dark and x.contrast >= tuning.flat for x in looks], dtype=np.bool_)
+    usable = plain.copy()
+    step = float(np.median(np.diff(features.times))) if count > 1 else 0.0
+    for i in range(count):
+        beside = [
+            j for j in range(max(0, i - 2), min(count, i + 3)) if j != i and plain[j] and apart[i, j] < tuning.threshold
+        ]
+        usable[i] &= looks[i].sharpness >= tuning.blurred * max((looks[j].sharpness for j in beside), default=0.0)
+    for i in range(1, count - 1):
+        before, after = _neighbours(plain, i)
+        if before is None or after is None or step > tuning.shortest_shot:
+            continue
+        away = min(apart[i, before], apart[i, after])
+        if apart[before, after] < tuning.threshold:
+            usable[i] &= away < tuning.threshold  # else it interrupts one scene
+        else:
+            mixture = _mixture(looks[before].thumbnail, looks[i].thumbnail, looks[after].thumbnail)
+            usable[i] &= mixture > tuning.mixed
+    usable &= ~_broken(np.array([x.streaks for x in looks]), apart, tuning)
+    return usable if usable.any() else np.ones(count, dtype=np.bool_)
+
+
+def _broken(streaks: npt.NDArray[np.float64], apart: Floats, tuning: Tuning) -> npt.NDArray[np.bool_]:
+    """Frames that the decoder made up after damage: a run of streaks inside a scene, or from somewhere to the end.
+
+    Streaks alone do not show it: blinds, books and columns have them.
+    """
+    count = len(streaks)
+    marked = streaks > max(tuning.streaked, _STREAKED_JUMP * float(np.median(streaks)))
+    broken = np.zeros(count, dtype=np.bool_)
+    start = None
+    for i in range(count + 1):
+        if i < count and marked[i]:
+            start = i if start is None else start
+        elif start is not None:
+            inside = start > 0 and (i == count or apart[start - 1, i] < tuning.threshold)
+            broken[start:i] = inside and apart[start - 1, start] >= tuning.threshold
+            start = None
+    return broken
+
+
+def _neighbours(plain: npt.NDArray[np.bool_], i: int) -> tuple[int | None, int | None]:
+    """The nearest frames on either side, not more than two away, that are neither dark nor flat."""
+    before = next((j for j in (i - 1, i - 2) if j >= 0 and plain[j]), None)
+    after = next((j for j in (i + 1, i + 2) if j < len(plain) and plain[j]), None)
+    return before, after
+
+
+def _mixture(before: Floats, frame: Floats, after: Floats) -> float:
+    """How badly a frame is explained as a dissolve of its neighbours: 0 perfectly one, 1 or more not at all.
+
+    The least-squares share of `after` is kept within a dissolve's range, and the residual compared with the
+    distance to the nearer neighbour.
+    """
+    way, gone = (after - before).ravel(), (frame - before).ravel()
+    share = float(np.clip(gone @ way / (way @ way + 1e-6), 0.15, 0.85))
+    nearer = min(float(np.linalg.norm(gone)), float(np.linalg.norm(after - frame)))
+    return float(np.linalg.norm(gone - share * way)) / (nearer + 1e-6)
+
+
+def farthest_points(apart: Floats, count: int, threshold: float) -> list[int]:
+    """Greedy farthest-point traversal over (N, N) distances, from the frame that is nearest to all.
+
+    Stops at `count` points, or when no frame is `threshold` away from those taken.
+    """
+    taken = [int(apart.sum(axis=1).argmin())]
+    nearest = apart[taken[0]].copy()  # to the points taken
+    while len(taken) < count:
+        farthest = int(nearest.argmax())
+        if nearest[farthest] < threshold or farthest in taken:
+            break
+        taken.append(farthest)
+        nearest = np.minimum(nearest, apart[farthest])
+    return taken
+
+
+def _representatives(taken: Sequence[int], apart: Floats, sharpness: Floats) -> list[int]:
+    """For each point taken, the sharpest of the middle half of the frames that are nearest to it."""
+    owner = apart[:, taken].argmin(axis=1)
+    owner[list(taken)] = range(len(taken))
+    result = []
+    for place in range(len(taken)):
+        members = np.flatnonzero(owner == place)
+        spread = apart[np.ix_(members, members)].mean(axis=1)
+        middle = members[spread <= np.median(spread)]
+        result.append(int(middle[sharpness[middle].argmax()]))
+    return result
+
+
+def find_moments(
+    features: FrameFeatures,
+    *,
+    count: int | None = None,
+    method: Method = "farthest",
+    most: int = MOST_MOMENTS,
+    seed: int = 0,
+    tuning: Tuning | None = None,
+) -> Novelty:
+    """Choose the moments of a clip.
+
+    count: how many, or as many as differ (1 to `most`). method: besides farthest-point selection the references
+    `rolling` (the frames farthest from the mean of all before them, without a gate), `uniform` and `random` (from
+    `seed`), which take as many as it found unless `count` says otherwise.
+    Raises ValueError for no frames, or a count below 1.
+    """
+    tuning = tuning or Tuning()
+    frames = len(features.times)
+    if not frames or most < 1 or (count is not None and count < 1):
+        raise ValueError(f"{frames} frames and {most if count is None else count} moments: both must be at least 1")
+    points = descriptors(features, tuning.words)
+    apart = distances(points)
+    usable = gate(features, apart, tuning)
+    kept = np.flatnonzero(usable)
+    inner = apart[np.ix_(kept, kept)]
+    found = farthest_points(inner, most, tuning.threshold)
+    unlike = np.minimum(1.0, (apart[:, kept] / tuning.far) ** 2).mean(axis=1)
+    scores = np.where(usable, unlike, 0.0).astype(np.float32)
+    wanted = min(frames, count or len(found))
+    if method == "farthest":
+        taken = found if count is None else farthest_points(inner, wanted, 0.0)
+        sharpness = np.array([features.looks[i].sharpness for i in kept.tolist()], dtype=np.float32)
+        chosen = [int(kept[i]) for i in _representatives(taken, inner, sharpness)]
+    elif method == "rolling":
+        means = np.cumsum(points, axis=0)[:-1] / np.arange(1, frames)[:, None]
+        away = np.concatenate([[0.0], np.linalg.norm(points[1:] - means, axis=1)])
+        scores = np.minimum(1.0, (away / tuning.far) ** 2).astype(np.float32)
+        chosen = np.argsort(-away, kind="stable")[:wanted].tolist()
+    elif method == "uniform":
+        chosen = [int((k + 0.5) * frames / wanted) for k in range(wanted)]
+    else:
+        chosen = np.random.default_rng(seed).choice(frames, wanted, replace=False).tolist()
+    return Novelty(
+        chosen=tuple(sorted(chosen)),
+        scores=scores,
+        usable=usable,
+        variedness=float(scores[kept].mean()),
+        still=len(found) == 1,
+    )
