@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import itertools
 import os
 import sys
 import threading
@@ -17,11 +18,13 @@ import pytest
 from PIL import Image
 
 from model.captioner import CaptionSet
-from model.errors import DamagedImage, JobCrashed, JobFailed, NotAnImage
+from model.errors import DamagedImage, JobCrashed, JobFailed, NotAClip, NotAnImage
+from model.moments import DescribedFrame, PreparedFrame
 from model.sampling import Sampling
 from model.serving import worker as worker_module
 from model.serving.embedded import NO_RESTART, EmbeddedWorker, WorkerCannotStart
 from model.serving.jobs import (
+    ClipResult,
     Job,
     JobFailure,
     JobResult,
@@ -35,9 +38,10 @@ from model.serving.jobs import (
     unpack,
 )
 from model.serving.local_queue import LEASE_SECONDS, LocalQueue
+from model.serving.network import Captioners, Picture
 from model.serving.pipe import PipeConsumer, serve_worker
 from model.serving.queue import JobConsumer, Lease
-from model.serving.worker import Captioners, Picture, Worker, WorkerHung, choose
+from model.serving.worker import Worker, WorkerHung, choose
 from tests.conftest import ROOT, WEIGHTS
 from tests.test_model_serving_queue import streams
 
@@ -140,6 +144,12 @@ async def test_a_broken_pipe_returns_the_jobs(pipes: Pipes) -> None:
     assert [lease.attempt for lease in await pipes.queue.take(2, "photo", 1)] == [2]
 
 
+async def captions_of(pipes: Pipes, name: str) -> JobResult:
+    result = await pipes.queue.wait(name)
+    assert isinstance(result, JobResult)
+    return result
+
+
 @pytest.fixture(scope="module")
 def captioners() -> Captioners:
     return Captioners(WEIGHTS, "cpu", "attention", "fp32")
@@ -169,7 +179,7 @@ async def test_the_worker_answers_each_job_as_it_asks(
     async with working(pipes.consumer, captioners):
         for each in jobs:
             await pipes.queue.put(each, b"<html>" if each.id == "html" else media)
-        photo, sample, baseline = [await pipes.queue.wait(each.id) for each in jobs[:3]]
+        photo, sample, baseline = [await captions_of(pipes, each.id) for each in jobs[:3]]
         with pytest.raises(NotAnImage):
             await pipes.queue.wait("html")
     assert photo.sheet is not None
@@ -218,7 +228,7 @@ async def test_one_poison_picture_fails_alone(
             await pipes.queue.put(job(name, sheet=False), photo_files[0].read_bytes())
         async with working(pipes.consumer, captioners):
             for name in "abc":
-                assert (await pipes.queue.wait(name)).greedy.text
+                assert (await captions_of(pipes, name)).greedy.text
             with pytest.raises(JobFailed, match="out of memory"):
                 await pipes.queue.wait("poison")
 
@@ -271,12 +281,14 @@ async def test_a_dead_worker_process_is_replaced() -> None:
     try:
         await queue.put(job("a"), b"")
         first = await asyncio.wait_for(queue.wait("a"), 20)
+        assert isinstance(first, JobResult)
         await queue.put(job("b"), b"die")
         with pytest.raises(JobCrashed):
             await asyncio.wait_for(queue.wait("b"), 20)
         assert queue.workers_alive() == 0
         await queue.put(job("c"), b"")
         second = await asyncio.wait_for(queue.wait("c"), 20)
+        assert isinstance(second, JobResult)
         assert first.greedy.text != second.greedy.text
     finally:
         running.cancel()
@@ -418,3 +430,119 @@ async def test_a_forgotten_job_is_not_worked_on(
         with pytest.raises(NotAnImage):
             await asyncio.wait_for(pipes.queue.wait("c"), 20)
     assert seen == ["a", "c"]
+
+
+# -- clips
+
+
+@pytest.fixture(scope="module")
+def clip(photos: list[Image.Image], tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Three photos, four seconds each, as a GIF."""
+    shots = [photo.resize((160, 120)).quantize(64, method=Image.Quantize.FASTOCTREE) for photo in photos[:3]]
+    frames = [shot for shot in shots for _ in range(8)]
+    out = io.BytesIO()
+    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], duration=500)
+    return out.getvalue()
+
+
+async def test_a_clip_is_answered_with_its_moments(pipes: Pipes, captioners: Captioners, clip: bytes) -> None:
+    shares: list[float] = []
+    async with working(pipes.consumer, captioners):
+        await pipes.queue.put(job("clip", kind="clip"), clip)
+        result = await pipes.queue.wait("clip", shares.append)
+        await pipes.queue.put(job("two", kind="clip", moments=2), clip)
+        two = await pipes.queue.wait("two")
+        await pipes.queue.put(job("photo", kind="clip"), b"<html>")
+        with pytest.raises(NotAClip):
+            await pipes.queue.wait("photo")
+    assert isinstance(result, ClipResult)
+    assert [frame.time // 4 for frame in result.moments] == [0, 1, 2]
+    assert len(result.frames) >= 3
+    assert all(frame.text for frame in result.frames)
+    assert len(result.pictures) == 3
+    for picture in (*result.pictures, result.timeline):
+        assert Image.open(io.BytesIO(picture)).format == "JPEG"
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert isinstance(two, ClipResult)
+    assert len(two.moments) == 2
+    fields, parts = encode_outcome(result)
+    assert decode_outcome(*unpack(pack(fields, parts))) == result
+
+
+async def test_pictures_and_frames_take_turns(
+    captioners: Captioners, clip: bytes, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture waits for one batch of a clip's frames at most, and the clip goes on between pictures."""
+    order: list[str] = []
+    describe = Captioners.describe
+
+    def pictures(captioners: Captioners, pictures: list[Picture]) -> list[CaptionSet | Exception]:
+        order.append("pictures")
+        time.sleep(0.1)  # the next are there before this ends
+        return [NotAnImage("no matter")] * len(pictures)
+
+    def frames(captioners: Captioners, model: str, batch: list[PreparedFrame]) -> list[DescribedFrame]:
+        order.append("frames")
+        time.sleep(0.1)
+        return describe(captioners, model, batch)
+
+    monkeypatch.setattr(Captioners, "caption", pictures)
+    monkeypatch.setattr(Captioners, "describe", frames)
+    async with Pipes() as pipes:
+        for number in range(16):
+            await pipes.queue.put(job(str(number)), photo_files[0].read_bytes())
+        await pipes.queue.put(job("clip", kind="clip"), clip)
+        async with working(pipes.consumer, captioners, max_batch=2):
+            await pipes.queue.wait("clip")
+            for number in range(16):
+                with pytest.raises(NotAnImage):
+                    await pipes.queue.wait(str(number))
+    assert order.count("pictures") == 8
+    for place, pair in enumerate(itertools.pairwise(order)):
+        if pair == ("frames", "frames"):
+            assert order[:place].count("pictures") == 8, order
+
+
+async def test_a_cancelled_clip_stops(
+    captioners: Captioners, clip: bytes, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    describe = Captioners.describe
+
+    def frames(captioners: Captioners, model: str, batch: list[PreparedFrame]) -> list[DescribedFrame]:
+        seen.append(len(batch))
+        time.sleep(0.3)
+        return describe(captioners, model, batch[:1]) * len(batch)
+
+    monkeypatch.setattr(Captioners, "describe", frames)
+    monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
+    async with Pipes() as pipes, working(pipes.consumer, captioners):
+        await pipes.queue.put(job("clip", kind="clip"), clip)
+        while not seen:
+            await asyncio.sleep(0.01)
+        await pipes.queue.forget("clip")
+        await pipes.queue.put(job("next", kind="clip"), clip)
+        assert await pipes.queue.wait("next")
+    assert len(seen) < 6
+
+
+async def test_a_stopped_worker_hands_its_clip_back(
+    captioners: Captioners, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    def frames(captioners: Captioners, model: str, batch: list[PreparedFrame]) -> list[DescribedFrame]:
+        begun.set()
+        time.sleep(0.2)
+        raise RuntimeError("too late to matter")
+
+    monkeypatch.setattr(Captioners, "describe", frames)
+    async with Pipes() as pipes:
+        await pipes.queue.put(job("clip", kind="clip"), clip)
+        async with working(pipes.consumer, captioners):
+            while not begun.is_set():
+                await asyncio.sleep(0.01)
+        await pipes.hang_up()
+        [lease] = await asyncio.wait_for(pipes.queue.take(2, "clip", 1), 5)
+        assert lease.attempt == 1

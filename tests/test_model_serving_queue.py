@@ -12,7 +12,7 @@ from typing import Protocol
 import pytest
 
 from model.errors import CaptionError, JobCancelled, JobCrashed, JobFailed, NotAnImage
-from model.serving.jobs import Job, JobFailure, JobResult, WireCaption
+from model.serving.jobs import Job, JobFailure, JobResult, Outcome, WireCaption
 from model.serving.local_queue import LocalQueue
 from model.serving.pipe import PipeConsumer, serve_worker
 from model.serving.queue import Busy, JobConsumer, JobLost, JobProducer, Lease, Limits
@@ -412,7 +412,7 @@ async def test_workers_share_what_waits(engine: Engine) -> None:
     assert await waits == [RESULT] * 30
 
 
-async def put_and_wait(queue: JobProducer, name: str) -> JobResult:
+async def put_and_wait(queue: JobProducer, name: str) -> Outcome:
     each = job(name, user=hash(name))
     await queue.admit(each)
     await queue.put(each, b"media")

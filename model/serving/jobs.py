@@ -41,6 +41,7 @@ class Job:
     sampling: Sampling = Sampling()
     seed: int = 0
     sheet: bool = True  # draw the heatmap sheet (where the model has attention)
+    moments: int | None = None  # of a clip; None: as many as differ
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,33 @@ class JobResult:
     sheet: bytes | None = None
 
 
-Outcome: TypeAlias = JobResult
+@dataclass(frozen=True)
+class ClipFrame:
+    """One frame that was looked at."""
+
+    time: float  # seconds from the clip's start
+    text: str
+    score: float  # in [0, 1], how unlike the rest of the clip
+    chosen: bool  # a moment
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """The moments of a clip."""
+
+    duration: float  # seconds
+    frames: tuple[ClipFrame, ...]
+    variedness: float  # in [0, 1]
+    still: bool  # one shot in which little changes
+    pictures: tuple[bytes, ...]  # the chosen frames, in the order of time, as JPEG files
+    timeline: bytes  # a JPEG file
+
+    @property
+    def moments(self) -> tuple[ClipFrame, ...]:
+        return tuple(frame for frame in self.frames if frame.chosen)
+
+
+Outcome: TypeAlias = JobResult | ClipResult
 
 
 @dataclass(frozen=True)
@@ -113,6 +140,9 @@ def decode_job(header: dict[str, Any]) -> Job:
 
 
 def encode_outcome(result: Outcome) -> tuple[dict[str, Any], list[bytes]]:
+    if isinstance(result, ClipResult):
+        fields = dataclasses.asdict(result)
+        return {"clip": fields}, [fields.pop("timeline"), *fields.pop("pictures")]
     header = {
         "greedy": dataclasses.asdict(result.greedy),
         "samples": [dataclasses.asdict(sample) for sample in result.samples],
@@ -123,10 +153,15 @@ def encode_outcome(result: Outcome) -> tuple[dict[str, Any], list[bytes]]:
 def decode_outcome(header: dict[str, Any], attachments: Sequence[bytes]) -> Outcome:
     """Raises WireError."""
     try:
+        if "clip" in header:
+            fields = header["clip"]
+            frames = tuple(ClipFrame(**frame) for frame in fields["frames"])
+            timeline, *pictures = attachments
+            return ClipResult(**{**fields, "frames": frames, "timeline": timeline, "pictures": tuple(pictures)})
         return JobResult(
             greedy=WireCaption(**header["greedy"]),
             samples=tuple(WireCaption(**sample) for sample in header["samples"]),
             sheet=attachments[0] if attachments else None,
         )
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, ValueError) as error:
         raise WireError(f"not a result: {error}") from error

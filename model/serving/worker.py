@@ -4,7 +4,7 @@
 
 While the network runs one batch, the next is being decoded and the last one's sheets are being drawn. There is no
 timed window: a lone picture goes through at once. Each line of the queue has an intake and room of its own, so that
-what fills one lane does not keep the other's pictures from the next batch.
+what fills one lane does not keep the other's pictures from the next batch. A clip's frames take turns with pictures.
 """
 
 from __future__ import annotations
@@ -13,124 +13,34 @@ import asyncio
 import itertools
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-import torch
-from PIL import Image
-
-from model.captioner import Caption, Captioner, CaptionSet, Precision
-from model.config import DecoderKind
+from model.captioner import CaptionSet
 from model.errors import CaptionError, JobFailed
-from model.heatmap import draw_sheet, encode_jpeg
 from model.images import open_image, to_square
-from model.sampling import Sampling
-from model.serving.jobs import Job, JobFailure, JobResult, WireCaption
+from model.moments import DescribedFrame, PreparedFrame
+from model.serving.answers import compose, compose_clip
+from model.serving.clips import frame_batches
+from model.serving.jobs import JobFailure, Outcome
+from model.serving.network import Network, Picture
 from model.serving.queue import JobConsumer, Lease
+from model.video import ClipLimits
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+PHOTO_LINES: Final = ("photo", "photo-bulk")
+CLIP_LINES: Final = ("clip", "clip-bulk")
 JOB_SECONDS: Final = 120.0  # a picture that takes longer hangs
-LINES: Final = ("photo", "photo-bulk")
+CLIP_SECONDS: Final = 900.0  # so does a clip
 HEARTBEAT: Final = 2.0  # seconds; also how soon a cancelled job is dropped
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A job whose picture has been decoded."""
-
-    lease: Lease
-    photo: Image.Image
-    square: npt.NDArray[np.uint8]  # what the encoder sees, (size, size, 3)
-
-    @property
-    def job(self) -> Job:
-        return self.lease.job
-
-
-class Network(Protocol):
-    """What a worker runs its batches through."""
-
-    @property
-    def image_size(self) -> int:
-        """The side of the squares that `Picture.square` holds, in pixels."""
-
-    def caption(self, pictures: Sequence[Picture]) -> list[CaptionSet | Exception]:
-        """The captions of each picture, or why it has none. Called on one thread."""
-
-
-class Captioners:
-    """The decoders of one weights folder over one encoder, each loaded when first asked for; a `Network`."""
-
-    def __init__(self, weights: Path, device: str, model: DecoderKind, precision: Precision = "auto") -> None:
-        """Loads the encoder and the decoder named by `model`. Raises what `Captioner.load` raises."""
-        self.weights = weights
-        first = Captioner.load(weights, device, model=model, precision=precision)
-        self._loaded: dict[str, Captioner] = {model: first}
-        self.encoder = first
-
-    def __getitem__(self, model: str) -> Captioner:
-        if model not in self._loaded:
-            self._loaded[model] = self.encoder.beside(self.weights, cast(DecoderKind, model))
-        return self._loaded[model]
-
-    @property
-    def image_size(self) -> int:
-        return self.encoder.encoder.config.image_size
-
-    def caption(self, pictures: Sequence[Picture]) -> list[CaptionSet | Exception]:
-        """As `Network.caption`: the pictures may differ in model and sampling, the encoder runs once over all.
-
-        When the batch fails (a picture that upsets the network, memory that runs out), its halves are tried apart, so
-        that in the end only what fails alone has an exception for a result.
-        """
-        try:
-            return self._together(pictures)
-        except Exception as error:
-            if self.encoder.device.type == "cuda":
-                torch.cuda.synchronize()  # raises if the device itself is lost: then this process must end
-                torch.cuda.empty_cache()
-            if len(pictures) == 1:
-                return [error]
-            log.warning("a batch of %d failed (%s); trying its halves", len(pictures), type(error).__name__)
-        middle = len(pictures) // 2
-        return self.caption(pictures[:middle]) + self.caption(pictures[middle:])
-
-    def _together(self, pictures: Sequence[Picture]) -> list[CaptionSet | Exception]:
-        squares = torch.from_numpy(np.stack([picture.square for picture in pictures])).permute(0, 3, 1, 2)
-        features = self.encoder.encode(squares)
-        groups: dict[tuple[str, int, Sampling], list[int]] = {}
-        for row, picture in enumerate(pictures):
-            groups.setdefault((picture.job.model, picture.job.samples, picture.job.sampling), []).append(row)
-        results: dict[int, CaptionSet | Exception] = {}
-        for (model, samples, sampling), rows in groups.items():
-            captions = self[model].caption_features(
-                features[rows], samples=samples, sampling=sampling, seed=[pictures[row].job.seed for row in rows]
-            )
-            results |= dict(zip(rows, captions, strict=True))
-        return [results[row] for row in range(len(pictures))]
-
-
-def compose(picture: Picture, captions: CaptionSet) -> JobResult:
-    """The answer to a job: its captions, and the sheet if one is asked for and the model looks at regions."""
-    sheet = None
-    if picture.job.sheet and captions.greedy.attention is not None:
-        sheet = encode_jpeg(draw_sheet(picture.photo, captions.greedy.words, captions.greedy.attention))
-    return JobResult(
-        greedy=_wire(captions.greedy), samples=tuple(_wire(sample) for sample in captions.samples), sheet=sheet
-    )
-
-
-def _wire(caption: Caption) -> WireCaption:
-    return WireCaption(caption.text, round(caption.confidence, 4))
 
 
 class WorkerHung(Exception):
@@ -143,9 +53,19 @@ class _Held:
 
     lease: Lease
     line: str
-    taken: float
+    overdue: float  # when it is left to other workers
     picture: Picture | None = None  # once it is decoded
     begun: bool = False  # the network has had it
+    watching: asyncio.Task[None] | None = None  # of a clip
+
+
+@dataclass(eq=False)
+class _Frames:
+    """Frames of a clip that wait for the network."""
+
+    model: str
+    frames: list[PreparedFrame]
+    described: asyncio.Future[list[DescribedFrame]]
 
 
 def choose(quick: Sequence[T], bulk: Sequence[T], most: int, turn: int) -> list[T]:
@@ -169,24 +89,30 @@ class Worker:
         max_batch: int = 16,
         threads: int = 4,
         job_seconds: float = JOB_SECONDS,
+        clip_seconds: float = CLIP_SECONDS,
+        clip_limits: ClipLimits | None = None,
     ) -> None:
-        """A job held for longer than `job_seconds` is left to other workers."""
+        """A picture held for longer than `job_seconds`, or a clip for longer than `clip_seconds`, is left to others."""
         self.consumer = consumer
         self.network = network
         self.max_batch = max_batch
         self.job_seconds = job_seconds
+        self.clip_seconds = clip_seconds
+        self.clip_limits = clip_limits or ClipLimits()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pixels")
         self._device = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._held: dict[str, _Held] = {}
         self._network_began: float | None = None  # the batch it is at
         self._changed = asyncio.Condition()
+        self._frames: deque[_Frames] = deque()
         self._tasks: set[asyncio.Task[None]] = set()  # decoding, and drawing and handing in
         self._answering = 0
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises WorkerHung, and whatever the queue raises."""
         tasks: set[asyncio.Task[Any]] = {
-            *(asyncio.create_task(self._intake(line)) for line in LINES),
+            *(asyncio.create_task(self._intake_pictures(line)) for line in PHOTO_LINES),
+            *(asyncio.create_task(self._intake_clips(line)) for line in CLIP_LINES),
             *map(asyncio.create_task, (self._run_network(), self._keep_leases(), self._watch_network())),
             asyncio.create_task(stop.wait()),
         }
@@ -194,9 +120,10 @@ class Worker:
         ended_by = next((error for task in done if (error := task.exception()) is not None), None)
         if isinstance(ended_by, WorkerHung):
             raise ended_by
-        for task in tasks:
+        watching = [held.watching for held in self._held.values() if held.watching is not None]
+        for task in [*tasks, *watching]:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, *watching, return_exceptions=True)
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self.consumer.give_back(list(self._held))
@@ -207,7 +134,7 @@ class Worker:
 
     # -- from the queue to the network
 
-    async def _intake(self, line: str) -> None:
+    async def _intake_pictures(self, line: str) -> None:
         """Keep at most one batch of a line's pictures decoded or being decoded, each ready as soon as it is."""
 
         def room() -> int:
@@ -217,8 +144,27 @@ class Worker:
             async with self._changed:
                 await self._changed.wait_for(lambda: room() > 0)
             for lease in await self.consumer.take(line, room()):
-                held = self._held[lease.job.id] = _Held(lease, line, time.monotonic())
-                self._spawn(self._decode(held))
+                self._begin(lease, line)
+
+    async def _intake_clips(self, line: str) -> None:
+        """Watch one clip of a line at a time."""
+        while True:
+            async with self._changed:
+                await self._changed.wait_for(lambda: not any(held.line == line for held in self._held.values()))
+            for lease in await self.consumer.take(line, 1):
+                self._begin(lease, line)
+
+    def _begin(self, lease: Lease, line: str) -> None:
+        job = lease.job
+        is_clip = job.kind == "clip"
+        if line not in (CLIP_LINES if is_clip else PHOTO_LINES):  # delivered again, to whoever asked first
+            line = job.kind
+        overdue = time.monotonic() + (self.clip_seconds if is_clip else self.job_seconds)
+        held = self._held[job.id] = _Held(lease, line, overdue)
+        if is_clip:
+            held.watching = asyncio.create_task(self._watch_clip(held))
+        else:
+            self._spawn(self._decode(held))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -241,28 +187,84 @@ class Worker:
             self._changed.notify_all()
 
     async def _run_network(self) -> None:
+        """Batches of pictures and of frames, in turn where both wait."""
+        pictures_next = True
         for turn in itertools.count():
             async with self._changed:
-                # Sheets may be drawn more slowly than captions come.
-                await self._changed.wait_for(lambda: self._ready() and self._answering <= self.max_batch)
-                quick, bulk = ([held for held in self._ready() if held.line == line] for line in LINES)
-                batch = choose(quick, bulk, self.max_batch, turn)
-                for held in batch:
-                    held.begun = True
+                await self._changed.wait_for(lambda: self._frames or self._pictures_wait())
+                pictures_next = self._pictures_wait() and (pictures_next or not self._frames)
+                batch = self._next_pictures(turn) if pictures_next else []
+                frames = None if pictures_next else self._frames.popleft()
                 self._changed.notify_all()
-            self._network_began = time.monotonic()
-            pictures = [held.picture for held in batch if held.picture is not None]
-            forward = self._in_thread(self._device, partial(self.network.caption, pictures))
-            try:
-                results = await asyncio.shield(forward)
-            except asyncio.CancelledError:
-                self._answer(batch, await forward)
-                raise
+            if frames is None:
+                pictures = [held.picture for held in batch if held.picture is not None]
+                forward = asyncio.ensure_future(self._forward(partial(self.network.caption, pictures)))
+                try:
+                    self._answer(batch, await asyncio.shield(forward))
+                except asyncio.CancelledError:
+                    self._answer(batch, await forward)
+                    raise
+            elif not frames.described.done():
+                await self._describe(frames)
+            pictures_next = not pictures_next
+
+    async def _forward(self, work: Callable[[], T]) -> T:
+        self._network_began = time.monotonic()
+        try:
+            return await self._in_thread(self._device, work)
+        finally:
             self._network_began = None
-            self._answer(batch, results)
+
+    async def _describe(self, frames: _Frames) -> None:
+        try:
+            described = await self._forward(partial(self.network.describe, frames.model, frames.frames))
+        except Exception as error:
+            if not frames.described.done():
+                frames.described.set_exception(error)
+        else:
+            if not frames.described.done():
+                frames.described.set_result(described)
+
+    def _pictures_wait(self) -> bool:
+        """Sheets may be drawn more slowly than captions come: then the network waits."""
+        return bool(self._ready()) and self._answering <= self.max_batch
+
+    def _next_pictures(self, turn: int) -> list[_Held]:
+        quick, bulk = ([held for held in self._ready() if held.line == line] for line in PHOTO_LINES)
+        batch = choose(quick, bulk, self.max_batch, turn)
+        for held in batch:
+            held.begun = True
+        return batch
 
     def _ready(self) -> list[_Held]:
         return [held for held in self._held.values() if held.picture is not None and not held.begun]
+
+    # -- clips
+
+    async def _watch_clip(self, held: _Held) -> None:
+        """From its bytes to its moments. Cancelled when nobody wants it any more, or the worker stops."""
+        job = held.lease.job
+        described: list[DescribedFrame] = []
+        duration = 0.0
+        try:
+            batches = frame_batches(held.lease.media, self.network.image_size, self.clip_limits, self._pool)
+            async with aclosing(batches) as batches:
+                async for batch in batches:
+                    described += await self._through_network(job.model, batch.frames)
+                    duration = batch.duration
+                    await self.consumer.progress(job.id, len(described) / batch.expected)
+            result = await self._in_thread(self._pool, partial(compose_clip, job, described, duration))
+        except Exception as error:
+            await self._fail(held, error)
+        else:
+            await self._finish(held, result)
+
+    async def _through_network(self, model: str, frames: list[PreparedFrame]) -> list[DescribedFrame]:
+        waiting = _Frames(model, frames, asyncio.get_running_loop().create_future())
+        async with self._changed:
+            self._frames.append(waiting)
+            self._changed.notify_all()
+        return await waiting.described
 
     # -- from the network to the queue
 
@@ -281,10 +283,18 @@ class Worker:
         except Exception as error:
             await self._fail(held, error)
         else:
-            await self.consumer.finish(held.lease.job.id, result)
-            self._held.pop(held.lease.job.id, None)
+            await self._finish(held, result)
         async with self._changed:
             self._answering -= 1
+            self._changed.notify_all()
+
+    async def _finish(self, held: _Held, result: Outcome) -> None:
+        await self.consumer.finish(held.lease.job.id, result)
+        await self._let_go(held)
+
+    async def _let_go(self, held: _Held) -> None:
+        async with self._changed:
+            self._held.pop(held.lease.job.id, None)
             self._changed.notify_all()
 
     async def _fail(self, held: _Held, error: Exception) -> None:
@@ -295,7 +305,7 @@ class Worker:
         else:
             log.info("job %s: %s", job.id, error.kind)
         await self.consumer.fail(job.id, JobFailure(error.kind, str(error)))
-        self._held.pop(job.id, None)
+        await self._let_go(held)
 
     # -- beside them
 
@@ -303,16 +313,16 @@ class Worker:
         """Extend the leases of all that is held, but not for ever, and drop what is this worker's no more."""
         while True:
             await asyncio.sleep(min(HEARTBEAT, self.consumer.lease_seconds / 3))
-            latest = time.monotonic() - self.job_seconds
-            fresh = [job_id for job_id, held in self._held.items() if held.taken > latest]
-            overdue = self._held.keys() - fresh
-            if overdue:
-                log.error("%d jobs took over %.0f s and are left to other workers", len(overdue), self.job_seconds)
+            now = time.monotonic()
+            held = dict(self._held)
+            fresh = [job_id for job_id, each in held.items() if each.overdue > now]
+            if len(fresh) < len(held):
+                log.error("%d jobs took too long and are left to other workers", len(held) - len(fresh))
             kept = await self.consumer.extend(fresh)
-            for job_id in {*fresh, *overdue} - set(kept):
-                self._held.pop(job_id, None)
-            async with self._changed:
-                self._changed.notify_all()
+            for job_id in held.keys() - kept:
+                if (watching := held[job_id].watching) is not None:
+                    watching.cancel()
+                await self._let_go(held[job_id])
 
     async def _watch_network(self) -> None:
         while True:
