@@ -41,6 +41,7 @@ from model.serving.local_queue import LEASE_SECONDS, LocalQueue
 from model.serving.network import Captioners, Picture
 from model.serving.pipe import PipeConsumer, serve_worker
 from model.serving.queue import JobConsumer, Lease
+from model.serving.recent import Recent
 from model.serving.worker import Worker, WorkerHung, choose
 from tests.conftest import ROOT, WEIGHTS
 from tests.test_model_serving_queue import streams
@@ -438,8 +439,9 @@ async def test_a_forgotten_job_is_not_worked_on(
 @pytest.fixture(scope="module")
 def clip(photos: list[Image.Image], tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Three photos, four seconds each, as a GIF."""
-    shots = [photo.resize((160, 120)).quantize(64, method=Image.Quantize.FASTOCTREE) for photo in photos[:3]]
-    frames = [shot for shot in shots for _ in range(8)]
+    wide = [photo.resize((180, 120)) for photo in photos[:3]]
+    panned = [photo.crop((x, 0, x + 160, 120)) for photo in wide for x in range(0, 16, 2)]
+    frames = [frame.quantize(64, method=Image.Quantize.FASTOCTREE) for frame in panned]
     out = io.BytesIO()
     frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], duration=500)
     return out.getvalue()
@@ -470,6 +472,42 @@ async def test_a_clip_is_answered_with_its_moments(pipes: Pipes, captioners: Cap
     assert decode_outcome(*unpack(pack(fields, parts))) == result
 
 
+async def test_another_choice_of_moments_needs_no_second_look(
+    pipes: Pipes, captioners: Captioners, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+    describe = Captioners.describe
+
+    def counted(captioners: Captioners, model: str, frames: list[PreparedFrame]) -> list[DescribedFrame]:
+        batches.append(len(frames))
+        return describe(captioners, model, frames)
+
+    monkeypatch.setattr(Captioners, "describe", counted)
+    async with working(pipes.consumer, captioners):
+        await pipes.queue.put(job("first", kind="clip"), clip)
+        first = await pipes.queue.wait("first")
+        looked_at = len(batches)
+        await pipes.queue.put(job("more", kind="clip", moments=5), clip)
+        more = await pipes.queue.wait("more")
+    assert looked_at == len(batches)
+    assert isinstance(first, ClipResult)
+    assert isinstance(more, ClipResult)
+    assert (len(first.moments), len(more.moments)) == (3, 5)
+
+
+def test_recent_values_are_few_and_not_old() -> None:
+    now = 0.0
+    recent: Recent[str] = Recent(2, seconds=10, clock=lambda: now)
+    for name in ("a", "b"):
+        recent.keep(name, name.upper())
+    assert recent.get("a") == "A"
+    recent.keep("c", "C")
+    assert (recent.get("a"), recent.get("b"), recent.get("c")) == ("A", None, "C")
+    now = 10.0
+    assert recent.get("a") is None
+    assert len(recent) == 0
+
+
 async def test_pictures_and_frames_take_turns(
     captioners: Captioners, clip: bytes, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -478,7 +516,7 @@ async def test_pictures_and_frames_take_turns(
     describe = Captioners.describe
 
     def pictures(captioners: Captioners, pictures: list[Picture]) -> list[CaptionSet | Exception]:
-        order.append("pictures")
+        order.extend(["picture"] * len(pictures))
         time.sleep(0.1)  # the next are there before this ends
         return [NotAnImage("no matter")] * len(pictures)
 
@@ -498,10 +536,9 @@ async def test_pictures_and_frames_take_turns(
             for number in range(16):
                 with pytest.raises(NotAnImage):
                     await pipes.queue.wait(str(number))
-    assert order.count("pictures") == 8
     for place, pair in enumerate(itertools.pairwise(order)):
         if pair == ("frames", "frames"):
-            assert order[:place].count("pictures") == 8, order
+            assert order[:place].count("picture") == 16, order
 
 
 async def test_a_cancelled_clip_stops(

@@ -10,6 +10,7 @@ what fills one lane does not keep the other's pictures from the next batch. A cl
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import itertools
 import logging
 import time
@@ -30,6 +31,7 @@ from model.serving.clips import frame_batches
 from model.serving.jobs import JobFailure, Outcome
 from model.serving.network import Network, Picture
 from model.serving.queue import JobConsumer, Lease
+from model.serving.recent import Recent
 from model.video import ClipLimits
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ PHOTO_LINES: Final = ("photo", "photo-bulk")
 CLIP_LINES: Final = ("clip", "clip-bulk")
 JOB_SECONDS: Final = 120.0  # a picture that takes longer hangs
 CLIP_SECONDS: Final = 900.0  # so does a clip
+WATCHED: Final = 8  # clips whose frames are kept for other choices of moments; each takes up to some 15 MB
 HEARTBEAT: Final = 2.0  # seconds; also how soon a cancelled job is dropped
 
 
@@ -105,6 +108,7 @@ class Worker:
         self._network_began: float | None = None  # the batch it is at
         self._changed = asyncio.Condition()
         self._frames: deque[_Frames] = deque()
+        self._watched: Recent[tuple[list[DescribedFrame], float]] = Recent(WATCHED)
         self._tasks: set[asyncio.Task[None]] = set()  # decoding, and drawing and handing in
         self._answering = 0
 
@@ -244,20 +248,28 @@ class Worker:
     async def _watch_clip(self, held: _Held) -> None:
         """From its bytes to its moments. Cancelled when nobody wants it any more, or the worker stops."""
         job = held.lease.job
-        described: list[DescribedFrame] = []
-        duration = 0.0
         try:
-            batches = frame_batches(held.lease.media, self.network.image_size, self.clip_limits, self._pool)
-            async with aclosing(batches) as batches:
-                async for batch in batches:
-                    described += await self._through_network(job.model, batch.frames)
-                    duration = batch.duration
-                    await self.consumer.progress(job.id, len(described) / batch.expected)
-            result = await self._in_thread(self._pool, partial(compose_clip, job, described, duration))
+            digest = await self._in_thread(self._pool, lambda: hashlib.sha256(held.lease.media).digest())
+            watched = self._watched.get((digest, job.model)) or await self._watch(held)
+            self._watched.keep((digest, job.model), watched)
+            result = await self._in_thread(self._pool, partial(compose_clip, job, *watched))
         except Exception as error:
             await self._fail(held, error)
         else:
             await self._finish(held, result)
+
+    async def _watch(self, held: _Held) -> tuple[list[DescribedFrame], float]:
+        """All frames of a clip, described, and its duration in seconds."""
+        job = held.lease.job
+        described: list[DescribedFrame] = []
+        duration = 0.0
+        batches = frame_batches(held.lease.media, self.network.image_size, self.clip_limits, self._pool)
+        async with aclosing(batches) as batches:
+            async for batch in batches:
+                described += await self._through_network(job.model, batch.frames)
+                duration = batch.duration
+                await self.consumer.progress(job.id, len(described) / batch.expected)
+        return described, duration
 
     async def _through_network(self, model: str, frames: list[PreparedFrame]) -> list[DescribedFrame]:
         waiting = _Frames(model, frames, asyncio.get_running_loop().create_future())
@@ -313,6 +325,7 @@ class Worker:
         """Extend the leases of all that is held, but not for ever, and drop what is this worker's no more."""
         while True:
             await asyncio.sleep(min(HEARTBEAT, self.consumer.lease_seconds / 3))
+            self._watched.expire()
             now = time.monotonic()
             held = dict(self._held)
             fresh = [job_id for job_id, each in held.items() if each.overdue > now]
