@@ -6,7 +6,8 @@ import asyncio
 import logging
 import random
 import time
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, cast
 
 from aiogram import Bot
 from aiogram.client.session.aiohttp import AiohttpSession
@@ -14,12 +15,15 @@ from aiogram.client.session.middlewares.base import BaseRequestMiddleware, NextR
 from aiogram.exceptions import (
     ClientDecodeError,
     TelegramEntityTooLarge,
+    TelegramMigrateToChat,
     TelegramNetworkError,
     TelegramRetryAfter,
     TelegramServerError,
 )
 from aiogram.methods import DeleteWebhook, GetMe, Response, SendChatAction, TelegramMethod
 from aiogram.methods.base import TelegramType
+
+from bot.pacing import Pacer, chat_of
 
 log = logging.getLogger(__name__)
 
@@ -64,13 +68,25 @@ def is_passing(error: BaseException) -> bool:
 
 
 class RetryMiddleware(BaseRequestMiddleware):
-    """Repeats failed requests: after `retry_after` as often as Telegram says, else with growing pauses.
+    """Sends in turn (see `Pacer`) and repeats failed requests: after `retry_after` as often as Telegram says, else
+    with growing pauses. An answer to a group that has become a supergroup follows it there.
 
     A send whose answer was lost is repeated too, and may then arrive twice: Telegram has no idempotency keys.
     """
 
-    def __init__(self, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        pacer: Pacer | None = None,
+        patience: float = PATIENCE,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+    ) -> None:
+        """`patience`: seconds of failures, counted anew after each flood wait, until the error is raised."""
+        self._pacer = pacer or Pacer(clock, sleep)
         self._patience = patience
+        self._clock = clock
+        self._sleep = sleep
 
     async def __call__(
         self,
@@ -79,23 +95,55 @@ class RetryMiddleware(BaseRequestMiddleware):
         method: TelegramMethod[TelegramType],
     ) -> Response[TelegramType]:
         if method.__api_method__ in NOT_REPEATED:
-            return await make_request(bot, method)
-        end = time.monotonic() + self._patience
-        flood_waits, pause = 0, 0.5
+            return await self._once(make_request, bot, method)
+        end: float | None = None
+        flood_waits, pause, moved = 0, 0.5, False
         while True:
+            await self._pacer.wait_for_turn(method)
             try:
                 return await make_request(bot, method)
             except TelegramRetryAfter as error:
                 flood_waits += 1
+                self._pacer.pause(method, error.retry_after + random.uniform(0.0, 0.5))
                 if flood_waits > MOST_FLOOD_WAITS:
                     raise
                 log.info("%s: told to wait %d s", method.__api_method__, error.retry_after)
-                await asyncio.sleep(error.retry_after + random.uniform(0.0, 0.5))
-                end = time.monotonic() + self._patience
+                end = None
+            except TelegramMigrateToChat as error:
+                if moved or chat_of(method) is None:
+                    raise
+                moved = True
+                log.info("%s: the group has become a supergroup", method.__api_method__)
+                method = _moved(method, error.migrate_to_chat_id)
             except (ClientDecodeError, TelegramServerError, TelegramNetworkError) as error:
+                now = self._clock()
+                end = now + self._patience if end is None else end
                 delay = pause * random.uniform(0.5, 1.0)
-                if not is_passing(error) or time.monotonic() + delay > end:
+                if not is_passing(error) or now + delay > end:
                     raise
                 log.info("%s: %s, trying again", method.__api_method__, type(error).__name__)
-                await asyncio.sleep(delay)
+                await self._sleep(delay)
                 pause = min(LONGEST_PAUSE, 2 * pause)
+
+    async def _once(
+        self,
+        make_request: NextRequestMiddlewareType[TelegramType],
+        bot: Bot,
+        method: TelegramMethod[TelegramType],
+    ) -> Response[TelegramType]:
+        action = method.__api_method__ == SendChatAction.__api_method__
+        if action and not self._pacer.has_room(method):
+            return cast("Response[TelegramType]", True)  # "typing" is not worth a message's place
+        try:
+            return await make_request(bot, method)
+        except TelegramRetryAfter as error:
+            if action:
+                self._pacer.pause(method, error.retry_after)
+            raise
+
+
+def _moved(method: TelegramMethod[TelegramType], chat_id: int) -> TelegramMethod[TelegramType]:
+    """The same for the chat's new id. Messages have other ids there, and topics too."""
+    names = ("reply_parameters", "message_thread_id")
+    changes = {name: None for name in names if getattr(method, name, None) is not None}
+    return method.model_copy(update={"chat_id": chat_id, **changes})

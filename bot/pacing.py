@@ -1,0 +1,138 @@
+"""Keeps what the bot sends within Telegram's limits, so that it is seldom told to wait, and waits when it is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aiogram.methods import SendChatAction, TelegramMethod
+
+SWEEP_SECONDS: Final = 60.0
+SENDING: Final = ("send", "edit", "copy", "forward")
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One message each `interval` seconds, and `burst` at once after a silence."""
+
+    interval: float
+    burst: int = 1
+
+
+# As in Telegram's FAQ for bots: about 1 message/s in one chat, 20 a minute in a group, 30/s over all.
+PRIVATE: Final = Rate(1.0, burst=5)
+GROUP: Final = Rate(3.0, burst=5)
+OVER_ALL: Final = Rate(1 / 30)
+
+
+@dataclass
+class _Line:
+    """Those who want to send to one chat, one after the other (generic cell rate algorithm, ITU-T I.371)."""
+
+    rate: Rate
+    full: float = 0.0  # when the whole burst is there again
+    paused: float = 0.0  # until when Telegram wants silence
+    users: int = 0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def next(self) -> float:
+        """When one more message may go."""
+        return max(self.paused, self.full - (self.rate.burst - 1) * self.rate.interval)
+
+    def count(self, messages: int, now: float) -> None:
+        self.full = max(self.full, now) + messages * self.rate.interval
+
+    def pause(self, until: float) -> None:
+        """And no burst after it."""
+        self.paused = max(self.paused, until)
+        self.full = max(self.full, until + (self.rate.burst - 1) * self.rate.interval)
+
+
+class Pacer:
+    """Holds messages back until they may go. Memory is taken only for chats that were lately sent to."""
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+        *,
+        private: Rate = PRIVATE,
+        group: Rate = GROUP,
+        over_all: Rate = OVER_ALL,
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._private = private
+        self._group = group
+        self._all = _Line(over_all)
+        self._chats: dict[Hashable, _Line] = {}
+        self._swept = clock()
+
+    async def wait_for_turn(self, method: TelegramMethod[Any]) -> None:
+        """Returns when a request may go; at once for those that send nothing, unless all of the bot is paused."""
+        messages, chat = messages_of(method), chat_of(method)
+        if messages and chat is not None:
+            line = self._line(chat)
+            line.users += 1
+            try:
+                async with line.turn:  # first come, first served
+                    await self._until(line.next)
+                    line.count(messages, self._clock())
+            finally:
+                line.users -= 1
+        if not messages:
+            await self._until(lambda: self._all.paused)
+            return
+        async with self._all.turn:
+            await self._until(self._all.next)
+            self._all.count(messages, self._clock())
+
+    def has_room(self, method: TelegramMethod[Any]) -> bool:
+        """Whether a request would go at once: what is not worth waiting for is left out otherwise."""
+        now, chat = self._clock(), chat_of(method)
+        line = self._chats.get(chat) if chat is not None else None
+        return now >= self._all.paused and (line is None or (not line.turn.locked() and now >= line.next()))
+
+    def pause(self, method: TelegramMethod[Any], seconds: float) -> None:
+        """Telegram refused this request for so long: nothing goes to its chat, or, if it names none, at all."""
+        chat = chat_of(method)
+        line = self._all if chat is None else self._line(chat)
+        line.pause(self._clock() + seconds)
+
+    async def _until(self, moment: Callable[[], float]) -> None:
+        """`moment` may move further away meanwhile."""
+        while (left := moment() - self._clock()) > 0:
+            await self._sleep(left)
+
+    def _line(self, chat: Hashable) -> _Line:
+        now = self._clock()
+        if now > self._swept + SWEEP_SECONDS:
+            self._chats = {
+                key: line for key, line in self._chats.items() if line.users or max(line.full, line.paused) > now
+            }
+            self._swept = now
+        if chat not in self._chats:
+            private = isinstance(chat, int) and chat > 0
+            self._chats[chat] = _Line(self._private if private else self._group)
+        return self._chats[chat]
+
+    @property
+    def chats(self) -> int:
+        """How many chats are kept in mind."""
+        return len(self._chats)
+
+
+def messages_of(method: TelegramMethod[Any]) -> int:
+    """How many messages a request counts as; an album counts as each of its items."""
+    if isinstance(method, SendChatAction) or not method.__api_method__.startswith(SENDING):
+        return 0
+    items = getattr(method, "media", None) or getattr(method, "message_ids", None)
+    return len(items) if isinstance(items, list) else 1
+
+
+def chat_of(method: TelegramMethod[Any]) -> int | str | None:
+    chat: int | str | None = getattr(method, "chat_id", None)
+    return chat
