@@ -1,56 +1,39 @@
-"""How much is taken on at once: requests per bot and per person, bytes in memory."""
+"""How much is taken on at once: bytes in memory, and how soon there is room again."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Hashable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import math
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+RECENT: Final = 32  # completions that an estimate is made from
+STALE: Final = 300.0  # seconds after which they say nothing about now
+SHORTEST: Final = 5.0
+LONGEST: Final = 3600.0
 
 
-class Busy(Exception):
-    """More is in work than is taken on; `of_person` says how much of it is this person's, if that is the reason."""
+class Pace:
+    """How fast requests are answered lately, to say when there will be room again."""
 
-    def __init__(self, of_person: int | None = None) -> None:
-        super().__init__("too many requests in work")
-        self.of_person = of_person
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._done: deque[float] = deque(maxlen=RECENT)
 
+    def completed(self) -> None:
+        self._done.append(self._clock())
 
-class Admission:
-    """Counts requests that were accepted and are not answered. The items of an album are one request."""
-
-    def __init__(self, most: int, most_per_person: int) -> None:
-        self._most = most
-        self._most_per_person = most_per_person
-        self._requests: Counter[tuple[int, Hashable]] = Counter()  # (person, request) → items in work
-        self._people: Counter[int] = Counter()  # person → requests in work
-
-    @contextmanager
-    def admit(self, person: int, request: Hashable, *, before: bool = False) -> Iterator[None]:
-        """Hold a place while the block runs. Raises Busy when there is none.
-
-        `before`: it was accepted at an earlier time and is neither refused nor counted.
-        """
-        if before:
-            yield
-            return
-        key = (person, request)
-        if key not in self._requests:
-            if self._people[person] >= self._most_per_person:
-                raise Busy(self._people[person])
-            if len(self._requests) >= self._most:
-                raise Busy
-            self._people[person] += 1
-        self._requests[key] += 1
-        try:
-            yield
-        finally:
-            self._requests[key] -= 1
-            if not self._requests[key]:
-                del self._requests[key]
-                self._people[person] -= 1
-                if not self._people[person]:
-                    del self._people[person]
+    def seconds(self, requests: int) -> float | None:
+        """In about how long so many requests will be answered, in steps of 5 s; None when there is no telling."""
+        now = self._clock()
+        recent = [moment for moment in self._done if now - moment < STALE]
+        if len(recent) < 2:
+            return None
+        each = (now - recent[0]) / (len(recent) - 1)  # up to now: a pause since the last one counts
+        return min(LONGEST, max(SHORTEST, SHORTEST * math.ceil(requests * each / SHORTEST)))
 
 
 class ByteBudget:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sqlite3
 from typing import Any, Final
 
 from aiogram import Bot, Dispatcher
@@ -16,18 +15,21 @@ from aiogram.exceptions import AiogramError
 from aiogram.utils.i18n import I18n
 
 from bot import replies
-from bot.captioning import NOTICE_AFTER, Captioning
+from bot.captioning import Captioning
 from bot.config import Settings
-from bot.database import Database
 from bot.i18n import DEFAULT, LanguageMiddleware, create_i18n
 from bot.inbox import Inbox
+from bot.memory import open_memory
 from bot.middlewares import AccessMiddleware
+from bot.notices import NOTICE_AFTER, Notices
+from bot.pacing import Pacer
 from bot.polling import Conflict, WrongToken, poll, until_connected
 from bot.processing import Processor
 from bot.session import RetryMiddleware, Session
-from bot.storage import SqliteStorage
+from bot.storage import Storage, StorageError
 from handlers import create_routers
 from model.serving.queue import JobProducer
+from model.serving.redis_connection import RedisRefused
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ OK: Final = 0
 NO_DATA: Final = 1
 WRONG_TOKEN: Final = 2
 CONFLICT: Final = 3
+LAST_WORDS: Final = 5.0
 GRACE: Final = 10.0  # seconds for what is in work when the bot stops
 
 
@@ -42,7 +45,7 @@ def create_bot(settings: Settings) -> Bot:
     """Raises ConfigurationError when there is no token."""
     server = TelegramAPIServer.from_base(settings.api_url, is_local=settings.api_local)
     session = Session(api=server)
-    session.middleware(RetryMiddleware())
+    session.middleware(RetryMiddleware(Pacer()))
     default = DefaultBotProperties(parse_mode=ParseMode.HTML, allow_sending_without_reply=True)
     return Bot(settings.require_token(), session=session, default=default)
 
@@ -69,18 +72,13 @@ async def run_polling(
     """Run the bot until `stop` is set; an exit status.
 
     `grace`: seconds for what is in work then. `notice_after`: seconds with no worker until people are told.
-    0: stopped as asked. 1: DATA_DIR cannot be used. 2: Telegram does not know the token. 3: another process polls
-    with the same token. Raises ConfigurationError when there is no token.
+    0: stopped as asked. 1: DATA_DIR cannot be used, or Redis refuses the bot. 2: Telegram does not know the token.
+    3: another process polls with the same token. Raises ConfigurationError when there is no token.
     """
     bot = create_bot(settings)
     try:
-        database = await Database.open(settings.data_dir)
-    except (OSError, sqlite3.Error) as error:
-        log.error("DATA_DIR %s cannot be used: %s", settings.data_dir, error)
-        await bot.session.close()
-        return NO_DATA
-    try:
-        return await _run(bot, settings, queue, stop, database, grace, notice_after)
+        async with open_memory(settings, bot.id) as (inbox, storage):
+            return await _run(bot, settings, queue, stop, inbox, storage, grace, notice_after)
     except WrongToken as error:
         log.error(
             "BOT_TOKEN: Telegram (%s) does not know this token: %s. Copy it again from @BotFather "
@@ -92,11 +90,13 @@ async def run_polling(
     except Conflict as error:
         log.error("Another process receives the updates of this BOT_TOKEN. Only one can. Telegram says: %s", error)
         return CONFLICT
-    except sqlite3.Error as error:
+    except RedisRefused as error:
+        log.error("%s", error)
+        return NO_DATA
+    except StorageError as error:
         log.error("DATA_DIR %s cannot be used: %s", settings.data_dir, error)
         return NO_DATA
     finally:
-        await database.close()
         await bot.session.close()
 
 
@@ -105,21 +105,21 @@ async def _run(
     settings: Settings,
     queue: JobProducer,
     stop: asyncio.Event,
-    database: Database,
+    inbox: Inbox,
+    storage: Storage,
     grace: float,
     notice_after: float,
 ) -> int:
     stopped = asyncio.create_task(stop.wait())
     i18n = create_i18n()
-    inbox = Inbox(database, bot.id)
-    storage = SqliteStorage(database, bot.id)
-    captioning = Captioning(settings, queue, storage, notice_after=notice_after)
+    notices = Notices(queue, inbox, notice_after)
+    captioning = Captioning(settings, queue, storage, notices)
     allowed = settings.allowed_ids | settings.admin_ids if settings.allowed_ids else frozenset[int]()
     dispatcher = create_dispatcher(
         i18n, allowed, captioning=captioning, settings=settings, queue=queue, storage=storage
     )
-    processor = Processor(dispatcher, bot, inbox, i18n, max_attempts=settings.max_attempts)
-    receiving = asyncio.create_task(_receive(bot, dispatcher, inbox, processor, i18n))
+    processor = Processor(dispatcher, bot, inbox, i18n, captioning.settle, max_attempts=settings.max_attempts)
+    receiving = asyncio.create_task(_receive(bot, dispatcher, inbox, processor, notices, i18n))
     try:
         await asyncio.wait([receiving, stopped], return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -128,26 +128,31 @@ async def _run(
             receiving.cancel()
         await asyncio.wait([receiving])
         await processor.drain(grace, captioning.sending)
-        await captioning.close()
+        await notices.close()
         stopped.cancel()
-        with contextlib.suppress(sqlite3.Error):
-            await inbox.stopped()
-            log.info("stopped; %d unanswered messages wait for the next start", len(await inbox.waiting()))
+        with contextlib.suppress(StorageError, RedisRefused, TimeoutError):
+            async with asyncio.timeout(LAST_WORDS):  # a Redis that is away is not waited for
+                await inbox.stopped()
+                log.info("stopped; %d unanswered messages wait for the next start", len(await inbox.waiting()))
     if not receiving.cancelled():
         receiving.result()  # raises what ended it
     return OK
 
 
-async def _receive(bot: Bot, dispatcher: Dispatcher, inbox: Inbox, processor: Processor, i18n: I18n) -> None:
+async def _receive(
+    bot: Bot, dispatcher: Dispatcher, inbox: Inbox, processor: Processor, notices: Notices, i18n: I18n
+) -> None:
     me = await until_connected(bot.me)
     await until_connected(lambda: bot.delete_webhook(drop_pending_updates=False))
     recovered = await processor.recover()
     log.info("@%s is ready; %d messages from before are taken up again", me.username, recovered)
-    menu = asyncio.create_task(_set_commands(bot, i18n))
+    beside = [_set_commands(bot, i18n), notices.remove_left(bot), processor.watch()]
+    tasks = [asyncio.create_task(each) for each in beside]
     try:
         await poll(bot, inbox, processor, dispatcher.resolve_used_update_types())
     finally:
-        menu.cancel()
+        for task in tasks:
+            task.cancel()
 
 
 async def _set_commands(bot: Bot, i18n: I18n) -> None:

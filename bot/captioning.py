@@ -1,10 +1,10 @@
-"""Captions for a picture in a message: accept, download, put in line, wait, answer."""
+"""Captions for a picture in a message: admit, download, put in line, wait, answer."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,64 +14,69 @@ from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramEntityT
 from aiogram.types import BufferedInputFile, Message
 
 from bot import replies
-from bot.admission import Admission, ByteBudget
+from bot.admission import ByteBudget, Pace
 from bot.arguments import SampleRequest
 from bot.config import Settings
-from bot.media import HOSTED_LIMIT, NoPicture, Picture, check_size, download, picture_of
-from bot.storage import Storage
-from model.serving.jobs import Job, JobResult
-from model.serving.queue import JobProducer
+from bot.media import HOSTED_LIMIT, NoPicture, check_size, download, picture_of
+from bot.notices import Notices
+from bot.storage import Picture, Storage
+from model.serving.job_context import working_for
+from model.serving.jobs import Job, JobResult, Outcome
+from model.serving.queue import Busy, JobLost, JobProducer
 
 log = logging.getLogger(__name__)
 
 ACTION_INTERVAL: Final = 4.5  # Telegram shows a chat action for 5 s
-CLEANUP: Final = 5.0
-NOTICE_AFTER: Final = 10.0  # longer than a worker takes to start
 DOWNLOADS: Final = 32  # at once
+MOST_PUTS: Final = 3  # of one job, each after it was lost; then it is tried again later
+ROOM: Final = 0.1  # the share of a full queue that must be done before newcomers are likely to get in
 
 
 class Captioning:
-    """What handlers ask for captions. One for the whole bot: it counts what is in work."""
+    """What handlers ask for captions. One for the whole bot.
+
+    A job stays in the queue, its result too, until `settle` says that its update is done with: an answer that could
+    not be delivered is fetched again, not computed again.
+    """
 
     def __init__(
         self,
         settings: Settings,
         queue: JobProducer,
         storage: Storage,
+        notices: Notices,
         *,
-        notice_after: float = NOTICE_AFTER,
+        pace: Pace | None = None,
     ) -> None:
-        """With no worker alive for `notice_after` seconds, a person is told that the picture waits."""
         self._model = settings.model
+        self._most = settings.max_queue
         self._queue = queue
         self._storage = storage
-        self._admission = Admission(settings.max_queue, settings.max_per_user)
+        self._notices = notices
+        self._pace = pace or Pace()
         self._budget = ByteBudget(settings.max_media_bytes)
         self._downloads = asyncio.Semaphore(DOWNLOADS)
-        self._notice_after = notice_after
-        self._noticed: set[int] = set()  # chats with a notice on display
+        self._admitted: set[str] = set()  # jobs that this process must forget when they are settled
         self._typing: dict[tuple[int, int | None], _Typing] = {}  # by chat and topic
-        self._notices: set[asyncio.Task[None]] = set()
         self.sending: set[asyncio.Task[Any]] = set()  # whose answers are on their way to Telegram
 
     async def describe(self, bot: Bot, message: Message, picture: Picture, update_id: int, *, again: bool) -> None:
         """Answer a picture with its captions.
 
-        `again`: the request was accepted before, and is not refused now. Raises CaptionError, PictureError or Busy.
+        `again`: the request was accepted before, and is not refused now. Raises CaptionError, PictureError, Busy, or
+        JobLost when the queue lost the job time and again.
         """
         await self._storage.remember_picture(message.chat.id, picture)
+        user = _asker(message)
         job = Job(
-            id=str(update_id),
-            user=_asker(message),
+            id=job_id(bot, update_id),
+            user=user,
+            request=f"{user}:{message.media_group_id}" if message.media_group_id else "",
             model=self._model,
             samples=5,
             sheet=self._model == "attention",
         )
-        with self._admission.admit(job.user, message.media_group_id or job.id, before=again):
-            async with self._notice(message):
-                result = await self._work(bot, message, picture, job)
-                self._now_sending()
-                await _send_answer(message, result)
+        await self._serve(bot, message, picture, job, again, _send_answer)
 
     async def sample(self, bot: Bot, message: Message, request: SampleRequest, update_id: int, *, again: bool) -> None:
         """Answer /sample with captions drawn at random, others each time.
@@ -80,7 +85,7 @@ class Captioning:
         """
         picture = await self._picture_meant(bot, message)
         job = Job(
-            id=str(update_id),
+            id=job_id(bot, update_id),
             user=_asker(message),
             model=self._model,
             samples=request.count,
@@ -88,11 +93,38 @@ class Captioning:
             seed=update_id,
             sheet=False,
         )
-        with self._admission.admit(job.user, job.id, before=again):
-            async with self._notice(message):
-                result = await self._work(bot, message, picture, job)
+        await self._serve(bot, message, picture, job, again, _send_samples)
+
+    async def settle(self, bot: Bot, update_id: int, *, again: bool) -> None:
+        """The update is answered, or never will be: what it had in the queue is forgotten.
+
+        `again`: it may have been put there by an earlier process.
+        """
+        job = job_id(bot, update_id)
+        if job in self._admitted or again:
+            await self._queue.forget(job)
+            self._admitted.discard(job)
+
+    async def _serve(self, bot: Bot, message: Message, picture: Picture, job: Job, again: bool, send: _Send) -> None:
+        with working_for(job.id):
+            await self._admit(job, again)
+            self._admitted.add(job.id)
+            async with self._notices.while_waiting(message):
+                async with self._typing_shown(bot, message):
+                    result = await self._work(bot, picture, job)
+                self._pace.completed()
                 self._now_sending()
-                await message.reply(replies.sample_answer(result))
+                await send(message, result)
+                log.info("answered")
+
+    async def _admit(self, job: Job, again: bool) -> None:
+        try:
+            await self._queue.admit(job, before=again)
+        except Busy as busy:
+            if busy.seconds is None:
+                requests = max(1, round(ROOM * self._most)) if busy.of_person is None else busy.of_person
+                raise Busy(busy.of_person, self._pace.seconds(requests)) from None
+            raise
 
     def _now_sending(self) -> None:
         """From here on the task is not to be cancelled: Telegram may have the answer and the inbox not know it."""
@@ -114,14 +146,23 @@ class Captioning:
             raise NoPicture
         return last
 
-    async def _work(self, bot: Bot, message: Message, picture: Picture, job: Job) -> JobResult:
-        check_size(bot, picture.file_size)
-        async with self._typing_shown(bot, message), self._budget.hold(picture.file_size or HOSTED_LIMIT):
-            async with self._downloads:
-                media = await download(bot, picture)
-            await self._queue.put(job, media)
-            del media
-            return await self._queue.wait(job.id)
+    async def _work(self, bot: Bot, picture: Picture, job: Job) -> Outcome:
+        """The result; the picture is downloaded unless the queue has it. Raises what `describe` raises."""
+        for put in range(1, MOST_PUTS + 1):
+            with suppress(JobLost):
+                if put == 1 and await self._queue.has(job.id):  # from before, perhaps with its result
+                    return await self._queue.wait(job.id)
+                check_size(bot, picture.file_size)
+                async with self._budget.hold(picture.file_size or HOSTED_LIMIT):
+                    async with self._downloads:
+                        media = await download(bot, picture)
+                    await self._queue.put(job, media)
+                    del media
+                    return await self._queue.wait(job.id)
+            log.warning("the queue lost the job or its picture")
+            if put < MOST_PUTS:
+                await self._queue.admit(job, before=True)
+        raise JobLost(job.id)
 
     @asynccontextmanager
     async def _typing_shown(self, bot: Bot, message: Message) -> AsyncIterator[None]:
@@ -140,50 +181,13 @@ class Captioning:
                 del self._typing[key]
                 typing.task.cancel()
 
-    @asynccontextmanager
-    async def _notice(self, message: Message) -> AsyncIterator[None]:
-        """While the block runs and no worker is alive, a message says so; it is gone when the block ends."""
-        over = asyncio.Event()
-        watch = asyncio.create_task(self._watch(message, over))
-        self._notices.add(watch)  # it goes on beside: the answer is out, and must be struck off without delay
-        watch.add_done_callback(self._notices.discard)
-        try:
-            yield
-        finally:
-            over.set()
 
-    async def _watch(self, message: Message, over: asyncio.Event) -> None:
-        try:
-            await self._show_notice(message, over)
-        except AiogramError as error:
-            log.warning("a notice could not be shown or removed (%s)", type(error).__name__)
+_Send = Callable[[Message, JobResult], Awaitable[None]]
 
-    async def close(self) -> None:
-        """Wait a little for notices to be removed."""
-        if self._notices:
-            await asyncio.wait(self._notices, timeout=CLEANUP)
-        for task in self._notices:
-            task.cancel()
 
-    async def _show_notice(self, message: Message, over: asyncio.Event) -> None:
-        loop = asyncio.get_running_loop()
-        alive = loop.time()
-        while not over.is_set():
-            if self._queue.workers_alive() or message.chat.id in self._noticed:
-                alive = loop.time()
-            elif loop.time() - alive > self._notice_after:
-                break
-            with suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), self._notice_after / 5)
-        if over.is_set():
-            return
-        self._noticed.add(message.chat.id)
-        try:
-            notice = await message.reply(replies.waiting(), disable_notification=True)
-            await over.wait()
-            await notice.delete()
-        finally:
-            self._noticed.discard(message.chat.id)
+def job_id(bot: Bot, update_id: int) -> str:
+    """The same whenever and wherever the update is processed; workers may serve several bots."""
+    return f"{bot.id}-{update_id}"
 
 
 def _asker(message: Message) -> int:
@@ -205,6 +209,10 @@ async def _send_answer(message: Message, result: JobResult) -> None:
         else:
             return
     await message.reply(replies.photo_answer(result))
+
+
+async def _send_samples(message: Message, result: JobResult) -> None:
+    await message.reply(replies.sample_answer(result))
 
 
 @dataclass

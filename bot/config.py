@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeVar
@@ -81,12 +81,14 @@ class Settings:
     log_format: Literal["text", "json"] = "text"
 
     @classmethod
-    def load(cls, environ: Mapping[str, str], env_file: Path | None = None) -> Settings:
+    def load(
+        cls, environ: Mapping[str, str], env_file: Path | None = None, *, without: Collection[str] = ()
+    ) -> Settings:
         """Read the settings; what `environ` sets, even to nothing, wins over the file.
 
-        Raises ConfigurationError.
+        `without`: names that are passed over, wherever they are set. Raises ConfigurationError.
         """
-        return cls(**_Reader(environ, env_file).settings())  # type: ignore[arg-type]
+        return cls(**_Reader(environ, env_file, without).settings())  # type: ignore[arg-type]
 
     def require_token(self) -> str:
         """The token, in clear. Raises ConfigurationError when there is none."""
@@ -108,12 +110,12 @@ class Settings:
 class _Reader:
     """Reads single values; an empty one counts as not set."""
 
-    def __init__(self, environ: Mapping[str, str], env_file: Path | None) -> None:
+    def __init__(self, environ: Mapping[str, str], env_file: Path | None, without: Collection[str]) -> None:
         try:
             written = dotenv_values(env_file, interpolate=False) if env_file and env_file.is_file() else {}
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{env_file} cannot be read: {error}") from error
-        self.values = {**written, **environ}
+        self.values = {name: value for name, value in {**written, **environ}.items() if name not in without}
 
     def settings(self) -> dict[str, object]:
         api_url = self.value("TELEGRAM_API_URL", _http_url, "an address such as http://127.0.0.1:8081")

@@ -1,17 +1,19 @@
-"""The journal of updates: accept → process → strike off, and what still waits when the bot starts again."""
+"""The inbox of updates: accept → process → strike off, or bury what cannot be done. Types; the engines are beside."""
 
 from __future__ import annotations
 
-import json
-import sqlite3
-import time
-from collections.abc import Sequence
+import re
+import secrets
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from pathlib import PurePath
+from typing import Any, Final, Protocol
 
-from bot.database import Database
+from bot.arguments import WrongArguments, parse_sample
 
 REMEMBERED: Final = 48 * 3600.0  # Telegram keeps unconfirmed updates for 24 h
+DEAD_KEPT: Final = 7 * 24 * 3600.0
+COMMAND: Final = re.compile(r"/(?P<name>\w{1,32})(?:@\w+)?(?:\s+(?P<rest>.*))?", re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -24,102 +26,141 @@ class Recorded:
     attempts: int = 0  # crashes of the bot it was there for
 
 
-class Inbox:
+@dataclass(frozen=True)
+class DeadLetter:
+    """An update that was given up. `body` is `reduced`."""
+
+    id: int
+    reason: str
+    attempts: int
+    died: float  # seconds since the epoch
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A message of the bot that is to be deleted when it is no longer true."""
+
+    chat: int
+    message: int
+
+
+@dataclass(frozen=True)
+class Bury:
+    """What a handler returns for an update that is not to be struck off but kept for another try by hand."""
+
+    reason: str
+
+
+class Inbox(Protocol):
     """The updates of one bot. An id stays known for two days after it was struck off.
 
     So an update is answered once even if the bot was killed after the answer and before the next getUpdates
-    confirmed it to Telegram.
+    confirmed it to Telegram. Each call is on the disk when it returns. All raise `bot.storage.StorageError`.
     """
 
-    def __init__(self, database: Database, bot_id: int) -> None:
-        self._database = database
-        self._bot = bot_id
-        self._forgotten = 0.0  # when ids were last dropped
-
     async def record(self, updates: Sequence[dict[str, Any]]) -> list[Recorded]:
-        """Write updates down in one transaction; those seen for the first time. Raises sqlite3.Error."""
-        now = time.time()
-        entries = [Recorded(int(update["update_id"]), update, now) for update in updates]
-
-        def work(connection: sqlite3.Connection) -> list[Recorded]:
-            if now > self._forgotten + 3600:
-                self._forget(connection, now)
-            insert = "INSERT OR IGNORE INTO updates (bot, id, received, body) VALUES (?, ?, ?, ?)"
-            return [
-                entry
-                for entry in entries
-                if connection.execute(insert, (self._bot, entry.id, now, _dump(entry.body))).rowcount
-            ]
-
-        return await self._database.run(work)
+        """Write updates down, all or none; those seen for the first time."""
 
     async def strike(self, update_id: int) -> None:
-        """The update is answered: forget all but its id. Raises sqlite3.Error."""
+        """The update is answered: forget all but its id."""
 
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "UPDATE updates SET body = NULL, alone = 0 WHERE bot = ? AND id = ?", (self._bot, update_id)
-            )
-
-        await self._database.run(work)
+    async def bury(self, update_id: int, reason: str, attempts: int) -> None:
+        """The update cannot be done: keep what another try needs for a week, and forget the rest."""
 
     async def waiting(self) -> list[Recorded]:
         """What is not struck off, in the order in which it came."""
-        return await self._database.run(self._waiting)
 
     async def recover(self, max_attempts: int) -> list[Recorded]:
-        """Call once at start: what is left from before, with its crashes counted.
+        """Call once at start, when no other process serves this bot: what is left from before, its crashes counted.
 
         A crash counts for all that was waiting, but only up to `max_attempts`: many are there, one is to blame. Those
         that reach it are to be processed alone (`begin_alone`), and then each crash counts for the one in work.
         """
 
-        def work(connection: sqlite3.Connection) -> list[Recorded]:
-            row = connection.execute("SELECT clean FROM stops WHERE bot = ?", (self._bot,)).fetchone()
-            if row is not None and not row[0]:
-                connection.execute(
-                    "UPDATE updates SET attempts = attempts + 1 "
-                    "WHERE bot = ? AND body IS NOT NULL AND (attempts < ? OR alone)",
-                    (self._bot, max_attempts),
-                )
-            connection.execute("UPDATE updates SET alone = 0 WHERE bot = ? AND alone", (self._bot,))
-            self._forget(connection, time.time())
-            connection.execute("INSERT OR REPLACE INTO stops VALUES (?, 0)", (self._bot,))
-            return self._waiting(connection)
-
-        return await self._database.run(work)
+    async def reclaim(self, max_attempts: int) -> list[Recorded]:
+        """Call every few seconds: says that this process lives, and takes what no living process has in work."""
 
     async def begin_alone(self, update_id: int) -> None:
         """Note that, should the bot crash now, it is this update's doing and no other's."""
 
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "UPDATE updates SET alone = (id = ?) WHERE bot = ? AND (alone OR id = ?)",
-                (update_id, self._bot, update_id),
-            )
-
-        await self._database.run(work)
-
     async def stopped(self) -> None:
         """Note that the bot ends as it should, so that what still waits is not suspected of anything."""
 
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO stops VALUES (?, 1)", (self._bot,))
+    async def notice_shown(self, notice: Notice) -> None:
+        """Remember a notice, so that it is removed even if this process is killed."""
 
-        await self._database.run(work)
+    async def notice_removed(self, notice: Notice) -> None: ...
 
-    def _forget(self, connection: sqlite3.Connection, now: float) -> None:
-        """Drop ids that Telegram will not repeat; after a quiet week it may give them to other updates."""
-        connection.execute("DELETE FROM updates WHERE body IS NULL AND received < ?", (now - REMEMBERED,))
-        self._forgotten = now
+    async def notices_left(self) -> list[Notice]:
+        """Notices of processes that are gone."""
 
-    def _waiting(self, connection: sqlite3.Connection) -> list[Recorded]:
-        rows = connection.execute(
-            "SELECT id, body, received, attempts FROM updates WHERE bot = ? AND body IS NOT NULL ORDER BY id",
-            (self._bot,),
-        )
-        return [Recorded(number, json.loads(body), received, attempts) for number, body, received, attempts in rows]
+    async def dead(self) -> list[DeadLetter]:
+        """What was buried within the last week, oldest first."""
+
+    async def retry(self, update_ids: Collection[int] | None) -> int:
+        """Put buried updates (None: all) back; the running bot, or the next one, takes them up. How many."""
+
+    async def drop(self, update_ids: Collection[int] | None) -> int:
+        """Delete buried updates (None: all). How many."""
 
 
-def _dump(body: dict[str, Any]) -> str:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+def process_name() -> str:
+    """A name that no other process has had."""
+    return secrets.token_hex(8)
+
+
+def reduced(update: dict[str, Any], bot_id: int) -> dict[str, Any]:
+    """What it takes to try an update again: ids, file ids, dates, language. No names, and no words but a command."""
+    message = update.get("message")
+    if not isinstance(message, dict):
+        return {"update_id": update.get("update_id")}
+    kept = _reduced_message(message)
+    replied = message.get("reply_to_message")
+    if isinstance(replied, dict):
+        kept["reply_to_message"] = _reduced_message(replied)
+    command = _command(str(message.get("text") or message.get("caption") or ""))
+    field = "text" if "text" in message else "caption"
+    if command:
+        kept[field] = command
+    elif kept["chat"].get("type") != "private":  # it was meant for the bot, as the words said that are not kept
+        kept[field] = "."
+        mention = {"type": "text_mention", "offset": 0, "length": 1, "user": _reduced_user({"id": bot_id})}
+        kept["entities" if field == "text" else "caption_entities"] = [mention]
+    elif field == "text":
+        kept[field] = "."
+    return {"update_id": update["update_id"], "message": kept}
+
+
+def _reduced_message(message: dict[str, Any]) -> dict[str, Any]:
+    plain = ("message_id", "date", "message_thread_id", "is_topic_message", "media_group_id")
+    kept = {name: message[name] for name in plain if name in message}
+    kept["chat"] = {name: message["chat"][name] for name in ("id", "type") if name in message.get("chat", {})}
+    if "from" in message:
+        kept["from"] = _reduced_user(message["from"])
+    sizes = ("file_id", "file_unique_id", "width", "height", "file_size")
+    if message.get("photo"):
+        kept["photo"] = [{name: message["photo"][-1][name] for name in sizes if name in message["photo"][-1]}]
+    if isinstance(document := message.get("document"), dict):
+        about = ("file_id", "file_unique_id", "mime_type", "file_size")
+        kept["document"] = {name: document[name] for name in about if name in document}
+        if suffix := PurePath(str(document.get("file_name", ""))).suffix:
+            kept["document"]["file_name"] = f"file{suffix[:8]}"
+    return kept
+
+
+def _reduced_user(user: dict[str, Any]) -> dict[str, Any]:
+    kept = {"id": user.get("id"), "is_bot": user.get("is_bot", False), "first_name": ""}
+    return kept | ({"language_code": user["language_code"]} if "language_code" in user else {})
+
+
+def _command(text: str) -> str:
+    """The command that a text is, with what /sample understands after it; nothing for other texts."""
+    found = COMMAND.fullmatch(text.strip())
+    if found is None:
+        return ""
+    try:
+        parse_sample(found["rest"])
+    except WrongArguments:
+        return f"/{found['name']}"
+    return f"/{found['name']} {found['rest'] or ''}".rstrip()

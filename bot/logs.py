@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from bot.config import Settings
+from model.serving.job_context import current_job
 
 HIDDEN: Final = "***"
 
@@ -44,8 +45,19 @@ class Redact(logging.Filter):
         return True
 
 
+class NameJob(logging.Filter):
+    """Gives each record the job it was logged for: `extra={"job": …}`, else that of the task, else None."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if getattr(record, "job", None) is None:
+            record.job = current_job.get()
+        job = getattr(record, "job", None)
+        record.job_suffix = "" if job is None else f" job={job}"
+        return True
+
+
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line; `extra={"job": …}` becomes a field of its own."""
+    """One JSON object per line; the job is a field of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -67,7 +79,8 @@ def configure_logging(settings: Settings) -> None:
     if settings.log_format == "json":
         handler.setFormatter(JsonFormatter())
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s%(job_suffix)s"))
+    handler.addFilter(NameJob())
     handler.addFilter(Redact(settings.secrets))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     if settings.log_level != "DEBUG":

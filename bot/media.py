@@ -6,7 +6,6 @@ import asyncio
 import io
 import logging
 import random
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import PurePath
 from typing import Final
@@ -16,6 +15,8 @@ from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest, TelegramNetworkError
 from aiogram.methods import GetFile
 from aiogram.types import Message
+
+from bot.storage import Picture
 
 log = logging.getLogger(__name__)
 
@@ -45,15 +46,6 @@ class Gone(PictureError):
 
 class NoPicture(PictureError):
     """Captions were asked for, but of no picture that is known."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A file on Telegram's servers that is, or claims to be, a picture."""
-
-    file_id: str
-    file_unique_id: str
-    file_size: int | None = None  # bytes, as Telegram says
 
 
 def picture_of(message: Message) -> Picture | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -22,6 +21,7 @@ from aiogram.exceptions import (
 from bot.inbox import Inbox
 from bot.processing import Processor
 from bot.session import GetRawUpdates
+from bot.storage import StorageError
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ async def until_connected(request: Callable[[], Awaitable[T]]) -> T:
 
 
 async def poll(bot: Bot, inbox: Inbox, processor: Processor, allowed_updates: list[str]) -> None:
-    """Receive, write down, then confirm and process; for ever. Raises WrongToken or Conflict."""
+    """Receive, write down, then confirm and process; for ever. Raises WrongToken, Conflict or RedisRefused."""
     receiving, recording = Outage("receiving updates"), Outage("recording updates")
     offset: int | None = None
     while True:
@@ -107,7 +107,7 @@ async def poll(bot: Bot, inbox: Inbox, processor: Processor, allowed_updates: li
             continue
         try:
             entries = await inbox.record(updates)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, StorageError) as error:
             await recording.failed(reason_of(error))
             continue
         recording.over()

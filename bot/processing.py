@@ -7,10 +7,10 @@ import contextlib
 import functools
 import logging
 import random
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 from aiogram import Bot, Dispatcher
 from aiogram.exceptions import (
@@ -30,9 +30,12 @@ from pydantic import ValidationError
 
 from bot import replies
 from bot.i18n import locale_of
-from bot.inbox import Inbox, Recorded
+from bot.inbox import Bury, Inbox, Recorded
 from bot.logs import whereabouts
 from bot.session import is_passing
+from bot.storage import StorageError
+from model.serving.queue import JobLost
+from model.serving.redis_connection import RedisRefused
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,18 @@ REFUSED: Final = (
 TOO_OLD: Final = 24 * 3600.0  # seconds after which an update that keeps failing is dropped
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 120.0
+RECLAIM_SECONDS: Final = 3.0
+OUR_FAULT: Final = (OSError, StorageError, RedisRefused, JobLost)  # not the update's: worth another try
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The update is to be struck off."""
+
+
+class Settle(Protocol):
+    async def __call__(self, bot: Bot, update_id: int, *, again: bool) -> None:
+        """Called when an update is done with, before it is struck off. `again`: it was accepted before."""
 
 
 class Processor:
@@ -57,6 +72,7 @@ class Processor:
         bot: Bot,
         inbox: Inbox,
         i18n: I18n,
+        settle: Settle,
         *,
         max_attempts: int,
         first_pause: float = FIRST_PAUSE,
@@ -65,23 +81,39 @@ class Processor:
         self._bot = bot
         self._inbox = inbox
         self._i18n = i18n
+        self._settle = settle
         self._max_attempts = max_attempts
         self._first_pause = first_pause
         self._in_work: set[int] = set()
+        self._suspects: list[Recorded] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
 
     async def recover(self) -> int:
-        """Take up again what was left unanswered; how much that is. Raises sqlite3.Error."""
-        suspects = []
-        entries = await self._inbox.recover(self._max_attempts)
+        """Take up again what was left unanswered; how much that is. Raises StorageError or RedisRefused."""
+        return self._take_up(await self._inbox.recover(self._max_attempts))
+
+    async def watch(self) -> None:
+        """From time to time take up what was put back by hand, or left by a bot process that died; for ever."""
+        while True:
+            await asyncio.sleep(RECLAIM_SECONDS)
+            try:
+                taken = self._take_up(await self._inbox.reclaim(self._max_attempts))
+            except (StorageError, RedisRefused) as error:
+                log.warning("the inbox cannot be looked through: %s", error)
+                continue
+            if taken:
+                log.info("%d messages are taken up again", taken)
+
+    def _take_up(self, entries: list[Recorded]) -> int:
+        searching = bool(self._suspects)
         for entry in entries:
             if entry.attempts < self._max_attempts:
                 self.start(entry, again=True)
             else:
-                suspects.append(entry)
-        if suspects:
-            self._spawn(self._one_by_one(suspects))
+                self._suspects.append(entry)
+        if self._suspects and not searching:
+            self._spawn(self._one_by_one())
         return len(entries)
 
     def start(self, entry: Recorded, *, again: bool = False) -> None:
@@ -114,45 +146,57 @@ class Processor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _one_by_one(self, suspects: list[Recorded]) -> None:
+    async def _one_by_one(self) -> None:
         """Those that were there at several crashes, one at a time and the most suspect last, to find the culprit."""
-        for entry in sorted(suspects, key=lambda entry: (entry.attempts, entry.id)):
-            if self._stopping.is_set():
-                return
+        while self._suspects and not self._stopping.is_set():
+            entry = min(self._suspects, key=lambda entry: (entry.attempts, entry.id))
             if entry.attempts >= 2 * self._max_attempts:
                 log.error("update %d brought the bot down %d times and is given up", entry.id, entry.attempts)
                 await self._apologise(entry.body, replies.gave_up)
-                await self._strike(entry.id)
-                continue
-            await self._persist(functools.partial(self._inbox.begin_alone, entry.id))
-            if await self._attempt(entry, again=True):
-                await self._strike(entry.id)
-            else:  # Telegram's fault, not the update's: the others need not wait for it
-                self.start(entry, again=True)
+                await self._done(entry, Bury(f"brought the bot down {entry.attempts} times"), again=True)
+            else:
+                await self._persist(functools.partial(self._inbox.begin_alone, entry.id))
+                outcome = await self._attempt(entry, again=True)
+                if outcome is None:  # Telegram's fault, not the update's: the others need not wait for it
+                    self.start(entry, again=True)
+                else:
+                    await self._done(entry, outcome, again=True)
+            self._suspects.remove(entry)
 
     async def _process(self, entry: Recorded, again: bool) -> None:
         """Until it is answered, or cannot be."""
         pause = self._first_pause
         try:
-            while not await self._attempt(entry, again):
+            while (outcome := await self._attempt(entry, again)) is None:
                 if time.time() - entry.received > TOO_OLD:
-                    log.error("update %d could not be answered in a day and is dropped", entry.id)
+                    log.error("update %d could not be answered in a day and is given up", entry.id)
+                    outcome = Bury("could not be answered in a day")
                     break
                 await self._sleep(pause)
                 if self._stopping.is_set():
                     return
                 pause = min(LONGEST_PAUSE, 2 * pause)
                 again = True
-            await self._strike(entry.id)
+            await self._done(entry, outcome, again=again)
         finally:
             self._in_work.discard(entry.id)
 
-    async def _attempt(self, entry: Recorded, again: bool) -> bool:
-        """Whether the update is done with; False: worth another try later."""
+    async def _done(self, entry: Recorded, outcome: Answered | Bury, *, again: bool) -> None:
+        """Forget its jobs, then strike it off or bury it: in this order nothing is left over after a kill."""
+        await self._persist(functools.partial(self._settle, self._bot, entry.id, again=again))
+        if isinstance(outcome, Bury):
+            attempts = max(entry.attempts, self._max_attempts)
+            await self._persist(functools.partial(self._inbox.bury, entry.id, outcome.reason, attempts))
+        else:
+            await self._persist(functools.partial(self._inbox.strike, entry.id))
+
+    async def _attempt(self, entry: Recorded, again: bool) -> Answered | Bury | None:
+        """Whether the update is done with, and how; None: worth another try later."""
         try:
             update = Update.model_validate(entry.body, context={"bot": self._bot})
             _ = update.event_type  # the dispatcher would warn of an unknown one by showing it
-            await self._dispatcher.feed_update(self._bot, update, again=again)
+            outcome = await self._dispatcher.feed_update(self._bot, update, again=again)
+            return outcome if isinstance(outcome, Bury) else Answered()
         except UpdateTypeLookupError:
             log.warning("update %d is of a kind that is not known here", entry.id)
         except ValidationError as error:
@@ -161,17 +205,17 @@ class Processor:
             await self._apologise(entry.body, replies.went_wrong)
         except REFUSED as error:
             log.warning("update %d: Telegram refused the answer: %s", entry.id, error.message)
-        except (AiogramError, OSError, sqlite3.OperationalError) as error:
-            if is_passing(error) or isinstance(error, (TelegramUnauthorizedError, OSError, sqlite3.Error)):
+        except (AiogramError, *OUR_FAULT) as error:
+            if is_passing(error) or isinstance(error, (TelegramUnauthorizedError, *OUR_FAULT)):
                 log.warning("update %d failed (%s) and will be tried again", entry.id, type(error).__name__)
-                return False
+                return None
             if isinstance(error, ClientDecodeError):  # Telegram did what was asked; only its answer is strange
                 log.error("update %d: an answer of Telegram is not understood: %s", entry.id, error.message)
             else:
                 await self._unforeseen(entry, error)
         except Exception as error:
             await self._unforeseen(entry, error)
-        return True
+        return Answered()
 
     async def _unforeseen(self, entry: Recorded, error: Exception) -> None:
         log.error("update %d failed unforeseen:\n%s", entry.id, whereabouts(error))
@@ -202,17 +246,14 @@ class Processor:
         except (AiogramError, ValidationError, KeyError, TypeError, AttributeError) as error:
             log.warning("nobody could be told of a failure (%s)", type(error).__name__)
 
-    async def _strike(self, update_id: int) -> None:
-        await self._persist(functools.partial(self._inbox.strike, update_id))
-
     async def _persist(self, write: Callable[[], Awaitable[None]]) -> None:
-        """Write to the inbox, as often as it takes."""
+        """Write to the inbox or the queue, as often as it takes."""
         pause = self._first_pause
         while True:
             try:
                 return await write()
-            except (OSError, sqlite3.OperationalError) as error:
-                log.error("the inbox cannot be written: %s", error)
+            except (OSError, StorageError, RedisRefused) as error:
+                log.error("what is done cannot be written down: %s", error)
             if self._stopping.is_set():
                 return None
             await self._sleep(pause)

@@ -6,6 +6,7 @@ What is returned is HTML for Telegram. Texts are whole sentences, so that a tran
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterable
 from typing import Final
 
@@ -13,12 +14,12 @@ from aiogram.types import BotCommand
 from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
-from bot.admission import Busy
 from bot.arguments import COUNTS, WrongArguments
 from bot.media import Gone, NoPicture, TooBig
 from model.errors import CaptionError
 from model.sampling import TEMPERATURES
 from model.serving.jobs import JobResult, WireCaption
+from model.serving.queue import Busy
 
 MAX_CAPTION: Final = 1024  # characters under a photo
 MAX_TEXT: Final = 4096  # characters of a message
@@ -102,14 +103,8 @@ def failure(error: Exception) -> str:
             return _("I have seen no picture in this chat yet. Send a photo first, or answer a photo with /sample.")
         case WrongArguments():
             return usage()
-        case Busy(of_person=None):
-            return _("I have more pictures in work than I can hold. Please send this one again in a minute.")
-        case Busy(of_person=int(count)):
-            return ngettext(
-                "I already have {count} picture of yours in work. Please send this one again when it is done.",
-                "I already have {count} pictures of yours in work. Please send this one again when they are done.",
-                count,
-            ).format(count=count)
+        case Busy():
+            return busy(error)
         case CaptionError(kind="empty"):
             return _("This file is empty. Please send another picture.")
         case CaptionError(kind="not_image"):
@@ -121,6 +116,37 @@ def failure(error: Exception) -> str:
         case CaptionError(kind="crashed"):
             return gave_up()
     return _("Something went wrong while I looked at this picture. Please send it again.")
+
+
+def busy(error: Busy) -> str:
+    if error.of_person is None:
+        state = _("I have more pictures in work than I can hold.")
+    else:
+        state = ngettext(
+            "I already have {count} picture of yours in work.",
+            "I already have {count} pictures of yours in work.",
+            error.of_person,
+        ).format(count=error.of_person)
+    return f"{state} {_again(error.seconds)}"
+
+
+def _again(seconds: float | None) -> str:
+    """When to send it again."""
+    if seconds is None:
+        return _("Please send this one again in a minute.")
+    if seconds < 90:
+        number = max(1, math.ceil(seconds))
+        return ngettext(
+            "Please send this one again in about {number} second.",
+            "Please send this one again in about {number} seconds.",
+            number,
+        ).format(number=number)
+    number = math.ceil(seconds / 60)
+    return ngettext(
+        "Please send this one again in about {number} minute.",
+        "Please send this one again in about {number} minutes.",
+        number,
+    ).format(number=number)
 
 
 def usage() -> str:

@@ -1,46 +1,29 @@
-"""What the bot remembers of a chat."""
+"""What the bot remembers of a chat; the engines are beside."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import sqlite3
+from dataclasses import dataclass
 from typing import Protocol
 
-from bot.database import Database
-from bot.media import Picture
+
+class StorageError(Exception):
+    """What is remembered cannot be read or written now."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file on Telegram's servers that is, or claims to be, a picture."""
+
+    file_id: str
+    file_unique_id: str
+    file_size: int | None = None  # bytes, as Telegram says
 
 
 class Storage(Protocol):
-    """Per-chat memory. What was written is found by every later read."""
+    """Per-chat memory. What was written is found by every later read. Both raise StorageError."""
 
     async def remember_picture(self, chat_id: int, picture: Picture) -> None:
         """Make this the chat's last picture."""
 
     async def last_picture(self, chat_id: int) -> Picture | None:
         """The picture the chat saw last, if any."""
-
-
-class SqliteStorage:
-    """The memory of one bot, in a file. File ids are of use to the bot they were given to alone."""
-
-    def __init__(self, database: Database, bot_id: int) -> None:
-        self._database = database
-        self._bot = bot_id
-
-    async def remember_picture(self, chat_id: int, picture: Picture) -> None:
-        row = (self._bot, chat_id, json.dumps(dataclasses.asdict(picture)))
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?)", row)
-
-        await self._database.run(work)
-
-    async def last_picture(self, chat_id: int) -> Picture | None:
-        def work(connection: sqlite3.Connection) -> str | None:
-            query = "SELECT picture FROM pictures WHERE bot = ? AND chat = ?"
-            row = connection.execute(query, (self._bot, chat_id)).fetchone()
-            return row[0] if row else None
-
-        found = await self._database.run(work)
-        return Picture(**json.loads(found)) if found else None

@@ -9,10 +9,11 @@ from aiogram.filters import ExceptionTypeFilter
 from aiogram.types import ErrorEvent
 
 from bot import replies
-from bot.admission import Busy
 from bot.arguments import WrongArguments
+from bot.inbox import Bury
 from bot.media import PictureError
-from model.errors import CaptionError
+from model.errors import CaptionError, JobCancelled, JobCrashed
+from model.serving.queue import Busy
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +24,13 @@ def create_router() -> Router:
     return router
 
 
-async def explain(event: ErrorEvent) -> None:
-    reason = str(event.exception) if isinstance(event.exception, CaptionError) else ""  # others may quote people
-    log.info("update %d: %s %s", event.update.update_id, type(event.exception).__name__, reason)
+async def explain(event: ErrorEvent) -> Bury | None:
+    """What brought workers down is kept for another try by hand; what nobody wants any more is passed over."""
+    error = event.exception
+    reason = str(error) if isinstance(error, CaptionError) else ""  # others may quote people
+    log.info("update %d: %s %s", event.update.update_id, type(error).__name__, reason)
+    if isinstance(error, JobCancelled):
+        return None
     if event.update.message is not None:
-        await event.update.message.reply(replies.failure(event.exception))
+        await event.update.message.reply(replies.failure(error))
+    return Bury(reason) if isinstance(error, JobCrashed) else None

@@ -6,7 +6,7 @@ from aiogram import Bot, Router
 from aiogram.types import Message, Update
 
 from bot.captioning import Captioning
-from bot.media import Picture
+from bot.storage import Picture
 from handlers.filters import Addressed, HasPicture
 
 

@@ -15,7 +15,9 @@ from typing import Any
 
 from bot.app import run_polling
 from bot.config import Secret, Settings
-from model.serving.jobs import Job, JobResult, WireCaption
+from model.errors import CaptionError
+from model.serving.jobs import Job, JobResult, Outcome, WireCaption
+from model.serving.queue import Busy, Limits, Status
 from tests.fake_telegram import TOKEN, FakeTelegram
 
 SAMPLES = ("a cat sits", "a cat sleeps", "a cat on a mat", "a small animal", "a cat")
@@ -25,40 +27,69 @@ def captions(*samples: str, greedy: str = "a cat on a sofa", sheet: bytes | None
     return JobResult(WireCaption(greedy, 0.466), tuple(WireCaption(text, 0.3) for text in samples or SAMPLES), sheet)
 
 
-Outcome = Callable[[Job, bytes], JobResult | Exception]
+Decide = Callable[[Job, bytes], JobResult | Exception]
 
 
 @dataclass
 class FakeQueue:
-    """A `JobProducer`; `outcome` says what becomes of a job, once `open` is set."""
+    """A `JobProducer`; `outcome` says what becomes of a job, once `open` is set. `jobs` are all that ever were put."""
 
-    outcome: Outcome = lambda job, media: captions()
+    outcome: Decide = lambda job, media: captions()
     alive: int = 1
+    limits: Limits = field(default_factory=Limits)
     open: asyncio.Event = field(default_factory=asyncio.Event)
     jobs: dict[str, Job] = field(default_factory=dict)
     media: dict[str, bytes] = field(default_factory=dict)
+    admitted: dict[str, Job] = field(default_factory=dict)  # and not forgotten
+    results: dict[str, Outcome | Exception] = field(default_factory=dict)
     most_bytes: int = 0
 
     def __post_init__(self) -> None:
         self.open.set()
 
+    async def admit(self, job: Job, *, before: bool = False) -> None:
+        if job.id not in self.admitted and not before:
+            request = (job.user, job.request or job.id)
+            requests = {(each.user, each.request or each.id) for each in self.admitted.values()}
+            own = sum(user == job.user for user, _ in requests)
+            if request not in requests and own >= self.limits.requests_per_person:
+                raise Busy(own)
+            if request not in requests and len(requests) >= self.limits.requests:
+                raise Busy
+        self.admitted.setdefault(job.id, job)
+
+    async def has(self, job_id: str) -> bool:
+        return job_id in self.media or job_id in self.results
+
     async def put(self, job: Job, media: bytes) -> None:
-        self.jobs[job.id] = job
-        self.media[job.id] = media
-        self.most_bytes = max(self.most_bytes, sum(map(len, self.media.values())))
+        assert job.id in self.admitted
+        if not await self.has(job.id):
+            self.jobs[job.id] = job
+            self.media[job.id] = media
+            self.most_bytes = max(self.most_bytes, sum(map(len, self.media.values())))
 
-    async def wait(self, job_id: str) -> JobResult:
+    async def wait(self, job_id: str, progress: Callable[[float], None] | None = None) -> Outcome:
         await self.open.wait()
-        outcome = self.outcome(self.jobs[job_id], self.media.pop(job_id))
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        if job_id not in self.results:
+            outcome = self.outcome(self.jobs[job_id], self.media.pop(job_id))
+            if not isinstance(outcome, CaptionError | JobResult):
+                raise outcome
+            self.results[job_id] = outcome
+        result = self.results[job_id]
+        if isinstance(result, Exception):
+            raise result
+        return result
 
-    def position(self, job_id: str) -> int:
+    async def forget(self, job_id: str) -> None:
+        self.admitted.pop(job_id, None)
+        self.media.pop(job_id, None)
+        self.results.pop(job_id, None)
+
+    async def position(self, job_id: str) -> int:
         return 0
 
-    async def cancel(self, job_id: str) -> None:
-        self.media.pop(job_id, None)
+    async def status(self) -> Status:
+        return Status({}, len(self.media), len(self.admitted), self.alive)
 
     def workers_alive(self) -> int:
         return self.alive
@@ -93,6 +124,7 @@ async def running_bot(
     """The bot in this process, talking to the loopback server; it is stopped as on SIGTERM at the end."""
     stop = asyncio.Event()
     settings = settings_for(server, folder, **changes)
+    queue.limits = Limits(settings.max_queue, settings.max_per_user)
     task = asyncio.create_task(run_polling(settings, queue, stop, grace=grace, notice_after=notice_after))
     try:
         yield RunningBot(stop, task)

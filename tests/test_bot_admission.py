@@ -3,47 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
 
-import pytest
-
-from bot.admission import Admission, Busy, ByteBudget
+from bot.admission import ByteBudget, Pace
+from tests.clock import Clock
 
 
-def test_a_place_is_free_again_when_a_request_is_over() -> None:
-    admission = Admission(most=2, most_per_person=1)
+def test_how_soon_there_is_room_follows_from_what_was_done_lately() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    pace.completed()
+    assert pace.seconds(10) is None  # one says nothing
     for _ in range(3):
-        with admission.admit(1, "a"), admission.admit(2, "b"):
-            with pytest.raises(Busy) as caught, admission.admit(3, "c"):
-                pass
-            assert caught.value.of_person is None
-
-
-def test_one_person_has_so_many_places_and_others_are_not_touched() -> None:
-    admission = Admission(most=10, most_per_person=2)
-    with ExitStack() as stack:
-        for request in "ab":
-            stack.enter_context(admission.admit(1, request))
-        with pytest.raises(Busy) as caught, admission.admit(1, "c"):
-            pass
-        assert caught.value.of_person == 2
-        stack.enter_context(admission.admit(2, "d"))
-
-
-def test_items_of_one_request_share_a_place() -> None:
-    admission = Admission(most=1, most_per_person=1)
-    with admission.admit(1, "album"), admission.admit(1, "album"):
-        pass
-    with admission.admit(1, "other"):
-        pass
-
-
-def test_what_was_accepted_before_is_neither_refused_nor_counted() -> None:
-    admission = Admission(most=1, most_per_person=1)
-    with admission.admit(1, "a"), admission.admit(1, "b", before=True):
-        pass
-    with admission.admit(1, "b", before=True), admission.admit(1, "a"):
-        pass
+        clock.now += 2.0
+        pace.completed()
+    assert pace.seconds(1) == 5.0
+    assert pace.seconds(10) == 20.0
+    clock.now += 6.0  # a pause counts
+    assert pace.seconds(10) == 40.0
+    clock.now += 1000.0
+    assert pace.seconds(10) is None
 
 
 async def test_bytes_are_handed_out_in_turn() -> None:

@@ -38,6 +38,15 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert settings.data_dir == Path("$HOME")
 
 
+def test_what_is_not_to_be_read_is_not_there(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text(f"BOT_TOKEN={TOKEN}\nMODEL=baseline\n")
+    settings = Settings.load({"BOT_TOKEN": "nonsense", "WEBHOOK_SECRET": "x"}, file, without=("BOT_TOKEN",))
+    assert settings.token is None
+    assert settings.webhook_secret is not None
+    assert settings.model == "baseline"
+
+
 def test_a_missing_file_is_no_error(tmp_path: Path) -> None:
     assert Settings.load({}, tmp_path / ".env") == Settings()
 
@@ -106,7 +115,10 @@ def test_a_wrong_value_is_named_with_what_is_allowed(name: str, value: str, allo
         Settings.load({name: value})
 
 
-@pytest.mark.parametrize(("name", "value"), [("BOT_TOKEN", "my-secret"), ("REDIS_URL", "http://:my-secret@x")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("BOT_TOKEN", "my-secret"), ("REDIS_URL", "http://:my-secret@x"), ("REDIS_URL", "redis://:my-secret@x/y")],
+)
 def test_a_wrong_secret_is_not_shown(name: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=name) as caught:
         Settings.load({name: value})

@@ -12,8 +12,8 @@ from babel.messages.mofile import read_mo
 from babel.messages.pofile import read_po
 
 from bot import replies
-from bot.admission import Busy
 from bot.i18n import DOMAIN, LOCALES, create_i18n
+from model.serving.queue import Busy
 
 ROOT = Path(__file__).resolve().parent.parent
 LANGUAGES = ("en", "ru")

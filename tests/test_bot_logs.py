@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 
 from bot.config import Secret, Settings
 from bot.logs import configure_logging, whereabouts
+from model.serving.job_context import working_for
 
 TOKEN = "123456789:AAE-secret_part_of_the_token_xyz"
 
@@ -55,6 +57,29 @@ def test_json_is_one_object_per_line(capsys: pytest.CaptureFixture[str]) -> None
     assert [line["level"] for line in lines] == ["INFO", "ERROR"]
     assert lines[1]["job"] == "7"
     assert "Traceback" in lines[1]["exception"]
+
+
+async def test_lines_name_the_job_they_are_about(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("x")
+
+    async def work(job: str) -> None:
+        with working_for(job):
+            await asyncio.sleep(0)
+            logger.info("at work")
+
+    for log_format in ("text", "json"):
+        configure_logging(Settings(log_format=log_format))
+        await asyncio.gather(work("1-7"), work("1-8"))
+        logger.info("idle")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(": ")[2] for line in lines[:3]] == ["at work job=1-7", "at work job=1-8", "idle"]
+    assert [json.loads(line).get("job") for line in lines[3:]] == ["1-7", "1-8", None]
+
+
+def test_the_password_alone_is_taken_out_too(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(Settings(redis_url=Secret("redis://ann:pass%20word@h")))
+    logging.getLogger("x").warning("AUTH ann 'pass word' failed")
+    assert "pass word" not in capsys.readouterr().err
 
 
 def test_the_level_is_obeyed(capsys: pytest.CaptureFixture[str]) -> None:

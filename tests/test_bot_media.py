@@ -11,7 +11,8 @@ from aiogram.types import Message
 
 from bot import media
 from bot.app import create_bot
-from bot.media import Gone, Picture, TooBig, download, picture_of
+from bot.media import Gone, TooBig, download, picture_of
+from bot.storage import Picture
 from tests.fake_queue import settings_for
 from tests.fake_telegram import FakeTelegram
 

@@ -20,7 +20,9 @@ from PIL import Image
 
 from bot.app import run_polling
 from bot.config import Secret
-from bot.inbox import Inbox, Recorded
+from bot.inbox import Recorded
+from bot.sqlite_inbox import SqliteInbox
+from bot.storage import StorageError
 from tests.fake_queue import FakeQueue, captions, eventually, running_bot, settings_for
 from tests.fake_telegram import TOKEN, FakeTelegram, Message, Person
 
@@ -202,18 +204,18 @@ def waiting_in(folder: Path) -> list[int]:
 async def test_an_update_is_confirmed_only_when_it_is_written_down(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = Inbox.record
+    record = SqliteInbox.record
     failures = 2
 
-    async def failing(inbox: Inbox, updates: list[dict[str, Any]]) -> list[Recorded]:
+    async def failing(inbox: SqliteInbox, updates: list[dict[str, Any]]) -> list[Recorded]:
         nonlocal failures
         failures -= 1
         if failures >= 0:
             assert not server.confirmed(photo)
-            raise sqlite3.OperationalError("database or disk is full")
+            raise StorageError("database or disk is full")
         return await record(inbox, updates)
 
-    monkeypatch.setattr(Inbox, "record", failing)
+    monkeypatch.setattr(SqliteInbox, "record", failing)
     photo = await ann.send_photo(PHOTO)
     async with running_bot(server, FakeQueue(), tmp_path):
         await answered(server, ann, [photo])

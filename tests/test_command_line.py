@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -11,9 +12,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from bot.sqlite_database import Database
+from bot.sqlite_inbox import SqliteInbox
 from tests.conftest import ROOT
 from tests.fake_telegram import TOKEN
 from tests.test_start import environment
+
+
+def start(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "start.py", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(**settings), stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
 
 
 def test_no_token_and_no_terminal_says_what_to_do() -> None:
@@ -59,6 +71,36 @@ def _type(terminal: int, answers: list[str]) -> str:
                 os.write(terminal, answers[given].encode() + b"\n")
                 given += 1
     return shown.decode()
+
+
+@pytest.mark.parametrize("command", ["bot", "worker"])
+def test_a_part_alone_needs_redis_and_says_so(command: str) -> None:
+    result = start(command, BOT_TOKEN=TOKEN)
+    assert result.returncode == 2
+    assert "REDIS_URL" in result.stderr
+
+
+def test_dead_letters_are_listed_and_dropped_in_the_terminal(tmp_path: Path) -> None:
+    async def bury() -> None:
+        database = await Database.open(tmp_path)
+        inbox = SqliteInbox(database, int(TOKEN.partition(":")[0]))
+        for number in (7, 8):
+            await inbox.record([{"update_id": number, "message": {"chat": {"id": 5}, "text": "/sample 3"}}])
+            await inbox.bury(number, "brought down a worker 3 times", 3)
+        await database.close()
+
+    asyncio.run(bury())
+    settings = {"BOT_TOKEN": TOKEN, "DATA_DIR": str(tmp_path)}
+    listed = start("dead", "list", **settings)
+    assert listed.returncode == 0
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == ["ID", "7", "8"]
+    assert start("dead", "drop", "7", **settings).returncode == 0
+    assert start("dead", "drop", "7", **settings).returncode == 1
+    lines = start("dead", "list", "--json", **settings).stdout.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [8]
+    assert start("dead", "retry", "all", **settings).stdout == "1 to be tried again\n"
+    for mistake in (["retry"], ["drop", "seven"], ["bury", "7"]):
+        assert start("dead", *mistake, **settings).returncode == 2
 
 
 def test_the_bot_process_never_imports_torch() -> None:

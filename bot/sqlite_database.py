@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
+from bot.storage import StorageError
+
 T = TypeVar("T")
 
 FILE_NAME: Final = "bot.sqlite3"
@@ -31,6 +33,23 @@ CREATE TABLE IF NOT EXISTS pictures (
     picture TEXT NOT NULL,
     PRIMARY KEY (bot, chat)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS dead (
+    bot INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    died REAL NOT NULL,
+    attempts INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    body TEXT NOT NULL,
+    retry INTEGER NOT NULL DEFAULT 0,  -- the running bot is to take it up
+    PRIMARY KEY (bot, id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notices (
+    bot INTEGER NOT NULL,
+    chat INTEGER NOT NULL,
+    message INTEGER NOT NULL,
+    process TEXT NOT NULL,  -- which shows it
+    PRIMARY KEY (bot, chat, message)
+) WITHOUT ROWID;
 """
 
 
@@ -46,14 +65,16 @@ class Database:
     async def open(cls, folder: Path) -> Self:
         """Open or create the file in `folder`, readable by its owner alone.
 
-        Raises OSError or sqlite3.Error.
+        Raises StorageError.
         """
         database = cls(folder / FILE_NAME)
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(database._executor, database._connect)
-        except BaseException:
+        except BaseException as error:
             database._executor.shutdown(wait=False)
+            if isinstance(error, OSError | sqlite3.Error):
+                raise StorageError(f"{database.path}: {error}") from error
             raise
         return database
 
@@ -72,8 +93,11 @@ class Database:
         self._connection = connection
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` returns, once its transaction is on the disk. Raises what it raises, and sqlite3.Error."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._transact, work)
+        """What `work` returns, once its transaction is on the disk. Raises what it raises; StorageError."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._transact, work)
+        except sqlite3.Error as error:
+            raise StorageError(f"{self.path}: {error}") from error
 
     def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._connection is None:
