@@ -16,18 +16,27 @@ from pathlib import Path
 
 from bot.config import TOKEN, ConfigurationError, Settings
 from bot.logs import configure_logging
+from bot.storage import StorageError
 from model.sampling import TEMPERATURES, Sampling
+from model.serving.redis_connection import RedisRefused
 
 ROOT = Path(__file__).resolve().parent
 ENV_FILE = ROOT / ".env"
 USAGE_ERROR = 2
+REFUSED = 1
+SECRETS = ("BOT_TOKEN", "WEBHOOK_SECRET")
+NEEDS_REDIS = (
+    "needs REDIS_URL, the address of the Redis that bots and workers share, such as redis://127.0.0.1:6379/0. "
+    "To run the bot and its worker together without Redis: start.py with no command"
+)
 log = logging.getLogger("start")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="start.py",
-        description="A Telegram bot that captions photos. Without a command: the bot and its worker.",
+        description="A Telegram bot that captions photos. Without a command: the bot and, unless REDIS_URL is set, its "
+        "worker.",
         epilog="Settings are read from the environment and from .env; .env.example documents each.",
     )
     commands = parser.add_subparsers(dest="command", metavar="command")
@@ -45,8 +54,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     caption.add_argument("--seed", type=_number(int, 0, 2**63 - 1), default=0, metavar="S", help="default 0")
     caption.add_argument("--json", action="store_true", help="print one JSON object per file and line")
     caption.add_argument("--output", type=Path, metavar="DIR", help="write the heatmap sheets into this folder")
-    worker = commands.add_parser("worker", help="a worker process (the bot starts its own)")
+    commands.add_parser("bot", help="the bot alone; workers are reached through REDIS_URL")
+    worker = commands.add_parser("worker", help="a worker alone, for the bots at REDIS_URL; needs no token")
     worker.add_argument("--embedded", action="store_true", help=argparse.SUPPRESS)
+    dead = commands.add_parser("dead", help="messages that could not be done: list, try again, or delete")
+    dead.add_argument("action", choices=["list", "retry", "drop"])
+    dead.add_argument("ids", nargs="*", metavar="ID", help="as `dead list` shows them, or: all")
+    dead.add_argument("--json", action="store_true", help="list as one JSON object per line")
     return parser.parse_args(arguments)
 
 
@@ -60,9 +74,12 @@ def _number(kind: type[int] | type[float], low: float, high: float) -> Callable[
     return convert
 
 
-def load_settings() -> Settings:
-    """The settings, folders taken from where this file is. Raises ConfigurationError."""
-    settings = Settings.load(os.environ, ENV_FILE)
+def load_settings(*, without: Sequence[str] = ()) -> Settings:
+    """The settings, folders taken from where this file is. Raises ConfigurationError.
+
+    `without`: names that are not read, wherever they are set.
+    """
+    settings = Settings.load(os.environ, ENV_FILE, without=without)
     return dataclasses.replace(settings, weights_dir=ROOT / settings.weights_dir, data_dir=ROOT / settings.data_dir)
 
 
@@ -87,53 +104,121 @@ def caption(options: argparse.Namespace) -> int:
 
 
 def worker(options: argparse.Namespace) -> int:
-    if not options.embedded:
-        raise ConfigurationError("a worker of its own needs the Redis queue, which is not in this version")
-    settings = Settings.load(os.environ)  # from the bot, see run_embedded; .env holds the token, so it is not read
+    if options.embedded:
+        settings = Settings.load(os.environ)  # from the bot, see run_embedded; .env holds the token, so it is not read
+        configure_logging(settings)
+        from model.command import serve_parent  # imports torch
+
+        return serve_parent(settings.weights_dir, settings.device, settings.model, settings.max_batch)
+    settings = load_settings(without=SECRETS)
+    if settings.redis_url is None:
+        raise ConfigurationError(f"a worker alone {NEEDS_REDIS}")
     configure_logging(settings)
-    from model.command import serve_parent  # imports torch
+    check_weights(settings)
+    for name in SECRETS:  # what decodes strangers' files has no use for them
+        os.environ.pop(name, None)
+    from model.command import serve_redis  # imports torch
 
-    return serve_parent(settings.weights_dir, settings.device, settings.model, settings.max_batch)
+    return serve_redis(
+        settings.redis_url.reveal(),
+        settings.weights_dir,
+        settings.device,
+        settings.model,
+        settings.max_batch,
+        settings.max_attempts,
+    )
 
 
-def run() -> int:
-    """The bot, and its worker as a child process."""
+def dead(options: argparse.Namespace) -> int:
     settings = load_settings()
+    configure_logging(settings)
+    if options.action != "list" and not options.ids:
+        raise ConfigurationError(f"dead {options.action}: name IDs, as `dead list` shows them, or all")
+    everything = options.ids in ([], ["all"])
+    if not everything and not all(text.isdecimal() for text in options.ids):
+        raise ConfigurationError(f"dead {options.action}: IDs are numbers, as `dead list` shows them")
+    from bot.dead_letters import dead as run_dead
+
+    ids = None if everything else {int(text) for text in options.ids}
+    return asyncio.run(run_dead(settings, options.action, ids, as_json=options.json))
+
+
+def run(*, alone: bool = False) -> int:
+    """The bot, with the embedded queue its worker as a child process, too. `alone`: without."""
+    settings = load_settings()
+    if alone and settings.redis_url is None:
+        raise ConfigurationError(f"the bot alone {NEEDS_REDIS}")
     if settings.token is None:
         if not sys.stdin.isatty():
             settings.require_token()
         keep_token(ask_for_token())
         settings = load_settings()
     configure_logging(settings)
-    check(settings)
+    if settings.webhook_url is not None:
+        raise ConfigurationError("WEBHOOK_URL is set, but this version only polls: leave it empty")
+    if settings.redis_url is not None:
+        return asyncio.run(run_redis(settings))
+    check_weights(settings)
     return asyncio.run(run_embedded(settings))
 
 
-def check(settings: Settings) -> None:
+def check_weights(settings: Settings) -> None:
     """Say at once what would only show later. Raises ConfigurationError."""
-    if settings.redis_url is not None:
-        raise ConfigurationError("REDIS_URL is set, but the Redis queue is not in this version: leave it empty")
-    if settings.webhook_url is not None:
-        raise ConfigurationError("WEBHOOK_URL is set, but this version only polls: leave it empty")
     for name in ("encoder", settings.model):
         file = settings.weights_dir / f"{name}.safetensors"
         if not file.is_file():
             raise ConfigurationError(f"WEIGHTS_DIR: there is no {file}")
 
 
+def stop_signal() -> asyncio.Event:
+    """Set when this process is asked to end."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def run_redis(settings: Settings) -> int:
+    from bot.app import run_polling
+    from bot.inbox import process_name
+    from model.serving.queue import Limits
+    from model.serving.redis_queue import RedisQueue
+
+    assert settings.redis_url is not None
+    stop = stop_signal()
+    limits = Limits(settings.max_queue, settings.max_per_user)
+    queue = RedisQueue(settings.redis_url.reveal(), f"bot-{process_name()}", limits=limits)
+    opening = asyncio.create_task(queue.open())  # it waits for a Redis that is not there yet
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([opening, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            return 0
+        await opening
+        return await run_polling(settings, queue, stop)
+    except RedisRefused as error:
+        log.error("%s", error)
+        return REFUSED
+    finally:
+        stopped.cancel()
+        opening.cancel()
+        await asyncio.gather(stopped, opening, return_exceptions=True)
+        await queue.close()
+
+
 async def run_embedded(settings: Settings) -> int:
     from bot.app import run_polling
     from model.serving.embedded import EmbeddedWorker, WorkerCannotStart
     from model.serving.local_queue import LocalQueue
+    from model.serving.queue import Limits
 
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    queue = LocalQueue(max_attempts=settings.max_attempts)
+    stop = stop_signal()
+    limits = Limits(settings.max_queue, settings.max_per_user)
+    queue = LocalQueue(max_attempts=settings.max_attempts, limits=limits)
     environment = {
         # The network's threads must not spin for long while they wait for each other: sheets need the cores too.
         "GOMP_SPINCOUNT": "1000",
-        **{name: value for name, value in os.environ.items() if name not in ("BOT_TOKEN", "WEBHOOK_SECRET")},
+        **{name: value for name, value in os.environ.items() if name not in SECRETS},
         "MODEL": settings.model,
         "DEVICE": settings.device,
         "WEIGHTS_DIR": str(settings.weights_dir),
@@ -183,10 +268,15 @@ def main(arguments: Sequence[str]) -> int:
             return caption(options)
         if options.command == "worker":
             return worker(options)
-        return run()
+        if options.command == "dead":
+            return dead(options)
+        return run(alone=options.command == "bot")
     except ConfigurationError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR
+    except (StorageError, RedisRefused) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return REFUSED
     except (KeyboardInterrupt, EOFError):
         return 130
 
