@@ -112,6 +112,8 @@ class Captioning:
             async with self._notices.while_waiting(message):
                 async with self._typing_shown(bot, message):
                     result = await self._work(bot, picture, job)
+                if not isinstance(result, JobResult):
+                    raise TypeError(f"a {type(result).__name__} for a picture")
                 self._pace.completed()
                 self._now_sending()
                 await send(message, result)

@@ -26,7 +26,8 @@ from model.heatmap import draw_sheet, encode_jpeg
 from model.images import open_image
 from model.sampling import Sampling
 from model.serving.embedded import NO_RESTART, connect_to_parent
-from model.serving.worker import Captioners, Worker, WorkerHung
+from model.serving.network import Captioners
+from model.serving.worker import Worker, WorkerHung
 
 BATCH = 8
 GRACE = 30.0  # seconds a worker has to finish when it is asked to stop
