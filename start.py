@@ -18,6 +18,7 @@ from bot.config import TOKEN, ConfigurationError, Settings
 from bot.logs import configure_logging
 from bot.storage import StorageError
 from model.sampling import TEMPERATURES, Sampling
+from model.serving.health import FOLDER, ROLES, examine
 from model.serving.redis_connection import RedisRefused
 
 ROOT = Path(__file__).resolve().parent
@@ -61,6 +62,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     dead.add_argument("action", choices=["list", "retry", "drop"])
     dead.add_argument("ids", nargs="*", metavar="ID", help="as `dead list` shows them, or: all")
     dead.add_argument("--json", action="store_true", help="list as one JSON object per line")
+    health = commands.add_parser("health", help="whether the processes here are well: exit status 0, else 1")
+    health.add_argument("role", nargs="?", choices=ROLES, help="one of this role must be there")
     return parser.parse_args(arguments)
 
 
@@ -127,6 +130,12 @@ def worker(options: argparse.Namespace) -> int:
         settings.max_batch,
         settings.max_attempts,
     )
+
+
+def health(options: argparse.Namespace) -> int:
+    status, why = examine(load_settings().data_dir / FOLDER, options.role)
+    print(why)
+    return status
 
 
 def dead(options: argparse.Namespace) -> int:
@@ -270,6 +279,8 @@ def main(arguments: Sequence[str]) -> int:
             return worker(options)
         if options.command == "dead":
             return dead(options)
+        if options.command == "health":
+            return health(options)
         return run(alone=options.command == "bot")
     except ConfigurationError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -85,8 +85,17 @@ async def until_connected(request: Callable[[], Awaitable[T]]) -> T:
             return result
 
 
-async def poll(bot: Bot, inbox: Inbox, processor: Processor, allowed_updates: list[str]) -> None:
-    """Receive, write down, then confirm and process; for ever. Raises WrongToken, Conflict or RedisRefused."""
+async def poll(
+    bot: Bot,
+    inbox: Inbox,
+    processor: Processor,
+    allowed_updates: list[str],
+    heard: Callable[[int], None] = lambda updates: None,
+) -> None:
+    """Receive, write down, then confirm and process; for ever. Raises WrongToken, Conflict or RedisRefused.
+
+    `heard` is called with the number of updates each time that Telegram answers.
+    """
     receiving, recording = Outage("receiving updates"), Outage("recording updates")
     offset: int | None = None
     while True:
@@ -101,6 +110,7 @@ async def poll(bot: Bot, inbox: Inbox, processor: Processor, allowed_updates: li
             await receiving.failed(reason_of(error), _pause_asked(error))
             continue
         receiving.over()
+        heard(len(updates))
         if not updates:
             # All before is confirmed. After a week of silence ids begin anew anywhere, perhaps below the offset.
             offset = None
