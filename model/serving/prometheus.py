@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, start_http_server
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -35,6 +35,7 @@ def bounded(value: str, values: Collection[str]) -> str:
 
 def create_registry() -> CollectorRegistry:
     """A registry with what every process tells: memory, processor time, open files, garbage collection, version."""
+    disable_created_metrics()  # type: ignore[no-untyped-call] # a series more for each counter, of no use here
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)

@@ -1,0 +1,219 @@
+"""What Prometheus reads of the bot and of a worker, scraped over HTTP as Prometheus does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aiogram import Bot
+from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramNetworkError, TelegramRetryAfter
+from aiogram.methods import GetMe, GetUpdates, SendMessage, TelegramMethod
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from bot.metrics import BotMetrics, bot_metrics, watch_queue
+from bot.prometheus import CountRequests, PrometheusBotMetrics
+from model.serving.metrics import MetricsError, WorkerMetrics, worker_metrics
+from model.serving.prometheus import PrometheusWorkerMetrics, create_registry, served
+from model.serving.queue import Status
+from tests.conftest import ROOT
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def samples(text: str) -> Samples:
+    """Values by name and labels."""
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def value(found: Samples, name: str, **labels: str) -> float:
+    return found[name, tuple(sorted(labels.items()))]
+
+
+def shown(registry: CollectorRegistry) -> Samples:
+    return samples(generate_latest(registry).decode())
+
+
+def scrape(port: int) -> Samples:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        return samples(answer.read().decode())
+
+
+@contextlib.contextmanager
+def free_port() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    yield port
+
+
+def test_a_worker_is_scraped_over_http() -> None:
+    with free_port() as port, worker_metrics(port) as metrics:
+        metrics.ready("attention", "cpu", "bf16")
+        metrics.job_taken("photo", 0.3)
+        metrics.job_taken("photo", -2.0)  # another machine's clock
+        metrics.job_taken("clip", 90.0, attempt=2)
+        metrics.decoded("photo", 0.02)
+        metrics.batch(7, 0.2)
+        metrics.drawn(0.04)
+        metrics.job_done("photo")
+        metrics.job_done("photo", "damaged")
+        found = scrape(port)
+    assert value(found, "caption_worker_info", model="attention", device="cpu", precision="bf16") == 1
+    assert value(found, "caption_job_wait_seconds_count", line="photo") == 2
+    assert value(found, "caption_job_wait_seconds_sum", line="photo") == 0.3
+    assert value(found, "caption_job_wait_seconds_count", line="clip") == 0  # not in line, but in a dead worker's hands
+    assert value(found, "caption_jobs_redelivered_total") == 1
+    assert value(found, "caption_batch_size_bucket", le="8.0") == 1
+    assert value(found, "caption_batch_size_bucket", le="4.0") == 0
+    assert value(found, "caption_forward_seconds_sum") == 0.2
+    assert value(found, "caption_decode_seconds_count", kind="photo") == 1
+    assert value(found, "caption_draw_seconds_count") == 1
+    assert value(found, "caption_jobs_total", kind="photo", outcome="done") == 1
+    assert value(found, "caption_jobs_total", kind="photo", outcome="damaged") == 1
+    if sys.platform == "linux":
+        assert value(found, "process_resident_memory_bytes") > 0
+    with pytest.raises(OSError, match="refused"):
+        scrape(port)  # the server ended with the block
+
+
+def test_the_bot_is_scraped_over_http() -> None:
+    with free_port() as port, bot_metrics(port) as metrics:
+        metrics.polled(3)
+        metrics.answered("photo", 0.8)
+        metrics.answered("photo")
+        metrics.failed("not_image")
+        metrics.downloaded(1000, 0.1)
+        metrics.retry("sendPhoto")
+        metrics.queue(Status({"photo": 4}, in_work=2, open_requests=6, workers=1))
+        metrics.dead_letters(5)
+        found = scrape(port)
+    assert value(found, "caption_updates_total") == 3
+    assert value(found, "caption_telegram_last_poll_timestamp_seconds") > 1.7e9
+    assert value(found, "caption_answers_total", kind="photo") == 2
+    assert value(found, "caption_answer_seconds_count", kind="photo") == 1
+    assert value(found, "caption_failures_total", kind="not_image") == 1
+    assert value(found, "caption_downloaded_bytes_total") == 1000
+    assert value(found, "caption_telegram_retries_total", method="sendPhoto") == 1
+    assert value(found, "caption_queue_jobs", line="photo") == 4
+    assert value(found, "caption_queue_jobs", line="clip-bulk") == 0
+    assert value(found, "caption_queue_in_work") == 2
+    assert value(found, "caption_queue_open_requests") == 6
+    assert value(found, "caption_queue_workers") == 1
+    assert value(found, "caption_queue_dead_letters") == 5
+
+
+def test_labels_are_bounded() -> None:
+    """Whatever is passed, the number of series does not grow with people or requests."""
+    registry = create_registry()
+    bot, worker = PrometheusBotMetrics(registry), PrometheusWorkerMetrics(registry)
+    series = []
+    for number in range(600):
+        bot.answered(f"kind{number}", 1.0)
+        bot.failed(f"kind{number}")
+        bot.request(f"method{number}", f"outcome{number}", 1.0)
+        bot.retry(f"method{number}")
+        bot.queue(Status({f"line{number}": 1}, 0, 0, 0))
+        worker.job_taken(f"line{number}", 1.0)
+        worker.decoded(f"kind{number}", 1.0)
+        worker.job_done(f"kind{number}", f"failure{number}")
+        if number in (299, 599):
+            series.append(len(shown(registry)))
+    assert series[0] == series[1]
+    assert value(shown(registry), "caption_failures_total", kind="other") == 600
+    assert value(shown(registry), "caption_jobs_total", kind="other", outcome="other") == 600
+
+
+def test_a_port_in_use_is_said_clearly() -> None:
+    with (
+        served(create_registry(), 0) as port,
+        pytest.raises(MetricsError, match=f"METRICS_PORT {port} cannot be used"),
+        worker_metrics(port),
+    ):
+        pass
+
+
+async def test_an_engine_that_fails_does_not_end_the_watch() -> None:
+    registry = create_registry()
+    metrics = PrometheusBotMetrics(registry)
+    seen: list[float] = []
+
+    class Queue:
+        async def status(self) -> Status:
+            seen.append(value(shown(registry), "caption_queue_reachable"))
+            if len(seen) == 2:
+                raise ConnectionError("no Redis")
+            return Status({"photo": len(seen)}, 0, 0, 1)
+
+    watch = asyncio.create_task(watch_queue(Queue(), metrics, every=0.001))
+    while len(seen) < 4:
+        await asyncio.sleep(0.001)
+    watch.cancel()
+    assert seen[:4] == [0, 1, 0, 1]
+    assert value(shown(registry), "caption_queue_jobs", line="photo") >= 3
+
+
+async def test_each_try_of_a_request_is_counted_by_what_became_of_it() -> None:
+    registry = create_registry()
+    count = CountRequests(PrometheusBotMetrics(registry))
+    send, poll = SendMessage(chat_id=1, text="hello"), GetUpdates()
+    bot = Bot("42:TEST")
+    outcomes: list[tuple[TelegramMethod[Any], AiogramError | None]] = [
+        (send, TelegramRetryAfter(send, "too fast", 3)),
+        (send, TelegramNetworkError(send, "gone")),
+        (send, None),
+        (GetMe(), TelegramBadRequest(GetMe(), "no")),
+        (poll, None),
+    ]
+    for method, error in outcomes:
+
+        async def answer(bot: Bot, method: TelegramMethod[Any], error: AiogramError | None = error) -> Any:
+            if error is not None:
+                raise error
+
+        with contextlib.suppress(AiogramError):
+            await count(answer, bot, method)
+    await bot.session.close()
+    found = shown(registry)
+    for name, outcome in (
+        ("sendMessage", "flood"),
+        ("sendMessage", "network"),
+        ("sendMessage", "ok"),
+        ("getMe", "refused"),
+        ("getUpdates", "ok"),
+    ):
+        assert value(found, "caption_telegram_requests_total", method=name, outcome=outcome) == 1
+    assert value(found, "caption_telegram_request_seconds_count") == 4  # long polls wait on purpose
+
+
+def test_without_a_port_nothing_is_imported_and_everything_may_be_called() -> None:
+    code = (
+        "import sys\n"
+        "from bot.metrics import bot_metrics\n"
+        "from model.serving.metrics import worker_metrics\n"
+        "with bot_metrics(None) as bot, worker_metrics(None) as worker:\n"
+        "    bot.answered('photo', 1.0); worker.batch(3, 0.1)\n"
+        "heavy = {'prometheus_client', 'torch', 'numpy', 'PIL', 'aiogram'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize(
+    ("silent", "counting"), [(BotMetrics, PrometheusBotMetrics), (WorkerMetrics, PrometheusWorkerMetrics)]
+)
+def test_whatever_may_be_told_is_counted(silent: type[Any], counting: type[Any]) -> None:
+    told = {name for name in vars(silent) if not name.startswith("_")}
+    assert told
+    assert told <= set(vars(counting))
