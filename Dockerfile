@@ -1,0 +1,58 @@
+# Two images: `bot` talks to Telegram and has no PyTorch, `worker` captions. See docs/operations.md.
+#
+#   docker build --target bot -t image-caption-bot .
+#   docker build --target worker -t image-caption-worker --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
+#   docker build --target worker -t image-caption-worker:cuda .
+
+ARG PYTHON=3.13-slim-bookworm
+
+FROM python:${PYTHON} AS base
+ENV PYTHONUNBUFFERED=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore \
+    DATA_DIR=/data \
+    HOME=/tmp
+WORKDIR /app
+# Libraries that write caches do so in HOME; all else is in DATA_DIR. The rest may be read-only.
+RUN useradd --system --user-group --uid 10001 --no-create-home --home-dir /tmp captions \
+ && install --directory --owner=captions --group=captions --mode=700 /data
+VOLUME /data
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=15s --timeout=10s --start-period=120s --retries=3 CMD ["python", "start.py", "health"]
+ENTRYPOINT ["python", "start.py"]
+
+
+FROM base AS bot
+COPY requirements-bot.txt ./
+RUN pip install -r requirements-bot.txt
+COPY start.py ./
+COPY bot bot
+COPY handlers handlers
+COPY model model
+RUN python -m compileall -q start.py bot handlers model && chmod -R a+rX start.py bot handlers model
+USER captions
+CMD ["bot"]
+
+
+FROM base AS worker
+# What opencv-python links.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 libxcb1 \
+ && rm -rf /var/lib/apt/lists/*
+COPY requirements.txt requirements-bot.txt ./
+# PyPI's torch brings CUDA (5 GB); https://download.pytorch.org/whl/cpu has it without. torch and torchvision must come
+# from one index: a torchvision built for another torch does not load.
+ARG TORCH_INDEX=https://pypi.org/simple
+RUN grep -E '^torch(vision)?[<>=~!]' requirements.txt > torch.txt \
+ && pip install --index-url "$TORCH_INDEX" -r torch.txt \
+ && pip install -r requirements.txt \
+ && python -c 'import cv2, torchvision; torchvision.ops.nms'
+COPY --chown=captions:captions weights weights
+COPY start.py ./
+COPY bot bot
+COPY handlers handlers
+COPY model model
+RUN python -m compileall -q start.py bot handlers model && chmod -R a+rX start.py bot handlers model
+USER captions
+CMD ["worker"]
