@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import subprocess
 import sys
@@ -133,6 +134,19 @@ def test_labels_are_bounded() -> None:
     assert series[0] == series[1]
     assert value(shown(registry), "caption_failures_total", kind="other") == 600
     assert value(shown(registry), "caption_jobs_total", kind="other", outcome="other") == 600
+
+
+def test_every_metric_is_documented() -> None:
+    registry = create_registry()
+    PrometheusBotMetrics(registry)
+    PrometheusWorkerMetrics(registry)
+    written = (ROOT / "docs" / "operations.md").read_text()
+    families = {family.name: family.type for family in registry.collect() if family.name.startswith("caption_")}
+    names = [f"{name}_total" if kind == "counter" else name for name, kind in families.items()]
+    assert len(names) > 20
+    assert [name for name in names if f"`{name}" not in written] == []
+    mentioned = {name.removesuffix("_bucket") for name in re.findall(r"\bcaption_\w+", written)}
+    assert mentioned <= set(names)
 
 
 def test_a_port_in_use_is_said_clearly() -> None:

@@ -10,9 +10,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
+from aiogram import Bot
+from aiogram.exceptions import TelegramConflictError, TelegramNetworkError
+from aiogram.methods import GetMe
 
+from bot.polling import Conflict, poll
+from bot.session import GetRawUpdates
 from model.serving.health import FOLDER, STALE, UNWELL, WELL, Deadline, Heartbeat, Sign, birth_of, examine, host
 from tests.conftest import ROOT
 
@@ -83,6 +90,24 @@ def test_a_deadline_that_is_set_again_begins_anew() -> None:
     assert contact.missed() is None
     now = 120.5
     assert contact.missed() == "no answer from Telegram for 10 s (at most 10)"
+
+
+async def test_the_bot_is_told_of_each_answer_of_telegram_and_of_no_failure() -> None:
+    """So that its deadline is missed when none comes."""
+    heard: list[int] = []
+    server_answers: list[Any] = [[], [{"update_id": 7}], TelegramNetworkError(GetMe(), "no"), []]
+
+    async def telegram(method: GetRawUpdates, request_timeout: int) -> list[dict[str, Any]]:
+        answer = server_answers.pop(0) if server_answers else TelegramConflictError(method, "another one")
+        if isinstance(answer, Exception):
+            raise answer
+        return cast(list[dict[str, Any]], answer)
+
+    inbox = AsyncMock()
+    inbox.record.return_value = []
+    with pytest.raises(Conflict):
+        await poll(cast(Bot, telegram), inbox, AsyncMock(), ["message"], heard.append)
+    assert heard == [0, 1, 0]
 
 
 def test_dead_processes_and_other_machines_are_passed_over(tmp_path: Path) -> None:
