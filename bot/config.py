@@ -144,7 +144,7 @@ class _Reader:
             "max_media_bytes": self.number("MAX_MEDIA_BYTES", MIB, 1 << 40),
             "admin_ids": self.ids("ADMIN_IDS"),
             "allowed_ids": self.ids("ALLOWED_IDS"),
-            "metrics_port": self.number("METRICS_PORT", 1, 65_534),
+            "metrics_port": self.number("METRICS_PORT", 1, 65_534),  # the next one is the embedded worker's
             "log_level": self.choice("LOG_LEVEL", LOG_LEVELS, str.upper),
             "log_format": self.choice("LOG_FORMAT", LOG_FORMATS, str.lower),
         }

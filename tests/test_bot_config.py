@@ -105,7 +105,7 @@ def test_each_name_is_understood() -> None:
         ("MAX_ATTEMPTS", "1.5", "whole number"),
         ("MAX_MEDIA_BYTES", "5", "from 1048576"),
         ("ADMIN_IDS", "ann", "Telegram ids"),
-        ("METRICS_PORT", "70000", "to 65535"),
+        ("METRICS_PORT", "70000", "to 65534"),
         ("LOG_LEVEL", "loud", "DEBUG or INFO"),
         ("LOG_FORMAT", "xml", "text or json"),
     ],
