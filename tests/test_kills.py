@@ -62,7 +62,7 @@ def answers(server: FakeTelegram) -> Counter[tuple[int, int]]:
     )
 
 
-async def check(server: FakeTelegram, killing: Awaitable[list[int]], allowed: Callable[[int], int]) -> None:
+async def check(server: FakeTelegram, killing: Awaitable[tuple[int, ...]], allowed: Callable[[int], int]) -> None:
     kills = sum(await killing)
     done = await server.until(lambda: len(answers(server)) >= PHOTOS or None, PATIENCE)
     others = [call.params.get("text") for call in server.calls if call.method == "sendMessage" and call.ok]
