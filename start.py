@@ -13,13 +13,18 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bot.config import TOKEN, ConfigurationError, Settings
 from bot.logs import configure_logging
 from bot.storage import StorageError
 from model.sampling import TEMPERATURES, Sampling
 from model.serving.health import FOLDER, ROLES, examine
+from model.serving.metrics import MetricsError
 from model.serving.redis_connection import RedisRefused
+
+if TYPE_CHECKING:
+    from model.serving.process import WorkerOptions
 
 ROOT = Path(__file__).resolve().parent
 ENV_FILE = ROOT / ".env"
@@ -110,9 +115,9 @@ def worker(options: argparse.Namespace) -> int:
     if options.embedded:
         settings = Settings.load(os.environ)  # from the bot, see run_embedded; .env holds the token, so it is not read
         configure_logging(settings)
-        from model.command import serve_parent  # imports torch
+        from model.serving.process import serve_parent  # imports torch
 
-        return serve_parent(settings.weights_dir, settings.device, settings.model, settings.max_batch)
+        return serve_parent(worker_options(settings))
     settings = load_settings(without=SECRETS)
     if settings.redis_url is None:
         raise ConfigurationError(f"a worker alone {NEEDS_REDIS}")
@@ -120,16 +125,15 @@ def worker(options: argparse.Namespace) -> int:
     check_weights(settings)
     for name in SECRETS:  # what decodes strangers' files has no use for them
         os.environ.pop(name, None)
-    from model.command import serve_redis  # imports torch
+    from model.serving.process import serve_redis  # imports torch
 
-    return serve_redis(
-        settings.redis_url.reveal(),
-        settings.weights_dir,
-        settings.device,
-        settings.model,
-        settings.max_batch,
-        settings.max_attempts,
-    )
+    return serve_redis(settings.redis_url.reveal(), worker_options(settings))
+
+
+def worker_options(settings: Settings) -> WorkerOptions:
+    from model.serving.process import WorkerOptions
+
+    return WorkerOptions(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(WorkerOptions)})
 
 
 def health(options: argparse.Namespace) -> int:
@@ -232,6 +236,9 @@ async def run_embedded(settings: Settings) -> int:
         "DEVICE": settings.device,
         "WEIGHTS_DIR": str(settings.weights_dir),
         "MAX_BATCH": str(settings.max_batch),
+        "MAX_VIDEO_SECONDS": str(settings.max_video_seconds),
+        "DATA_DIR": str(settings.data_dir),
+        "METRICS_PORT": "" if settings.metrics_port is None else str(settings.metrics_port + 1),
         "LOG_LEVEL": settings.log_level,
         "LOG_FORMAT": settings.log_format,
     }
@@ -284,6 +291,9 @@ def main(arguments: Sequence[str]) -> int:
         return run(alone=options.command == "bot")
     except ConfigurationError as error:
         print(f"error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except MetricsError as error:
+        print(f"error: METRICS_PORT: {error}", file=sys.stderr)
         return USAGE_ERROR
     except (StorageError, RedisRefused) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 from aiogram import Bot, Dispatcher
@@ -20,6 +21,7 @@ from bot.config import Settings
 from bot.i18n import DEFAULT, LanguageMiddleware, create_i18n
 from bot.inbox import Inbox
 from bot.memory import open_memory
+from bot.metrics import BotMetrics, bot_metrics, watch_queue
 from bot.middlewares import AccessMiddleware
 from bot.notices import NOTICE_AFTER, Notices
 from bot.pacing import Pacer
@@ -28,6 +30,7 @@ from bot.processing import Processor
 from bot.session import RetryMiddleware, Session
 from bot.storage import Storage, StorageError
 from handlers import create_routers
+from model.serving.health import FOLDER, POLL_SECONDS, Deadline, Heartbeat
 from model.serving.queue import JobProducer
 from model.serving.redis_connection import RedisRefused
 
@@ -41,11 +44,15 @@ LAST_WORDS: Final = 5.0
 GRACE: Final = 10.0  # seconds for what is in work when the bot stops
 
 
-def create_bot(settings: Settings) -> Bot:
+def create_bot(settings: Settings, metrics: BotMetrics | None = None) -> Bot:
     """Raises ConfigurationError when there is no token."""
     server = TelegramAPIServer.from_base(settings.api_url, is_local=settings.api_local)
     session = Session(api=server)
-    session.middleware(RetryMiddleware(Pacer()))
+    session.middleware(RetryMiddleware(Pacer(), metrics=metrics))
+    if settings.metrics_port is not None and metrics is not None:
+        from bot.prometheus import CountRequests
+
+        session.middleware(CountRequests(metrics))
     default = DefaultBotProperties(parse_mode=ParseMode.HTML, allow_sending_without_reply=True)
     return Bot(settings.require_token(), session=session, default=default)
 
@@ -75,10 +82,22 @@ async def run_polling(
     0: stopped as asked. 1: DATA_DIR cannot be used, or Redis refuses the bot. 2: Telegram does not know the token.
     3: another process polls with the same token. Raises ConfigurationError when there is no token.
     """
-    bot = create_bot(settings)
+    with bot_metrics(settings.metrics_port) as metrics:
+        return await _run_counted(settings, queue, stop, metrics, grace, notice_after)
+
+
+async def _run_counted(
+    settings: Settings, queue: JobProducer, stop: asyncio.Event, metrics: BotMetrics, grace: float, notice_after: float
+) -> int:
+    bot = create_bot(settings, metrics)
+    contact = Deadline("no answer to getUpdates", POLL_SECONDS)
+    contact.set()
     try:
-        async with open_memory(settings, bot.id) as (inbox, storage):
-            return await _run(bot, settings, queue, stop, inbox, storage, grace, notice_after)
+        async with (
+            open_memory(settings, bot.id) as (inbox, storage),
+            Heartbeat(settings.data_dir / FOLDER, "bot", [contact]),
+        ):
+            return await _run(bot, settings, queue, stop, inbox, storage, metrics, contact, grace, notice_after)
     except WrongToken as error:
         log.error(
             "BOT_TOKEN: Telegram (%s) does not know this token: %s. Copy it again from @BotFather "
@@ -107,26 +126,36 @@ async def _run(
     stop: asyncio.Event,
     inbox: Inbox,
     storage: Storage,
+    metrics: BotMetrics,
+    contact: Deadline,
     grace: float,
     notice_after: float,
 ) -> int:
     stopped = asyncio.create_task(stop.wait())
     i18n = create_i18n()
     notices = Notices(queue, inbox, notice_after)
-    captioning = Captioning(settings, queue, storage, notices)
+    captioning = Captioning(settings, queue, storage, notices, metrics=metrics)
     allowed = settings.allowed_ids | settings.admin_ids if settings.allowed_ids else frozenset[int]()
     dispatcher = create_dispatcher(
-        i18n, allowed, captioning=captioning, settings=settings, queue=queue, storage=storage
+        i18n, allowed, captioning=captioning, settings=settings, queue=queue, storage=storage, metrics=metrics
     )
     processor = Processor(dispatcher, bot, inbox, i18n, captioning.settle, max_attempts=settings.max_attempts)
-    receiving = asyncio.create_task(_receive(bot, dispatcher, inbox, processor, notices, i18n))
+
+    def heard(updates: int) -> None:
+        contact.set()
+        metrics.polled(updates)
+
+    receiving = asyncio.create_task(_receive(bot, dispatcher, inbox, processor, notices, i18n, heard))
+    watching = [asyncio.create_task(watch_queue(queue, metrics))] if settings.metrics_port is not None else []
     try:
         await asyncio.wait([receiving, stopped], return_when=asyncio.FIRST_COMPLETED)
     finally:
         if not receiving.done():
             log.info("stopping")
             receiving.cancel()
-        await asyncio.wait([receiving])
+        for task in watching:
+            task.cancel()
+        await asyncio.wait([receiving, *watching])
         await processor.drain(grace, captioning.sending)
         await notices.close()
         stopped.cancel()
@@ -140,7 +169,13 @@ async def _run(
 
 
 async def _receive(
-    bot: Bot, dispatcher: Dispatcher, inbox: Inbox, processor: Processor, notices: Notices, i18n: I18n
+    bot: Bot,
+    dispatcher: Dispatcher,
+    inbox: Inbox,
+    processor: Processor,
+    notices: Notices,
+    i18n: I18n,
+    heard: Callable[[int], None],
 ) -> None:
     me = await until_connected(bot.me)
     await until_connected(lambda: bot.delete_webhook(drop_pending_updates=False))
@@ -149,7 +184,7 @@ async def _receive(
     beside = [_set_commands(bot, i18n), notices.remove_left(bot), processor.watch()]
     tasks = [asyncio.create_task(each) for each in beside]
     try:
-        await poll(bot, inbox, processor, dispatcher.resolve_used_update_types())
+        await poll(bot, inbox, processor, dispatcher.resolve_used_update_types(), heard)
     finally:
         for task in tasks:
             task.cancel()

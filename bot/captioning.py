@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from bot import replies
 from bot.admission import ByteBudget, Pace
 from bot.arguments import SampleRequest
 from bot.config import Settings
+from bot.inbox import Accepted
 from bot.media import HOSTED_LIMIT, NoPicture, check_size, download, picture_of
+from bot.metrics import BotMetrics
 from bot.notices import Notices
 from bot.storage import Picture, Storage
 from model.serving.job_context import working_for
@@ -47,6 +50,7 @@ class Captioning:
         notices: Notices,
         *,
         pace: Pace | None = None,
+        metrics: BotMetrics | None = None,
     ) -> None:
         self._model = settings.model
         self._most = settings.max_queue
@@ -54,46 +58,47 @@ class Captioning:
         self._storage = storage
         self._notices = notices
         self._pace = pace or Pace()
+        self._metrics = metrics or BotMetrics()
         self._budget = ByteBudget(settings.max_media_bytes)
         self._downloads = asyncio.Semaphore(DOWNLOADS)
         self._admitted: set[str] = set()  # jobs that this process must forget when they are settled
         self._typing: dict[tuple[int, int | None], _Typing] = {}  # by chat and topic
         self.sending: set[asyncio.Task[Any]] = set()  # whose answers are on their way to Telegram
 
-    async def describe(self, bot: Bot, message: Message, picture: Picture, update_id: int, *, again: bool) -> None:
+    async def describe(self, bot: Bot, message: Message, picture: Picture, accepted: Accepted) -> None:
         """Answer a picture with its captions.
 
-        `again`: the request was accepted before, and is not refused now. Raises CaptionError, PictureError, Busy, or
-        JobLost when the queue lost the job time and again.
+        A request that was accepted before is not refused now. Raises CaptionError, PictureError, Busy, or JobLost
+        when the queue lost the job time and again.
         """
         await self._storage.remember_picture(message.chat.id, picture)
         user = _asker(message)
         job = Job(
-            id=job_id(bot, update_id),
+            id=job_id(bot, accepted.id),
             user=user,
             request=f"{user}:{message.media_group_id}" if message.media_group_id else "",
             model=self._model,
             samples=5,
             sheet=self._model == "attention",
         )
-        await self._serve(bot, message, picture, job, again, _send_answer)
+        await self._serve(bot, message, picture, job, accepted, _Answer("photo", _send_answer))
 
-    async def sample(self, bot: Bot, message: Message, request: SampleRequest, update_id: int, *, again: bool) -> None:
+    async def sample(self, bot: Bot, message: Message, request: SampleRequest, accepted: Accepted) -> None:
         """Answer /sample with captions drawn at random, others each time.
 
         Raises NoPicture when there is none to describe, and what `describe` raises.
         """
         picture = await self._picture_meant(bot, message)
         job = Job(
-            id=job_id(bot, update_id),
+            id=job_id(bot, accepted.id),
             user=_asker(message),
             model=self._model,
             samples=request.count,
             sampling=request.sampling,
-            seed=update_id,
+            seed=accepted.id,
             sheet=False,
         )
-        await self._serve(bot, message, picture, job, again, _send_samples)
+        await self._serve(bot, message, picture, job, accepted, _Answer("sample", _send_samples))
 
     async def settle(self, bot: Bot, update_id: int, *, again: bool) -> None:
         """The update is answered, or never will be: what it had in the queue is forgotten.
@@ -105,19 +110,20 @@ class Captioning:
             await self._queue.forget(job)
             self._admitted.discard(job)
 
-    async def _serve(self, bot: Bot, message: Message, picture: Picture, job: Job, again: bool, send: _Send) -> None:
+    async def _serve(
+        self, bot: Bot, message: Message, picture: Picture, job: Job, accepted: Accepted, answer: _Answer
+    ) -> None:
         with working_for(job.id):
-            await self._admit(job, again)
+            await self._admit(job, accepted.again)
             self._admitted.add(job.id)
             async with self._notices.while_waiting(message):
                 async with self._typing_shown(bot, message):
                     result = await self._work(bot, picture, job)
-                if not isinstance(result, JobResult):
-                    raise TypeError(f"a {type(result).__name__} for a picture")
                 self._pace.completed()
                 self._now_sending()
-                await send(message, result)
+                await answer.send(message, result)
                 log.info("answered")
+        self._metrics.answered(answer.kind, None if accepted.again else time.time() - accepted.received)
 
     async def _admit(self, job: Job, again: bool) -> None:
         try:
@@ -157,7 +163,9 @@ class Captioning:
                 check_size(bot, picture.file_size)
                 async with self._budget.hold(picture.file_size or HOSTED_LIMIT):
                     async with self._downloads:
+                        began = time.monotonic()
                         media = await download(bot, picture)
+                    self._metrics.downloaded(len(media), time.monotonic() - began)
                     await self._queue.put(job, media)
                     del media
                     return await self._queue.wait(job.id)
@@ -184,7 +192,12 @@ class Captioning:
                 typing.task.cancel()
 
 
-_Send = Callable[[Message, JobResult], Awaitable[None]]
+@dataclass(frozen=True)
+class _Answer:
+    """How a result reaches the person; `kind` as the metrics name it."""
+
+    kind: str
+    send: Callable[[Message, Outcome], Awaitable[None]]
 
 
 def job_id(bot: Bot, update_id: int) -> str:
@@ -201,7 +214,8 @@ def _is_by(message: Message, bot: Bot) -> bool:
     return message.from_user is not None and message.from_user.id == bot.id
 
 
-async def _send_answer(message: Message, result: JobResult) -> None:
+async def _send_answer(message: Message, result: Outcome) -> None:
+    assert isinstance(result, JobResult)
     if result.sheet is not None:
         try:
             sheet = BufferedInputFile(result.sheet, "captions.jpg")
@@ -213,7 +227,8 @@ async def _send_answer(message: Message, result: JobResult) -> None:
     await message.reply(replies.photo_answer(result))
 
 
-async def _send_samples(message: Message, result: JobResult) -> None:
+async def _send_samples(message: Message, result: Outcome) -> None:
+    assert isinstance(result, JobResult)
     await message.reply(replies.sample_answer(result))
 
 

@@ -27,6 +27,15 @@ class Recorded:
 
 
 @dataclass(frozen=True)
+class Accepted:
+    """An update in work, as handlers see it."""
+
+    id: int
+    received: float  # seconds since the epoch
+    again: bool = False  # it was accepted at an earlier time, perhaps by an earlier process
+
+
+@dataclass(frozen=True)
 class DeadLetter:
     """An update that was given up. `body` is `reduced`."""
 

@@ -30,7 +30,7 @@ from pydantic import ValidationError
 
 from bot import replies
 from bot.i18n import locale_of
-from bot.inbox import Bury, Inbox, Recorded
+from bot.inbox import Accepted, Bury, Inbox, Recorded
 from bot.logs import whereabouts
 from bot.session import is_passing
 from bot.storage import StorageError
@@ -195,7 +195,8 @@ class Processor:
         try:
             update = Update.model_validate(entry.body, context={"bot": self._bot})
             _ = update.event_type  # the dispatcher would warn of an unknown one by showing it
-            outcome = await self._dispatcher.feed_update(self._bot, update, again=again)
+            accepted = Accepted(entry.id, entry.received, again)
+            outcome = await self._dispatcher.feed_update(self._bot, update, accepted=accepted)
             return outcome if isinstance(outcome, Bury) else Answered()
         except UpdateTypeLookupError:
             log.warning("update %d is of a kind that is not known here", entry.id)

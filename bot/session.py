@@ -23,6 +23,7 @@ from aiogram.exceptions import (
 from aiogram.methods import DeleteWebhook, GetMe, Response, SendChatAction, TelegramMethod
 from aiogram.methods.base import TelegramType
 
+from bot.metrics import BotMetrics
 from bot.pacing import Pacer, chat_of
 
 log = logging.getLogger(__name__)
@@ -79,12 +80,14 @@ class RetryMiddleware(BaseRequestMiddleware):
         pacer: Pacer | None = None,
         patience: float = PATIENCE,
         *,
+        metrics: BotMetrics | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
     ) -> None:
         """`patience`: seconds of failures, counted anew after each flood wait, until the error is raised."""
         self._pacer = pacer or Pacer(clock, sleep)
         self._patience = patience
+        self._metrics = metrics or BotMetrics()
         self._clock = clock
         self._sleep = sleep
 
@@ -107,6 +110,7 @@ class RetryMiddleware(BaseRequestMiddleware):
                 self._pacer.pause(method, error.retry_after + random.uniform(0.0, 0.5))
                 if flood_waits > MOST_FLOOD_WAITS:
                     raise
+                self._metrics.retry(method.__api_method__)
                 log.info("%s: told to wait %d s", method.__api_method__, error.retry_after)
                 end = None
             except TelegramMigrateToChat as error:
@@ -121,6 +125,7 @@ class RetryMiddleware(BaseRequestMiddleware):
                 delay = pause * random.uniform(0.5, 1.0)
                 if not is_passing(error) or now + delay > end:
                     raise
+                self._metrics.retry(method.__api_method__)
                 log.info("%s: %s, trying again", method.__api_method__, type(error).__name__)
                 await self._sleep(delay)
                 pause = min(LONGEST_PAUSE, 2 * pause)

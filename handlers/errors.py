@@ -11,7 +11,8 @@ from aiogram.types import ErrorEvent
 from bot import replies
 from bot.arguments import WrongArguments
 from bot.inbox import Bury
-from bot.media import PictureError
+from bot.media import Gone, PictureError, TooBig
+from bot.metrics import BotMetrics
 from model.errors import CaptionError, JobCancelled, JobCrashed
 from model.serving.queue import Busy
 
@@ -24,13 +25,28 @@ def create_router() -> Router:
     return router
 
 
-async def explain(event: ErrorEvent) -> Bury | None:
+async def explain(event: ErrorEvent, metrics: BotMetrics) -> Bury | None:
     """What brought workers down is kept for another try by hand; what nobody wants any more is passed over."""
     error = event.exception
     reason = str(error) if isinstance(error, CaptionError) else ""  # others may quote people
     log.info("update %d: %s %s", event.update.update_id, type(error).__name__, reason)
     if isinstance(error, JobCancelled):
         return None
+    metrics.failed(_kind(error))
     if event.update.message is not None:
         await event.update.message.reply(replies.failure(error))
     return Bury(reason) if isinstance(error, JobCrashed) else None
+
+
+def _kind(error: Exception) -> str:
+    """As the metrics name it."""
+    match error:
+        case CaptionError():
+            return error.kind
+        case Busy():
+            return "busy"
+        case TooBig():
+            return "too_big"
+        case Gone():
+            return "gone"
+    return "no_picture"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from aiogram import Bot, Router
-from aiogram.types import Message, Update
+from aiogram.types import Message
 
 from bot.captioning import Captioning
+from bot.inbox import Accepted
 from bot.storage import Picture
 from handlers.filters import Addressed, HasPicture
 
@@ -21,7 +22,6 @@ async def describe(
     bot: Bot,
     picture: Picture,
     captioning: Captioning,
-    event_update: Update,
-    again: bool = False,
+    accepted: Accepted,
 ) -> None:
-    await captioning.describe(bot, message, picture, event_update.update_id, again=again)
+    await captioning.describe(bot, message, picture, accepted)

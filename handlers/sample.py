@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from aiogram import Bot, Router
 from aiogram.filters import Command, CommandObject
-from aiogram.types import Message, Update
+from aiogram.types import Message
 
 from bot.arguments import parse_sample
 from bot.captioning import Captioning
+from bot.inbox import Accepted
 
 
 def create_router() -> Router:
@@ -21,8 +22,7 @@ async def sample(
     bot: Bot,
     command: CommandObject,
     captioning: Captioning,
-    event_update: Update,
-    again: bool = False,
+    accepted: Accepted,
 ) -> None:
     request = parse_sample(command.args)
-    await captioning.sample(bot, message, request, event_update.update_id, again=again)
+    await captioning.sample(bot, message, request, accepted)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import logging
-import os
-import secrets
-import signal
-import socket
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from PIL import Image
 
@@ -25,9 +20,6 @@ from model.errors import CaptionError
 from model.heatmap import draw_sheet, encode_jpeg
 from model.images import open_image
 from model.sampling import Sampling
-from model.serving.embedded import NO_RESTART, connect_to_parent
-from model.serving.network import Captioners
-from model.serving.worker import Worker, WorkerHung
 
 BATCH = 8
 GRACE = 30.0  # seconds a worker has to finish when it is asked to stop
@@ -146,78 +138,3 @@ def _json(request: CaptionRequest, file: str, answer: CaptionSet | CaptionError 
         "greedy": fields(answer.greedy),
         "samples": [fields(sample) for sample in answer.samples],
     }
-
-
-def serve_redis(url: str, weights: Path, device: str, model: DecoderKind, max_batch: int, max_attempts: int) -> int:
-    """The life of a worker on its own, for the bots at a Redis: an exit status.
-
-    Asked to stop, it finishes what the network holds and hands back the rest, for at most `GRACE` seconds; what it
-    then still holds is delivered to others when its leases end.
-    """
-    from model.serving.redis_connection import RedisRefused
-    from model.serving.redis_consumer import RedisConsumer
-
-    async def serve() -> int:
-        stop = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        try:
-            captioners = await asyncio.to_thread(Captioners, weights, device, model)
-        except (CheckpointError, ValueError) as error:
-            log.error("the worker cannot start: %s", error)
-            return NO_RESTART
-        name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        consumer = RedisConsumer(url, name, max_attempts=max_attempts)
-        working = asyncio.create_task(_work(consumer, captioners, max_batch, stop))
-        stopped = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait_for(working, GRACE)
-        except TimeoutError:
-            log.warning("the worker did not finish within %.0f s of being asked to stop", GRACE)
-            _exit_at_once(0)
-        except WorkerHung as error:
-            log.error("%s", error)
-            _exit_at_once(1)
-        except RedisRefused as error:
-            log.error("%s", error)
-            return NO_RESTART
-        finally:
-            stopped.cancel()
-        return 0
-
-    async def _work(consumer: RedisConsumer, captioners: Captioners, max_batch: int, stop: asyncio.Event) -> None:
-        await consumer.open()
-        log.info("the worker is ready: %s on %s, %s", model, captioners.encoder.device, captioners.encoder.dtype)
-        await Worker(consumer, captioners, max_batch=max_batch).run(stop)
-        await consumer.close()
-
-    return asyncio.run(serve())
-
-
-def _exit_at_once(status: int) -> NoReturn:
-    """Without waiting for threads, which may never return from the network."""
-    logging.shutdown()
-    os._exit(status)
-
-
-def serve_parent(weights: Path, device: str, model: DecoderKind, max_batch: int) -> int:
-    """The life of a worker that the bot started: an exit status."""
-
-    async def serve() -> int:
-        consumer = await connect_to_parent()
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, stop.set)
-        loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C reaches the parent too, which ends us
-        try:
-            captioners = await asyncio.to_thread(Captioners, weights, device, model)
-        except (CheckpointError, ValueError) as error:
-            log.error("the worker cannot start: %s", error)
-            return NO_RESTART
-        log.info("the worker is ready: %s on %s, %s", model, captioners.encoder.device, captioners.encoder.dtype)
-        await Worker(consumer, captioners, max_batch=max_batch).run(stop)
-        await consumer.close()
-        return 0
-
-    return asyncio.run(serve())

@@ -28,7 +28,9 @@ from model.images import open_image, to_square
 from model.moments import DescribedFrame, PreparedFrame
 from model.serving.answers import compose, compose_clip
 from model.serving.clips import frame_batches
+from model.serving.health import Deadline
 from model.serving.jobs import JobFailure, Outcome
+from model.serving.metrics import WorkerMetrics
 from model.serving.network import Network, Picture
 from model.serving.queue import JobConsumer, Lease
 from model.serving.recent import Recent
@@ -94,18 +96,26 @@ class Worker:
         job_seconds: float = JOB_SECONDS,
         clip_seconds: float = CLIP_SECONDS,
         clip_limits: ClipLimits | None = None,
+        metrics: WorkerMetrics | None = None,
+        forward: Deadline | None = None,
+        heard: Callable[[], None] = lambda: None,
     ) -> None:
-        """A picture held for longer than `job_seconds`, or a clip for longer than `clip_seconds`, is left to others."""
+        """A picture held for longer than `job_seconds`, or a clip for longer than `clip_seconds`, is left to others.
+
+        `forward` runs while the network does; `heard` is called whenever the queue has answered.
+        """
         self.consumer = consumer
         self.network = network
         self.max_batch = max_batch
         self.job_seconds = job_seconds
         self.clip_seconds = clip_seconds
         self.clip_limits = clip_limits or ClipLimits()
+        self.metrics = metrics or WorkerMetrics()
+        self.forward = forward or Deadline("in one run of the network", job_seconds)
+        self._heard = heard
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pixels")
         self._device = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._held: dict[str, _Held] = {}
-        self._network_began: float | None = None  # the batch it is at
         self._changed = asyncio.Condition()
         self._frames: deque[_Frames] = deque()
         self._watched: Recent[tuple[list[DescribedFrame], float]] = Recent(WATCHED)
@@ -161,6 +171,7 @@ class Worker:
     def _begin(self, lease: Lease, line: str) -> None:
         job = lease.job
         is_clip = job.kind == "clip"
+        self.metrics.job_taken(line, lease.waited, lease.attempt)
         if line not in (CLIP_LINES if is_clip else PHOTO_LINES):  # delivered again, to whoever asked first
             line = job.kind
         overdue = time.monotonic() + (self.clip_seconds if is_clip else self.job_seconds)
@@ -183,10 +194,13 @@ class Worker:
             photo = open_image(held.lease.media)
             return Picture(held.lease, photo, to_square(photo, size))
 
+        began = time.monotonic()
         try:
             held.picture = await self._in_thread(self._pool, decode)
         except Exception as error:
             await self._fail(held, error)
+        else:
+            self.metrics.decoded("photo", time.monotonic() - began)
         async with self._changed:
             self._changed.notify_all()
 
@@ -202,7 +216,7 @@ class Worker:
                 self._changed.notify_all()
             if frames is None:
                 pictures = [held.picture for held in batch if held.picture is not None]
-                forward = asyncio.ensure_future(self._forward(partial(self.network.caption, pictures)))
+                forward = asyncio.ensure_future(self._forward(partial(self.network.caption, pictures), len(pictures)))
                 try:
                     self._answer(batch, await asyncio.shield(forward))
                 except asyncio.CancelledError:
@@ -212,16 +226,20 @@ class Worker:
                 await self._describe(frames)
             pictures_next = not pictures_next
 
-    async def _forward(self, work: Callable[[], T]) -> T:
-        self._network_began = time.monotonic()
+    async def _forward(self, work: Callable[[], T], size: int) -> T:
+        self.forward.set()
+        began = time.monotonic()
         try:
             return await self._in_thread(self._device, work)
         finally:
-            self._network_began = None
+            self.forward.clear()
+            self.metrics.batch(size, time.monotonic() - began)
 
     async def _describe(self, frames: _Frames) -> None:
         try:
-            described = await self._forward(partial(self.network.describe, frames.model, frames.frames))
+            described = await self._forward(
+                partial(self.network.describe, frames.model, frames.frames), len(frames.frames)
+            )
         except Exception as error:
             if not frames.described.done():
                 frames.described.set_exception(error)
@@ -291,7 +309,10 @@ class Worker:
         try:
             if isinstance(captions, Exception):
                 raise captions
+            began = time.monotonic()
             result = await self._in_thread(self._pool, lambda: compose(picture, captions))
+            if result.sheet is not None:
+                self.metrics.drawn(time.monotonic() - began)
         except Exception as error:
             await self._fail(held, error)
         else:
@@ -302,6 +323,7 @@ class Worker:
 
     async def _finish(self, held: _Held, result: Outcome) -> None:
         await self.consumer.finish(held.lease.job.id, result)
+        self.metrics.job_done(held.lease.job.kind)
         await self._let_go(held)
 
     async def _let_go(self, held: _Held) -> None:
@@ -317,6 +339,7 @@ class Worker:
         else:
             log.info("job %s: %s", job.id, error.kind)
         await self.consumer.fail(job.id, JobFailure(error.kind, str(error)))
+        self.metrics.job_done(job.kind, error.kind)
         await self._let_go(held)
 
     # -- beside them
@@ -332,6 +355,7 @@ class Worker:
             if len(fresh) < len(held):
                 log.error("%d jobs took too long and are left to other workers", len(held) - len(fresh))
             kept = await self.consumer.extend(fresh)
+            self._heard()
             for job_id in held.keys() - kept:
                 if (watching := held[job_id].watching) is not None:
                     watching.cancel()
@@ -340,8 +364,8 @@ class Worker:
     async def _watch_network(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT)
-            if self._network_began is not None and time.monotonic() - self._network_began > self.job_seconds:
-                raise WorkerHung(f"the network has been at one batch for over {self.job_seconds:.0f} s")
+            if (problem := self.forward.missed()) is not None:
+                raise WorkerHung(problem)
 
     @staticmethod
     def _in_thread(pool: ThreadPoolExecutor, work: Callable[[], T]) -> asyncio.Future[T]:
