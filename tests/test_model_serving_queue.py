@@ -504,3 +504,21 @@ async def test_nothing_is_left_of_jobs_that_are_over(redis: OnRedis) -> None:
     lines = {f"{{captions}}:line:{line}" for line in ("photo", "photo-bulk", "clip", "clip-bulk")}
     assert redis.keys() <= lines
     assert all(redis.server.call("XLEN", line) == ":0\r\n" for line in lines)
+
+
+async def test_what_is_left_of_dead_bots_and_workers_is_swept_away(redis: OnRedis) -> None:
+    queue, worker = await redis.producer(), await redis.consumer()
+    await line_up(queue, "a", "b")
+    assert await taken(worker, 1) == [("a", 1)]
+    await queue.sweep()
+    assert (await queue.status()).waiting["photo"] == 1
+    await worker.finish("a", RESULT)
+    assert await queue.wait("a") == RESULT
+    await worker.close()
+    redis.consumers.clear()
+    await queue.sweep()
+    assert redis.server.call("XINFO", "CONSUMERS", "{captions}:line:photo", "workers") == "*0\r\n"
+    await asyncio.sleep(0.01)
+    await queue.sweep(keep_seconds=0)
+    assert (await queue.status()).open_requests == 0
+    assert not await queue.has("a")

@@ -280,7 +280,7 @@ function commands.sweep(keep)
   end
   for _, line in ipairs(LINES) do
     if redis.call('EXISTS', line_key(line)) == 1 then
-      for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', line_key(line))) do
+      for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', line_key(line), GROUP)) do
         local facts = {}
         for at = 1, #consumer, 2 do facts[consumer[at]] = consumer[at + 1] end
         if facts.pending == 0 and not redis.call('ZSCORE', prefix .. ':workers', facts.name) then

@@ -175,15 +175,19 @@ class RedisQueue:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             try:
-                await self._look()
-                waited = list(self._waits)
-                for start in range(0, len(waited), 500):
-                    some = waited[start : start + 500]
-                    states = await self._script.call("states", *some)
-                    await self._collect([i for i, s in zip(some, states, strict=True) if s != b"waiting"])
-                await self._script.call("sweep", int(KEEP_SECONDS * 1000))
+                await self.sweep()
             except Exception:
                 log.exception("the queue could not be looked through")
+
+    async def sweep(self, keep_seconds: float = KEEP_SECONDS) -> None:
+        """Look whether any outcome was missed; drop workers that are gone, and jobs older than `keep_seconds`."""
+        await self._look()
+        waited = list(self._waits)
+        for start in range(0, len(waited), 500):
+            some = waited[start : start + 500]
+            states = await self._script.call("states", *some)
+            await self._collect([i for i, s in zip(some, states, strict=True) if s != b"waiting"])
+        await self._script.call("sweep", int(keep_seconds * 1000))
 
     async def _look(self) -> None:
         self._workers = (await self.status()).workers
