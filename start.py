@@ -58,6 +58,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help=f"of the sampled captions, {TEMPERATURES[0]}-{TEMPERATURES[1]}, default {Sampling.temperature}",
     )
     caption.add_argument("--seed", type=_number(int, 0, 2**63 - 1), default=0, metavar="S", help="default 0")
+    caption.add_argument(
+        "--beam", type=_number(int, 1, 10), default=3, metavar="N", help="width, 1-10, default 3; 1: greedy only"
+    )
     caption.add_argument("--json", action="store_true", help="print one JSON object per file and line")
     caption.add_argument("--output", type=Path, metavar="DIR", help="write the heatmap sheets into this folder")
     commands.add_parser("bot", help="the bot alone; workers are reached through REDIS_URL")
@@ -105,6 +108,7 @@ def caption(options: argparse.Namespace) -> int:
             samples=options.samples,
             sampling=Sampling(temperature=options.temperature),
             seed=options.seed,
+            beam=options.beam,
             as_json=options.json,
             output=options.output,
         )

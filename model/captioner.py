@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model.checkpoint import ENCODER_FILE, CheckpointError, DecoderCheckpoint, fingerprint, load_decoder, load_encoder
+from model.blocking import Blocking
+from model.calibration import Calibration, Logistic, Search
+from model.checkpoint import (
+    ENCODER_FILE,
+    SAMPLER_SUFFIX,
+    CheckpointError,
+    DecoderCheckpoint,
+    fingerprint,
+    load_decoder,
+    load_encoder,
+)
 from model.config import DecoderKind
-from model.decoder import Decoder
+from model.decoder import Decoder, DecoderState
+from model.devices import bf16_is_faster, device_named
 from model.encoder import Encoder
 from model.images import to_square, upright_rgb
 from model.sampling import Sampling
@@ -39,15 +49,26 @@ class Caption:
     words: tuple[str, ...]
     log_probs: npt.NDArray[np.float32]  # (words,), natural logarithms
     attention: npt.NDArray[np.float32] | None  # (words, rows, columns), each map summing to 1; None: baseline
+    calibrated: Logistic | None = None  # None: a checkpoint without calibration
 
     @property
     def text(self) -> str:
         return " ".join(self.words)
 
     @property
-    def confidence(self) -> float:
-        """The geometric mean of the word probabilities, in [0, 1]. Not calibrated."""
+    def geometric_mean(self) -> float:
+        """Of the word probabilities, in [0, 1]."""
         return math.exp(float(self.log_probs.mean())) if len(self.words) else 0.0
+
+    @property
+    def confidence(self) -> float:
+        """The estimated probability that the caption is right (`model.calibration`), in [0, 1].
+
+        Where the checkpoint was not calibrated, the geometric mean of the word probabilities.
+        """
+        if self.calibrated is None or not len(self.words):
+            return self.geometric_mean
+        return self.calibrated(float(self.log_probs.mean()), len(self.words))
 
 
 @dataclass(frozen=True)
@@ -58,17 +79,41 @@ class CaptionSet:
     samples: tuple[Caption, ...]
     best: Caption | None = None
 
+    @property
+    def main(self) -> Caption:
+        """The one to show first: the beam's where there is one, else the greedy one."""
+        return self.greedy if self.best is None else self.best
+
 
 class Captioner:
-    """An encoder and one of its decoders, ready to caption. Not thread-safe: one call at a time."""
+    """An encoder and one of its decoders, ready to caption. Not thread-safe: one call at a time.
 
-    def __init__(self, encoder: Encoder, decoder: Decoder, vocabulary: Vocabulary, dtype: torch.dtype) -> None:
-        """`dtype` is the arithmetic of both; words and logits are always in fp32. Both must be on the same device."""
+    A second decoder over the same encoder may draw the sampled captions: what makes the main caption best
+    (self-critical training) makes the sampled ones alike.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: Decoder,
+        vocabulary: Vocabulary,
+        dtype: torch.dtype,
+        *,
+        calibration: Calibration | None = None,
+        sampler: Captioner | None = None,
+    ) -> None:
+        """`dtype` is the arithmetic of both; words and logits are always in fp32. Both must be on the same device.
+
+        sampler: a captioner over the same encoder whose decoder draws the sampled captions; None: `decoder` does.
+        """
         self.encoder = encoder
         self.decoder = decoder
         self.vocabulary = vocabulary
         self.dtype = dtype
+        self.calibration = calibration
+        self.sampler = sampler
         self.device = next(decoder.parameters()).device
+        self._blocking = Blocking.of(vocabulary, self.device)
 
     @classmethod
     def load(
@@ -79,7 +124,7 @@ class Captioner:
         model: DecoderKind = "attention",
         precision: Precision = "auto",
     ) -> Self:
-        """Load `encoder.safetensors` and `<model>.safetensors` from a folder.
+        """Load `encoder.safetensors`, `<model>.safetensors` and, if there is one, `<model>-sampling.safetensors`.
 
         device: auto (CUDA where there is one), cpu, cuda, cuda:1 … precision: auto measures once whether this
         machine is faster in bf16.
@@ -87,21 +132,34 @@ class Captioner:
         device that this machine does not have.
         """
         path = Path(path)
-        target = _device(device)
-        checkpoint = _decoder_of(path, model)
+        target = device_named(device)
+        checkpoints = _decoders_of(path, model)
         encoder = load_encoder(path / ENCODER_FILE).fuse().to(memory_format=torch.channels_last)
         dtype = torch.float32
-        if precision == "bf16" or (precision == "auto" and _bf16_is_faster(target)):
+        if precision == "bf16" or (precision == "auto" and bf16_is_faster(target)):
             dtype = torch.bfloat16
         elif target.type == "cuda":
             torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
-        return cls(encoder.to(target, dtype), checkpoint.decoder.to(target).lower(dtype), checkpoint.vocabulary, dtype)
+        return cls._over(encoder.to(target, dtype), checkpoints, target, dtype)
 
     def beside(self, path: str | Path, model: DecoderKind) -> Captioner:
         """Another decoder of the same folder, sharing this captioner's encoder. Raises CheckpointError."""
-        checkpoint = _decoder_of(Path(path), model)
-        decoder = checkpoint.decoder.to(self.device).lower(self.dtype)
-        return Captioner(self.encoder, decoder, checkpoint.vocabulary, self.dtype)
+        return self._over(self.encoder, _decoders_of(Path(path), model), self.device, self.dtype)
+
+    @classmethod
+    def _over(
+        cls, encoder: Encoder, checkpoints: Sequence[DecoderCheckpoint], device: torch.device, dtype: torch.dtype
+    ) -> Self:
+        """checkpoints: the decoder's, and the sampler's if there is one."""
+        main, *others = checkpoints
+        return cls(
+            encoder,
+            main.decoder.to(device).lower(dtype),
+            main.vocabulary,
+            dtype,
+            calibration=main.calibration,
+            sampler=cls._over(encoder, others, device, dtype) if others else None,
+        )
 
     def squares(self, images: Sequence[Image.Image]) -> Tensor:
         """What the encoder sees of upright RGB images: (B, 3, size, size) uint8, on the CPU."""
@@ -124,26 +182,28 @@ class Captioner:
         sampling: Sampling | None = None,
         beam: int | None = None,
         seed: int | Sequence[int] = 0,
+        blocking: bool = True,
     ) -> list[CaptionSet]:
         """Captions from grid features; the arguments are those of `caption`."""
         if samples < 0:
             raise ValueError(f"samples must not be negative: {samples}")
-        if beam is not None and beam < 1:
-            raise ValueError(f"a beam must be at least 1 wide, not {beam}")
         if not len(features):
             return []
         seeds = list(seed) if isinstance(seed, Sequence) else [int(seed)] * len(features)
         if len(seeds) != len(features):
             raise ValueError(f"{len(seeds)} seeds for {len(features)} images")
-        max_words = self.decoder.config.max_words
         state = self.decoder.init_state(features)
-        decoded = decode(self.decoder, state, max_words=max_words, samples=samples, sampling=sampling, seeds=seeds)
-        captions = self._captions(decoded)
-        best = beam_search(self.decoder, state, max_words=max_words, width=beam) if beam else None
-        bests = self._captions(best) if best else None
+        bests = None if beam is None else self._beam(state, beam, blocking)
+        if self.sampler is None or not samples:
+            several = self._decoded(state, samples, sampling, seeds, blocking)
+        else:
+            other = self.sampler.decoder.init_state(features)
+            drawn = self.sampler._decoded(other, samples, sampling, seeds, blocking, greedy=False)
+            greedy = self._decoded(state, 0, None, seeds, blocking)
+            several = [[*first, *rest] for first, rest in zip(greedy, drawn, strict=True)]
         return [
-            CaptionSet(greedy=several[0], samples=tuple(several[1:]), best=bests[row][0] if bests else None)
-            for row, several in enumerate(captions)
+            CaptionSet(greedy=captions[0], samples=tuple(captions[1:]), best=None if bests is None else bests[row])
+            for row, captions in enumerate(several)
         ]
 
     @torch.inference_mode()
@@ -162,6 +222,11 @@ class Captioner:
                 vectors[row] = weight[torch.tensor(tokens, device=weight.device)].mean(dim=0)
         return vectors.float().cpu().numpy()
 
+    @torch.inference_mode()
+    def search_features(self, features: Tensor, *, beam: int, blocking: bool = True) -> list[Caption]:
+        """The beam's caption of each image from its grid features, and nothing else."""
+        return self._beam(self.decoder.init_state(features), beam, blocking) if len(features) else []
+
     def caption(
         self,
         images: Sequence[Image.Image],
@@ -170,21 +235,60 @@ class Captioner:
         sampling: Sampling | None = None,
         beam: int | None = None,
         seed: int | Sequence[int] = 0,
+        blocking: bool = True,
     ) -> list[CaptionSet]:
         """Caption images of any mode and size; EXIF orientation is honoured.
 
         samples: how many sampled captions besides the greedy one. sampling: how they are drawn. beam: also search
         with a beam of this width. seed: one for all images, or one each; an image's captions depend on its own
-        seed and not on the images beside it.
+        seed and not on the images beside it. blocking: no stammering, going in circles or breaking off, see
+        `model.blocking`.
         The encoder runs once per image, however many captions are drawn. Raises ValueError for bad arguments.
         """
         if not images:
             return []
         features = self.encode(self.squares([upright_rgb(image) for image in images]))
-        return self.caption_features(features, samples=samples, sampling=sampling, beam=beam, seed=seed)
+        return self.caption_features(
+            features, samples=samples, sampling=sampling, beam=beam, seed=seed, blocking=blocking
+        )
 
-    def _captions(self, decoded: Decoded) -> list[list[Caption]]:
+    def _decoded(
+        self,
+        state: DecoderState,
+        samples: int,
+        sampling: Sampling | None,
+        seeds: Sequence[int],
+        blocking: bool,
+        *,
+        greedy: bool = True,
+    ) -> list[list[Caption]]:
+        decoded = decode(
+            self.decoder,
+            state,
+            max_words=self.decoder.config.max_words,
+            samples=samples,
+            sampling=sampling,
+            seeds=seeds,
+            blocking=self._blocking if blocking else None,
+            greedy=greedy,
+        )
+        return self._captions(decoded, "greedy")
+
+    def _beam(self, state: DecoderState, width: int, blocking: bool) -> list[Caption]:
+        if width < 1:
+            raise ValueError(f"a beam must be at least 1 wide, not {width}")
+        decoded = beam_search(
+            self.decoder,
+            state,
+            max_words=self.decoder.config.max_words,
+            width=width,
+            blocking=self._blocking if blocking else None,
+        )
+        return [captions[0] for captions in self._captions(decoded, "beam")]
+
+    def _captions(self, decoded: Decoded, search: Search) -> list[list[Caption]]:
         """Per image, its K captions."""
+        calibrated = None if self.calibration is None else self.calibration.fit_of(search)
         tokens, lengths = decoded.tokens.tolist(), decoded.lengths.tolist()
         log_probs = decoded.log_probs.cpu().numpy()
         attention = None
@@ -197,6 +301,7 @@ class Captioner:
                     words=tuple(self.vocabulary.decode(row[:length])),
                     log_probs=log_probs[b, k, :length].copy(),
                     attention=None if attention is None else attention[b, k, :length].copy(),
+                    calibrated=calibrated,
                 )
                 for k, (row, length) in enumerate(zip(rows, row_lengths, strict=True))
             ]
@@ -204,42 +309,16 @@ class Captioner:
         ]
 
 
-def _decoder_of(path: Path, model: DecoderKind) -> DecoderCheckpoint:
-    """A folder's decoder, made for the encoder that lies beside it. Raises CheckpointError."""
-    checkpoint = load_decoder(path / f"{model}.safetensors")
+def _decoders_of(path: Path, model: DecoderKind) -> list[DecoderCheckpoint]:
+    """A folder's decoder and, if there is one, its sampler, made for the encoder there. Raises CheckpointError."""
+    files = [path / f"{model}.safetensors"]
+    if (sampler := path / f"{model}{SAMPLER_SUFFIX}.safetensors").is_file():
+        files.append(sampler)
+    checkpoints = [load_decoder(file) for file in files]
     if not (path / ENCODER_FILE).is_file():
         raise CheckpointError(f"{path / ENCODER_FILE}: no such weights file")
-    if checkpoint.encoder_sha256 != fingerprint(path / ENCODER_FILE):
-        raise CheckpointError(f"{path}: {model}.safetensors was not trained on this {ENCODER_FILE}")
-    return checkpoint
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"unknown device {name!r}: auto, cpu, cuda or cuda:1 …") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices")
-    return device
-
-
-@torch.inference_mode()
-def _bf16_is_faster(device: torch.device) -> bool:
-    """Time one convolution of the encoder's kind in both precisions, the best of twelve each, in turns."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    best = {}
-    work = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        layer = torch.nn.Conv2d(192, 192, 3, padding=1).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        work[dtype] = (layer, torch.zeros(2, 192, 35, 35, dtype=dtype).contiguous(memory_format=torch.channels_last))
-        best[dtype] = math.inf
-    for _ in range(12):
-        for dtype, (layer, inputs) in work.items():
-            started = time.perf_counter()
-            layer(inputs)
-            best[dtype] = min(best[dtype], time.perf_counter() - started)
-    return best[torch.bfloat16] < 0.8 * best[torch.float32]
+    encoder = fingerprint(path / ENCODER_FILE)
+    for file, checkpoint in zip(files, checkpoints, strict=True):
+        if checkpoint.encoder_sha256 != encoder:
+            raise CheckpointError(f"{path}: {file.name} was not trained on this {ENCODER_FILE}")
+    return checkpoints

@@ -10,12 +10,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from model.calibration import Calibration
 from model.config import ConfigError, DecoderConfig, EncoderConfig
 from model.decoder import Decoder, build_decoder
 from model.encoder import Encoder
 from model.vocabulary import Vocabulary
 
 ENCODER_FILE = "encoder.safetensors"
+SAMPLER_SUFFIX = "-sampling"  # attention-sampling.safetensors: an optional decoder for the sampled captions
 
 
 class CheckpointError(Exception):
@@ -27,6 +29,7 @@ class DecoderCheckpoint:
     decoder: Decoder
     vocabulary: Vocabulary
     encoder_sha256: str
+    calibration: Calibration | None = None  # None: a file from before it was calibrated
 
 
 def fingerprint(path: Path) -> str:
@@ -46,7 +49,7 @@ def _save(path: Path, module: torch.nn.Module, metadata: dict[str, str], dtype: 
 def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, file.metadata() or {}
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such weights file") from error
@@ -94,6 +97,18 @@ def load_decoder(path: Path) -> DecoderCheckpoint:
         if len(vocabulary) != decoder.config.vocabulary_size:
             raise CheckpointError(f"{path}: {len(vocabulary)} words, but {decoder.config.vocabulary_size} outputs")
         decoder.load_state_dict(tensors)
-        return DecoderCheckpoint(decoder.eval(), vocabulary, metadata["encoder_sha256"])
+        calibration = Calibration.from_json(metadata["calibration"]) if "calibration" in metadata else None
+        return DecoderCheckpoint(decoder.eval(), vocabulary, metadata["encoder_sha256"], calibration)
     except (ConfigError, RuntimeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+def write_calibration(path: Path, calibration: Calibration) -> None:
+    """Put a calibration into a decoder's file, in place of any there; its tensors stay as they are, bit by bit.
+
+    Raises CheckpointError.
+    """
+    tensors, metadata = _load(path)
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, {**metadata, "calibration": calibration.to_json()})
+    partial.replace(path)

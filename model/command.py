@@ -37,6 +37,7 @@ class CaptionRequest:
     samples: int = 5
     sampling: Sampling = Sampling()
     seed: int = 0
+    beam: int = 3  # width; 1: greedy only
     as_json: bool = False
     output: Path | None = None
 
@@ -77,7 +78,11 @@ def _caption_batch(
         zip(
             photos,
             captioner.caption(
-                list(photos.values()), samples=request.samples, sampling=request.sampling, seed=request.seed
+                list(photos.values()),
+                samples=request.samples,
+                sampling=request.sampling,
+                beam=request.beam if request.beam > 1 else None,
+                seed=request.seed,
             ),
             strict=True,
         )
@@ -86,9 +91,9 @@ def _caption_batch(
         if row in errors:
             yield file, errors[row]
             continue
-        greedy = answers[row].greedy
-        if file in sheets and greedy.attention is not None:
-            sheets[file].write_bytes(encode_jpeg(draw_sheet(photos[row], greedy.words, greedy.attention)))
+        first = answers[row].main
+        if file in sheets and first.attention is not None:
+            sheets[file].write_bytes(encode_jpeg(draw_sheet(photos[row], first.words, first.attention)))
         yield file, answers[row]
 
 
@@ -109,9 +114,18 @@ def _print(request: CaptionRequest, file: str, answer: CaptionSet | CaptionError
     if request.as_json:
         print(json.dumps(_json(request, file, answer), ensure_ascii=False), flush=True)
     elif isinstance(answer, CaptionSet):
-        print(f"{file}\n  {_line(answer.greedy)}", *(f"  - {_line(s)}" for s in answer.samples), sep="\n", flush=True)
+        print(*_lines(file, answer), sep="\n", flush=True)
     else:
         print(f"{file}: {_reason(answer)[1]}", file=sys.stderr, flush=True)
+
+
+def _lines(file: str, answer: CaptionSet) -> Iterator[str]:
+    """The main caption first; the greedy one where it says something else; the sampled ones."""
+    yield file
+    yield f"  {_line(answer.main)}"
+    if answer.greedy.words != answer.main.words:
+        yield f"  greedy: {_line(answer.greedy)}"
+    yield from (f"  - {_line(sample)}" for sample in answer.samples)
 
 
 def _line(caption: Caption) -> str:
@@ -136,5 +150,6 @@ def _json(request: CaptionRequest, file: str, answer: CaptionSet | CaptionError 
         "file": file,
         "model": request.model,
         "greedy": fields(answer.greedy),
+        **({"best": fields(answer.best)} if answer.best is not None else {}),
         "samples": [fields(sample) for sample in answer.samples],
     }

@@ -1,4 +1,4 @@
-"""Data sets, the feature cache, training and resuming, on two photos; and the evaluation."""
+"""Data sets, the feature cache, training and resuming, on two photos."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from PIL import Image
 from model.captioner import Captioner
 from model.checkpoint import fingerprint, load_decoder
 from model.data import DataError, augment, load_images, load_split, pad_captions, prefetch
-from model.evaluate import EvaluationError, score
 from model.train import Run, TrainConfig, parse
 from model.vocabulary import END, PAD, START
 from tests.conftest import PHOTOS, WEIGHTS
@@ -160,21 +159,3 @@ def test_every_field_is_an_option() -> None:
         ["--encoder", "e", "--out", "o", "--data", "a", "b", "--finetune", "--rate", "0.5", "--batch", "7"]
     )
     assert settings == TrainConfig(encoder="e", out="o", data=("a", "b"), finetune=True, rate=0.5, batch=7)
-
-
-def test_scores_are_the_official_ones_or_java_is_asked_for() -> None:
-    references = [
-        ["A dog runs on the grass .", "A brown dog is running"],
-        ["Two men eat pizza", "Men eating a pizza ."],
-    ]
-    candidates = ["a dog runs on the grass", "a cat sleeps"]
-    if shutil.which("java") is None:
-        with pytest.raises(EvaluationError, match="Java"):
-            score(candidates, references)
-        return
-    right = score([references[0][0], references[1][0]], references)
-    assert right.bleu == pytest.approx((100, 100, 100, 100), abs=0.01)
-    some = score(candidates, references)
-    assert 0 < some.bleu[3] < 100
-    assert 0 < some.cider < right.cider
-    assert some.words == 4.5

@@ -1,0 +1,143 @@
+"""What a caption's log-probabilities say about its being right: Platt's logistic regression (1999). Free of torch.
+
+A caption counts as right when its CIDEr against the image's references is above `Calibration.threshold`. The
+estimate is p = σ(slope · m + words · n + intercept), m the mean log-probability of its words and n their number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Search = Literal["greedy", "beam"]
+SEARCHES: Final[tuple[Search, ...]] = ("greedy", "beam")
+
+THRESHOLD: Final = 0.5  # of CIDEr, where 0.5 is the 50 of tables that give it × 100
+RIDGE: Final = 1e-3  # keeps the fit finite where the classes can be told apart without error
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """The parameters of one fit."""
+
+    slope: float
+    words: float
+    intercept: float
+
+    def __call__(self, mean_log_prob: float, words: int) -> float:
+        return float(_sigmoid(np.float64(self.slope * mean_log_prob + self.words * words + self.intercept)))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How one decoder's captions are calibrated; kept in its checkpoint. Sampled captions use the greedy fit."""
+
+    threshold: float
+    fits: Mapping[Search, Logistic]
+
+    def to_json(self) -> str:
+        fits = {search: dataclasses.asdict(fit) for search, fit in self.fits.items()}
+        return json.dumps({"threshold": self.threshold, "fits": fits}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Raises ValueError for what is not a calibration with a greedy fit."""
+        try:
+            fields = json.loads(text)
+            fits: dict[Search, Logistic] = {
+                search: Logistic(**fields["fits"][search]) for search in SEARCHES if search in fields["fits"]
+            }
+            numbers = [fields["threshold"], *(number for fit in fits.values() for number in dataclasses.astuple(fit))]
+            if "greedy" not in fits or not all(math.isfinite(number) for number in numbers):
+                raise ValueError(f"a calibration needs a greedy fit and finite numbers: {text}")
+            return cls(fields["threshold"], fits)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a calibration ({error!r}): {text}") from error
+
+    def fit_of(self, search: Search) -> Logistic:
+        """The fit for captions of `search`; the greedy one where there is no other."""
+        return self.fits.get(search, self.fits["greedy"])
+
+
+def _sigmoid(x: npt.ArrayLike) -> Floats:
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * np.asarray(x, dtype=np.float64))))
+
+
+def fit_logistic(mean_log_probs: Sequence[float], words: Sequence[int], right: Sequence[bool]) -> Logistic:
+    """Maximum likelihood by Newton's method, on Platt's smoothed targets.
+
+    mean_log_probs, words, right: one of each per caption. Raises ValueError for unequal lengths or none.
+    """
+    features = np.stack([np.asarray(mean_log_probs, float), np.asarray(words, float)], axis=1)  # (N, 2)
+    positive = np.asarray(right, bool)
+    if not len(positive) or len(positive) != len(features):
+        raise ValueError(f"{len(positive)} outcomes for {len(features)} captions")
+    hits, misses = int(positive.sum()), int((~positive).sum())
+    target = np.where(positive, (hits + 1) / (hits + 2), 1 / (misses + 2))  # Platt (1999), section 2.2
+    centre, scale = features.mean(axis=0), features.std(axis=0)
+    scale[scale == 0] = 1.0
+    design = np.column_stack([(features - centre) / scale, np.ones(len(features))])  # (N, 3)
+    ridge = RIDGE * np.diag([1.0, 1.0, 0.0])
+    weights = np.zeros(3)
+    for _ in range(100):
+        p = _sigmoid(design @ weights)
+        gradient = design.T @ (p - target) / len(target) + ridge @ weights
+        curvature = (design.T * (p * (1 - p))) @ design / len(target) + ridge
+        step = np.linalg.solve(curvature, gradient)
+        weights -= step / max(1.0, float(np.abs(step).max()))  # no leap over the flat parts
+        if np.abs(step).max() < 1e-9:
+            break
+    slope, per_word = weights[:2] / scale
+    return Logistic(float(slope), float(per_word), float(weights[2] - centre @ [slope, per_word]))
+
+
+def predict(fit: Logistic, mean_log_probs: Sequence[float], words: Sequence[int]) -> Floats:
+    """The estimates of several captions, (N,)."""
+    return np.array([fit(m, n) for m, n in zip(mean_log_probs, words, strict=True)])
+
+
+def cross_validated(
+    mean_log_probs: Sequence[float], words: Sequence[int], right: Sequence[bool], *, folds: int = 10
+) -> Floats:
+    """Each caption's estimate by a fit to the other folds, (N,). Caption i is in fold i mod `folds`."""
+    m, n, y = np.asarray(mean_log_probs, float), np.asarray(words, int), np.asarray(right, bool)
+    estimates = np.empty(len(y))
+    for fold in range(folds):
+        out = np.arange(len(y)) % folds == fold
+        fit = fit_logistic(m[~out].tolist(), n[~out].tolist(), y[~out].tolist())
+        estimates[out] = predict(fit, m[out].tolist(), n[out].tolist())
+    return estimates
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Captions of similar estimates: their mean estimate, the share that is right, and how many they are."""
+
+    estimate: float
+    share: float
+    count: int
+
+
+def reliability(estimates: Floats, right: Sequence[bool], *, bins: int = 10) -> list[Bin]:
+    """Captions in the order of their estimates, in bins of equal count."""
+    order = np.argsort(estimates, kind="stable")
+    positive = np.asarray(right, float)
+    return [
+        Bin(float(estimates[part].mean()), float(positive[part].mean()), len(part))
+        for part in np.array_split(order, bins)
+        if len(part)
+    ]
+
+
+def calibration_error(estimates: Floats, right: Sequence[bool], *, bins: int = 10) -> float:
+    """Expected calibration error (Naeini et al., 2015), over bins of equal count."""
+    parts = reliability(estimates, right, bins=bins)
+    return sum(part.count * abs(part.estimate - part.share) for part in parts) / len(estimates)
