@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.blocking import Blocking
 from model.captioner import Captioner
 from model.decoder import DecoderState
 from model.sampling import Sampling
@@ -216,3 +217,82 @@ def test_captions_that_end_early_leave_the_rest_undisturbed() -> None:
             assert looked == [START, *caption[: length - 1]]
             ends.add(length)
     assert len(ends) > 4
+
+
+def blocking_over(bad_endings: set[int]) -> Blocking:
+    """Rules for the scripted network's seven tokens."""
+    none = torch.zeros(7, dtype=torch.bool)
+    return Blocking(bad_endings=torch.tensor([token in bad_endings for token in range(7)]), determiners=none)
+
+
+LOOP = {START: {A: 1.0}, A: {B: 0.9, END: 0.1}, B: {A: 0.8, C: 0.2}, C: {B: 0.6, END: 0.4}}
+
+
+def test_blocking_breaks_loops_and_leaves_log_probabilities_alone() -> None:
+    model = Scripted(LOOP)
+    free = decode(model, start(2), max_words=6)
+    assert free.tokens[0, 0].tolist() == [A, B, A, B, A, B]
+    held = decode(model, start(2), max_words=6, blocking=blocking_over(set()))
+    assert held.tokens[0, 0].tolist() == [A, B, A]  # B is out; <end> is all that is left
+    torch.testing.assert_close(held.log_probs[0, 0].exp(), torch.tensor([1.0, 0.9, 0.8]))
+    for width in (1, 3):
+        best = beam_search(model, start(2), max_words=6, width=width, blocking=blocking_over(set()))
+        length = int(best.lengths[0, 0])
+        words = best.tokens[0, 0, :length].tolist()
+        probabilities = [LOOP[before][word] for before, word in itertools.pairwise([START, *words])]
+        torch.testing.assert_close(best.log_probs[0, 0, :length].exp(), torch.tensor(probabilities))
+
+
+def test_no_caption_ends_after_a_bad_ending() -> None:
+    model = Scripted({START: {A: 1.0}, A: {END: 0.9, B: 0.1}, B: {END: 1.0}})
+    blocking = blocking_over({A})
+    assert decode(model, start(), max_words=6, samples=3, blocking=blocking).tokens.tolist() == [[[A, B]] * 4]
+    assert beam_search(model, start(), max_words=6, blocking=blocking).tokens.tolist() == [[[A, B]]]
+
+
+def test_at_the_length_cap_a_caption_is_cut_back() -> None:
+    model = Scripted({START: {B: 1.0}, B: {A: 1.0}, A: {C: 1.0}, C: {END: 1.0}})
+    for result in (
+        decode(model, start(), max_words=2, samples=1, blocking=blocking_over({A})),
+        beam_search(model, start(), max_words=2, blocking=blocking_over({A})),
+    ):
+        assert result.tokens[0, 0].tolist() == [B]
+        assert result.lengths[0, 0] == 1
+        assert result.log_probs.shape == result.tokens.shape
+        assert result.attention is not None
+        assert result.attention.shape[:3] == result.tokens.shape
+
+
+def test_samples_alone_are_those_beside_the_greedy_caption() -> None:
+    model = Scripted({START: {A: 0.5, B: 0.5}, A: {A: 0.7, B: 0.2, END: 0.1}, B: {END: 0.5, A: 0.5}})
+    both = decode(model, start(3), max_words=9, samples=4, seeds=[1, 2, 3])
+    alone = decode(model, start(3), max_words=9, samples=4, seeds=[1, 2, 3], greedy=False)
+    assert alone.lengths.tolist() == both.lengths[:, 1:].tolist()
+    longest = alone.tokens.shape[-1]
+    assert alone.tokens.tolist() == both.tokens[:, 1:, :longest].tolist()
+
+
+def test_images_whose_beam_is_over_leave_the_others_undisturbed() -> None:
+    """Captions of different lengths, found together and one by one."""
+
+    class PerImage(Scripted):
+        """Image i ends after i + 1 words; its number is in the state."""
+
+        def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor | None]:
+            left = state.hidden - 1
+            logits = torch.full((*tokens.shape, 7), -30.0)
+            over = left.squeeze(-1) < 0
+            logits[..., END] = torch.where(over, 0.0, -5.0)
+            logits[..., A] = torch.where(over, -5.0, torch.where(tokens == A, -1.0, 0.0))
+            logits[..., B] = torch.where(over, -5.0, torch.where(tokens == A, 0.0, -1.0))
+            looked = torch.nn.functional.one_hot(tokens, 7).float()
+            return logits, DecoderState(left, state.cell), looked
+
+    numbers = torch.tensor([3.0, 1.0, 5.0, 2.0]).view(-1, 1, 1)
+    best = beam_search(PerImage({}), DecoderState(numbers, torch.zeros(4, 1, 1)), max_words=8, width=3)
+    assert best.lengths.flatten().tolist() == [3, 1, 5, 2]
+    assert best.tokens[2, 0].tolist() == [A, B, A, B, A]
+    assert best.tokens[1, 0].tolist() == [A, PAD, PAD, PAD, PAD]
+    assert best.attention is not None
+    assert best.attention[0, 0].argmax(dim=-1)[:3].tolist() == [START, A, B]
+    assert best.log_probs[1, 0, 1:].eq(0).all()
