@@ -125,6 +125,7 @@ def test_caption_writes_json_sheets_and_errors(tmp_path: Path, photo_files: list
     assert good["model"] == "attention"
     assert len(good["samples"]) == 2
     assert 0 < good["greedy"]["confidence"] < 1
+    assert 0 < good["best"]["confidence"] < 1
     assert damaged["error"]["kind"] == "not_image"
     assert missing["error"]["kind"] == "unreadable"
     assert other["greedy"]["text"] != good["greedy"]["text"]
@@ -136,7 +137,7 @@ def test_caption_writes_json_sheets_and_errors(tmp_path: Path, photo_files: list
 
 
 def test_caption_refuses_bad_options() -> None:
-    for options in (["--samples", "11"], ["--temperature", "0"], ["--model", "gpt"], []):
+    for options in (["--samples", "11"], ["--beam", "0"], ["--temperature", "0"], ["--model", "gpt"], []):
         command = [sys.executable, "start.py", "caption", *(["x.jpg", *options] if options else [])]
         result = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
         assert result.returncode == 2

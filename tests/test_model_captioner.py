@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from model.captioner import Captioner, CaptionSet
-from model.checkpoint import CheckpointError
+from model.checkpoint import CheckpointError, save_decoder
 from model.sampling import Sampling
+from model.vocabulary import Vocabulary
 from tests.conftest import WEIGHTS
 
 
@@ -40,13 +41,14 @@ def test_what_is_plain_to_see_is_named(
     assert {"building", "tower", "temple", "house"} & set(said["temple"].greedy.words)
 
 
-def test_confidence_is_the_geometric_mean_of_word_probabilities(answers: list[CaptionSet]) -> None:
+def test_the_geometric_mean_is_that_of_the_word_probabilities(answers: list[CaptionSet]) -> None:
     for answer in answers:
         for caption in (answer.greedy, *answer.samples):
             assert caption.log_probs.shape == (len(caption.words),)
             assert (caption.log_probs <= 0).all()
             product = np.exp(caption.log_probs.astype(np.float64)).prod()
-            assert caption.confidence == pytest.approx(product ** (1 / len(caption.words)), rel=1e-4)
+            assert caption.geometric_mean == pytest.approx(product ** (1 / len(caption.words)), rel=1e-4)
+            assert 0 < caption.confidence < 1
 
 
 def test_attention_maps_sum_to_one_and_differ_from_word_to_word(answers: list[CaptionSet]) -> None:
@@ -166,3 +168,50 @@ def test_sampling_settings_reach_the_decoder(captioner: Captioner, photos: list[
 
     assert agreement(Sampling(temperature=0.1, top_p=0.5)) > agreement(Sampling(temperature=1.8, top_p=1.0))
     assert agreement(Sampling(top_k=1)) == 1.0
+
+
+def test_a_second_decoder_may_draw_the_samples(tmp_path: Path, captioner: Captioner, photos: list[Image.Image]) -> None:
+    """Main captions come from one file, sampled ones from the other, over one encoder."""
+    for name, source in (("encoder", "encoder"), ("attention", "baseline"), ("attention-sampling", "attention")):
+        shutil.copy(WEIGHTS / f"{source}.safetensors", tmp_path / f"{name}.safetensors")
+    both = Captioner.load(tmp_path, "cpu", precision="fp32")
+    assert both.sampler is not None
+    assert both.sampler.encoder is both.encoder
+    [mixed], [attention], [baseline] = (
+        each.caption(photos[:1], samples=3, beam=3, seed=4)
+        for each in (both, captioner, captioner.beside(WEIGHTS, "baseline"))
+    )
+    assert [s.words for s in mixed.samples] == [s.words for s in attention.samples]
+    assert all(sample.attention is not None for sample in mixed.samples)
+    assert mixed.greedy.words == baseline.greedy.words
+    assert mixed.main.words == baseline.main.words
+    [few] = both.caption(photos[:1], samples=0)
+    assert few.samples == ()
+    beside = captioner.beside(tmp_path, "attention")
+    assert beside.sampler is not None
+    assert beside.sampler.encoder is captioner.encoder
+
+
+def test_a_sampler_of_another_encoder_is_refused(tmp_path: Path, tiny: Captioner, vocabulary: Vocabulary) -> None:
+    for name in ("encoder", "attention"):
+        shutil.copy(WEIGHTS / f"{name}.safetensors", tmp_path)
+    save_decoder(tmp_path / "attention-sampling.safetensors", tiny.decoder, vocabulary, "f00d")
+    with pytest.raises(CheckpointError, match=r"attention-sampling\.safetensors was not trained on this encoder"):
+        Captioner.load(tmp_path, "cpu")
+
+
+def test_the_beams_caption_has_attention_of_its_own(captioner: Captioner, photos: list[Image.Image]) -> None:
+    features = captioner.encode(captioner.squares(photos))
+    captions = captioner.caption_features(features, samples=1, beam=3)
+    alone = captioner.search_features(features, beam=3)
+    for several, best in zip(captions, alone, strict=True):
+        assert several.main is several.best
+        assert several.best is not None
+        assert several.best.words == best.words
+        assert several.best.attention is not None
+        assert several.best.attention.shape == (len(best.words), 8, 8)
+        np.testing.assert_allclose(several.best.attention.sum(axis=(1, 2)), 1.0, atol=1e-4)
+    assert any(several.greedy.words != best.words for several, best in zip(captions, alone, strict=True))
+    [without] = captioner.caption_features(features[:1], samples=1)
+    assert without.best is None
+    assert without.main is without.greedy
