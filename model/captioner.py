@@ -31,12 +31,12 @@ from model.checkpoint import (
     load_encoder,
 )
 from model.config import DecoderKind
-from model.decoder import Decoder, DecoderState
+from model.decoder import Decoder
 from model.devices import bf16_is_faster, device_named
 from model.encoder import Encoder
 from model.images import to_square, upright_rgb
 from model.sampling import Sampling
-from model.search import Decoded, beam_search, decode
+from model.search import Decoded, beam_search, decode, decode_with_beam
 from model.vocabulary import Vocabulary
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -187,20 +187,18 @@ class Captioner:
         """Captions from grid features; the arguments are those of `caption`."""
         if samples < 0:
             raise ValueError(f"samples must not be negative: {samples}")
+        if beam is not None and beam < 1:
+            raise ValueError(f"a beam must be at least 1 wide, not {beam}")
         if not len(features):
             return []
         seeds = list(seed) if isinstance(seed, Sequence) else [int(seed)] * len(features)
         if len(seeds) != len(features):
             raise ValueError(f"{len(seeds)} seeds for {len(features)} images")
-        state = self.decoder.init_state(features)
-        bests = None if beam is None else self._beam(state, beam, blocking)
-        if self.sampler is None or not samples:
-            several = self._decoded(state, samples, sampling, seeds, blocking)
-        else:
-            other = self.sampler.decoder.init_state(features)
-            drawn = self.sampler._decoded(other, samples, sampling, seeds, blocking, greedy=False)
-            greedy = self._decoded(state, 0, None, seeds, blocking)
-            several = [[*first, *rest] for first, rest in zip(greedy, drawn, strict=True)]
+        own = self.sampler is None or not samples  # whether one decoder does it all
+        several, bests = self._decoded(features, samples if own else 0, sampling, beam, seeds, blocking)
+        if self.sampler is not None and not own:
+            drawn, _ = self.sampler._decoded(features, samples, sampling, None, seeds, blocking, greedy=False)
+            several = [[*greedy, *rest] for greedy, rest in zip(several, drawn, strict=True)]
         return [
             CaptionSet(greedy=captions[0], samples=tuple(captions[1:]), best=None if bests is None else bests[row])
             for row, captions in enumerate(several)
@@ -225,7 +223,16 @@ class Captioner:
     @torch.inference_mode()
     def search_features(self, features: Tensor, *, beam: int, blocking: bool = True) -> list[Caption]:
         """The beam's caption of each image from its grid features, and nothing else."""
-        return self._beam(self.decoder.init_state(features), beam, blocking) if len(features) else []
+        if not len(features):
+            return []
+        decoded = beam_search(
+            self.decoder,
+            self.decoder.init_state(features),
+            max_words=self.decoder.config.max_words,
+            width=beam,
+            blocking=self._blocking if blocking else None,
+        )
+        return [captions[0] for captions in self._captions(decoded, "beam")]
 
     def caption(
         self,
@@ -254,37 +261,42 @@ class Captioner:
 
     def _decoded(
         self,
-        state: DecoderState,
+        features: Tensor,
         samples: int,
         sampling: Sampling | None,
+        beam: int | None,
         seeds: Sequence[int],
         blocking: bool,
         *,
         greedy: bool = True,
-    ) -> list[list[Caption]]:
-        decoded = decode(
+    ) -> tuple[list[list[Caption]], list[Caption] | None]:
+        """This decoder's captions of each image, and its beam's where there is one (then with the greedy one)."""
+        state = self.decoder.init_state(features)
+        rules = self._blocking if blocking else None
+        longest = self.decoder.config.max_words
+        if beam is None:
+            decoded = decode(
+                self.decoder,
+                state,
+                max_words=longest,
+                samples=samples,
+                sampling=sampling,
+                seeds=seeds,
+                blocking=rules,
+                greedy=greedy,
+            )
+            return self._captions(decoded, "greedy"), None
+        decoded, best = decode_with_beam(
             self.decoder,
             state,
-            max_words=self.decoder.config.max_words,
+            max_words=longest,
+            width=beam,
             samples=samples,
             sampling=sampling,
             seeds=seeds,
-            blocking=self._blocking if blocking else None,
-            greedy=greedy,
+            blocking=rules,
         )
-        return self._captions(decoded, "greedy")
-
-    def _beam(self, state: DecoderState, width: int, blocking: bool) -> list[Caption]:
-        if width < 1:
-            raise ValueError(f"a beam must be at least 1 wide, not {width}")
-        decoded = beam_search(
-            self.decoder,
-            state,
-            max_words=self.decoder.config.max_words,
-            width=width,
-            blocking=self._blocking if blocking else None,
-        )
-        return [captions[0] for captions in self._captions(decoded, "beam")]
+        return self._captions(decoded, "greedy"), [captions[0] for captions in self._captions(best, "beam")]
 
     def _captions(self, decoded: Decoded, search: Search) -> list[list[Caption]]:
         """Per image, its K captions."""

@@ -1,5 +1,8 @@
 """Decoding: greedy, sampled and beam search over a decoder's `step`; nothing here knows which network it is.
 
+All searches of an image share each step of the network (`_run`): a step costs much less than in proportion to its
+sequences, for the weights are read once.
+
 Shapes: B images, K sequences of each, T words, R regions, V vocabulary.
 """
 
@@ -13,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.beam import Beam
 from model.blocking import Blocking
 from model.decoder import DecoderState
 from model.sampling import Sampling
@@ -111,55 +115,10 @@ def decode(
 
     state: the decoder's initial state, K = 1. seeds: one non-negative integer per image (default: 0 for each).
     greedy: without, there are only the sampled ones, the same as with.
-    Sequences that are over are dropped as soon as the rest fits into fewer rows of the batch.
     """
-    images, first = state.hidden.shape[0], int(greedy)
-    count = first + samples
-    device = state.hidden.device
-    sampling = sampling or Sampling()
-    uniform = uniform_numbers(seeds or [0] * images, samples, max_words).to(device)
-    uniform = torch.cat([uniform.new_zeros(images, first, max_words), uniform], dim=1).flatten(0, 1)  # (B * K, T)
-    words = torch.full((images * count, max_words), PAD, device=device)
-    log_probs = torch.zeros((images * count, max_words), device=device)
-    attention: Tensor | None = None
-    place = torch.arange(images * count, device=device).view(images, count)  # whose turn each row of the batch is
-    tokens = torch.full((images, 1), START, device=device)
-    finished = torch.zeros((images, count), dtype=torch.bool, device=device)
-    for t in range(max_words):
-        logits, state, looked = model.step(tokens, state)
-        if t == 0:  # an image's captions all begin alike: one step serves them all
-            state = state.repeat(count)
-            logits = logits.expand(-1, count, -1).clone()
-            looked = None if looked is None else looked.expand(-1, count, -1)
-        distribution = _word_log_probs(logits, t)  # (B', K', V)
-        allowed = distribution if blocking is None else blocking.apply(distribution, words[place, :t])
-        if greedy:
-            tokens = allowed.argmax(dim=-1)
-        if samples:
-            drawn = _draw(*candidates(allowed, sampling, t), uniform[place, t])
-            tokens = torch.where(place % count == 0, tokens, drawn) if greedy else drawn
-        finished = finished | (tokens == END)
-        live = ~finished
-        rows, said = place[live], tokens[live]
-        words[rows, t] = said
-        log_probs[rows, t] = distribution[live].gather(-1, said.unsqueeze(-1)).squeeze(-1)
-        if looked is not None:
-            if attention is None:
-                attention = torch.zeros((images * count, max_words, looked.shape[-1]), device=device)
-            attention[rows, t] = looked[live]
-        left = live.sum(dim=1)  # (B',)
-        if not bool(left.any()):
-            break
-        most = min(live.shape[1], max(2, int(left.max())))  # not 1: matrices of one row are rounded otherwise
-        if most < live.shape[1] or not bool(left.all()):
-            keep = left > 0
-            order = finished[keep].to(torch.int8).argsort(dim=1, stable=True)[:, :most]  # the live ones first
-            state = state.images(keep).reorder(order)
-            place, tokens, finished = (x[keep].gather(1, order) for x in (place, tokens, finished))
-    shape = (images, count, max_words)
-    return _trimmed(
-        words.view(shape), log_probs.view(shape), None if attention is None else attention.view(*shape, -1), blocking
-    )
+    sequences = _Sequences(state, max_words, samples, sampling or Sampling(), seeds, blocking, greedy)
+    _run(model, state, max_words, [sequences])
+    return _trimmed(sequences.words, sequences.log_probs, sequences.attention, blocking)
 
 
 def beam_search(
@@ -171,92 +130,153 @@ def beam_search(
     length_power: float = LENGTH_POWER,
     blocking: Blocking | None = None,
 ) -> Decoded:
-    """The best caption of each image (K = 1) of a beam of `width` hypotheses, all images together.
-
-    Each hypothesis has a state and attention of its own. A finished one keeps its place and its score; at the
-    end the best by score / length ** length_power wins, finished or not, so that there always is one. An image
-    whose hypotheses are all finished is dropped from the batch.
-    """
-    images = state.hidden.shape[0]
-    device = state.hidden.device
-    beam = _Beam(images, width, device)
-    words = torch.full((images, 1, max_words), PAD, device=device)
-    log_probs = torch.zeros((images, 1, max_words), device=device)
-    attention: Tensor | None = None
-    for t in range(max_words):
-        logits, state, looked = model.step(beam.tokens, state)
-        if t == 0:  # all hypotheses are the same at first: one step serves them all
-            state = state.repeat(width)
-            logits = logits.expand(-1, width, -1).clone()
-            looked = None if looked is None else looked.expand(-1, width, -1)
-        distribution = _word_log_probs(logits, t)  # (B', K, V)
-        parent = beam.extend(distribution, looked, blocking)
-        over = beam.finished.all(dim=1) | (t == max_words - 1)  # (B',)
-        if bool(over.any()):
-            rows, best = beam.image[over], beam.best(length_power)[over]
-            words[rows, 0, : t + 1] = beam.words[over, best]
-            log_probs[rows, 0, : t + 1] = beam.log_probs[over, best]
-            if beam.attention is not None:
-                if attention is None:
-                    attention = beam.attention.new_zeros((images, 1, max_words, beam.attention.shape[-1]))
-                attention[rows, 0, : t + 1] = beam.attention[over, best]
-            if bool(over.all()):
-                break
-            beam.keep(~over)
-            state, parent = state.images(~over), parent[~over]
-        state = state.reorder(parent)
-    return _trimmed(words, log_probs, attention, blocking)
+    """The best caption of each image (K = 1) of a beam of `width` hypotheses, all images together; see `Beam`."""
+    beam = Beam(state, max_words, width, length_power, blocking)
+    _run(model, state, max_words, [beam])
+    return _trimmed(beam.words, beam.log_probs, beam.attention, blocking)
 
 
-class _Beam:
-    """The hypotheses of the images that are not over: B' images, K hypotheses of t words each."""
+def decode_with_beam(
+    model: StepModel,
+    state: DecoderState,
+    *,
+    max_words: int,
+    width: int,
+    samples: int = 0,
+    sampling: Sampling | None = None,
+    seeds: Sequence[int] | None = None,
+    blocking: Blocking | None = None,
+) -> tuple[Decoded, Decoded]:
+    """What `decode` and `beam_search` find, in one run of the network."""
+    sequences = _Sequences(state, max_words, samples, sampling or Sampling(), seeds, blocking, greedy=True)
+    beam = Beam(state, max_words, width, LENGTH_POWER, blocking)
+    _run(model, state, max_words, [sequences, beam])
+    return (
+        _trimmed(sequences.words, sequences.log_probs, sequences.attention, blocking),
+        _trimmed(beam.words, beam.log_probs, beam.attention, blocking),
+    )
 
-    def __init__(self, images: int, width: int, device: torch.device) -> None:
-        self.image = torch.arange(images, device=device)  # (B',), the place of each in the batch
-        self.tokens = torch.full((images, 1), START, device=device)  # (B', K), read next
-        self.scores = torch.full((images, width), -torch.inf, device=device)  # sums of log-probabilities, <end> too
-        self.scores[:, 0] = 0.0  # all hypotheses are the same at first: go on from one
-        self.finished = torch.zeros((images, width), dtype=torch.bool, device=device)
-        self.words = torch.empty((images, width, 0), dtype=torch.long, device=device)
-        self.log_probs = torch.empty((images, width, 0), device=device)
-        self.attention: Tensor | None = None  # (B', K, t, R)
 
-    def extend(self, distribution: Tensor, looked: Tensor | None, blocking: Blocking | None) -> Tensor:
-        """The likeliest K continuations by a word, of distribution (B', K, V); the parent of each, (B', K)."""
-        allowed = distribution if blocking is None else blocking.apply(distribution, self.words)
-        allowed = allowed.masked_fill(self.finished.unsqueeze(-1), -torch.inf)
-        allowed[..., PAD].masked_fill_(self.finished, 0.0)  # the one continuation of a finished hypothesis
-        width, vocabulary = allowed.shape[1:]
-        totals = (self.scores.unsqueeze(-1) + allowed).flatten(1)  # (B', K * V)
-        self.scores, picked = totals.topk(width, dim=-1)
-        parent, self.tokens = picked // vocabulary, picked % vocabulary  # (B', K)
-        self.finished = self.finished.gather(1, parent) | (self.tokens == END)
-        chosen = distribution.flatten(1).gather(1, picked).masked_fill(self.finished, 0.0)
-        self.words = _append(self.words, parent, self.tokens.masked_fill(self.finished, PAD))
-        self.log_probs = _append(self.log_probs, parent, chosen)
-        if looked is not None:
-            history = looked.new_empty(*looked.shape[:2], 0, looked.shape[-1])
-            history = history if self.attention is None else self.attention
-            self.attention = torch.cat([history, looked.unsqueeze(2)], dim=2)
-            self.attention = self.attention.gather(1, parent[..., None, None].expand_as(self.attention))
-        return parent
+class _Search(Protocol):
+    """One way of decoding, over the images that are not over (B') and some sequences of each (K')."""
 
-    def best(self, length_power: float) -> Tensor:
-        """The hypothesis of each image that wins, (B',)."""
-        lengths = (self.words != PAD).sum(dim=-1)
-        return (self.scores / (lengths + self.finished) ** length_power).argmax(dim=1)  # <end> counts as a word
+    tokens: Tensor  # (B', K'), read next; K' may be 0 when all is done
+
+    def advance(self, distribution: Tensor, looked: Tensor | None, t: int) -> Tensor:
+        """Say a word of each sequence. distribution: (B', K, V), looked: (B', K, R); K: those of the last step.
+
+        Returns (B', K') int64: which of the K sequences each of the next step continues.
+        """
+
+    def over(self) -> Tensor:
+        """(B',) bool: images of which nothing is left to say."""
 
     def keep(self, images: Tensor) -> None:
         """Go on with these images only, (B',) bool."""
-        self.image, self.tokens, self.scores = self.image[images], self.tokens[images], self.scores[images]
-        self.finished, self.words, self.log_probs = self.finished[images], self.words[images], self.log_probs[images]
-        self.attention = None if self.attention is None else self.attention[images]
+
+    def finish(self) -> None:
+        """Take down what has been found so far: nothing more will be said."""
 
 
-def _append(history: Tensor, parent: Tensor, column: Tensor) -> Tensor:
-    """history (B, K, T) of the parents, one column (B, K) longer."""
-    kept = history.gather(1, parent.unsqueeze(-1).expand(-1, -1, history.shape[-1]))
-    return torch.cat([kept, column.unsqueeze(-1)], dim=-1)
+def _run(model: StepModel, state: DecoderState, max_words: int, searches: Sequence[_Search]) -> None:
+    """Run searches side by side until all are over. Images that are over leave the batch."""
+    tokens = torch.full((state.hidden.shape[0], 1), START, device=state.hidden.device)
+    for t in range(max_words):
+        logits, state, looked = model.step(tokens, state)
+        distribution = _word_log_probs(logits, t)  # (B', K, V)
+        order, place = [], 0
+        for search in searches:
+            if t == 0:  # all captions begin alike: one step serves them all
+                count = search.tokens.shape[1]
+                expanded = None if looked is None else looked.expand(-1, count, -1)
+                order.append(search.advance(distribution.expand(-1, count, -1), expanded, t) * 0)
+            elif count := search.tokens.shape[1]:
+                part = slice(place, place + count)
+                moved = search.advance(distribution[:, part], None if looked is None else looked[:, part], t)
+                order.append(moved + place)
+                place += count
+        over = torch.stack([search.over() for search in searches]).all(dim=0)  # (B',)
+        if bool(over.all()):
+            break
+        index = torch.cat(order, dim=1)
+        if bool(over.any()):
+            keep = ~over
+            state, index = state.images(keep), index[keep]
+            for search in searches:
+                search.keep(keep)
+        state = state.reorder(index)
+        tokens = torch.cat([search.tokens for search in searches], dim=1)
+    for search in searches:
+        search.finish()
+
+
+class _Sequences:
+    """A greedy caption and sampled ones: sequences that each go on by themselves.
+
+    Those that are over are dropped as soon as the rest of all images fits into fewer.
+    """
+
+    def __init__(
+        self,
+        state: DecoderState,
+        max_words: int,
+        samples: int,
+        sampling: Sampling,
+        seeds: Sequence[int] | None,
+        blocking: Blocking | None,
+        greedy: bool,
+    ) -> None:
+        images, device, first = state.hidden.shape[0], state.hidden.device, int(greedy)
+        count = first + samples
+        uniform = uniform_numbers(seeds or [0] * images, samples, max_words).to(device)
+        self.uniform = torch.cat([uniform.new_zeros(images, first, max_words), uniform], dim=1)  # (B, K, T)
+        self.words = torch.full((images, count, max_words), PAD, device=device)
+        self.log_probs = torch.zeros((images, count, max_words), device=device)
+        self.attention: Tensor | None = None
+        self.image = torch.arange(images, device=device).unsqueeze(1).expand(-1, count)  # (B', K'): whose turn each
+        self.turn = torch.arange(count, device=device).expand(images, -1)  # sequence is; rows and columns of words
+        self.tokens = torch.full((images, count), START, device=device)
+        self.finished = torch.zeros((images, count), dtype=torch.bool, device=device)
+        self.samples, self.sampling, self.blocking, self.greedy = samples, sampling, blocking, greedy
+
+    def advance(self, distribution: Tensor, looked: Tensor | None, t: int) -> Tensor:
+        allowed = distribution
+        if self.blocking is not None:
+            allowed = self.blocking.apply(distribution, self.words[self.image, self.turn, :t])
+        if self.greedy:
+            self.tokens = allowed.argmax(dim=-1)
+        if self.samples:
+            drawn = _draw(*candidates(allowed, self.sampling, t), self.uniform[self.image, self.turn, t])
+            self.tokens = torch.where(self.turn == 0, self.tokens, drawn) if self.greedy else drawn
+        self.finished = self.finished | (self.tokens == END)
+        live = ~self.finished
+        rows, said = (self.image[live], self.turn[live]), self.tokens[live]
+        self.words[*rows, t] = said
+        self.log_probs[*rows, t] = distribution[live].gather(-1, said.unsqueeze(-1)).squeeze(-1)
+        if looked is not None:
+            if self.attention is None:
+                self.attention = self.log_probs.new_zeros(*self.words.shape, looked.shape[-1])
+            self.attention[*rows, t] = looked[live]
+        columns = live.shape[1]
+        left = int(live.sum(dim=1).max())
+        most = min(columns, max(2, left) if left else 0)  # not 1: matrices of one row are rounded otherwise
+        order = torch.arange(columns, device=live.device).expand_as(live)
+        if most < columns:
+            order = self.finished.to(torch.int8).argsort(dim=1, stable=True)[:, :most]  # the live ones first
+            self.image, self.turn, self.tokens, self.finished = (
+                x.gather(1, order) for x in (self.image, self.turn, self.tokens, self.finished)
+            )
+        return order
+
+    def over(self) -> Tensor:
+        return self.finished.all(dim=1)
+
+    def keep(self, images: Tensor) -> None:
+        self.image, self.turn = self.image[images], self.turn[images]
+        self.tokens, self.finished = self.tokens[images], self.finished[images]
+
+    def finish(self) -> None:
+        pass  # each word was taken down when it was said
 
 
 def _trimmed(words: Tensor, log_probs: Tensor, attention: Tensor | None, blocking: Blocking | None) -> Decoded:

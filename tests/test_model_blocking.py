@@ -36,7 +36,7 @@ def test_what_counts_as_a_bad_ending() -> None:
     assert not any(ends_badly(caption.split()) for caption in ("a man stands by", "the dog jumps up", "follow her", ""))
 
 
-WORDS = ["a", "bowl", "of", "food", "in", "hat"]
+WORDS = ["a", "bowl", "of", "food", "in", "hat", "two"]
 VOCABULARY = Vocabulary(WORDS)
 
 
@@ -53,11 +53,12 @@ def test_each_rule_blocks_the_word_that_would_break_it_and_no_other() -> None:
     assert blocked_after("") == set()
     assert blocked_after("food") == {"food"}
     assert blocked_after("a") == {"a", "<end>"}
-    assert blocked_after("a bowl of a") == {"a", "<end>", "bowl"}
-    assert blocked_after("food in food") == {"food", "in"}
-    assert blocked_after("in a bowl in a") == {"a", "<end>", "bowl"}
-    assert blocked_after("in a hat in") == {"in", "<end>"}  # "in a" again is good English
-    assert blocked_after("a hat of food a hat") == {"hat", "of"}
+    assert blocked_after("two of a") == {"a", "<end>"}
+    assert blocked_after("of two of") == {"of", "<end>", "two"}  # "of two of two"
+    assert blocked_after("two of a two") == {"two", "of"}  # "two of a two of": a bigram twice at once
+    assert blocked_after("a two of in a two") == {"two", "of"}  # "a two of": a trigram twice
+    assert blocked_after("in a two in") == {"in", "<end>"}  # "in a" again is good English
+    assert blocked_after("a bowl of a hat in") == {"in", "<end>", "bowl", "hat"}  # content words, once each
 
 
 def test_the_likeliest_word_is_still_found_where_all_are_blocked() -> None:
