@@ -23,6 +23,7 @@ from model.calibration import (
     Logistic,
     Search,
     calibration_error,
+    chance_error,
     cross_validated,
     fit_logistic,
     predict,
@@ -88,10 +89,12 @@ def report(judged: dict[Search, Judged], estimates: dict[Search, Floats], how: s
         right = captions.right
         after = calibration_error(estimates[search], right)
         before = calibration_error(captions.geometric_means, right)
+        chance = chance_error(estimates[search])
         brier = float(np.mean((estimates[search] - np.asarray(right)) ** 2))
         constant = float(np.mean(right) * (1 - np.mean(right)))
         print(
-            f"  {search:6}  right {np.mean(right):.1%}  ECE {after:.3f} ({how}), geometric mean {before:.3f}"
+            f"  {search:6}  right {np.mean(right):.1%}  ECE {after:.3f} ({how}; {chance:.3f} by chance alone),"
+            f" geometric mean {before:.3f}"
             f"  Brier {brier:.3f}, of the constant {constant:.3f}",
             flush=True,
         )

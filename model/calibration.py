@@ -141,3 +141,10 @@ def calibration_error(estimates: Floats, right: Sequence[bool], *, bins: int = 1
     """Expected calibration error (Naeini et al., 2015), over bins of equal count."""
     parts = reliability(estimates, right, bins=bins)
     return sum(part.count * abs(part.estimate - part.share) for part in parts) / len(estimates)
+
+
+def chance_error(estimates: Floats, *, bins: int = 10, draws: int = 200) -> float:
+    """The calibration error to expect of estimates that are exact, from so many captions by chance alone."""
+    rng = np.random.default_rng(0)
+    outcomes = rng.random((draws, len(estimates))) < estimates
+    return float(np.mean([calibration_error(estimates, row.tolist(), bins=bins) for row in outcomes]))

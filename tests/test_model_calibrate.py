@@ -19,6 +19,7 @@ from model.calibration import (
     Calibration,
     Logistic,
     calibration_error,
+    chance_error,
     cross_validated,
     fit_logistic,
     predict,
@@ -50,6 +51,7 @@ def test_calibrated_estimates_have_a_small_error_and_wrong_ones_a_large_one() ->
     means, words, right = outcomes(5_000)
     assert calibration_error(cross_validated(means, words, right), right) < 0.03
     assert calibration_error(np.full(len(right), 0.99), right) == pytest.approx(0.99 - np.mean(right))
+    assert chance_error(np.full(100, 0.5)) > chance_error(np.full(10_000, 0.5), draws=20) > 0
     bins = reliability(cross_validated(means, words, right), right)
     assert [part.count for part in bins] == [500] * 10
     assert all(a.estimate <= b.estimate for a, b in itertools.pairwise(bins))
