@@ -6,7 +6,6 @@ are trained together with the decoder, on augmented images. A killed run goes on
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import math
@@ -17,15 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional
 
 from model.checkpoint import fingerprint, load_decoder, load_encoder, save_decoder, save_encoder
 from model.config import DecoderConfig
-from model.data import Example, Features, encode_captions, load_split, pad_captions, prefetch, resolve_data
-from model.decoder import Decoder, build_decoder
+from model.data import Example, Features, encode_captions, load_split, prefetch, resolve_data
+from model.decoder import build_decoder
+from model.losses import caption_loss
+from model.options import parse_options
+from model.resume import load_state, save_state
+from model.schedule import rate_share, shuffled_batches
 from model.vocabulary import Vocabulary
 
 
@@ -59,33 +59,6 @@ class TrainConfig:
     save_every: int = 150  # steps between checkpoints to resume from
     threads: int = 0  # CPU threads; 0: PyTorch's own choice
     seed: int = 0
-
-
-def caption_loss(
-    decoder: Decoder, features: Tensor, captions: Sequence[Sequence[Sequence[int]]], label_smoothing: float
-) -> tuple[Tensor, int]:
-    """Mean cross-entropy of a batch's words (teacher forcing), and their number.
-
-    features: (B, R, C); captions[b]: the captions of image b, as indices. The captions are sorted by length, so
-    that each step runs only the sequences that are not yet over.
-    """
-    flat = [(image, caption) for image, several in enumerate(captions) for caption in several]
-    flat.sort(key=lambda pair: -len(pair[1]))
-    rows = torch.tensor([image for image, _ in flat])  # (N,)
-    inputs, targets = pad_captions([caption for _, caption in flat])  # (N, T)
-    lengths = [len(caption) + 1 for _, caption in flat]
-    inputs, targets = inputs.to(features.device), targets.to(features.device)
-    state = decoder.init_state(features).images(rows.to(features.device))
-    total = features.new_zeros(())
-    for t in range(inputs.shape[1]):
-        active = sum(length > t for length in lengths)
-        state = state.images(slice(active))
-        logits, state, _ = decoder.step(inputs[:active, t : t + 1], state)  # (active, 1, V)
-        total = total + functional.cross_entropy(
-            logits.squeeze(1).float(), targets[:active, t], reduction="sum", label_smoothing=label_smoothing
-        )
-    words = sum(lengths)
-    return total / words, words
 
 
 class Run:
@@ -136,54 +109,15 @@ class Run:
         return {"decoder": self.decoder, "encoder": self.encoder} if self.config.finetune else {"decoder": self.decoder}
 
     def save(self) -> None:
-        """Write the state to resume from, and replace the former one only when it is whole."""
-        tensors = {
-            f"{prefix}.{name}": tensor.contiguous()
-            for prefix, module in self._modules().items()
-            for name, tensor in module.state_dict().items()
-        }
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-        self.out.mkdir(parents=True, exist_ok=True)
-        partial = self.out / "resume.partial"
-        save_file(tensors, partial, {"step": str(self.step)})
-        partial.replace(self.out / "resume.safetensors")
+        save_state(self.out / "resume.safetensors", self._modules(), self.optimizer, {"step": str(self.step)})
 
     def resume(self) -> None:
-        path = self.out / "resume.safetensors"
-        if not path.exists():
-            return
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            self.step = int(file.metadata()["step"])
-        for prefix, module in self._modules().items():
-            module.load_state_dict(
-                {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
-            )
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, key = name.split(".")
-                state.setdefault(int(index), {})[key] = tensor
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-        print(f"resumed at step {self.step}", flush=True)
+        progress = load_state(self.out / "resume.safetensors", self._modules(), self.optimizer)
+        if progress is not None:
+            self.step = int(progress["step"])
+            print(f"resumed at step {self.step}", flush=True)
 
     # -- training
-
-    def rate(self, step: int) -> float:
-        """The share of the peak learning rate: linear warm-up, then a cosine down to `final_rate`."""
-        if step < self.config.warmup:
-            return (step + 1) / self.config.warmup
-        total = self.steps_per_epoch * self.config.epochs
-        progress = (step - self.config.warmup) / max(1, total - self.config.warmup)
-        floor = self.config.final_rate
-        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-    def batches(self, epoch: int) -> list[list[int]]:
-        """Rows of `examples`, shuffled by the seed and the epoch alone."""
-        order = list(range(len(self.examples)))
-        random.Random(self.config.seed * 1000 + epoch).shuffle(order)
-        return [order[i : i + self.config.batch] for i in range(0, len(order), self.config.batch)]
 
     def features(self, epoch: int, batches: list[list[int]]) -> Iterator[Tensor]:
         """Features of each batch: from the cache, or through the encoder in training."""
@@ -200,16 +134,18 @@ class Run:
 
     def train(self) -> None:
         self.resume()
+        total = self.steps_per_epoch * self.config.epochs
         first_epoch, done = divmod(self.step, self.steps_per_epoch)
         for epoch in range(first_epoch, self.config.epochs):
-            batches = self.batches(epoch)[done:]
+            batches = shuffled_batches(len(self.examples), self.config.batch, seed=self.config.seed, epoch=epoch)[done:]
             done = 0
             self.decoder.train()
             self.encoder.train(self.config.finetune)
             started, seen = time.monotonic(), 0.0
             for batch, features in zip(batches, self.features(epoch, batches), strict=True):
+                share = rate_share(self.step, total=total, warmup=self.config.warmup, floor=self.config.final_rate)
                 for group in self.optimizer.param_groups:
-                    group["lr"] = group["peak"] * self.rate(self.step)
+                    group["lr"] = group["peak"] * share
                 with torch.autocast("cpu", dtype=torch.bfloat16):
                     loss, _ = caption_loss(
                         self.decoder, features, [self.captions[row] for row in batch], self.config.label_smoothing
@@ -273,19 +209,7 @@ class Run:
 
 
 def parse(arguments: Sequence[str] | None = None) -> TrainConfig:
-    parser = argparse.ArgumentParser(prog="python -m model.train", description=__doc__)
-    for field in dataclasses.fields(TrainConfig):
-        name = "--" + field.name.replace("_", "-")
-        if field.name == "data":
-            parser.add_argument(name, nargs="+", default=field.default)
-        elif isinstance(field.default, bool):
-            parser.add_argument(name, action="store_true")
-        elif field.default is dataclasses.MISSING:
-            parser.add_argument(name, required=True)
-        else:
-            parser.add_argument(name, type=type(field.default), default=field.default)
-    values = vars(parser.parse_args(arguments))
-    return TrainConfig(**{**values, "data": tuple(values["data"])})
+    return parse_options(TrainConfig, arguments, program="python -m model.train", description=__doc__ or "")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from model.checkpoint import (
 from model.config import ConfigError, DecoderConfig, EncoderConfig
 from model.decoder import AttentionDecoder, build_decoder
 from model.encoder import Encoder
-from model.train import caption_loss
+from model.losses import caption_loss
 from model.vocabulary import END, START, Vocabulary
 from tests.conftest import tiny_config
 
