@@ -1,19 +1,24 @@
-"""Weights on disk: safetensors whose metadata carry the configuration and the vocabulary. No pickle."""
+"""Weights on disk: safetensors whose metadata carry the configuration and the vocabulary.
+
+No pickle, but for state dicts of torchvision's, which are read as tensors alone.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torchvision import models
 
 from model.calibration import Calibration
 from model.config import ConfigError, DecoderConfig, EncoderConfig
 from model.decoder import Decoder, build_decoder
-from model.encoder import Encoder
+from model.encoder import Encoder, encoder_config
 from model.vocabulary import Vocabulary
 
 ENCODER_FILE = "encoder.safetensors"
@@ -62,19 +67,60 @@ def save_encoder(path: Path, encoder: Encoder, dtype: torch.dtype = torch.float1
 
 
 def load_encoder(path: Path) -> Encoder:
-    """An encoder in fp32, from a file of ours or one with torchvision's names for the same layers.
+    """An encoder in fp32, from a file of ours, or of Inception v3 with torchvision's names for the same layers.
 
     Raises CheckpointError.
     """
     tensors, metadata = _load(path)
     try:
         encoder = Encoder(EncoderConfig.from_json(metadata.get("config", "{}")))
-        own = encoder.backbone.state_dict()
-        counters = {name: tensor for name, tensor in own.items() if name.endswith("num_batches_tracked")}
-        encoder.backbone.load_state_dict({**counters, **{n: t for n, t in tensors.items() if n not in counters}})
+        _fill(encoder, tensors)
     except (ConfigError, RuntimeError) as error:
         raise CheckpointError(f"{path}: {error}") from error
     return encoder.eval()
+
+
+def pretrained_encoder(name: str, weights: Path | None = None) -> Encoder:
+    """A torchvision backbone by its name, in fp32, with pretrained weights.
+
+    weights: a torchvision state dict (.safetensors or .pth), whole or up to the grid; None: torchvision's own, which
+    are downloaded unless they are in PyTorch's cache. Raises ConfigError for an unknown name, CheckpointError for
+    weights that cannot be had or do not fit.
+    """
+    encoder = Encoder(encoder_config(name))
+    if weights is None:
+        tensors = _download(name)
+    elif weights.suffix == ".safetensors":
+        tensors, _ = _load(weights)
+    else:
+        try:
+            tensors = {n: t.float() for n, t in torch.load(weights, map_location="cpu", weights_only=True).items()}
+        except (OSError, RuntimeError, pickle.UnpicklingError, AttributeError) as error:
+            raise CheckpointError(f"{weights}: not a readable state dict ({error})") from error
+    own = encoder.backbone.state_dict()
+    try:
+        _fill(encoder, {name: tensor for name, tensor in tensors.items() if name in own})  # the classifier is left out
+    except RuntimeError as error:
+        raise CheckpointError(f"{weights or name}: {error}") from error
+    return encoder.eval()
+
+
+def _fill(encoder: Encoder, tensors: dict[str, torch.Tensor]) -> None:
+    """Load a state dict, which may lack the counters of batch normalisation. Raises RuntimeError."""
+    own = encoder.backbone.state_dict()
+    counters = {name: tensor for name, tensor in own.items() if name.endswith("num_batches_tracked")}
+    encoder.backbone.load_state_dict({**counters, **{n: t for n, t in tensors.items() if n not in counters}})
+
+
+def _download(name: str) -> dict[str, torch.Tensor]:
+    try:
+        tensors: dict[str, torch.Tensor] = models.get_model_weights(name).DEFAULT.get_state_dict(check_hash=True)
+    except (OSError, RuntimeError) as error:  # no network, a damaged file
+        raise CheckpointError(
+            f"{name}: torchvision's pretrained weights cannot be downloaded ({error}); "
+            "name a file that holds them with --encoder-weights"
+        ) from error
+    return tensors
 
 
 def save_decoder(

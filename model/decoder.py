@@ -24,33 +24,42 @@ class DecoderState:
     """
 
     hidden: Tensor  # (B, K, H)
-    cell: Tensor  # (B, K, H)
+    cell: Tensor | None  # (B, K, H); a GRU has none
     keys: Tensor | None = None  # (B, 1, R, A), exponentials: see `AttentionDecoder`
     values: Tensor | None = None  # (B, R, E)
 
     def repeat(self, count: int) -> DecoderState:
         """The same state for `count` sequences an image; the state must have K = 1."""
         return replace(
-            self, hidden=self.hidden.expand(-1, count, -1), cell=self.cell.expand(-1, count, -1)
-        )  # (B, count, H)
+            self,
+            hidden=self.hidden.expand(-1, count, -1),  # (B, count, H)
+            cell=None if self.cell is None else self.cell.expand(-1, count, -1),
+        )
 
     def reorder(self, index: Tensor) -> DecoderState:
         """Sequence k of image b continues sequence index[b, k] of the same image. index: (B, K') int64."""
         index = index.unsqueeze(-1).expand(-1, -1, self.hidden.shape[-1])  # (B, K', H)
-        return replace(self, hidden=self.hidden.gather(1, index), cell=self.cell.gather(1, index))
+        cell = None if self.cell is None else self.cell.gather(1, index)
+        return replace(self, hidden=self.hidden.gather(1, index), cell=cell)
 
     def images(self, index: Tensor | slice) -> DecoderState:
         """The state of a choice of the images, which may repeat. index: (B',) int64, or a slice."""
         return DecoderState(
             self.hidden[index],
-            self.cell[index],
+            None if self.cell is None else self.cell[index],
             None if self.keys is None else self.keys[index],
             None if self.values is None else self.values[index],
         )
 
 
 class Decoder(nn.Module, abc.ABC):
-    """A word-by-word language model of captions, given an image. The output layer is tied to the embedding."""
+    """A word-by-word language model of captions, given an image. The output layer is tied to the embedding.
+
+    Its recurrent network is an LSTM, or a GRU (Cho et al., EMNLP 2014), as configured.
+    """
+
+    lstm: nn.LSTMCell | None
+    gru: nn.GRUCell | None
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -73,6 +82,16 @@ class Decoder(nn.Module, abc.ABC):
         for a decoder that looks at no regions.
         """
 
+    def recur(self, inputs: Tensor, hidden: Tensor, cell: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """One step of the recurrent network. inputs: (B, K, ·). Returns hidden and cell, (B, K, H); a GRU no cell."""
+        shape = hidden.shape
+        if self.gru is not None:
+            return self.gru(inputs.flatten(0, 1), hidden.flatten(0, 1)).view(shape), None
+        assert self.lstm is not None
+        assert cell is not None
+        hidden, cell = self.lstm(inputs.flatten(0, 1), (hidden.flatten(0, 1), cell.flatten(0, 1)))
+        return hidden.view(shape), cell.view(shape)
+
     def predict(self, output: Tensor) -> Tensor:
         """Logits (…, V) of an output vector (…, E), by the tied embedding."""
         output = self.dropout(output.to(self.embedding.weight.dtype))
@@ -86,6 +105,13 @@ class Decoder(nn.Module, abc.ABC):
         return self
 
 
+def _recurrent(config: DecoderConfig, inputs: int) -> tuple[nn.LSTMCell | None, nn.GRUCell | None]:
+    """The recurrent network that the configuration names, in its place; it reads `inputs` numbers at each step."""
+    if config.rnn == "gru":
+        return None, nn.GRUCell(inputs, config.hidden)
+    return nn.LSTMCell(inputs, config.hidden), None
+
+
 class BaselineDecoder(Decoder):
     """Show and Tell (Vinyals et al., CVPR 2015): the mean feature is the LSTM's first input, and its only look."""
 
@@ -93,18 +119,18 @@ class BaselineDecoder(Decoder):
         super().__init__(config)
         self.features_norm = nn.LayerNorm(config.channels)
         self.image = nn.Linear(config.channels, config.embedding)
-        self.lstm = nn.LSTMCell(config.embedding, config.hidden)
+        self.lstm, self.gru = _recurrent(config, config.embedding)
         self.output_hidden = nn.Linear(config.hidden, config.embedding)
 
     def init_state(self, features: Tensor) -> DecoderState:
         mean = self.features_norm(features.mean(dim=1)).to(self.image.weight.dtype)  # (B, C)
         image = self.dropout(self.image(mean))  # (B, E)
-        hidden, cell = self.lstm(image)  # x_{-1} = CNN(I)
-        return DecoderState(hidden.unsqueeze(1), cell.unsqueeze(1))
+        zeros = image.new_zeros(len(image), 1, self.config.hidden)
+        return DecoderState(*self.recur(image.unsqueeze(1), zeros, zeros))  # x_{-1} = CNN(I)
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor | None]:
         words = self.dropout(self.embedding(tokens)).to(state.hidden.dtype)  # (B, K, E)
-        hidden, cell = _lstm_step(self.lstm, words, state)
+        hidden, cell = self.recur(words, state.hidden, state.cell)
         return self.predict(self.output_hidden(self.dropout(hidden))), replace(state, hidden=hidden, cell=cell), None
 
 
@@ -136,8 +162,8 @@ class AttentionDecoder(Decoder):
         self.score = nn.Linear(config.attention, 1, bias=False)
         self.gate = nn.Linear(config.hidden, config.embedding)
         self.init_hidden = nn.Linear(config.embedding, config.hidden)
-        self.init_cell = nn.Linear(config.embedding, config.hidden)
-        self.lstm = nn.LSTMCell(2 * config.embedding, config.hidden)
+        self.init_cell = nn.Linear(config.embedding, config.hidden) if config.rnn == "lstm" else None
+        self.lstm, self.gru = _recurrent(config, 2 * config.embedding)
         self.output_hidden = nn.Linear(config.hidden, config.embedding)
         self.output_context = nn.Linear(config.embedding, config.embedding, bias=False)
 
@@ -147,7 +173,7 @@ class AttentionDecoder(Decoder):
         mean = values.mean(dim=1)  # (B, E)
         return DecoderState(
             hidden=torch.tanh(self.init_hidden(mean)).unsqueeze(1),
-            cell=torch.tanh(self.init_cell(mean)).unsqueeze(1),
+            cell=None if self.init_cell is None else torch.tanh(self.init_cell(mean)).unsqueeze(1),
             keys=self._exponential(self.keys(features)).unsqueeze(1),  # (B, 1, R, A)
             values=values,
         )
@@ -162,19 +188,12 @@ class AttentionDecoder(Decoder):
         context = attention.to(state.values.dtype) @ state.values  # (B, K, E)
         context = torch.sigmoid(self.gate(state.hidden)) * context
         words = self.dropout(self.embedding(tokens)).to(state.hidden.dtype)  # (B, K, E)
-        hidden, cell = _lstm_step(self.lstm, torch.cat([words, context], dim=-1), state)
+        hidden, cell = self.recur(torch.cat([words, context], dim=-1), state.hidden, state.cell)
         output = words + self.output_hidden(self.dropout(hidden)) + self.output_context(context)
         return self.predict(output), replace(state, hidden=hidden, cell=cell), attention
 
     def _exponential(self, x: Tensor) -> Tensor:
         return torch.exp(2.0 * x.float().clamp(-self._LARGEST, self._LARGEST))
-
-
-def _lstm_step(lstm: nn.LSTMCell, inputs: Tensor, state: DecoderState) -> tuple[Tensor, Tensor]:
-    """One LSTM step of (B, K, ·) inputs; returns hidden and cell, (B, K, H)."""
-    shape = state.hidden.shape
-    hidden, cell = lstm(inputs.flatten(0, 1), (state.hidden.flatten(0, 1), state.cell.flatten(0, 1)))
-    return hidden.view(shape), cell.view(shape)
 
 
 def build_decoder(config: DecoderConfig) -> Decoder:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import OrderedDict
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torchvision import models
 from torchvision.models import inception
 from torchvision.models.inception import BasicConv2d, Inception3, InceptionA, InceptionC
 
@@ -38,41 +43,86 @@ class _InceptionC(InceptionC):  # type: ignore[misc]
         ]
 
 
-class Encoder(nn.Module):
-    """Inception v3 (Szegedy et al., arXiv 1512.00567) up to Mixed_7a: 299 px → 8 × 8 × 1,280.
+def _inception() -> nn.Module:
+    blocks = [
+        BasicConv2d,
+        _InceptionA,
+        inception.InceptionB,
+        _InceptionC,
+        inception.InceptionD,
+        inception.InceptionE,
+        inception.InceptionAux,
+    ]
+    whole: nn.Module = Inception3(aux_logits=False, init_weights=False, inception_blocks=blocks)
+    return whole
 
-    Batch normalisation always uses its stored statistics, in training too: the starting weights carry none of
-    their own (mean 0, variance 1), and captioning batches are too small to estimate them.
+
+def _until(whole: nn.Module, last: str) -> nn.Sequential:
+    """The children of `whole` up to and including `last`, one after the other, under their own names."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for name, module in whole.named_children():
+        layers[name] = module
+        if name == last:
+            break
+    return nn.Sequential(layers)
+
+
+def build_backbone(name: str) -> nn.Sequential:
+    """A fresh backbone up to its last grid; its tensors have torchvision's names.
+
+    inception_v3 ends with Mixed_7a, the ResNets with layer4, AlexNet and VGG before their last pooling (as in Show,
+    Attend and Tell), the others with all of `features`.
+    """
+    if name == "inception_v3":
+        return _until(_inception(), "Mixed_7a")
+    whole = models.get_model(name, weights=None)
+    if hasattr(whole, "layer4"):
+        return _until(whole, "layer4")
+    if isinstance(whole.features[-1], nn.MaxPool2d):
+        whole.features = whole.features[:-1]
+    return _until(whole, "features")
+
+
+def encoder_config(name: str) -> EncoderConfig:
+    """The configuration of a torchvision backbone: its own input size and normalisation, and the grid that it gives.
+
+    Raises ConfigError for an unknown name.
+    """
+    if name == "inception_v3":
+        return EncoderConfig()  # scaled to [-1, 1], as in TensorFlow
+    known = EncoderConfig(name=name)
+    inputs: Any = models.get_model_weights(name).DEFAULT.transforms()
+    [size] = inputs.crop_size
+    with torch.device("meta"):  # shapes alone
+        _, channels, rows, columns = build_backbone(known.name).eval()(torch.zeros(1, 3, size, size)).shape
+    return EncoderConfig(name, size, rows, columns, channels, tuple(inputs.mean), tuple(inputs.std))
+
+
+class Encoder(nn.Module):
+    """A backbone and its input normalisation; Inception v3 (Szegedy et al., arXiv 1512.00567) up to Mixed_7a unless
+    configured otherwise: 299 px → 8 × 8 × 1,280.
+
+    Batch normalisation always uses its stored statistics, in training too: Inception's starting weights carry none
+    of their own (mean 0, variance 1), and captioning batches are too small to estimate them.
     """
 
     def __init__(self, config: EncoderConfig | None = None) -> None:
         super().__init__()
         self.config = config or EncoderConfig()
-        blocks = [
-            BasicConv2d,
-            _InceptionA,
-            inception.InceptionB,
-            _InceptionC,
-            inception.InceptionD,
-            inception.InceptionE,
-            inception.InceptionAux,
-        ]
-        whole = Inception3(aux_logits=False, init_weights=False, inception_blocks=blocks)
-        self.backbone = nn.Sequential()
-        for name, module in whole.named_children():
-            self.backbone.add_module(name, module)
-            if name == "Mixed_7a":
-                break
+        self.backbone = build_backbone(self.config.name)
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode images.
 
-        images: (B, 3, size, size), uint8 RGB, or float already scaled to [-1, 1].
+        images: (B, 3, size, size), uint8 RGB, or float already normalised (Inception: scaled to [-1, 1]).
         Returns (B, regions, channels), regions row by row from the top left.
         """
         if images.dtype == torch.uint8:
-            dtype = next(self.parameters()).dtype
-            images = images.to(dtype).sub_(127.5).div_(127.5)
+            mean, std = (
+                torch.tensor(values, device=images.device).mul_(255.0).view(3, 1, 1)
+                for values in (self.config.mean, self.config.std)
+            )
+            images = images.float().sub_(mean).div_(std).to(next(self.parameters()).dtype)
         grid: Tensor = self.backbone(images.contiguous(memory_format=torch.channels_last))  # (B, C, rows, columns)
         return grid.flatten(2).transpose(1, 2)  # (B, regions, C)
 
@@ -84,10 +134,15 @@ class Encoder(nn.Module):
         return self
 
     def fuse(self) -> Encoder:
-        """Fold each batch normalisation into its convolution, in place: same output, faster. For inference only."""
+        """Fold each batch normalisation into the convolution before it, in place: same output, faster.
+
+        For inference only. VGG, AlexNet and ConvNeXt have none, and stay as they are.
+        """
         self.eval()
         for module in self.modules():
-            if isinstance(module, BasicConv2d) and isinstance(module.bn, nn.BatchNorm2d):
-                module.conv = fuse_conv_bn_eval(module.conv, module.bn)
-                module.bn = nn.Identity()
+            children = list(module.named_children())
+            for (name, layer), (after, norm) in itertools.pairwise(children):
+                if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    setattr(module, name, fuse_conv_bn_eval(layer, norm))
+                    setattr(module, after, nn.Identity())
         return self

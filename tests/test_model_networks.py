@@ -98,11 +98,13 @@ def test_attention_decoder_follows_the_equations() -> None:
     n = functional.layer_norm(a[0], (6,), d.features_norm.weight, d.features_norm.bias)
     values, keys = d.values(n), d.keys(n)
     h = torch.tanh(d.init_hidden(values.mean(0)))
+    assert d.init_cell is not None
     c = torch.tanh(d.init_cell(values.mean(0)))
     scores = torch.stack([d.score.weight[0] @ torch.tanh(key + d.query.weight @ h) for key in keys])
     alpha = scores.softmax(0)
     z = torch.sigmoid(d.gate(h)) * sum(alpha[i] * values[i] for i in range(9))
     word = d.embedding.weight[START]
+    assert d.lstm is not None
     h, c = d.lstm(torch.cat([word, z])[None], (h[None], c[None]))
     output = word + d.output_hidden(h[0]) + d.output_context.weight @ z
     expected = d.embedding.weight @ output + d.output_bias
