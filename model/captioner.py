@@ -32,7 +32,7 @@ from model.checkpoint import (
 )
 from model.config import DecoderKind
 from model.decoder import Decoder
-from model.devices import bf16_is_faster, device_named
+from model.device import bf16_is_faster, choose_device
 from model.encoder import Encoder
 from model.images import to_square, upright_rgb
 from model.sampling import Sampling
@@ -132,7 +132,7 @@ class Captioner:
         device that this machine does not have.
         """
         path = Path(path)
-        target = device_named(device)
+        target = choose_device(device)
         checkpoints = _decoders_of(path, model)
         encoder = load_encoder(path / ENCODER_FILE).fuse().to(memory_format=torch.channels_last)
         dtype = torch.float32

@@ -1,12 +1,14 @@
-"""Captioned image data sets in the Karpathy layout, and the cache of encoder features."""
+"""Captioned image data sets, in the Karpathy layout or as a table of captions, and the cache of encoder features."""
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
 import random
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ import torch
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
+from model.device import autocast
 from model.encoder import Encoder
 from model.images import to_square
 from model.vocabulary import END, PAD, START, Vocabulary
@@ -44,32 +47,63 @@ def resolve_data(name: str) -> Path:
 
 
 def load_split(root: Path, split: str) -> list[Example]:
-    """The examples of one split of a folder that holds `dataset_*.json` (Karpathy layout) and `images/`.
+    """The examples of one split (train, val, test …) of a data set's folder.
 
-    Raises DataError when the folder holds no such file, the split is empty or an image is missing.
+    It holds `dataset*.json` in the Karpathy layout, or `captions.csv` (see `_from_table`), and the images, in
+    `images/` if there is such a folder; COCO's lie in subfolders of their own, as its file says, and its `restval` is
+    for training. Raises DataError when neither file is there, the split is empty or an image is missing.
     """
-    found = sorted(root.glob("dataset*.json"))
+    found = [*sorted(root.glob("dataset*.json")), *sorted(root.glob("captions.csv"))]
     if not found:
-        raise DataError(f"{root}: no dataset*.json (the Karpathy layout) in this folder")
-    try:
-        entries = json.loads(found[0].read_text(encoding="utf-8"))["images"]
-        examples = [
-            Example(
-                name=f"{root.name}/{entry['filename']}",
-                path=root / "images" / entry["filename"],
-                captions=tuple(sentence["raw"].strip() for sentence in entry["sentences"]),
-            )
-            for entry in entries
-            if entry["split"] == split
-        ]
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise DataError(f"{found[0]}: not in the Karpathy layout ({error!r})") from error
+        raise DataError(f"{root}: no dataset*.json (the Karpathy layout) and no captions.csv in this folder")
+    folder = root / "images" if (root / "images").is_dir() else root
+    read = _from_table if found[0].suffix == ".csv" else _from_karpathy
+    examples = [
+        Example(f"{root.name}/{file}", folder / file, captions)
+        for file, belongs, captions in read(found[0])
+        if belongs == split
+    ]
     if not examples:
         raise DataError(f"{found[0]}: no images in split {split!r}")
     missing = next((example.path for example in examples if not example.path.is_file()), None)
     if missing is not None:
         raise DataError(f"{missing}: listed in {found[0].name}, but not there")
     return examples
+
+
+def _from_karpathy(path: Path) -> list[tuple[str, str, tuple[str, ...]]]:
+    """File, split and captions of each image. Raises DataError."""
+    try:
+        return [
+            (
+                str(Path(entry.get("filepath", "")) / entry["filename"]),
+                "train" if entry["split"] == "restval" else entry["split"],
+                tuple(sentence["raw"].strip() for sentence in entry["sentences"]),
+            )
+            for entry in json.loads(path.read_text(encoding="utf-8"))["images"]
+        ]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DataError(f"{path}: not in the Karpathy layout ({error!r})") from error
+
+
+def _from_table(path: Path) -> list[tuple[str, str, tuple[str, ...]]]:
+    """File, split and captions of each image, of a CSV file with the columns image and caption, a row a caption.
+
+    A column split may say where an image belongs; without it a tenth of the images is for validation and a tenth for
+    tests, chosen by their names alone, so that more images change nobody's place. Raises DataError.
+    """
+    captions: dict[str, list[str]] = {}
+    splits: dict[str, str] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for row in csv.DictReader(file, strict=True):
+                image, caption = row["image"].strip(), row["caption"].strip()
+                tenth = hashlib.sha256(image.encode()).digest()[0] % 10
+                captions.setdefault(image, []).append(caption)
+                splits[image] = (row.get("split") or "").strip() or {0: "val", 1: "test"}.get(tenth, "train")
+    except (KeyError, AttributeError, csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a CSV file with the columns image and caption ({error!r})") from error
+    return [(image, splits[image], tuple(several)) for image, several in captions.items()]
 
 
 SIDES: Final = re.compile(r"\b(left|right)", re.IGNORECASE)
@@ -104,17 +138,19 @@ def load_images(examples: Sequence[Example], size: int, rng: random.Random | Non
     return torch.from_numpy(np.stack([load(example) for example in examples])).permute(0, 3, 1, 2)
 
 
-def prefetch(batches: Sequence[Sequence[Example]], size: int, rng: random.Random | None) -> Iterator[Tensor]:
-    """The images of each batch, the next one loaded on a thread while the present one is in use."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting: Future[Tensor] | None = None
+def prefetch(
+    batches: Sequence[Sequence[Example]], size: int, rng: random.Random | None, *, workers: int = 1
+) -> Iterator[Tensor]:
+    """The images of each batch in order; the next `workers` are loaded on threads while the present one is in use."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Tensor]] = deque()
         for batch in batches:
-            following = pool.submit(load_images, batch, size, rng)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = following
-        if waiting is not None:
-            yield waiting.result()
+            own = random.Random(rng.getrandbits(64)) if rng else None  # so that no thread takes another's numbers
+            waiting.append(pool.submit(load_images, batch, size, own))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 class Features:
@@ -129,9 +165,17 @@ class Features:
 
     @classmethod
     def cached(
-        cls, folder: Path, encoder: Encoder, fingerprint: str, examples: Sequence[Example], *, batch: int = 16
+        cls,
+        folder: Path,
+        encoder: Encoder,
+        fingerprint: str,
+        examples: Sequence[Example],
+        *,
+        batch: int = 16,
+        workers: int = 1,
     ) -> Features:
         """Features of `examples`, from the cache or computed into it (resumable: finished batches are kept)."""
+        device = next(encoder.parameters()).device
         listing = "\n".join([fingerprint, *(str(example.path) for example in examples)])
         stem = folder / hashlib.sha256(listing.encode()).hexdigest()[:16]
         shape = (len(examples), encoder.config.regions, encoder.config.channels)
@@ -144,10 +188,11 @@ class Features:
         starts = range(done, len(examples), batch)
         chunks = [examples[start : start + batch] for start in starts]
         with torch.inference_mode():
-            for start, images in zip(starts, prefetch(chunks, encoder.config.image_size, None), strict=True):
-                with torch.autocast("cpu", dtype=torch.bfloat16):
-                    features = encoder(images)
-                array[start : start + len(images)] = features.to(torch.float16).numpy()
+            loaded = prefetch(chunks, encoder.config.image_size, None, workers=workers)
+            for start, images in zip(starts, loaded, strict=True):
+                with autocast(device, "auto"):
+                    features = encoder(images.to(device))
+                array[start : start + len(images)] = features.to(torch.float16).cpu().numpy()
                 if (start // batch) % 32 == 0 or start + batch >= len(examples):
                     array.flush()
                     done_file.write_text(str(min(start + batch, len(examples))))

@@ -12,27 +12,28 @@ differentiated is the same distribution, dropout included.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
-import time
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from model.checkpoint import fingerprint, load_decoder, load_encoder, save_decoder
+from model.checkpoint import CheckpointError
 from model.cider import CiderD
-from model.data import Example, Features, encode_captions, load_split, resolve_data
+from model.data import DataError, Example, Features, encode_captions, load_split, resolve_data
 from model.decoder import Decoder, DecoderState
 from model.device import PRECISIONS, autocast, choose_device
-from model.losses import caption_loss, leave_one_out, policy_loss
+from model.journal import Journal, Pace
+from model.losses import caption_loss, draw, leave_one_out, policy_loss
+from model.networks import continued
+from model.optimise import descend, rate_share, set_rates
 from model.options import parse_options
+from model.order import shuffled_batches, step_seed
 from model.resume import load_state, save_state
-from model.schedule import rate_share, shuffled_batches, step_seed
-from model.search import decode
+from model.validate import validate
 from model.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary, tokenize
 
 
@@ -100,11 +101,7 @@ def sample_captions(
             logits = logits.expand(-1, samples, -1)
         scores = logits.float() / temperature + (not_first if t == 0 else never)
         distribution = scores.log_softmax(dim=-1)  # (B', K', V)
-        with torch.no_grad():
-            cumulative = distribution.exp().cumsum(dim=-1)
-            drawn = torch.rand(*finished.shape, 1, device=device) * cumulative[..., -1:]
-            tokens = torch.searchsorted(cumulative, drawn, right=True).squeeze(-1)
-            tokens = tokens.clamp_(max=distribution.shape[-1] - 1)
+        tokens = draw(distribution.detach())
         live = ~finished  # a row said <end> the step before, or is kept to fill the batch
         rows, said = place[live], tokens[live]
         words[rows, t] = said
@@ -160,75 +157,68 @@ class Run:
         self.device = choose_device(config.device)
         self.examples = [example for name in config.data for example in load_split(resolve_data(name), "train")]
         self.validation = load_split(resolve_data(config.validation), "val")
-        checkpoint = load_decoder(Path(config.start_from))
-        self.decoder, self.vocabulary = checkpoint.decoder.to(self.device), checkpoint.vocabulary
-        self.decoder.config = dataclasses.replace(self.decoder.config, dropout=config.dropout)
-        self.decoder.dropout.p = config.dropout
+        self.networks = continued(Path(config.encoder), Path(config.start_from), dropout=config.dropout)
+        self.decoder = self.networks.decoder.to(self.device)
         self.max_words = self.decoder.config.max_words
-        encoder = load_encoder(Path(config.encoder))
-        self.encoder_sha256 = fingerprint(Path(config.encoder))
-        cache = Path(config.cache)
-        self.features = Features.cached(cache, encoder, self.encoder_sha256, self.examples)
-        self.validation_features = Features.cached(cache, encoder, self.encoder_sha256, self.validation)
-        self.reward = Reward(self.examples, self.vocabulary)
-        self.captions = encode_captions(self.examples, self.vocabulary, self.max_words) if config.xe_weight else []
-        self.optimizer = torch.optim.AdamW(self.decoder.parameters(), lr=config.rate, weight_decay=config.weight_decay)
+        encoder, sha256 = self.networks.encoder.to(self.device), self.networks.encoder_sha256
+        self.features = Features.cached(Path(config.cache), encoder, sha256, self.examples)
+        self.validation_features = Features.cached(Path(config.cache), encoder, sha256, self.validation)
+        self.reward = Reward(self.examples, self.networks.vocabulary)
+        self.captions = encode_captions(self.examples, self.networks.vocabulary, self.max_words)
+        self.optimizer = torch.optim.AdamW(
+            [{"params": list(self.decoder.parameters()), "peak": config.rate}], weight_decay=config.weight_decay
+        )
         self.autocast = autocast(self.device, config.precision)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.autocast.fast_dtype == torch.float16)
+        self.steps_per_epoch = math.ceil(len(self.examples) / config.batch)
+        self.total = config.steps or self.steps_per_epoch * config.epochs
+        self.journal = Journal(self.out)
         self.step, self.best = 0, -math.inf
 
     def train(self) -> None:
         self.resume()
-        per_epoch = math.ceil(len(self.examples) / self.config.batch)
-        total = self.config.steps or per_epoch * self.config.epochs
         if self.step == 0:
             self.validate()
-        began, started = self.step, time.monotonic()
-        seen: dict[str, float] = {}
-        while self.step < total:
-            epoch, done = divmod(self.step, per_epoch)
+        pace = Pace(self.step, self.total)
+        while self.step < self.total:
+            epoch, done = divmod(self.step, self.steps_per_epoch)
             batches = shuffled_batches(len(self.examples), self.config.batch, seed=self.config.seed, epoch=epoch)
-            for rows in batches[done : done + total - self.step]:
-                share = rate_share(self.step, total=total, warmup=self.config.warmup, floor=self.config.final_rate)
-                self.optimizer.param_groups[0]["lr"] = self.config.rate * share
-                for name, value in self.learn(rows).items():
-                    seen[name] = 0.95 * seen.get(name, value) + 0.05 * value
+            for rows in batches[done : done + self.total - self.step]:
+                pace.update(self.step + 1, **self.learn(rows))
                 self.step += 1
                 if self.step % 25 == 0:
-                    pace = (time.monotonic() - started) / (self.step - began)
-                    means = {name: round(value, 4) for name, value in seen.items()}
-                    self.log(epoch=epoch, step=self.step, **means, seconds_per_step=round(pace, 2))
-                if self.step % self.config.validate_every == 0 or self.step == total:
+                    self.journal.write(self.step, epoch=epoch, **pace.means())
+                if self.step % self.config.validate_every == 0 or self.step == self.total:
                     self.validate()
-                if self.step % self.config.save_every == 0 or self.step == total:
+                if self.step % self.config.save_every == 0 or self.step == self.total:
                     self.save()
+        self.journal.close()
 
     def learn(self, rows: list[int]) -> dict[str, float]:
         """One step on the images at `rows`; returns the means of its samples' rewards, words and log-probabilities."""
         torch.manual_seed(step_seed(self.config.seed, self.step))
+        config = self.config
+        set_rates(
+            self.optimizer, rate_share(self.step, total=self.total, warmup=config.warmup, floor=config.final_rate)
+        )
         self.decoder.train()
         features = self.features[rows].to(self.device)
         with self.autocast:
             sampled = sample_captions(
                 self.decoder,
                 self.decoder.init_state(features),
-                samples=self.config.samples,
+                samples=config.samples,
                 max_words=self.max_words,
-                temperature=self.config.temperature,
+                temperature=config.temperature,
             )
         rewards = self.reward(sampled.tokens, rows)  # (B, K)
         advantages = leave_one_out(rewards).flatten().to(self.device)  # (B * K,)
         loss = policy_loss(sampled.log_probs, advantages[sampled.rows])
-        if self.config.xe_weight:
+        if config.xe_weight:
             with self.autocast:
-                cross_entropy, _ = caption_loss(self.decoder, features, [self.captions[row] for row in rows], 0.0)
-            loss = loss + self.config.xe_weight * cross_entropy
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.decoder.parameters(), self.config.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+                cross_entropy, _ = caption_loss(self.decoder, features, [self.captions[row] for row in rows])
+            loss = loss + config.xe_weight * cross_entropy
+        descend(loss, self.optimizer, self.scaler, config.clip)
         return {
             "reward": float(rewards.mean()),
             "words": float((sampled.tokens > END).sum()) / rewards.numel(),
@@ -236,17 +226,16 @@ class Run:
         }
 
     def validate(self) -> None:
-        """CIDEr-D (× 100) of greedy captions of the validation split; the weights are exported if it is the best."""
-        cider, words = greedy_cider(
-            self.decoder, self.vocabulary, self.validation_features, self.validation, self.autocast
+        """Validate the greedy captions; the weights are exported if their CIDEr-D is the best so far."""
+        rows = range(len(self.validation))
+        batches = (self.validation_features[rows[start : start + 64]].to(self.device) for start in rows[::64])
+        found = validate(self.decoder, self.networks.vocabulary, self.validation, batches, self.autocast)
+        self.journal.write(
+            self.step, validation_loss=found.loss, validation_cider=found.cider, validation_words=found.words
         )
-        self.log(step=self.step, validation_cider=round(cider, 2), words=round(words, 2))
-        if cider > self.best:
-            self.best = cider
-            save_decoder(
-                self.out / f"{self.decoder.config.kind}.safetensors", self.decoder, self.vocabulary, self.encoder_sha256
-            )
-            (self.out / "config.json").write_text(json.dumps(dataclasses.asdict(self.config), indent=1))
+        if found.cider >= self.best:
+            self.best = found.cider
+            self.networks.export(self.out, self.config, tuned=False)
 
     def save(self) -> None:
         progress = {"step": str(self.step), "best": str(self.best)}
@@ -258,48 +247,19 @@ class Run:
             self.step, self.best = int(progress["step"]), float(progress["best"])
             print(f"resumed at step {self.step}", flush=True)
 
-    def log(self, **values: object) -> None:
-        self.out.mkdir(parents=True, exist_ok=True)
-        line = json.dumps(values)
-        print(line, flush=True)
-        with (self.out / "log.jsonl").open("a") as file:
-            file.write(line + "\n")
-
-
-@torch.inference_mode()
-def greedy_cider(
-    decoder: Decoder,
-    vocabulary: Vocabulary,
-    features: Features,
-    examples: Sequence[Example],
-    precision: torch.autocast,
-    *,
-    batch: int = 64,
-) -> tuple[float, float]:
-    """CIDEr-D (× 100) of greedy captions, and their mean number of words.
-
-    As pycocoevalcap's, with document frequencies from these examples, but with the vocabulary's tokeniser.
-    """
-    decoder.eval()
-    device = next(decoder.parameters()).device
-    references = [[tokenize(caption) for caption in example.captions] for example in examples]
-    metric = CiderD(references)
-    total, words = 0.0, 0
-    for start in range(0, len(examples), batch):
-        rows = range(start, min(start + batch, len(examples)))
-        with precision:
-            state = decoder.init_state(features[rows].to(device))
-            decoded = decode(decoder, state, max_words=decoder.config.max_words)
-        for row, tokens in zip(rows, decoded.tokens[:, 0].tolist(), strict=True):
-            said = vocabulary.decode(tokens)
-            total += metric.score([said], references[row])[0]
-            words += len(said)
-    return 100 * total / len(examples), words / len(examples)
-
 
 def parse(arguments: Sequence[str] | None = None) -> ScstConfig:
     return parse_options(ScstConfig, arguments, program="python -m model.scst", description=__doc__ or "")
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    try:
+        Run(parse(arguments)).train()
+    except (DataError, CheckpointError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 if __name__ == "__main__":
-    Run(parse()).train()
+    sys.exit(main())

@@ -1,216 +1,297 @@
 """Training: `python -m model.train --data flickr8k coco --encoder FILE --out runs/attention`.
 
 Without `--finetune` the encoder stays as it is and its features are computed once; with it, all of its layers
-are trained together with the decoder, on augmented images. A killed run goes on from its last checkpoint.
+are trained together with the decoder, on augmented images. A killed run goes on from its last checkpoint. Of all
+epochs, the one whose greedy captions of the validation split have the best CIDEr-D is what the run's folder holds.
+On several GPUs: `torchrun --nproc-per-node 8 -m model.train …`; see docs/training.md.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import json
 import math
 import random
-import time
+import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from model.checkpoint import fingerprint, load_decoder, load_encoder, save_decoder, save_encoder
-from model.config import DecoderConfig
-from model.data import Example, Features, encode_captions, load_split, prefetch, resolve_data
-from model.decoder import build_decoder
+from model.captioner import Captioner
+from model.checkpoint import CheckpointError
+from model.data import DataError, Example, Features, encode_captions, load_split, prefetch, resolve_data
+from model.device import PRECISIONS, autocast, choose_device
+from model.distributed import Processes, processes
+from model.journal import Journal, Pace
 from model.losses import caption_loss
+from model.networks import Networks, continued, fresh, named_encoder
+from model.optimise import descend, follow, rate_share, set_rates
 from model.options import parse_options
+from model.order import shuffled_batches, step_seed
 from model.resume import load_state, save_state
-from model.schedule import rate_share, shuffled_batches
-from model.vocabulary import Vocabulary
+from model.validate import validate
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that a run depends on; each field is an option of the command line."""
 
-    encoder: str  # the encoder's weights to start from
+    encoder: str  # the encoder's weights to start from: a file, or the name of a torchvision backbone
     out: str  # the folder of this run
     data: tuple[str, ...] = ("flickr8k",)  # data sets whose train splits are used together
-    validation: str = "flickr8k"  # the data set whose val split gives the validation loss
-    decoder: str = "attention"  # attention or baseline
+    validation: str = "flickr8k"  # the data set whose val split chooses the epoch to keep
+    encoder_weights: str = ""  # of a named backbone, a torchvision state dict; empty: torchvision's own, downloaded
+    decoder: str = field(default="attention", metadata={"choices": ("attention", "baseline")})
+    rnn: str = field(default="lstm", metadata={"choices": ("lstm", "gru")})
     start_from: str = ""  # a decoder checkpoint to go on from, sizes and words as there; empty: a fresh decoder
     finetune: bool = False  # train the encoder too
+    embedding: int = 512
+    hidden: int = 512
+    attention: int = 512
+    min_count: int = 4  # rarer words are <unk>
+    max_words: int = 20
+
     epochs: int = 5
-    batch: int = 32  # images; each comes with all of its captions
+    batch: int = 32  # images, of all processes together; each comes with all of its captions
     rate: float = 1e-3  # peak learning rate of the decoder
     final_rate: float = 0.0  # at the end of the cosine, as a share of the peak
     encoder_rate: float = 5e-5  # peak learning rate of the encoder
     warmup: int = 100  # steps
     weight_decay: float = 0.01
     clip: float = 5.0  # gradient norm of the decoder; the encoder's is clipped apart
+    ema: float = 0.0  # e.g. 0.999: validate and keep the exponential moving average of the weights; 0: none
+    patience: int = 0  # stop after so many epochs without a better CIDEr-D; 0: never
+
     label_smoothing: float = 0.1
     dropout: float = 0.5
-    embedding: int = 512
-    hidden: int = 512
-    attention: int = 512
-    min_count: int = 4  # rarer words are <unk>
-    max_words: int = 20
+    scheduled_sampling: float = 0.0  # by the end, the share of input words that the decoder draws itself
+    coverage: float = 0.0  # weight of the doubly stochastic attention (Show, Attend and Tell, eq. 14); there it is 1
+
     cache: str = "cache"  # where encoder features are kept
     save_every: int = 150  # steps between checkpoints to resume from
+    pictures: int = 4  # validation images whose captions and heatmaps TensorBoard shows after each epoch
     threads: int = 0  # CPU threads; 0: PyTorch's own choice
+    workers: int = 1  # threads that load images
+    device: str = "auto"
+    precision: str = field(default="auto", metadata={"choices": PRECISIONS})
     seed: int = 0
+
+
+class Objective(nn.Module):
+    """The loss of a batch in one call, as DistributedDataParallel wants it."""
+
+    def __init__(self, networks: Networks, config: TrainConfig) -> None:
+        super().__init__()
+        self.decoder = networks.decoder
+        self.encoder = networks.encoder if config.finetune else None
+        self.config = config
+
+    def forward(self, inputs: Tensor, captions: list[list[list[int]]], progress: float) -> tuple[Tensor, int]:
+        """inputs: features (B, R, C), or the images of an encoder in training, (B, 3, size, size) uint8.
+
+        progress: 0 at the start of the run, 1 at its end. Returns the mean over words and their number.
+        """
+        return caption_loss(
+            self.decoder,
+            inputs if self.encoder is None else self.encoder(inputs),
+            captions,
+            label_smoothing=self.config.label_smoothing,
+            own_words=self.config.scheduled_sampling * progress,
+            coverage=self.config.coverage,
+        )
 
 
 class Run:
     """A training run: its networks, optimiser and place in the data, saved and restored together."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, process: Processes | None = None) -> None:
         self.config = config
+        self.process = process or Processes(choose_device(config.device))
         torch.manual_seed(config.seed)
         if config.threads:
             torch.set_num_threads(config.threads)
         self.out = Path(config.out)
         self.examples = [example for name in config.data for example in load_split(resolve_data(name), "train")]
         self.validation = load_split(resolve_data(config.validation), "val")
-        self.encoder = load_encoder(Path(config.encoder))
-        self.encoder_sha256 = fingerprint(Path(config.encoder))
+        self.journal = Journal(self.out) if self.process.first else None
+        with self.process.first_alone():
+            encoder_file = named_encoder(config.encoder, config.encoder_weights, self.out)
         if config.start_from:
-            checkpoint = load_decoder(Path(config.start_from))
-            self.decoder, self.vocabulary = checkpoint.decoder, checkpoint.vocabulary
-            self.decoder.config = dataclasses.replace(self.decoder.config, dropout=config.dropout)
-            self.decoder.dropout.p = config.dropout
+            self.networks = continued(encoder_file, Path(config.start_from), dropout=config.dropout)
         else:
-            self.vocabulary = Vocabulary.build(
-                (caption for example in self.examples for caption in example.captions), min_count=config.min_count
+            self.networks = fresh(
+                encoder_file,
+                self.examples,
+                config.min_count,
+                kind=config.decoder,
+                rnn=config.rnn,
+                embedding=config.embedding,
+                hidden=config.hidden,
+                attention=config.attention,
+                dropout=config.dropout,
+                max_words=config.max_words,
             )
-            self.decoder = build_decoder(
-                DecoderConfig(
-                    kind=config.decoder,  # type: ignore[arg-type]  # checked by DecoderConfig
-                    vocabulary_size=len(self.vocabulary),
-                    channels=self.encoder.config.channels,
-                    embedding=config.embedding,
-                    hidden=config.hidden,
-                    attention=config.attention,
-                    dropout=config.dropout,
-                    max_words=config.max_words,
-                )
-            )
-        self.captions = encode_captions(self.examples, self.vocabulary, config.max_words)
-        groups = [{"params": list(self.decoder.parameters()), "peak": config.rate}]
+        encoder, decoder = self.networks.encoder.to(self.process.device), self.networks.decoder.to(self.process.device)
+        if not config.finetune:
+            self.features, self.validation_features = self.cached(self.examples), self.cached(self.validation)
+        self.averaged = self.networks  # what is validated and exported
+        if config.ema:
+            copied = copy.deepcopy(encoder) if config.finetune else encoder
+            self.averaged = dataclasses.replace(self.networks, encoder=copied, decoder=copy.deepcopy(decoder))
+        self.captions = encode_captions(self.examples, self.networks.vocabulary, config.max_words)
+        groups = [{"params": list(decoder.parameters()), "peak": config.rate}]
         if config.finetune:
-            groups.append({"params": list(self.encoder.parameters()), "peak": config.encoder_rate})
+            groups.append({"params": list(encoder.parameters()), "peak": config.encoder_rate})
         self.optimizer = torch.optim.AdamW(groups, lr=config.rate, weight_decay=config.weight_decay)
-        self.steps_per_epoch = math.ceil(len(self.examples) / config.batch)
+        self.autocast = autocast(self.process.device, config.precision)
+        half = self.autocast.fast_dtype == torch.float16
+        self.scaler = torch.amp.GradScaler(self.process.device.type, enabled=half)
+        self.objective = self.process.wrap(Objective(self.networks, config))
+        self.steps_per_epoch = len(self.batches(0))
+        if not self.steps_per_epoch:
+            raise ValueError(f"{self.process.count} processes are too many for batches of {config.batch} images")
+        self.total = self.steps_per_epoch * config.epochs
         self.step = 0
-
-    # -- resuming
-
-    def _modules(self) -> dict[str, nn.Module]:
-        return {"decoder": self.decoder, "encoder": self.encoder} if self.config.finetune else {"decoder": self.decoder}
-
-    def save(self) -> None:
-        save_state(self.out / "resume.safetensors", self._modules(), self.optimizer, {"step": str(self.step)})
-
-    def resume(self) -> None:
-        progress = load_state(self.out / "resume.safetensors", self._modules(), self.optimizer)
-        if progress is not None:
-            self.step = int(progress["step"])
-            print(f"resumed at step {self.step}", flush=True)
-
-    # -- training
-
-    def features(self, epoch: int, batches: list[list[int]]) -> Iterator[Tensor]:
-        """Features of each batch: from the cache, or through the encoder in training."""
-        if self.config.finetune:
-            rng = random.Random(self.config.seed * 1000 + epoch)
-            chunks: list[list[Example]] = [[self.examples[row] for row in batch] for batch in batches]
-            for images in prefetch(chunks, self.encoder.config.image_size, rng):
-                with torch.autocast("cpu", dtype=torch.bfloat16):
-                    yield self.encoder(images)
-        else:
-            cache = Features.cached(Path(self.config.cache), self.encoder, self.encoder_sha256, self.examples)
-            for batch in batches:
-                yield cache[batch]
+        self.best, self.best_epoch = -math.inf, 0  # CIDEr-D, and when it was
 
     def train(self) -> None:
         self.resume()
-        total = self.steps_per_epoch * self.config.epochs
         first_epoch, done = divmod(self.step, self.steps_per_epoch)
+        pace = Pace(self.step, self.total, shown=self.process.first)
         for epoch in range(first_epoch, self.config.epochs):
-            batches = shuffled_batches(len(self.examples), self.config.batch, seed=self.config.seed, epoch=epoch)[done:]
+            if self.config.patience and epoch - self.best_epoch > self.config.patience:
+                break
+            batches = [rows[self.process.rank :: self.process.count] for rows in self.batches(epoch)[done:]]
             done = 0
-            self.decoder.train()
-            self.encoder.train(self.config.finetune)
-            started, seen = time.monotonic(), 0.0
-            for batch, features in zip(batches, self.features(epoch, batches), strict=True):
-                share = rate_share(self.step, total=total, warmup=self.config.warmup, floor=self.config.final_rate)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = group["peak"] * share
-                with torch.autocast("cpu", dtype=torch.bfloat16):
-                    loss, _ = caption_loss(
-                        self.decoder, features, [self.captions[row] for row in batch], self.config.label_smoothing
-                    )
-                self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                for group in self.optimizer.param_groups:
-                    nn.utils.clip_grad_norm_(group["params"], self.config.clip)
-                self.optimizer.step()
+            for rows, inputs in zip(batches, self.inputs(epoch, batches), strict=True):
+                pace.update(self.step + 1, loss=self.learn(rows, inputs))
                 self.step += 1
-                seen = 0.98 * seen + 0.02 * loss.item() if seen else loss.item()
                 if self.step % 25 == 0:
-                    pace = (time.monotonic() - started) / (self.step - epoch * self.steps_per_epoch)
-                    self.log(epoch=epoch, step=self.step, loss=round(seen, 4), seconds_per_step=round(pace, 2))
-                if self.step % self.config.save_every == 0:
+                    self.write(epoch=epoch, **pace.means())
+                if self.step % self.config.save_every == 0 and self.step % self.steps_per_epoch:
                     self.save()
+            self.validate(epoch)
             self.save()
-            self.log(epoch=epoch, step=self.step, validation_loss=round(self.validation_loss(), 4))
-            self.export()
+        if self.journal is not None:
+            self.journal.close()
 
-    def validation_loss(self) -> float:
-        """Cross-entropy per word on the validation split, without label smoothing."""
-        self.decoder.eval()
-        self.encoder.eval()
-        captions = encode_captions(self.validation, self.vocabulary, self.config.max_words)
-        cache = None
-        if not self.config.finetune:
-            cache = Features.cached(Path(self.config.cache), self.encoder, self.encoder_sha256, self.validation)
-        starts = range(0, len(self.validation), self.config.batch)
-        chunks = [self.validation[start : start + self.config.batch] for start in starts]
-        images = prefetch(chunks, self.encoder.config.image_size, None) if cache is None else None
-        total, count = 0.0, 0
-        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-            for start, chunk in zip(starts, chunks, strict=True):
-                rows = range(start, start + len(chunk))
-                if cache is not None:
-                    features = cache[rows]
-                else:
-                    assert images is not None
-                    features = self.encoder(next(images))
-                loss, words = caption_loss(self.decoder, features, [captions[row] for row in rows], 0.0)
-                total, count = total + loss.item() * words, count + words
-        return total / count
+    def batches(self, epoch: int) -> list[list[int]]:
+        """Rows of the examples; each process takes its share of each batch, and none may be left without."""
+        return shuffled_batches(
+            len(self.examples), self.config.batch, seed=self.config.seed, epoch=epoch, least=self.process.count
+        )
 
-    def export(self) -> None:
-        """Write what the captioner loads: fp16 safetensors, and the configuration of this run."""
-        sha256 = self.encoder_sha256
+    def inputs(self, epoch: int, batches: list[list[int]]) -> Iterator[Tensor]:
+        """What the objective reads of each batch: cached features, or augmented images for an encoder in training."""
         if self.config.finetune:
-            save_encoder(self.out / "encoder.safetensors", self.encoder)
-            sha256 = fingerprint(self.out / "encoder.safetensors")
-        kind = self.decoder.config.kind
-        save_decoder(self.out / f"{kind}.safetensors", self.decoder, self.vocabulary, sha256)
-        (self.out / "config.json").write_text(json.dumps(dataclasses.asdict(self.config), indent=1))
+            rng = random.Random(self.config.seed * 1000 + epoch + self.process.rank * 500_000_003)
+            chunks = [[self.examples[row] for row in rows] for rows in batches]
+            size = self.networks.encoder.config.image_size
+            yield from prefetch(chunks, size, rng, workers=self.config.workers)
+        else:
+            for rows in batches:
+                yield self.features[rows]
 
-    def log(self, **values: object) -> None:
-        self.out.mkdir(parents=True, exist_ok=True)
-        line = json.dumps(values)
-        print(line, flush=True)
-        with (self.out / "log.jsonl").open("a") as file:
-            file.write(line + "\n")
+    def cached(self, examples: Sequence[Example]) -> Features:
+        """Features of the encoder as it is on disk; the first process computes what is not in the cache."""
+        with self.process.first_alone():
+            networks, workers = self.networks, self.config.workers
+            cache = Path(self.config.cache)
+            return Features.cached(cache, networks.encoder, networks.encoder_sha256, examples, workers=workers)
+
+    def learn(self, rows: list[int], inputs: Tensor) -> float:
+        """One step on the examples at `rows`, this process's share of the batch; returns the whole batch's loss."""
+        torch.manual_seed(step_seed(self.config.seed, self.step, self.process.rank))
+        config = self.config
+        share = rate_share(self.step, total=self.total, warmup=config.warmup, floor=config.final_rate)
+        set_rates(self.optimizer, share)
+        self.objective.train()
+        with self.autocast:
+            captions = [self.captions[row] for row in rows]
+            loss, words = self.objective(inputs.to(self.process.device), captions, self.step / self.total)
+        all_words = self.process.total(words)
+        # Gradients are averaged over processes: weighted so, they are those of the mean over all words.
+        descend(loss * (words * self.process.count / all_words), self.optimizer, self.scaler, config.clip)
+        if config.ema:
+            follow(self.averaged.decoder, self.networks.decoder, config.ema, self.step)
+            if config.finetune:
+                follow(self.averaged.encoder, self.networks.encoder, config.ema, self.step)
+        return self.process.total(loss.item() * words) / all_words
+
+    def validate(self, epoch: int) -> None:
+        """Validate, export the weights if they are the best so far, and show what they say."""
+        if self.journal is not None:
+            networks = self.averaged
+            captioner = Captioner(networks.encoder.eval(), networks.decoder.eval(), networks.vocabulary, torch.float32)
+            features = self.seen_in_validation(captioner)
+            found = validate(captioner.decoder, captioner.vocabulary, self.validation, features, self.autocast)
+            self.write(
+                epoch=epoch, validation_loss=found.loss, validation_cider=found.cider, validation_words=found.words
+            )
+            if found.cider >= self.best:
+                self.best, self.best_epoch = found.cider, epoch
+                networks.export(self.out, self.config, tuned=self.config.finetune)
+            self.journal.show(self.step, captioner, [e.path for e in self.validation[: self.config.pictures]])
+        self.best_epoch = int(self.process.total(self.best_epoch if self.process.first else 0))
+
+    def seen_in_validation(self, captioner: Captioner) -> Iterator[Tensor]:
+        """Features of the validation split, (B, R, C) at a time."""
+        starts = range(0, len(self.validation), self.config.batch)
+        if not self.config.finetune:
+            for start in starts:
+                rows = range(start, min(start + self.config.batch, len(self.validation)))
+                yield self.validation_features[rows].to(self.process.device)
+            return
+        chunks = [self.validation[start : start + self.config.batch] for start in starts]
+        size = captioner.encoder.config.image_size
+        for images in prefetch(chunks, size, None, workers=self.config.workers):
+            with self.autocast:
+                features = captioner.encode(images)
+            yield features
+
+    def write(self, **values: float) -> None:
+        if self.journal is not None:
+            self.journal.write(self.step, **values)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """What is in the state to resume from."""
+        modules: dict[str, nn.Module] = {"decoder": self.networks.decoder}
+        if self.config.finetune:
+            modules["encoder"] = self.networks.encoder
+        if self.config.ema:
+            modules |= {f"averaged_{name}": getattr(self.averaged, name) for name in list(modules)}
+        return modules
+
+    def save(self) -> None:
+        if self.process.first:
+            progress = {"step": str(self.step), "best": str(self.best), "best_epoch": str(self.best_epoch)}
+            save_state(self.out / "resume.safetensors", self.modules(), self.optimizer, progress)
+
+    def resume(self) -> None:
+        progress = load_state(self.out / "resume.safetensors", self.modules(), self.optimizer)
+        if progress is not None:
+            self.step = int(progress["step"])
+            self.best, self.best_epoch = float(progress.get("best", -math.inf)), int(progress.get("best_epoch", 0))
+            print(f"resumed at step {self.step}", flush=True)
 
 
 def parse(arguments: Sequence[str] | None = None) -> TrainConfig:
     return parse_options(TrainConfig, arguments, program="python -m model.train", description=__doc__ or "")
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    config = parse(arguments)
+    try:
+        with processes(config.device) as process:
+            Run(config, process).train()
+    except (DataError, CheckpointError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
 if __name__ == "__main__":
-    Run(parse()).train()
+    sys.exit(main())

@@ -61,6 +61,8 @@ def config(dataset: Path, encoder_file: Path, out: Path, **changes: object) -> T
         min_count=1,
         cache=str(out.parent / "cache"),
         save_every=1,
+        pictures=0,
+        device="cpu",
     )
     return dataclasses.replace(base, **changes)  # type: ignore[arg-type]
 
