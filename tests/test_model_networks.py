@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from model.config import ConfigError, DecoderConfig, EncoderConfig
 from model.decoder import AttentionDecoder, build_decoder
 from model.encoder import Encoder
 from model.losses import caption_loss
+from model.search import beam_search, decode
 from model.vocabulary import END, START, Vocabulary
 from tests.conftest import tiny_config
 
@@ -130,6 +132,61 @@ def test_loss_of_captions_of_many_lengths_is_that_of_each_alone(kind: str) -> No
                 total = total + functional.cross_entropy(logits[0], torch.tensor([target]), label_smoothing=0.1)
     assert words == 4 + 1 + 2 + 3 + 1 + 5
     torch.testing.assert_close(together, total / words)
+
+
+@pytest.mark.parametrize("kind", ["attention", "baseline"])
+def test_a_gru_decodes_and_is_written_into_the_checkpoint(kind: str, tmp_path: Path, vocabulary: Vocabulary) -> None:
+    torch.manual_seed(1)
+    decoder = build_decoder(dataclasses.replace(tiny_config(kind), rnn="gru")).eval()
+    assert not any("lstm" in name or "cell" in name for name in decoder.state_dict())
+    save_decoder(tmp_path / "d.safetensors", decoder, vocabulary, "", torch.float32)
+    loaded = load_decoder(tmp_path / "d.safetensors").decoder
+    state = loaded.init_state(torch.randn(2, 9, 6))
+    greedy = decode(loaded, state, max_words=5, samples=3)
+    best = beam_search(loaded, state, max_words=5, width=3)
+    assert greedy.tokens.shape[:2] == (2, 4)
+    assert best.tokens.shape[:2] == (2, 1)
+    before, tokens = loaded.init_state(torch.randn(1, 9, 6)), torch.tensor([[START]])
+    _, after, _ = loaded.step(tokens, before)
+    assert loaded.gru is not None
+    assert not torch.equal(before.hidden, after.hidden)
+
+
+def test_decoders_made_before_there_were_grus_have_lstms() -> None:
+    config = DecoderConfig.from_json('{"kind": "baseline", "vocabulary_size": 9}')
+    assert config.rnn == "lstm"
+    with pytest.raises(ConfigError, match="unknown recurrent network"):
+        dataclasses.replace(config, rnn="rnn")  # type: ignore[arg-type]
+
+
+def test_coverage_is_the_sum_of_squares_of_equation_14() -> None:
+    torch.manual_seed(2)
+    decoder = build_decoder(tiny_config()).eval()
+    features, captions = torch.randn(2, 9, 6), [[[4, 5, 6]], [[7], [8, 9]]]
+    plain, words = caption_loss(decoder, features, captions)
+    regularised, _ = caption_loss(decoder, features, captions, coverage=0.5)
+    expected = torch.zeros(())
+    for image, several in enumerate(captions):
+        for caption in several:
+            state, looked = decoder.init_state(features[image][None]), torch.zeros(9)
+            for word in [START, *caption]:
+                _, state, attention = decoder.step(torch.tensor([[word]]), state)
+                assert attention is not None
+                looked += attention[0, 0].detach()
+            expected += (1 - looked).square().sum()
+    torch.testing.assert_close((regularised - plain).detach() * words, 0.5 * expected)
+
+
+def test_scheduled_sampling_reads_the_decoders_own_words() -> None:
+    """A decoder that always says one word reads nothing else from the second step on, whatever the reference says."""
+    decoder = build_decoder(tiny_config("baseline")).eval()
+    with torch.no_grad():
+        decoder.output_bias[5] = 100.0
+    read: list[torch.Tensor] = []
+    handle = decoder.embedding.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    caption_loss(decoder, torch.randn(1, 9, 6), [[[6, 7, 8], [9, 9]]], own_words=1.0)
+    handle.remove()
+    assert [words.flatten().tolist() for words in read] == [[START, START], [5, 5], [5, 5], [5]]
 
 
 def test_checkpoints_round_trip(tmp_path: Path, encoder: Encoder, vocabulary: Vocabulary) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import random
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,11 @@ from PIL import Image
 from model.captioner import Captioner
 from model.checkpoint import fingerprint, load_decoder
 from model.data import DataError, augment, load_images, load_split, pad_captions, prefetch
-from model.train import Run, TrainConfig, parse
+from model.decoder import Decoder
+from model.journal import Journal
+from model.optimise import follow
+from model.train import Run, TrainConfig, main, parse
+from model.validate import Validation
 from model.vocabulary import END, PAD, START
 from tests.conftest import PHOTOS, WEIGHTS
 
@@ -111,6 +116,7 @@ def test_training_on_cached_features_learns_the_captions(
     settings = config(
         dataset, encoder_file, tmp_path / "run", decoder=kind, epochs=60, rate=1e-2, dropout=0.0, label_smoothing=0.0
     )
+    settings = dataclasses.replace(settings, save_every=1000)
     Run(settings).train()
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     losses = [line["validation_loss"] for line in log if "validation_loss" in line]
@@ -154,6 +160,103 @@ def test_fine_tuning_changes_and_ships_the_encoder(dataset: Path, encoder_file: 
     captioner = Captioner.load(tmp_path / "run", "cpu", precision="fp32")  # they belong together
     assert fingerprint(tmp_path / "run" / "encoder.safetensors") != fingerprint(encoder_file)
     assert len(captioner.caption([Image.new("RGB", (9, 9))], samples=1)) == 1
+
+
+def test_the_epoch_with_the_best_captions_is_kept_and_a_run_without_hope_stops(
+    dataset: Path, encoder_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([Validation(3.0, 10.0, 5.0), Validation(2.0, 30.0, 5.0), *[Validation(1.0, 20.0, 5.0)] * 9])
+    kept: list[float] = []
+
+    def validate(decoder: Decoder, *rest: object) -> Validation:
+        kept.append(float(decoder.output_bias.detach().norm()))
+        return next(scores)
+
+    monkeypatch.setattr("model.train.validate", validate)
+    settings = config(dataset, encoder_file, tmp_path / "run", epochs=9, patience=2)
+    Run(settings).train()
+    assert len(kept) == 4  # two epochs more than the best
+    exported = load_decoder(tmp_path / "run" / "attention.safetensors").decoder
+    assert float(exported.output_bias.detach().norm()) == pytest.approx(kept[1], rel=1e-3)
+    Run(settings).train()
+    assert len(kept) == 4  # begun again, it is still over
+
+
+def test_averaged_weights_are_what_is_kept(dataset: Path, encoder_file: Path, tmp_path: Path) -> None:
+    settings = config(dataset, encoder_file, tmp_path / "run", ema=0.9, precision="fp32")
+    run = Run(settings)
+    run.train()
+    exported = load_decoder(tmp_path / "run" / "attention.safetensors").decoder.output_bias
+    torch.testing.assert_close(exported, run.averaged.decoder.output_bias, atol=1e-5, rtol=1e-3)
+    assert not torch.allclose(exported, run.networks.decoder.output_bias, atol=1e-5, rtol=1e-3)
+    resumed = Run(settings)
+    resumed.resume()
+    torch.testing.assert_close(resumed.averaged.decoder.output_bias, run.averaged.decoder.output_bias)
+
+
+def test_an_average_forgets_at_its_decay_and_faster_in_the_beginning() -> None:
+    average, module = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    torch.nn.init.constant_(average.weight, 1.0)
+    torch.nn.init.constant_(module.weight, 3.0)
+    follow(average, module, 0.75, step=1000)
+    assert float(average.weight.detach()) == pytest.approx(0.75 * 1 + 0.25 * 3)
+    follow(average, module, 0.75, step=0)
+    assert float(average.weight.detach()) == pytest.approx(0.1 * 1.5 + 0.9 * 3)
+
+
+def test_tensorboard_shows_what_is_said_and_where_was_looked(dataset: Path, encoder_file: Path, tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    Run(config(dataset, encoder_file, tmp_path / "run", epochs=1, pictures=1)).train()
+    events = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()
+    assert {"validation_loss", "validation_cider"} <= set(tags["scalars"])
+    assert tags["images"] == ["4.png"]
+    [text] = events.Tensors("4.png/text_summary")
+    assert text.tensor_proto.string_val[0].count(b"* ") >= 5
+
+
+def test_training_without_tensorboard_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard.writer", None)
+    journal = Journal(tmp_path)
+    journal.write(3, loss=0.123456)
+    journal.close()
+    assert "TensorBoard is not installed" in capsys.readouterr().err
+    assert json.loads((tmp_path / "log.jsonl").read_text()) == {"step": 3, "loss": 0.1235}
+
+
+def test_cocos_subfolders_and_its_rest_of_validation_are_found(tmp_path: Path) -> None:
+    (tmp_path / "images" / "val2014").mkdir(parents=True)
+    (tmp_path / "images" / "val2014" / "7.jpg").touch()
+    entry = {"filename": "7.jpg", "filepath": "val2014", "split": "restval", "sentences": [{"raw": " A cat. "}]}
+    (tmp_path / "dataset_coco.json").write_text(json.dumps({"images": [entry]}))
+    [example] = load_split(tmp_path, "train")
+    assert example.path == tmp_path / "images" / "val2014" / "7.jpg"
+    assert example.captions == ("A cat.",)
+
+
+def test_a_table_of_captions_is_a_data_set(tmp_path: Path) -> None:
+    lines = ["image,caption"]
+    for number in range(80):
+        (tmp_path / f"{number}.jpg").touch()
+        lines += [f'{number}.jpg,"A cat, here"', f"{number}.jpg,a cat"]
+    (tmp_path / "captions.csv").write_text("\n".join(lines))
+    splits = {split: {example.name for example in load_split(tmp_path, split)} for split in ("train", "val", "test")}
+    assert sum(map(len, splits.values())) == 80
+    assert len(splits["train"]) > 50
+    assert load_split(tmp_path, "val")[0].captions == ("A cat, here", "a cat")
+    (tmp_path / "captions.csv").write_text("image,caption,split\n1.jpg,a dog,val\n2.jpg,a cat,train")
+    assert [example.captions for example in load_split(tmp_path, "val")] == [("a dog",)]
+    (tmp_path / "captions.csv").write_text("file,text\n1.jpg,a dog")
+    with pytest.raises(DataError, match="columns image and caption"):
+        load_split(tmp_path, "train")
+
+
+def test_mistakes_end_in_a_line_not_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--data", str(tmp_path), "--encoder", "e", "--out", str(tmp_path / "out"), "--device", "cpu"]) == 2
+    assert "no dataset" in capsys.readouterr().err
 
 
 def test_every_field_is_an_option() -> None:
