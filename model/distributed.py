@@ -33,7 +33,7 @@ class Processes:
         if self.count == 1:
             return module
         devices = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(module, device_ids=devices, broadcast_buffers=False)
+        return DistributedDataParallel(module, device_ids=devices)
 
     def total(self, number: float) -> float:
         """The sum over all processes, each of which must ask."""

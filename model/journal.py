@@ -54,6 +54,7 @@ class Journal:
             self._writer.add_text(photo.name, "\n".join(lines), step)
             attention = greedy.attention
             sheet = image if attention is None else draw_sheet(image, greedy.words, attention)
+            sheet.thumbnail((640, 640))  # they are many
             self._writer.add_image(photo.name, np.asarray(sheet), step, dataformats="HWC")
         self._writer.flush()
 

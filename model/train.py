@@ -135,6 +135,7 @@ class Run:
                 max_words=config.max_words,
             )
         encoder, decoder = self.networks.encoder.to(self.process.device), self.networks.decoder.to(self.process.device)
+        encoder.to(memory_format=torch.channels_last)  # in which its gradients come, too
         if not config.finetune:
             self.features, self.validation_features = self.cached(self.examples), self.cached(self.validation)
         self.averaged = self.networks  # what is validated and exported

@@ -359,7 +359,7 @@ async def test_the_journal_is_for_its_owner_alone(server: FakeTelegram, ann: Per
         await ann.send_text("hello")
         await ann.next_message()
         found = [path for path in (tmp_path / "data").iterdir() if path.is_file()]
-            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in found}
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in found}
     assert modes["bot.sqlite3"] == 0o600
     assert set(modes.values()) == {0o600}
 

@@ -210,6 +210,15 @@ def test_a_killed_run_goes_on_where_it_was(settings: ScstConfig, xe_weight: floa
         torch.testing.assert_close(resumed.decoder.state_dict()[name], tensor, msg=name)
 
 
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_learns_too(settings: ScstConfig, precision: str) -> None:
+    run = Run(dataclasses.replace(settings, steps=40, precision=precision, xe_weight=0.1))
+    run.train()
+    assert all(tensor.isfinite().all() for tensor in run.decoder.state_dict().values())
+    cider = read_log(settings.out, "validation_cider")
+    assert max(cider) > 2 * cider[0]
+
+
 def test_one_sample_has_no_baseline(settings: ScstConfig) -> None:
     with pytest.raises(ValueError, match="too few"):
         Run(dataclasses.replace(settings, samples=1))
