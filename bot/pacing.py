@@ -23,7 +23,7 @@ class Rate:
 
 
 # As in Telegram's FAQ for bots: about 1 message/s in one chat, 20 a minute in a group, 30/s over all.
-PRIVATE: Final = Rate(1.0, burst=5)
+PRIVATE: Final = Rate(1.0, burst=10)  # the pictures of an album are answered together
 GROUP: Final = Rate(3.0, burst=5)
 OVER_ALL: Final = Rate(1 / 30)
 

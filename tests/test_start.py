@@ -99,6 +99,8 @@ async def server() -> AsyncIterator[FakeTelegram]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def bot(server: FakeTelegram, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Program]:
     async with running(server, tmp_path_factory.mktemp("bot")) as program:
+        # On a loaded machine this takes so long that people would be told to wait, which is not what is tested here.
+        assert await server.until(lambda: "the worker is ready" in program.log.read_text() or None, PATIENCE)
         yield program
 
 
