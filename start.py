@@ -46,7 +46,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         epilog="Settings are read from the environment and from .env; .env.example documents each.",
     )
     commands = parser.add_subparsers(dest="command", metavar="command")
-    caption = commands.add_parser("caption", help="caption photos in the terminal; needs no token")
+    caption = commands.add_parser("caption", help="caption photos and clips in the terminal; needs no token")
     caption.add_argument("files", nargs="+", metavar="FILE")
     caption.add_argument("--model", choices=["attention", "baseline"], help="default: MODEL, else attention")
     caption.add_argument("--samples", type=_number(int, 0, 10), default=5, metavar="N", help="0-10, default 5")
@@ -62,7 +62,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--beam", type=_number(int, 1, 10), default=3, metavar="N", help="width, 1-10, default 3; 1: greedy only"
     )
     caption.add_argument("--json", action="store_true", help="print one JSON object per file and line")
-    caption.add_argument("--output", type=Path, metavar="DIR", help="write the heatmap sheets into this folder")
+    caption.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="write heatmap sheets, timelines and the moments of clips into this folder",
+    )
     commands.add_parser("bot", help="the bot alone; workers are reached through REDIS_URL")
     worker = commands.add_parser("worker", help="a worker alone, for the bots at REDIS_URL; needs no token")
     worker.add_argument("--embedded", action="store_true", help=argparse.SUPPRESS)
@@ -111,6 +116,7 @@ def caption(options: argparse.Namespace) -> int:
             beam=options.beam,
             as_json=options.json,
             output=options.output,
+            max_video_seconds=settings.max_video_seconds,
         )
     )
 

@@ -71,7 +71,7 @@ class Script:
 
 
 def find_stills(folder: Path | None) -> list[Path]:
-    """Pictures never trained on: those of a folder, or of the validation and test splits under DATASETS_DIR, or ours."""
+    """Pictures never trained on: a folder's, or those of the held-out splits under DATASETS_DIR, or our own few."""
     if folder is not None:
         return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
     stills: list[Path] = []
@@ -174,11 +174,10 @@ def _look(shot: Shot, still: Image.Image, time: float, rng: np.random.Generator)
     """What the camera sees: (H, W, 3) in 0–255."""
     part = (time - shot.start) / (shot.end - shot.start)
     x, y, size = shot.window[0] * (1 - part) + shot.window[1] * part
-    x, y = np.clip([x, y] + rng.normal(0, shot.tremor, 2), size / 2, 1 - size / 2)
-    box = ((x - size / 2) * still.width, (y - size / 2) * still.height)
-    box += ((x + size / 2) * still.width, (y + size / 2) * still.height)
+    left, top = np.clip(np.array([x, y]) + rng.normal(0, shot.tremor, 2) - size / 2, 0, 1 - size).tolist()
+    box = (left * still.width, top * still.height, (left + size) * still.width, (top + size) * still.height)
     pixels = np.asarray(still.resize(SIZE, Image.Resampling.BICUBIC, box=box), dtype=np.float64)
-    return pixels * (1 + shot.drift * np.sin(shot.phase + 0.7 * time))
+    return np.asarray(pixels * (1 + shot.drift * np.sin(shot.phase + 0.7 * time)))
 
 
 def _recorded(picture: npt.NDArray[np.float64], fault: str | None, script: Script, rng: np.random.Generator) -> Pixels:

@@ -16,13 +16,17 @@ from PIL import Image
 from model.captioner import Caption, Captioner, CaptionSet
 from model.checkpoint import CheckpointError
 from model.config import DecoderKind
+from model.container import HEAD, animation_container, is_clip
 from model.errors import CaptionError
 from model.heatmap import draw_sheet, encode_jpeg
 from model.images import open_image
+from model.moments import Moments, watch
 from model.sampling import Sampling
+from model.timeline import clock, draw_timeline
+from model.video import ClipLimits
 
 BATCH = 8
-GRACE = 30.0  # seconds a worker has to finish when it is asked to stop
+Answer = CaptionSet | Moments | CaptionError | OSError
 log = logging.getLogger(__name__)
 
 
@@ -40,23 +44,26 @@ class CaptionRequest:
     beam: int = 3  # width; 1: greedy only
     as_json: bool = False
     output: Path | None = None
+    max_video_seconds: float = ClipLimits.seconds
 
 
 def caption_files(request: CaptionRequest) -> int:
-    """Caption files, printing each answer when its batch is done; the exit status is 1 if any could not be read."""
+    """Caption photos and clips, printing each answer when its batch is done; exit status 1 if any could not be read."""
     try:
         captioner = Captioner.load(request.weights, request.device, model=request.model)
     except (CheckpointError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    sheets = _sheet_paths(request)
+    stems = _output_stems(request)
     failed = False
     try:
         if request.output is not None:
             request.output.mkdir(parents=True, exist_ok=True)
         for start in range(0, len(request.files), BATCH):
-            for file, answer in _caption_batch(captioner, request, request.files[start : start + BATCH], sheets):
+            for file, answer in _caption_batch(captioner, request, request.files[start : start + BATCH], stems):
                 failed = failed or isinstance(answer, CaptionError | OSError)
+                if isinstance(answer, Moments) and file in stems:
+                    _write_moments(request, file, answer, stems[file])
                 _print(request, file, answer)
     except OSError as error:  # those of the pictures are answers; this one is of --output, or of standard output
         print(f"error: {error}", file=sys.stderr)
@@ -65,56 +72,94 @@ def caption_files(request: CaptionRequest) -> int:
 
 
 def _caption_batch(
-    captioner: Captioner, request: CaptionRequest, files: Sequence[str], sheets: dict[str, Path]
-) -> Iterator[tuple[str, CaptionSet | CaptionError | OSError]]:
+    captioner: Captioner, request: CaptionRequest, files: Sequence[str], stems: dict[str, Path]
+) -> Iterator[tuple[str, Answer]]:
+    """Each file's answer, in order: the photos among them in one go, then the clips as their turn comes."""
     photos: dict[int, Image.Image] = {}
+    clips: dict[int, bytes | str] = {}
     errors: dict[int, CaptionError | OSError] = {}
     for row, file in enumerate(files):
         try:
-            photos[row] = open_image(Path(file).read_bytes())
+            opened = _open(file)
         except (CaptionError, OSError) as error:
             errors[row] = error
-    answers = dict(
-        zip(
-            photos,
-            captioner.caption(
-                list(photos.values()),
-                samples=request.samples,
-                sampling=request.sampling,
-                beam=request.beam if request.beam > 1 else None,
-                seed=request.seed,
-            ),
-            strict=True,
-        )
+            continue
+        if isinstance(opened, Image.Image):
+            photos[row] = opened
+        else:
+            clips[row] = opened
+    captions = captioner.caption(
+        list(photos.values()),
+        samples=request.samples,
+        sampling=request.sampling,
+        beam=request.beam if request.beam > 1 else None,
+        seed=request.seed,
     )
+    answers = dict(zip(photos, captions, strict=True))
     for row, file in enumerate(files):
         if row in errors:
             yield file, errors[row]
-            continue
-        first = answers[row].main
-        if file in sheets and first.attention is not None:
-            sheets[file].write_bytes(encode_jpeg(draw_sheet(photos[row], first.words, first.attention)))
-        yield file, answers[row]
+        elif row in clips:
+            yield file, _watch(captioner, request, file, clips[row])
+        else:
+            first = answers[row].main
+            if file in stems and first.attention is not None:
+                sheet = draw_sheet(photos[row], first.words, first.attention)
+                Path(f"{stems[file]}.heatmap.jpg").write_bytes(encode_jpeg(sheet))
+            yield file, answers[row]
 
 
-def _sheet_paths(request: CaptionRequest) -> dict[str, Path]:
-    """Where each file's sheet goes; files of one name from several folders do not overwrite each other."""
-    paths: dict[str, Path] = {}
+def _open(file: str) -> Image.Image | bytes | str:
+    """By its content: a photo, decoded; an animated picture's bytes; a video's path, for it may be large."""
+    with open(file, "rb") as opened:
+        head = opened.read(HEAD)
+        if animation_container(head) is None and is_clip(head):
+            return file
+        data = head + opened.read()
+    return data if is_clip(data) else open_image(data)
+
+
+def _watch(captioner: Captioner, request: CaptionRequest, file: str, source: bytes | str) -> Answer:
+    def progress(done: int, of: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{file}: {done} of {of} frames", end="\n" if done == of else "", file=sys.stderr, flush=True)
+
+    try:
+        limits = ClipLimits(seconds=request.max_video_seconds)
+        return watch(captioner, source, limits=limits, seed=request.seed, progress=progress)
+    except (CaptionError, OSError) as error:
+        return error
+
+
+def _write_moments(request: CaptionRequest, file: str, clip: Moments, stem: Path) -> None:
+    """The timeline, the chosen frames, and the JSON of a clip."""
+    Path(f"{stem}.timeline.jpg").write_bytes(encode_jpeg(draw_timeline(clip)))
+    for number, moment in enumerate(clip.moments, 1):
+        Path(f"{stem}.moment-{number:02}.jpg").write_bytes(moment.jpeg)
+    Path(f"{stem}.json").write_text(json.dumps(_json(request, file, clip), ensure_ascii=False, indent=1) + "\n")
+
+
+def _output_stems(request: CaptionRequest) -> dict[str, Path]:
+    """What each file's pictures are called; files of one name from several folders do not overwrite each other."""
+    stems: dict[str, Path] = {}
     if request.output is not None:
         for file in dict.fromkeys(request.files):
             stem = Path(file).stem
             names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
-            paths[file] = next(
-                path for name in names if (path := request.output / f"{name}.heatmap.jpg") not in paths.values()
-            )
-    return paths
+            stems[file] = next(path for name in names if (path := request.output / name) not in stems.values())
+    return stems
 
 
-def _print(request: CaptionRequest, file: str, answer: CaptionSet | CaptionError | OSError) -> None:
+def _print(request: CaptionRequest, file: str, answer: Answer) -> None:
     if request.as_json:
         print(json.dumps(_json(request, file, answer), ensure_ascii=False), flush=True)
     elif isinstance(answer, CaptionSet):
         print(*_lines(file, answer), sep="\n", flush=True)
+    elif isinstance(answer, Moments):
+        count = len(answer.moments)
+        said = "one shot, little changes" if answer.still else f"{count} moment{'s' * (count != 1)}"
+        print(f"{file}\n  {clock(answer.duration)}, {said}, variedness {answer.variedness:.0%}")
+        print(*(f"  {clock(moment.time)}  {moment.text}" for moment in answer.moments), sep="\n", flush=True)
     else:
         print(f"{file}: {_reason(answer)[1]}", file=sys.stderr, flush=True)
 
@@ -138,7 +183,9 @@ def _reason(error: CaptionError | OSError) -> tuple[str, str]:
     return "unreadable", error.strerror or str(error)
 
 
-def _json(request: CaptionRequest, file: str, answer: CaptionSet | CaptionError | OSError) -> dict[str, Any]:
+def _json(request: CaptionRequest, file: str, answer: Answer) -> dict[str, Any]:
+    if isinstance(answer, Moments):
+        return {"file": file, "model": request.model, **_moments_json(answer)}
     if not isinstance(answer, CaptionSet):
         kind, message = _reason(answer)
         return {"file": file, "error": {"kind": kind, "message": message}}
@@ -152,4 +199,17 @@ def _json(request: CaptionRequest, file: str, answer: CaptionSet | CaptionError 
         "greedy": fields(answer.greedy),
         **({"best": fields(answer.best)} if answer.best is not None else {}),
         "samples": [fields(sample) for sample in answer.samples],
+    }
+
+
+def _moments_json(clip: Moments) -> dict[str, Any]:
+    frames = [
+        {"time": round(f.time, 3), "text": f.text, "score": round(f.score, 4), "chosen": f.chosen} for f in clip.frames
+    ]
+    return {
+        "duration": round(clip.duration, 3),
+        "still": clip.still,
+        "variedness": round(clip.variedness, 4),
+        "moments": [{key: f[key] for key in ("time", "text", "score")} for f in frames if f["chosen"]],
+        "frames": frames,
     }

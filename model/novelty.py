@@ -58,6 +58,7 @@ class Tuning:
     dark: float = 16.0  # brightness
     flat: float = 14.0  # contrast
     blurred: float = 0.4  # sharpness, of the sharpest alike frame beside it
+    soft: float = 0.25  # sharpness, of the clip's median
     mixed: float = 0.6  # what is left of a frame when it is taken for a dissolve of its neighbours
     streaked: float = 0.06  # streaks, and several times more than is usual in the clip
     shortest_shot: float = 1.1  # seconds; of frames farther apart, one alone may be a shot
@@ -142,11 +143,13 @@ def gate(features: FrameFeatures, apart: Floats, tuning: Tuning) -> npt.NDArray[
     plain = np.array([x.brightness >= tuning.dark and x.contrast >= tuning.flat for x in looks], dtype=np.bool_)
     usable = plain.copy()
     step = float(np.median(np.diff(features.times))) if count > 1 else 0.0
+    usual = float(np.median([x.sharpness for x, good in zip(looks, plain, strict=True) if good] or [0.0]))
     for i in range(count):
         beside = [
             j for j in range(max(0, i - 2), min(count, i + 3)) if j != i and plain[j] and apart[i, j] < tuning.threshold
         ]
-        usable[i] &= looks[i].sharpness >= tuning.blurred * max((looks[j].sharpness for j in beside), default=0.0)
+        sharpest = max((looks[j].sharpness for j in beside), default=0.0)
+        usable[i] &= looks[i].sharpness >= max(tuning.blurred * sharpest, tuning.soft * usual)
     for i in range(1, count - 1):
         before, after = _neighbours(plain, i)
         if before is None or after is None or step > tuning.shortest_shot:

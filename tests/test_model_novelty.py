@@ -1,0 +1,181 @@
+"""Which frames of a clip are its moments. Scenes here are random directions, frames lie closely around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image, ImageFilter
+
+from model.novelty import FrameFeatures, Look, Method, farthest_points, find_moments, look
+
+SHARP = 30.0
+
+
+def clip(
+    scenes: Sequence[int], *, noise: float = 0.004, step: float = 0.5, looks: dict[int, Look] | None = None
+) -> FrameFeatures:
+    """Frame i shows scene scenes[i]; scene -1 is like nothing else. Pictures of a scene look alike, too."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(max(scenes) + 1, 200))
+    vision = np.stack([centres[s] if s >= 0 else rng.normal(size=200) for s in scenes])
+    vision += noise * 200**0.5 * rng.normal(size=vision.shape)
+    return FrameFeatures(
+        times=[step * i for i in range(len(scenes))],
+        vision=vision.astype(np.float32),
+        words=np.abs(vision[:, :20]).astype(np.float32),
+        looks=[(looks or {}).get(i) or picture(s if s >= 0 else 50 + i) for i, s in enumerate(scenes)],
+    )
+
+
+def picture(seed: int, sharpness: float = SHARP, brightness: float = 120.0, contrast: float = 50.0) -> Look:
+    thumbnail = np.random.default_rng(seed).uniform(0, 255, (12, 16, 3)).astype(np.float32)
+    return Look(brightness, contrast, sharpness, 0.0, thumbnail)
+
+
+def test_each_scene_gets_one_moment_even_when_it_returns() -> None:
+    scenes = [0] * 10 + [1] * 3 + [0] * 6 + [2] * 2 + [3] * 20
+    novelty = find_moments(clip(scenes))
+    assert sorted(scenes[i] for i in novelty.chosen) == [0, 1, 2, 3]
+    assert list(novelty.chosen) == sorted(novelty.chosen)
+    assert not novelty.still
+
+
+def test_a_still_clip_has_one_moment_and_says_so() -> None:
+    novelty = find_moments(clip([0] * 30))
+    assert len(novelty.chosen) == 1
+    assert novelty.still
+    assert novelty.variedness < 0.05
+    one_frame = find_moments(clip([0]))
+    assert one_frame.chosen == (0,)
+    assert one_frame.still
+
+
+def test_variedness_grows_with_the_scenes() -> None:
+    variedness = [find_moments(clip([i * n // 24 for i in range(24)])).variedness for n in (1, 2, 4, 8)]
+    assert variedness == sorted(variedness)
+    assert variedness[-1] > 0.8
+
+
+def test_scores_are_high_where_a_clip_is_unlike_the_rest_of_it() -> None:
+    scores = find_moments(clip([0] * 20 + [1] * 4)).scores
+    assert scores.min() >= 0
+    assert scores.max() <= 1
+    assert scores[20:].min() > 2 * scores[:20].max()
+
+
+def test_never_more_than_ten_unless_asked() -> None:
+    features = clip([i // 2 for i in range(40)])
+    assert len(find_moments(features).chosen) == 10
+    assert len(find_moments(features, count=15).chosen) == 15
+    assert len(find_moments(features, count=99).chosen) <= 40
+
+
+def test_a_count_is_kept_to_even_where_little_changes() -> None:
+    novelty = find_moments(clip([0] * 12), count=3)
+    assert len(novelty.chosen) == 3
+    assert novelty.still
+
+
+@pytest.mark.parametrize("fault", [{"brightness": 3.0, "contrast": 2.0}, {"contrast": 8.0}, {"sharpness": 3.0}])
+@pytest.mark.parametrize("place", [0, 7, 8, 15])
+def test_dark_flat_and_blurred_frames_are_no_moments(fault: dict[str, float], place: int) -> None:
+    scenes = [0] * 8 + [1] * 8
+    scenes[place] = -1
+    novelty = find_moments(clip(scenes, looks={place: picture(99, **fault)}))
+    assert not novelty.usable[place]
+    assert novelty.scores[place] == 0
+    assert [scenes[i] for i in novelty.chosen] == [0, 1]
+
+
+def test_a_frame_that_interrupts_a_scene_is_no_moment_but_a_short_shot_of_a_long_clip_is() -> None:
+    scenes = [0] * 6 + [-1] + [0] * 6
+    assert len(find_moments(clip(scenes)).chosen) == 1
+    assert 6 in find_moments(clip(scenes, step=2.5)).chosen
+
+
+def test_dissolves_are_no_moments() -> None:
+    before, after = picture(0).thumbnail, picture(1).thumbnail
+    scenes = [0] * 6 + [-1] + [1] * 6
+    mixed = Look(120, 40, SHARP, 0.0, 0.4 * before + 0.6 * after)
+    assert [scenes[i] for i in find_moments(clip(scenes, looks={6: mixed})).chosen] == [0, 1]
+    assert len(find_moments(clip(scenes)).chosen) == 3  # a picture of its own is a shot
+
+
+def test_what_a_decoder_made_up_is_no_moment_but_blinds_are() -> None:
+    scenes = [0] * 8 + [1] * 3 + [0] * 8
+    broken = {i: Look(120, 50, SHARP, 0.2, picture(1).thumbnail) for i in (8, 9, 10)}
+    assert [scenes[i] for i in find_moments(clip(scenes, looks=broken)).chosen] == [0]
+    cut_to = [0] * 8 + [1] * 3 + [2] * 8
+    assert {cut_to[i] for i in find_moments(clip(cut_to, looks=broken)).chosen} == {0, 1, 2}
+
+
+def test_where_nothing_is_good_something_is_shown() -> None:
+    dark = picture(0, brightness=2.0, contrast=1.0)
+    novelty = find_moments(clip([0] * 5, looks=dict.fromkeys(range(5), dark)))
+    assert len(novelty.chosen) == 1
+
+
+def test_among_equals_the_sharpest_is_shown() -> None:
+    looks = {i: picture(0, sharpness=20.0 + (i == 4)) for i in range(9)}
+    features = clip([0] * 9, noise=0.0, looks=looks)
+    assert find_moments(features).chosen == (4,)
+
+
+@pytest.mark.parametrize("method", ["rolling", "uniform", "random"])
+def test_references_take_as_many(method: Method) -> None:
+    features = clip([0] * 10 + [1] * 10 + [2] * 10)
+    chosen = find_moments(features, method=method, seed=3).chosen
+    assert len(chosen) == 3
+    assert chosen == find_moments(features, method=method, seed=3).chosen
+    assert len(find_moments(features, method=method, count=5).chosen) == 5
+    if method == "rolling":
+        assert chosen[0] == 10  # the first of the second scene is the farthest from all before it
+    if method == "uniform":
+        assert chosen == (5, 15, 25)
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        find_moments(clip([0]), count=0)
+    with pytest.raises(ValueError, match="0 frames"):
+        find_moments(FrameFeatures([], np.empty((0, 4), np.float32), np.empty((0, 4), np.float32), []))
+
+
+def test_farthest_points_leave_nothing_far_away() -> None:
+    points = np.random.default_rng(1).uniform(size=(200, 2))
+    apart = np.linalg.norm(points[:, None] - points[None], axis=2).astype(np.float32)
+    taken = farthest_points(apart, 200, 0.2)
+    assert apart[:, taken].min(axis=1).max() < 0.2
+    inner = apart[np.ix_(taken, taken)]
+    assert inner[~np.eye(len(taken), dtype=bool)].min() >= 0.2
+
+
+def pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
+    return np.asarray(image.convert("RGB"))
+
+
+def test_looks_tell_blur_and_darkness(photos: list[Image.Image]) -> None:
+    for photo in photos:
+        image = photo.resize((640, 480))
+        sharp = look(pixels(image))
+        assert look(pixels(image.filter(ImageFilter.GaussianBlur(12)))).sharpness < 0.25 * sharp.sharpness
+        assert look(pixels(image.point(lambda v: v * 0.05))).brightness < 16
+        assert look(pixels(Image.blend(image, Image.new("RGB", image.size, "white"), 0.9))).contrast < 14
+        larger = look(pixels(photo.resize((1280, 960))))
+        assert larger.sharpness == pytest.approx(sharp.sharpness, rel=0.5)
+        assert larger.brightness == pytest.approx(sharp.brightness, rel=0.05)
+
+
+def test_looks_tell_streaks() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 255, (480, 640, 3), dtype=np.uint8)
+    assert look(noise).streaks == 0
+    assert look(np.repeat(noise[:1], 480, axis=0)).streaks > 0.9
+
+
+def test_looks_of_tiny_frames() -> None:
+    for size in ((1, 1), (2, 3), (1, 500)):
+        assert look(np.full((*size, 3), 7, np.uint8)).brightness == pytest.approx(7)
