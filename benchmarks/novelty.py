@@ -45,9 +45,10 @@ from benchmarks.synthetic_clips import (
 )
 from model.captioner import Captioner, Precision
 from model.checkpoint import ENCODER_FILE, fingerprint
+from model.ffmpeg import opencv
 from model.moments import BATCH, describe, prepare, watch
 from model.novelty import FrameFeatures, Tuning, descriptors, distances, find_moments, gate, look
-from model.video import Frame, _opencv, open_clip
+from model.video import Frame, open_clip
 
 SEEDS: Final[dict[Half, int]] = {"tune": 0, "report": 10_000}
 ENCODED_EVERY: Final = 6  # each sixth clip goes through a real video file
@@ -91,7 +92,7 @@ def frames_of(script: Script, *, encoded: bool) -> tuple[list[Frame], list[int]]
 
 
 def write_video(path: Path, images: Iterator[npt.NDArray[np.uint8]], rate: float) -> None:
-    cv2: Any = _opencv()
+    cv2: Any = opencv()
     first = next(images)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), rate, (first.shape[1], first.shape[0]))
     for image in itertools.chain([first], images):

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from model.video import _opencv
+from model.ffmpeg import opencv
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -31,7 +31,7 @@ def corner(size: tuple[int, int] = (64, 48)) -> Pixels:
 
 def video(path: Path, frames: Sequence[Pixels], *, rate: float = 10.0, codec: str = "mp4v") -> bytes:
     """Write RGB frames, the container by the path's suffix; the file's bytes."""
-    cv2: Any = _opencv()
+    cv2: Any = opencv()
     height, width = frames[0].shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), rate, (width, height))
     assert writer.isOpened()

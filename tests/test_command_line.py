@@ -12,10 +12,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from bot.sqlite_database import Database
 from bot.sqlite_inbox import SqliteInbox
+from tests import clips
 from tests.conftest import ROOT
 from tests.fake_telegram import TOKEN
 from tests.test_start import environment
@@ -133,6 +136,62 @@ def test_caption_writes_json_sheets_and_errors(tmp_path: Path, photo_files: list
     assert sorted(path.name for path in (tmp_path / "sheets").iterdir()) == [
         f"{stem}-2.heatmap.jpg",
         f"{stem}.heatmap.jpg",
+    ]
+
+
+def test_caption_takes_photos_and_clips_together(tmp_path: Path, photo_files: list[Path]) -> None:
+    """What a file is shows in its bytes: here a clip is called .jpg and a photo .mp4."""
+    stills = [Image.open(file).convert("RGB").resize((160, 120)) for file in photo_files[:2]]
+    clip, photo, page = tmp_path / "clip.jpg", tmp_path / "photo.mp4", tmp_path / "page.mp4"
+    clip.write_bytes(clips.animation(stills, [2000, 2000], "GIF"))
+    photo.write_bytes(photo_files[0].read_bytes())
+    page.write_bytes(b"<html>")
+    video = tmp_path / "video.mp4"
+    clips.video(video, [np.asarray(stills[0])] * 4, rate=4.0)
+    out = tmp_path / "out"
+    command = [sys.executable, "start.py", "caption", *map(str, (clip, photo, page, video)), "--samples", "0"]
+    environ = environment() | {"MAX_VIDEO_SECONDS": "5"}
+    result = subprocess.run(
+        [*command, "--json", "--output", str(out)], cwd=ROOT, env=environ, capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    moving, still, bad, plain = (json.loads(line) for line in result.stdout.splitlines())
+    assert moving["duration"] == 4.0
+    assert [moment["time"] for moment in moving["moments"]] == [0.0, 2.0]
+    assert moving["moments"] == [
+        {key: frame[key] for key in ("time", "text", "score")} for frame in moving["frames"] if frame["chosen"]
+    ]
+    assert all(0 <= frame["score"] <= 1 for frame in moving["frames"])
+    assert moving["still"] is False
+    assert still["greedy"]["text"]
+    assert bad["error"]["kind"] == "not_image"
+    assert plain["still"] is True
+    assert len(plain["moments"]) == 1
+    assert sorted(path.name for path in out.iterdir()) == [
+        "clip.json",
+        "clip.moment-01.jpg",
+        "clip.moment-02.jpg",
+        "clip.timeline.jpg",
+        "photo.heatmap.jpg",
+        "video.json",
+        "video.moment-01.jpg",
+        "video.timeline.jpg",
+    ]
+    assert json.loads((out / "clip.json").read_text()) == moving
+    assert "\r" not in result.stderr  # progress is for terminals
+
+
+def test_caption_says_what_is_wrong_with_clips(tmp_path: Path) -> None:
+    long, broken = tmp_path / "long.avi", tmp_path / "broken.mp4"
+    clips.video(long, clips.greys(30), rate=5.0, codec="MJPG")
+    broken.write_bytes(b"\0\0\0\x18ftypisom" + bytes(50))
+    command = [sys.executable, "start.py", "caption", str(long), str(broken), "--json"]
+    environ = environment() | {"MAX_VIDEO_SECONDS": "5"}
+    result = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert [json.loads(line)["error"]["kind"] for line in result.stdout.splitlines()] == [
+        "clip_too_long",
+        "damaged_clip",
     ]
 
 

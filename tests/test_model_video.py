@@ -26,7 +26,9 @@ from model.errors import (
     EmptyFile,
     NotAClip,
 )
-from model.video import MOST_FRAMES, ClipLimits, Frame, _opencv, choose_frames, open_clip
+from model.ffmpeg import opencv
+from model.frames import MOST_FRAMES, choose_frames
+from model.video import ClipLimits, Frame, open_clip
 from tests import clips
 from tests.conftest import ROOT
 
@@ -269,7 +271,7 @@ def test_no_file_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(os.listdir("/proc/self/fd")) == open_files
 
 
-def test_without_opencv_a_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_withoutopencv_a_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = clips.video(tmp_path / "clip.mp4", clips.greys(5))
     importing = builtins.__import__
 
@@ -278,7 +280,7 @@ def test_without_opencv_a_message_says_what_to_install(tmp_path: Path, monkeypat
             raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
         return importing(name, *rest)
 
-    _opencv.cache_clear()
+    opencv.cache_clear()
     monkeypatch.setattr(builtins, "__import__", fail)
     with pytest.raises(ClipsUnavailable, match=r"libgl1 libglib2\.0-0 libxcb1"):
         read(data)

@@ -1,0 +1,110 @@
+"""What is taken of a clip, and how much work it may be. Free of torch, cv2 and Pillow."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from model.errors import ClipTooLarge, ClipTooLong, ClipTooSlow, DamagedClip
+
+LONG_SIDE: Final = 1280  # pixels, of the frames handed out
+RATE: Final = 2.0  # frames a second
+MOST_FRAMES: Final = 120
+FEWEST_FRAMES: Final = 8  # of a clip shorter than four seconds, if it has as many
+
+
+@dataclass(frozen=True)
+class ClipLimits:
+    """What is decoded at most; beyond it there is a typed error."""
+
+    bytes: int = 512 * 1024 * 1024
+    seconds: float = 300.0  # of the clip
+    pixels: int = 40_000_000  # a frame; 8K has 33 million
+    decoding: float = 120.0  # seconds of work on the clip, waiting for who takes the frames not counted
+
+    def check_pixels(self, width: int, height: int) -> None:
+        """Raises ClipTooLarge."""
+        if width * height > self.pixels:
+            raise ClipTooLarge(f"frames of {width} x {height} are more than {self.pixels:,} pixels")
+
+    def check_seconds(self, seconds: float) -> None:
+        """Raises ClipTooLong."""
+        if seconds > self.seconds:
+            raise ClipTooLong(f"the clip is longer than {self.seconds:g} s")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame, upright, its longer side LONG_SIDE pixels at most."""
+
+    time: float  # seconds from the clip's start
+    image: npt.NDArray[np.uint8]  # (H, W, 3) RGB
+
+
+def choose_frames(
+    stamps: Sequence[float],
+    duration: float,
+    *,
+    rate: float = RATE,
+    most: int = MOST_FRAMES,
+    fewest: int = FEWEST_FRAMES,
+) -> list[int]:
+    """The indices of the frames that are on show at evenly spread instants, `rate` a second.
+
+    stamps: when each frame appears, ascending seconds; the last is on show until `duration`. The clip is cut into
+    equal parts and the frame in the middle of each is taken, so a frame that is shown long is taken once.
+    """
+    if not stamps:
+        return []
+    parts = min(most, max(fewest, round(duration * rate)))
+    middles = ((part + 0.5) * duration / parts for part in range(parts))
+    return sorted({max(0, bisect_right(stamps, middle) - 1) for middle in middles})
+
+
+class Budget:
+    """Seconds of work; `pause` while somebody else works."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._spent = 0.0
+        self._since = time.monotonic()
+
+    def check(self) -> None:
+        """Raises ClipTooSlow when it is used up."""
+        if self._spent + time.monotonic() - self._since > self.seconds:
+            raise ClipTooSlow(f"the clip takes more than {self.seconds:g} s to decode")
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        self._spent += time.monotonic() - self._since
+        try:
+            yield
+        finally:
+            self._since = time.monotonic()
+
+
+class Clip:
+    """An opened clip: iterate once for its frames, in the order of time. Made by `open_clip`."""
+
+    def __init__(self, duration: float, times: list[float], frames: Iterator[Frame], budget: Budget) -> None:
+        self.duration = duration  # seconds
+        self.times = times  # of the frames that are wanted; a damaged clip yields fewer
+        self._frames = frames
+        self._budget = budget
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Raises DamagedClip if not one frame can be read, ClipTooLarge and ClipTooSlow."""
+        found = False
+        for frame in self._frames:
+            found = True
+            with self._budget.pause():
+                yield frame
+        if not found:
+            raise DamagedClip("not one frame of the clip can be read")
