@@ -25,6 +25,8 @@ _LOOK_SIDE: Final = 128  # pixels, about: where sharpness is measured
 _THUMBNAIL: Final = (12, 16)  # rows, columns
 _STREAK_BLOCK: Final = 16  # pixels
 _STREAKED_JUMP: Final = 8
+_SLACK: Final = 0.2  # of the threshold: frames that differ less are equals
+_DISTINCT: Final = 0.8  # of the threshold: moments that differ less would look the same
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,14 @@ class FrameFeatures:
 class Tuning:
     """Fitted by `python -m benchmarks.novelty --tune`; distances are in [0, 2]."""
 
-    words: float = 0.1  # weight of the captions in the squared distance
-    threshold: float = 0.5  # frames farther from every moment than this are a moment of their own
-    far: float = 0.75  # as unlike as two unrelated photos: a score of 1
+    words: float = 0.05  # weight of the captions in the squared distance
+    threshold: float = 0.475  # frames farther from every moment than this are a moment of their own
+    far: float = 0.76  # as unlike as two unrelated photos: a score of 1
     dark: float = 16.0  # brightness
     flat: float = 14.0  # contrast
     blurred: float = 0.4  # sharpness, of the sharpest alike frame beside it
     soft: float = 0.25  # sharpness, of the clip's median
-    mixed: float = 0.6  # what is left of a frame when it is taken for a dissolve of its neighbours
+    mixed: float = 0.55  # what is left of a frame when it is taken for a dissolve of its neighbours
     streaked: float = 0.06  # streaks, and several times more than is usual in the clip
     shortest_shot: float = 1.1  # seconds; of frames farther apart, one alone may be a shot
 
@@ -218,16 +220,28 @@ def farthest_points(apart: Floats, count: int, threshold: float) -> list[int]:
     return taken
 
 
-def _representatives(taken: Sequence[int], apart: Floats, sharpness: Floats) -> list[int]:
-    """For each point taken, the sharpest of the middle half of the frames that are nearest to it."""
+def _representatives(taken: Sequence[int], apart: Floats, sharpness: Floats, slack: float) -> list[int]:
+    """For each point taken, the sharpest of the frames in the midst of those that are nearest to it.
+
+    That is the middle half of them, and those not more than `slack` farther out than the innermost.
+    """
     owner = apart[:, taken].argmin(axis=1)
     owner[list(taken)] = range(len(taken))
     result = []
     for place in range(len(taken)):
         members = np.flatnonzero(owner == place)
         spread = apart[np.ix_(members, members)].mean(axis=1)
-        middle = members[spread <= np.median(spread)]
+        middle = members[spread <= max(np.median(spread), spread.min() + slack)]
         result.append(int(middle[sharpness[middle].argmax()]))
+    return result
+
+
+def _distinct(shown: Sequence[int], apart: Floats, least: float) -> list[int]:
+    """Without those that are closer than `least` to an earlier one: a scene's two ends may have like middles."""
+    result: list[int] = []
+    for frame in shown:
+        if all(apart[frame, other] >= least for other in result):
+            result.append(frame)
     return result
 
 
@@ -263,7 +277,10 @@ def find_moments(
     if method == "farthest":
         taken = found if count is None else farthest_points(inner, wanted, 0.0)
         sharpness = np.array([features.looks[i].sharpness for i in kept.tolist()], dtype=np.float32)
-        chosen = [int(kept[i]) for i in _representatives(taken, inner, sharpness)]
+        shown = _representatives(taken, inner, sharpness, _SLACK * tuning.threshold)
+        if count is None:
+            shown = _distinct(shown, inner, _DISTINCT * tuning.threshold)
+        chosen = [int(kept[i]) for i in shown]
     elif method == "rolling":
         means = np.cumsum(points, axis=0)[:-1] / np.arange(1, frames)[:, None]
         away = np.concatenate([[0.0], np.linalg.norm(points[1:] - means, axis=1)])
