@@ -24,6 +24,7 @@ from model.errors import (
     ClipTooSlow,
     DamagedClip,
     EmptyFile,
+    MediaError,
     NotAClip,
 )
 from model.ffmpeg import opencv
@@ -252,6 +253,29 @@ def test_a_gif_that_plays_for_hours_is_refused_before_it_is_decoded() -> None:
     pictures = [Image.fromarray(f) for f in clips.greys(3)]
     with pytest.raises(ClipTooLong):
         read(clips.animation(pictures, [600_000] * 3))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi", "gif", "webp", "png"])
+def test_flipped_bits_raise_nothing_but_media_errors(tmp_path: Path, suffix: str) -> None:
+    if suffix in ("mp4", "mkv", "avi"):
+        data = clips.video(tmp_path / f"clip.{suffix}", clips.greys(12))
+    else:
+        data = clips.animation([Image.fromarray(f) for f in clips.greys(6)], [300] * 6, suffix.upper())
+    rng = np.random.default_rng(0)
+    outcomes = set()
+    for _ in range(40):
+        damaged = bytearray(data)
+        for at in rng.integers(0, len(data), 6):
+            damaged[at] ^= 1 << int(rng.integers(8))
+        try:
+            frames = read(bytes(damaged), ClipLimits(decoding=20))[1]
+            assert all(f.image.ndim == 3 and f.image.dtype == np.uint8 for f in frames)
+            assert [f.time for f in frames] == sorted({f.time for f in frames})
+            outcomes.add("frames")
+        except MediaError as error:
+            outcomes.add(error.kind)
+    assert "frames" in outcomes
+    assert len(outcomes) > 1
 
 
 def test_no_file_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
