@@ -17,6 +17,7 @@ from aiogram.utils.i18n import I18n
 
 from bot import replies
 from bot.captioning import Captioning
+from bot.clips import Clips
 from bot.config import Settings
 from bot.i18n import DEFAULT, LanguageMiddleware, create_i18n
 from bot.inbox import Inbox
@@ -27,6 +28,8 @@ from bot.notices import NOTICE_AFTER, Notices
 from bot.pacing import Pacer
 from bot.polling import Conflict, WrongToken, poll, until_connected
 from bot.processing import Processor
+from bot.progress import Progress
+from bot.requests import Requests
 from bot.session import RetryMiddleware, Session
 from bot.storage import Storage, StorageError
 from handlers import create_routers
@@ -63,7 +66,8 @@ def create_dispatcher(i18n: I18n, allowed: frozenset[int] = frozenset(), **depen
     dispatcher.workflow_data.update(dependencies)
     LanguageMiddleware(i18n).setup(dispatcher)
     if allowed:
-        dispatcher.message.outer_middleware(AccessMiddleware(allowed))
+        for observer in (dispatcher.message, dispatcher.callback_query):
+            observer.outer_middleware(AccessMiddleware(allowed))
     dispatcher.include_routers(*create_routers())
     return dispatcher
 
@@ -134,12 +138,21 @@ async def _run(
     stopped = asyncio.create_task(stop.wait())
     i18n = create_i18n()
     notices = Notices(queue, inbox, notice_after)
-    captioning = Captioning(settings, queue, storage, notices, metrics=metrics)
+    requests = Requests(settings, queue, notices, metrics=metrics)
+    captioning = Captioning(settings, requests, storage)
+    clips = Clips(settings, requests, captioning, storage, Progress(inbox))
     allowed = settings.allowed_ids | settings.admin_ids if settings.allowed_ids else frozenset[int]()
     dispatcher = create_dispatcher(
-        i18n, allowed, captioning=captioning, settings=settings, queue=queue, storage=storage, metrics=metrics
+        i18n,
+        allowed,
+        captioning=captioning,
+        clips=clips,
+        settings=settings,
+        queue=queue,
+        storage=storage,
+        metrics=metrics,
     )
-    processor = Processor(dispatcher, bot, inbox, i18n, captioning.settle, max_attempts=settings.max_attempts)
+    processor = Processor(dispatcher, bot, inbox, i18n, requests.settle, max_attempts=settings.max_attempts)
 
     def heard(updates: int) -> None:
         contact.set()
@@ -156,7 +169,7 @@ async def _run(
         for task in watching:
             task.cancel()
         await asyncio.wait([receiving, *watching])
-        await processor.drain(grace, captioning.sending)
+        await processor.drain(grace, requests.sending)
         await notices.close()
         stopped.cancel()
         with contextlib.suppress(StorageError, RedisRefused, TimeoutError):

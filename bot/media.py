@@ -6,6 +6,7 @@ import asyncio
 import io
 import logging
 import random
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import PurePath
 from typing import Final
@@ -48,6 +49,18 @@ class NoPicture(PictureError):
     """Captions were asked for, but of no picture that is known."""
 
 
+class NoClip(PictureError):
+    """A button was pressed whose clip is not known any more."""
+
+
+class ClipTooLongHere(PictureError):
+    """A clip of more seconds than this bot watches."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"more than {limit} s")
+        self.limit = limit
+
+
 def picture_of(message: Message) -> Picture | None:
     """The picture that a message carries: a photo in its largest size, or a file that claims to be an image."""
     if message.photo:
@@ -59,6 +72,33 @@ def picture_of(message: Message) -> Picture | None:
     suffix = PurePath(document.file_name or "").suffix.lower()
     if (document.mime_type or "").lower().startswith("image/") or suffix in EXTENSIONS:
         return Picture(document.file_id, document.file_unique_id, document.file_size)
+    return None
+
+
+CLIP_EXTENSIONS: Final = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif"))
+
+
+@dataclass(frozen=True)
+class SentClip:
+    """A moving picture in a message."""
+
+    file: Picture
+    seconds: float | None = None  # as Telegram says
+    maybe_still: bool = False  # a GIF sent as a file may have one frame only
+
+
+def clip_of(message: Message) -> SentClip | None:
+    """The clip that a message carries: a video, a GIF, a video note, or a file that claims to be one of them."""
+    if (moving := message.video or message.animation or message.video_note) is not None:
+        return SentClip(Picture(moving.file_id, moving.file_unique_id, moving.file_size), moving.duration)
+    document = message.document
+    if document is None:
+        return None
+    kind, suffix = (document.mime_type or "").lower(), PurePath(document.file_name or "").suffix.lower()
+    is_gif = kind == "image/gif" or suffix == ".gif"
+    if kind.startswith("video/") or is_gif or suffix in CLIP_EXTENSIONS:
+        file = Picture(document.file_id, document.file_unique_id, document.file_size)
+        return SentClip(file, maybe_still=is_gif)
     return None
 
 

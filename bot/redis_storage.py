@@ -31,5 +31,15 @@ class RedisStorage:
         found = await patiently(lambda: self._client.get(self._key(chat_id)))
         return Picture(**json.loads(found)) if found else None
 
+    async def note(self, key: str, text: str, seconds: float) -> None:
+        await patiently(lambda: self._client.set(f"{self._prefix}:note:{key}", text, px=max(1, round(1000 * seconds))))
+
+    async def noted(self, key: str) -> str | None:
+        found: bytes | None = await patiently(lambda: self._client.get(f"{self._prefix}:note:{key}"))
+        return found.decode() if found is not None else None
+
+    async def drop_note(self, key: str) -> None:
+        await patiently(lambda: self._client.delete(f"{self._prefix}:note:{key}"))
+
     def _key(self, chat_id: int) -> str:
         return f"{self._prefix}:picture:{chat_id}"

@@ -15,10 +15,10 @@ from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
 from bot.arguments import COUNTS, WrongArguments
-from bot.media import Gone, NoPicture, TooBig
+from bot.media import ClipTooLongHere, Gone, NoClip, NoPicture, TooBig
 from model.errors import CaptionError
 from model.sampling import TEMPERATURES
-from model.serving.jobs import JobResult, WireCaption
+from model.serving.jobs import ClipFrame, ClipResult, JobResult, WireCaption
 from model.serving.queue import Busy
 
 MAX_CAPTION: Final = 1024  # characters under a photo
@@ -49,16 +49,19 @@ def escaped(text: str) -> str:
 
 
 def photo_answer(result: JobResult, limit: int = MAX_CAPTION) -> str:
-    """The main caption in bold, its confidence, then each sampled caption on a line of its own.
+    """The main caption in bold, its confidence, the greedy one where it differs, then each sampled caption.
 
     Samples that do not fit into `limit` (counted as Telegram does, without markup) are left out from the end.
     """
-    confidence = _("confidence {percent} %").format(percent=percent(result.greedy))
-    greedy = one_line(result.greedy.text) or _("I cannot say what is in this picture.")
-    greedy = shortened(greedy, limit - 1 - length(confidence))
-    head = f"{greedy}\n{confidence}"
-    lines = fitting(bullets(result.samples), limit - length(head))
-    return "\n".join([f"<b>{escaped(greedy)}</b>", escaped(confidence), *map(escaped, lines)])
+    confidence = _("confidence {percent} %").format(percent=percent(result.main))
+    main = one_line(result.main.text) or _("I cannot say what is in this picture.")
+    main = shortened(main, limit - 1 - length(confidence))
+    head = f"{main}\n{confidence}"
+    others = bullets(result.samples)
+    if (greedy := one_line(result.greedy.text)) and greedy != main:
+        others.insert(0, _("greedy: {caption}").format(caption=greedy))
+    lines = fitting(others, limit - length(head))
+    return "\n".join([f"<b>{escaped(main)}</b>", escaped(confidence), *map(escaped, lines)])
 
 
 def sample_answer(result: JobResult, limit: int = MAX_TEXT) -> str:
@@ -99,6 +102,10 @@ def failure(error: Exception) -> str:
             ).format(limit=error.limit // (1024 * 1024))
         case Gone():
             return _("Telegram no longer gives me this picture. Please send it again.")
+        case ClipTooLongHere():
+            return too_long(error.limit)
+        case NoClip():
+            return _("I no longer know which clip this was. Please send it again.")
         case NoPicture():
             return _("I have seen no picture in this chat yet. Send a photo first, or answer a photo with /sample.")
         case WrongArguments():
@@ -113,6 +120,18 @@ def failure(error: Exception) -> str:
             return _("This picture is damaged, or did not arrive whole. Please send it again, or send another one.")
         case CaptionError(kind="too_large"):
             return _("This picture has too many pixels for me. Please send a smaller copy, or send it as a photo.")
+        case CaptionError(kind="not_a_clip"):
+            return _("I find no moving picture in this file. Please send a video, or a GIF.")
+        case CaptionError(kind="damaged_clip"):
+            return _("This clip is damaged, or did not arrive whole. Please send it again, or send another one.")
+        case CaptionError(kind="clip_too_long"):
+            return _("This clip is longer than I watch. Please send a shorter part of it.")
+        case CaptionError(kind="clip_too_large"):
+            return _("The pictures of this clip are too large for me. Please send a smaller copy.")
+        case CaptionError(kind="clip_too_slow"):
+            return _("This clip took too long to read. Please send a shorter part of it, or a smaller copy.")
+        case CaptionError(kind="clips_unavailable"):
+            return _("I cannot watch clips right now, only look at photos.")
         case CaptionError(kind="crashed"):
             return gave_up()
     return _("Something went wrong while I looked at this picture. Please send it again.")
@@ -156,6 +175,76 @@ def usage() -> str:
     ).format(least=COUNTS[0], most=COUNTS[1], coldest=TEMPERATURES[0], hottest=TEMPERATURES[1])
 
 
+def too_long(limit: int) -> str:
+    if limit % 60:
+        return ngettext(
+            "This clip is longer than {count} second, the most that I watch. Please send a shorter part of it.",
+            "This clip is longer than {count} seconds, the most that I watch. Please send a shorter part of it.",
+            limit,
+        ).format(count=limit)
+    return ngettext(
+        "This clip is longer than {count} minute, the most that I watch. Please send a shorter part of it.",
+        "This clip is longer than {count} minutes, the most that I watch. Please send a shorter part of it.",
+        limit // 60,
+    ).format(count=limit // 60)
+
+
+def clock(seconds: float) -> str:
+    """0:07, 12:30, 1:00:05."""
+    minutes, rest = divmod(int(seconds + 1e-6), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def moment(frame: ClipFrame, limit: int = MAX_CAPTION) -> str:
+    """What stands under one picture of an album."""
+    text = one_line(frame.text) or _("I cannot say what is in this picture.")
+    return escaped(shortened(f"{clock(frame.time)} · {text}", limit))
+
+
+def clip_summary(result: ClipResult) -> str:
+    """One line on the whole clip."""
+    duration = clock(result.duration)
+    if result.still and len(result.moments) == 1:
+        return _("One shot of {duration} in which little changes").format(duration=duration)
+    moments = ngettext("{count} moment in {duration}", "{count} moments in {duration}", len(result.moments))
+    varied = _("how varied: {percent} %").format(percent=round(100 * result.variedness))
+    return f"{moments.format(count=len(result.moments), duration=duration)} · {varied}"
+
+
+def frame_lines(result: ClipResult) -> list[str]:
+    """Each frame that was looked at: when, what; a star marks the moments. Plain text."""
+    return [f"{'*' if f.chosen else ' '} {clock(f.time)}  {one_line(f.text)}" for f in result.frames]
+
+
+def watching(percent: int) -> str:
+    return _("I am watching your clip: {percent} %").format(percent=percent)
+
+
+def cancelled() -> str:
+    return _("Cancelled.")
+
+
+def not_yours() -> str:
+    return _("Only the person who sent the clip can stop this.")
+
+
+def cancel_button() -> str:
+    return _("✖ Cancel")
+
+
+def fewer_button() -> str:
+    return _("➖ Fewer moments")
+
+
+def more_button() -> str:
+    return _("➕ More moments")
+
+
+def captions_button() -> str:
+    return _("📄 All captions")
+
+
 def gave_up() -> str:
     return _("I tried several times and could not finish this one. Please try another picture.")
 
@@ -190,6 +279,10 @@ def about(*, sheets: bool) -> str:
         ),
         _("The picture in my answer shows, word by word, where I looked in yours.") if sheets else "",
         _(
+            "Send me a video, a GIF or a video note, and I will show you its most dissimilar moments, "
+            "each with its time and a caption."
+        ),
+        _(
             "/sample gives more captions of the last picture. "
             "To choose another picture, send /sample as a reply to it.\n"
             "/sample 8 gives eight captions; you can ask for {least} to {most}.\n"
@@ -211,10 +304,6 @@ def unknown_command() -> str:
 
 def no_links() -> str:
     return _("I do not open links. Please send me the picture itself, as a photo or as a file.")
-
-
-def no_videos() -> str:
-    return _("I cannot describe videos and GIFs, only still pictures. Please send me a photo.")
 
 
 def no_stickers() -> str:

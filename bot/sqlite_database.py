@@ -33,6 +33,13 @@ CREATE TABLE IF NOT EXISTS pictures (
     picture TEXT NOT NULL,
     PRIMARY KEY (bot, chat)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notes (
+    bot INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    text TEXT NOT NULL,
+    expires REAL NOT NULL,
+    PRIMARY KEY (bot, key)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS dead (
     bot INTEGER NOT NULL,
     id INTEGER NOT NULL,

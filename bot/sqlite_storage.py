@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
+import time
 
 from bot.sqlite_database import Database
 from bot.storage import Picture
@@ -33,3 +34,28 @@ class SqliteStorage:
 
         found = await self._database.run(work)
         return Picture(**json.loads(found)) if found else None
+
+    async def note(self, key: str, text: str, seconds: float) -> None:
+        now = time.time()
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM notes WHERE expires < ?", (now,))
+            connection.execute(
+                "INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?)", (self._bot, key, text, now + seconds)
+            )
+
+        await self._database.run(work)
+
+    async def noted(self, key: str) -> str | None:
+        def work(connection: sqlite3.Connection) -> str | None:
+            query = "SELECT text FROM notes WHERE bot = ? AND key = ? AND expires >= ?"
+            row = connection.execute(query, (self._bot, key, time.time())).fetchone()
+            return row[0] if row else None
+
+        return await self._database.run(work)
+
+    async def drop_note(self, key: str) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM notes WHERE bot = ? AND key = ?", (self._bot, key))
+
+        await self._database.run(work)

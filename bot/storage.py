@@ -12,7 +12,7 @@ class StorageError(Exception):
 
 @dataclass(frozen=True)
 class Picture:
-    """A file on Telegram's servers that is, or claims to be, a picture."""
+    """A file on Telegram's servers that is, or claims to be, a picture or a clip."""
 
     file_id: str
     file_unique_id: str
@@ -20,10 +20,18 @@ class Picture:
 
 
 class Storage(Protocol):
-    """Per-chat memory. What was written is found by every later read. Both raise StorageError."""
+    """What is remembered of chats. What was written is found by every later read. All raise StorageError."""
 
     async def remember_picture(self, chat_id: int, picture: Picture) -> None:
         """Make this the chat's last picture."""
 
     async def last_picture(self, chat_id: int) -> Picture | None:
         """The picture the chat saw last, if any."""
+
+    async def note(self, key: str, text: str, seconds: float) -> None:
+        """Keep a short text under a key for so many seconds."""
+
+    async def noted(self, key: str) -> str | None:
+        """The text under a key, unless its time is over."""
+
+    async def drop_note(self, key: str) -> None: ...

@@ -6,12 +6,12 @@ import logging
 
 from aiogram import Router
 from aiogram.filters import ExceptionTypeFilter
-from aiogram.types import ErrorEvent
+from aiogram.types import ErrorEvent, Message
 
 from bot import replies
 from bot.arguments import WrongArguments
 from bot.inbox import Bury
-from bot.media import Gone, PictureError, TooBig
+from bot.media import ClipTooLongHere, Gone, PictureError, TooBig
 from bot.metrics import BotMetrics
 from model.errors import CaptionError, JobCancelled, JobCrashed
 from model.serving.queue import Busy
@@ -33,8 +33,10 @@ async def explain(event: ErrorEvent, metrics: BotMetrics) -> Bury | None:
     if isinstance(error, JobCancelled):
         return None
     metrics.failed(_kind(error))
-    if event.update.message is not None:
-        await event.update.message.reply(replies.failure(error))
+    query = event.update.callback_query
+    message = event.update.message or (query.message if query is not None else None)
+    if isinstance(message, Message):
+        await message.reply(replies.failure(error))
     return Bury(reason) if isinstance(error, JobCrashed) else None
 
 
@@ -49,4 +51,6 @@ def _kind(error: Exception) -> str:
             return "too_big"
         case Gone():
             return "gone"
+        case ClipTooLongHere():
+            return "clip_too_long"
     return "no_picture"

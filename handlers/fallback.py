@@ -9,9 +9,6 @@ from aiogram.types import Message
 from bot import replies
 
 WORDS = {
-    ContentType.VIDEO: replies.no_videos,
-    ContentType.ANIMATION: replies.no_videos,
-    ContentType.VIDEO_NOTE: replies.no_videos,
     ContentType.STICKER: replies.no_stickers,
     ContentType.DOCUMENT: replies.not_a_picture,
     **dict.fromkeys(

@@ -8,7 +8,7 @@ from aiogram import Bot
 from aiogram.filters import Filter
 from aiogram.types import Message
 
-from bot.media import picture_of
+from bot.media import clip_of, picture_of
 
 
 class HasPicture(Filter):
@@ -17,6 +17,14 @@ class HasPicture(Filter):
     async def __call__(self, message: Message) -> bool | dict[str, Any]:
         picture = picture_of(message)
         return picture is not None and {"picture": picture}
+
+
+class HasClip(Filter):
+    """Passes a message with a moving picture, and hands it on as `clip`."""
+
+    async def __call__(self, message: Message) -> bool | dict[str, Any]:
+        clip = clip_of(message)
+        return clip is not None and {"clip": clip}
 
 
 class Addressed(Filter):

@@ -17,7 +17,7 @@ from bot.app import run_polling
 from bot.config import Secret, Settings
 from model.errors import CaptionError
 from model.serving.jobs import Job, JobResult, Outcome, WireCaption
-from model.serving.queue import Busy, Limits, Status
+from model.serving.queue import Busy, JobProducer, Limits, Status
 from tests.fake_telegram import TOKEN, FakeTelegram
 
 SAMPLES = ("a cat sits", "a cat sleeps", "a cat on a mat", "a small animal", "a cat")
@@ -114,7 +114,7 @@ def settings_for(server: FakeTelegram, folder: Path, **changes: Any) -> Settings
 @asynccontextmanager
 async def running_bot(
     server: FakeTelegram,
-    queue: FakeQueue,
+    queue: JobProducer,
     folder: Path,
     *,
     grace: float = 5.0,
@@ -124,7 +124,8 @@ async def running_bot(
     """The bot in this process, talking to the loopback server; it is stopped as on SIGTERM at the end."""
     stop = asyncio.Event()
     settings = settings_for(server, folder, **changes)
-    queue.limits = Limits(settings.max_queue, settings.max_per_user)
+    if isinstance(queue, FakeQueue):
+        queue.limits = Limits(settings.max_queue, settings.max_per_user)
     task = asyncio.create_task(run_polling(settings, queue, stop, grace=grace, notice_after=notice_after))
     try:
         yield RunningBot(stop, task)

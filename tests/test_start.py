@@ -16,10 +16,12 @@ import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import pytest_asyncio
 from PIL import Image
 
+from tests import clips
 from tests.conftest import ROOT
 from tests.fake_telegram import TOKEN, FakeTelegram
 
@@ -213,6 +215,30 @@ async def test_each_bad_picture_gets_words_of_its_own_and_harms_nobody(
     assert any("20 MB" in text for text in words)
     await person.send_photo(good)
     assert len(lines(await person.next_message(PATIENCE))) == 7
+
+
+async def test_clips_are_watched_and_answered(
+    bot: Program, server: FakeTelegram, photos: list[Image.Image], tmp_path: Path
+) -> None:
+    """A film of two scenes, one that is damaged, one in which nothing happens, and no film at all."""
+    scenes = [np.asarray(photo.convert("RGB").resize((320, 240))) for photo in (photos[0], photos[3])]
+    film = clips.video(tmp_path / "film.mp4", [scene for scene in scenes for _ in range(30)], rate=10.0)
+    person = server.person("Vic")
+    await person.send_video(film, duration=6)
+    timeline = await person.wait_for(lambda m: "2 moments in 0:06" in m.get("caption", ""), PATIENCE)
+    assert [row[0]["text"] for row in timeline["reply_markup"]["inline_keyboard"]][-1] == "📄 All captions"
+    [album] = server.sent(person.id, "sendMediaGroup")
+    times = [message["caption"].partition(" · ")[0] for message in album.result]
+    assert times[0] in ("0:00", "0:01", "0:02")
+    assert times[1] in ("0:03", "0:04", "0:05")
+    for upload in album.files.values():
+        assert Image.open(io.BytesIO(upload.data)).size == (320, 240)
+    await person.send_animation(film[: len(film) * 2 // 3])
+    await person.send_document(clips.video(tmp_path / "still.avi", scenes[:1] * 20, codec="MJPG"), "a.avi", "video/avi")
+    await person.send_video_note(b"<html>")
+    await person.wait_for(lambda m: "damaged" in m.get("text", "") or "moment" in m.get("caption", ""), PATIENCE)
+    await person.wait_for(lambda m: "One shot of 0:02" in m.get("caption", ""), PATIENCE)
+    await person.wait_for(lambda m: "no moving picture" in m.get("text", ""), PATIENCE)
 
 
 async def test_a_killed_worker_is_replaced_and_its_photo_answered(

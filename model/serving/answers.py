@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import io
+import math
 from collections.abc import Sequence
+from typing import Final
+
+from PIL import Image
 
 from model.captioner import Caption, CaptionSet
-from model.heatmap import draw_sheet, encode_jpeg
+from model.heatmap import BACKGROUND, draw_sheet, encode_jpeg
 from model.moments import DescribedFrame, find_clip_moments
 from model.serving.jobs import ClipFrame, ClipResult, Job, JobResult, WireCaption
 from model.serving.network import Picture
 from model.timeline import draw_timeline
 
+MOST_STRETCHED: Final = 19  # Telegram takes photos up to 20 times as long as wide
+SMALLEST: Final = 32  # pixels
+
 
 def compose(picture: Picture, captions: CaptionSet) -> JobResult:
     """The answer to a job: its captions, and the sheet if one is asked for and the model looks at regions."""
     sheet = None
-    if picture.job.sheet and captions.greedy.attention is not None:
-        sheet = encode_jpeg(draw_sheet(picture.photo, captions.greedy.words, captions.greedy.attention))
+    main = captions.main
+    if picture.job.sheet and main.attention is not None:
+        sheet = encode_jpeg(draw_sheet(picture.photo, main.words, main.attention))
     return JobResult(
-        greedy=_wire(captions.greedy), samples=tuple(_wire(sample) for sample in captions.samples), sheet=sheet
+        greedy=_wire(captions.greedy),
+        samples=tuple(_wire(sample) for sample in captions.samples),
+        sheet=sheet,
+        best=None if captions.best is None else _wire(captions.best),
     )
 
 
@@ -34,6 +46,18 @@ def compose_clip(job: Job, frames: Sequence[DescribedFrame], duration: float) ->
         frames=tuple(ClipFrame(round(f.time, 3), f.text, round(f.score, 4), f.chosen) for f in clip.frames),
         variedness=round(clip.variedness, 4),
         still=clip.still,
-        pictures=tuple(moment.jpeg for moment in clip.moments),
+        pictures=tuple(_for_album(moment.jpeg) for moment in clip.moments),
         timeline=encode_jpeg(draw_timeline(clip)),
     )
+
+
+def _for_album(jpeg: bytes) -> bytes:
+    """The same picture, or on a larger ground where Telegram would refuse it: too long for its width, or tiny."""
+    with Image.open(io.BytesIO(jpeg)) as picture:
+        width, height = picture.size
+        least = max(SMALLEST, math.ceil(max(width, height) / MOST_STRETCHED))
+        if min(width, height) >= least:
+            return jpeg
+        ground = Image.new("RGB", (max(width, least), max(height, least)), BACKGROUND)
+        ground.paste(picture, ((ground.width - width) // 2, (ground.height - height) // 2))
+    return encode_jpeg(ground)

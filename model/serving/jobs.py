@@ -40,6 +40,7 @@ class Job:
     samples: int = 5
     sampling: Sampling = Sampling()
     seed: int = 0
+    beam: int | None = None  # width of a beam search for the main caption; None: the greedy one
     sheet: bool = True  # draw the heatmap sheet (where the model has attention)
     moments: int | None = None  # of a clip; None: as many as differ
 
@@ -56,7 +57,13 @@ class JobResult:
 
     greedy: WireCaption
     samples: tuple[WireCaption, ...]
-    sheet: bytes | None = None
+    sheet: bytes | None = None  # of the main caption
+    best: WireCaption | None = None  # the beam's, where one was asked for
+
+    @property
+    def main(self) -> WireCaption:
+        """The caption to show first."""
+        return self.best or self.greedy
 
 
 @dataclass(frozen=True)
@@ -146,6 +153,7 @@ def encode_outcome(result: Outcome) -> tuple[dict[str, Any], list[bytes]]:
     header = {
         "greedy": dataclasses.asdict(result.greedy),
         "samples": [dataclasses.asdict(sample) for sample in result.samples],
+        "best": None if result.best is None else dataclasses.asdict(result.best),
     }
     return header, [] if result.sheet is None else [result.sheet]
 
@@ -162,6 +170,7 @@ def decode_outcome(header: dict[str, Any], attachments: Sequence[bytes]) -> Outc
             greedy=WireCaption(**header["greedy"]),
             samples=tuple(WireCaption(**sample) for sample in header["samples"]),
             sheet=attachments[0] if attachments else None,
+            best=WireCaption(**header["best"]) if header.get("best") else None,
         )
     except (TypeError, KeyError, ValueError) as error:
         raise WireError(f"not a result: {error}") from error

@@ -90,13 +90,18 @@ class Captioners:
     def _together(self, pictures: Sequence[Picture]) -> list[CaptionSet | Exception]:
         squares = torch.from_numpy(np.stack([picture.square for picture in pictures])).permute(0, 3, 1, 2)
         features = self.encoder.encode(squares)
-        groups: dict[tuple[str, int, Sampling], list[int]] = {}
+        groups: dict[tuple[str, int, Sampling, int | None], list[int]] = {}
         for row, picture in enumerate(pictures):
-            groups.setdefault((picture.job.model, picture.job.samples, picture.job.sampling), []).append(row)
+            job = picture.job
+            groups.setdefault((job.model, job.samples, job.sampling, job.beam), []).append(row)
         results: dict[int, CaptionSet | Exception] = {}
-        for (model, samples, sampling), rows in groups.items():
+        for (model, samples, sampling, beam), rows in groups.items():
             captions = self[model].caption_features(
-                features[rows], samples=samples, sampling=sampling, seed=[pictures[row].job.seed for row in rows]
+                features[rows],
+                samples=samples,
+                sampling=sampling,
+                beam=beam,
+                seed=[pictures[row].job.seed for row in rows],
             )
             results |= dict(zip(rows, captions, strict=True))
         return [results[row] for row in range(len(pictures))]

@@ -1,0 +1,144 @@
+"""The moments of a clip: what a video, a GIF or a video note is answered with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import secrets
+from functools import partial
+from typing import Final
+
+from aiogram import Bot
+from aiogram.exceptions import TelegramBadRequest, TelegramEntityTooLarge
+from aiogram.types import BufferedInputFile, CallbackQuery, InputMediaPhoto, Message, ReplyParameters
+
+from bot import replies
+from bot.captioning import Captioning
+from bot.config import Settings
+from bot.inbox import Accepted
+from bot.keyboards import cancel_button, clip_buttons
+from bot.media import ClipTooLongHere, NoClip, SentClip
+from bot.progress import Progress
+from bot.requests import Request, Requests, asker, job_id
+from bot.storage import Picture, Storage
+from model.errors import NotAClip
+from model.serving.jobs import ClipResult, Job, Outcome
+
+log = logging.getLogger(__name__)
+
+NOTED: Final = 7 * 86_400.0  # seconds for which the buttons of an answer work
+SENT: Final = 86_400.0  # seconds for which it is known that a part of an answer is out
+
+
+class Clips:
+    """What handlers ask of clips."""
+
+    def __init__(
+        self, settings: Settings, requests: Requests, captioning: Captioning, storage: Storage, progress: Progress
+    ) -> None:
+        self._model = settings.model
+        self._max_seconds = settings.max_video_seconds
+        self._requests = requests
+        self._captioning = captioning
+        self._storage = storage
+        self._progress = progress
+
+    async def watch(self, bot: Bot, message: Message, clip: SentClip, accepted: Accepted) -> None:
+        """Answer a clip with its moments. Raises ClipTooLongHere and what `Requests.serve` raises."""
+        if clip.seconds is not None and clip.seconds > self._max_seconds:
+            raise ClipTooLongHere(self._max_seconds)
+        try:
+            await self._serve(bot, message, asker(message), clip.file, accepted, None)
+        except NotAClip:
+            if not clip.maybe_still:
+                raise
+            await self._requests.forget(job_id(bot, accepted.id))
+            await self._captioning.describe(bot, message, clip.file, accepted)
+
+    async def cancel(self, bot: Bot, update_id: int) -> None:
+        """Stop the work on the clip of this update."""
+        await self._requests.cancel(bot, update_id)
+
+    async def other_moments(self, bot: Bot, query: CallbackQuery, key: str, count: int, accepted: Accepted) -> None:
+        """Answer a button: the same clip with another number of moments. Raises NoClip and what `watch` raises."""
+        message, file = await self._noted(query, key)
+        await self._serve(bot, message, query.from_user.id, file, accepted, count)
+
+    async def captions_of_frames(self, bot: Bot, query: CallbackQuery, key: str, accepted: Accepted) -> None:
+        """Answer a button: the captions of all frames in a file. Raises as `other_moments` does."""
+        message, file = await self._noted(query, key)
+        job = self._job(bot, query.from_user.id, accepted, None)
+        send = partial(_send_captions, message)
+        await self._requests.serve(Request(bot, message, file, job, accepted, "clip", send))
+
+    def _job(self, bot: Bot, user: int, accepted: Accepted, count: int | None) -> Job:
+        return Job(id=job_id(bot, accepted.id), user=user, kind="clip", model=self._model, moments=count)
+
+    async def _serve(
+        self, bot: Bot, message: Message, user: int, file: Picture, accepted: Accepted, count: int | None
+    ) -> None:
+        await self._requests.serve(
+            Request(
+                bot,
+                message,
+                file,
+                self._job(bot, user, accepted, count),
+                accepted,
+                "clip",
+                partial(self._send, bot, message, file, accepted),
+                partial(self._progress.shown, bot, message, cancel_button(accepted.id, user)),
+            )
+        )
+
+    async def _noted(self, query: CallbackQuery, key: str) -> tuple[Message, Picture]:
+        """The message to answer, and the clip that was noted for its buttons."""
+        found = await self._storage.noted(f"clip:{key}")
+        if found is None or not isinstance(query.message, Message):
+            raise NoClip
+        return query.message, Picture(**json.loads(found))
+
+    async def _send(self, bot: Bot, message: Message, file: Picture, accepted: Accepted, result: Outcome) -> None:
+        """The album and then the timeline; an album that is out is not sent again when the bot was killed after it."""
+        assert isinstance(result, ClipResult)
+        sent = f"album:{accepted.id}"
+        if await self._storage.noted(sent) is None:
+            await _send_album(bot, message, result)
+            await self._storage.note(sent, "sent", SENT)
+        key = secrets.token_urlsafe(9)
+        await self._storage.note(f"clip:{key}", json.dumps(dataclasses.asdict(file)), NOTED)
+        buttons = clip_buttons(key, len(result.moments), len(result.frames))
+        summary = replies.clip_summary(result)
+        try:
+            await message.reply_photo(
+                BufferedInputFile(result.timeline, "timeline.jpg"), caption=summary, reply_markup=buttons
+            )
+        except (TelegramBadRequest, TelegramEntityTooLarge) as error:
+            log.warning("a timeline was refused (%s), the words go alone", error.message)
+            await message.reply(summary, reply_markup=buttons)
+        await self._storage.drop_note(sent)
+
+
+async def _send_album(bot: Bot, message: Message, result: ClipResult) -> None:
+    """The moments, each with its time and caption; the words alone where pictures are refused."""
+    captions = [replies.moment(frame) for frame in result.moments]
+    pictures = [BufferedInputFile(jpeg, f"moment-{n}.jpg") for n, jpeg in enumerate(result.pictures, 1)]
+    try:
+        if len(pictures) == 1:
+            await message.reply_photo(pictures[0], caption=captions[0])
+            return
+        await bot.send_media_group(
+            message.chat.id,
+            [InputMediaPhoto(media=p, caption=c) for p, c in zip(pictures, captions, strict=True)],
+            message_thread_id=message.message_thread_id if message.is_topic_message else None,
+            reply_parameters=ReplyParameters(message_id=message.message_id, allow_sending_without_reply=True),
+        )
+    except (TelegramBadRequest, TelegramEntityTooLarge) as error:
+        log.warning("moments were refused as pictures (%s), the words go alone", error.message)
+        await message.reply("\n".join(captions))
+
+
+async def _send_captions(message: Message, result: Outcome) -> None:
+    assert isinstance(result, ClipResult)
+    text = "".join(f"{line}\n" for line in replies.frame_lines(result))
+    await message.reply_document(BufferedInputFile(text.encode(), "captions.txt"))

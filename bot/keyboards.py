@@ -1,0 +1,52 @@
+"""Buttons, and what they carry: at most 64 bytes, and never a file id."""
+
+from __future__ import annotations
+
+from aiogram.filters.callback_data import CallbackData
+from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
+
+from bot import replies
+
+MOST_MOMENTS = 10  # as many pictures as an album holds
+
+
+class Cancel(CallbackData, prefix="x"):
+    """Stop the work on an update; `user`: whose it is."""
+
+    update: int
+    user: int
+
+
+class OtherMoments(CallbackData, prefix="m"):
+    """Choose another number of moments of the clip noted under `key`."""
+
+    key: str
+    count: int
+
+
+class AllCaptions(CallbackData, prefix="t"):
+    """The captions of all frames of the clip noted under `key`, as a text file."""
+
+    key: str
+
+
+def cancel_button(update_id: int, user: int) -> InlineKeyboardMarkup:
+    return _rows([_button(replies.cancel_button(), Cancel(update=update_id, user=user))])
+
+
+def clip_buttons(key: str, count: int, frames: int) -> InlineKeyboardMarkup:
+    """Fewer and more moments, where there can be, and the captions of all frames."""
+    choice = []
+    if count > 1:
+        choice.append(_button(replies.fewer_button(), OtherMoments(key=key, count=count - 1)))
+    if count < min(MOST_MOMENTS, frames):
+        choice.append(_button(replies.more_button(), OtherMoments(key=key, count=count + 1)))
+    return _rows(choice, [_button(replies.captions_button(), AllCaptions(key=key))])
+
+
+def _button(text: str, data: CallbackData) -> InlineKeyboardButton:
+    return InlineKeyboardButton(text=text, callback_data=data.pack())
+
+
+def _rows(*rows: list[InlineKeyboardButton]) -> InlineKeyboardMarkup:
+    return InlineKeyboardMarkup(inline_keyboard=[row for row in rows if row])

@@ -1,0 +1,258 @@
+"""Conversations about clips. The queue is the real one; the test is its worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from model.serving.jobs import ClipFrame, ClipResult, JobFailure, JobResult, WireCaption
+from model.serving.local_queue import LocalQueue
+from model.serving.queue import Lease
+from tests.fake_queue import eventually, running_bot
+from tests.fake_telegram import FakeTelegram, Message, Person
+
+WORKER = 1
+
+
+def picture() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (320, 240), (90, 120, 60)).save(out, "JPEG")
+    return out.getvalue()
+
+
+def found(chosen: int = 3, frames: int = 8, still: bool = False) -> ClipResult:
+    return ClipResult(
+        duration=64.0,
+        frames=tuple(ClipFrame(8.0 * n, f"scene <{n}>", 0.5, n < chosen) for n in range(frames)),
+        variedness=0.62,
+        still=still,
+        pictures=(picture(),) * chosen,
+        timeline=picture(),
+    )
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FakeTelegram]:
+    async with FakeTelegram() as fake:
+        yield fake
+        assert fake.violations == []
+
+
+@pytest.fixture
+def queue() -> LocalQueue:
+    queue = LocalQueue()
+    queue.join(WORKER)
+    return queue
+
+
+@pytest.fixture
+async def ann(server: FakeTelegram, queue: LocalQueue, tmp_path: Path) -> AsyncIterator[Person]:
+    async with running_bot(server, queue, tmp_path):
+        yield server.person("Ann")
+
+
+async def take(queue: LocalQueue, line: str = "clip") -> Lease:
+    async with asyncio.timeout(10):
+        [lease] = await queue.take(WORKER, line, 1)
+        return lease
+
+
+async def answer(queue: LocalQueue, result: ClipResult) -> Lease:
+    lease = await take(queue)
+    await queue.finish(WORKER, lease.job.id, result)
+    return lease
+
+
+def album(server: FakeTelegram, person: Person) -> list[str]:
+    """The captions of the album that was sent, if any."""
+    calls = [call for call in server.sent(person.id, "sendMediaGroup") if call.ok]
+    return [message["caption"] for call in calls for message in call.result]
+
+
+def buttons(message: Message) -> list[str]:
+    return [button["text"] for row in message["reply_markup"]["inline_keyboard"] for button in row]
+
+
+async def timeline_of(person: Person) -> Message:
+    return await person.wait_for(lambda m: "photo" in m and "moment" in m.get("caption", ""), 20)
+
+
+async def test_a_video_is_answered_with_its_moments_and_a_timeline(
+    server: FakeTelegram, queue: LocalQueue, ann: Person
+) -> None:
+    video = await ann.send_video(b"mp4", duration=64)
+    lease = await answer(queue, found())
+    assert (lease.job.kind, lease.job.user, lease.job.moments, lease.media) == ("clip", ann.id, None, b"mp4")
+    timeline = await timeline_of(ann)
+    assert album(server, ann) == ["0:00 · scene <0>", "0:08 · scene <1>", "0:16 · scene <2>"]
+    assert timeline["caption"] == "3 moments in 1:04 · how varied: 62 %"
+    assert timeline["reply_to_message"]["message_id"] == video["message_id"]
+    assert buttons(timeline) == ["➖ Fewer moments", "➕ More moments", "📄 All captions"]
+    # Its progress was told, and the message about it is gone.
+    await eventually(lambda: [call for call in server.sent(ann.id, "deleteMessage") if call.ok])
+    assert not [message for message in ann.bot_messages() if "watching" in message.get("text", "")]
+    async with asyncio.timeout(10):
+        while (await queue.status()).open_requests:
+            await asyncio.sleep(0.01)
+
+
+async def test_progress_is_edited_into_one_message(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
+    await ann.send_video(b"mp4")
+    lease = await take(queue)
+    status = await ann.next_message()
+    assert status["text"] == "I am watching your clip: 0 %"
+    for share in (0.1, 0.2, 0.4):  # faster than Telegram likes edits
+        await queue.progress(WORKER, lease.job.id, share)
+    edited = await ann.wait_for(lambda m: m.get("text") == "I am watching your clip: 40 %", 10)
+    assert edited["message_id"] == status["message_id"]
+    assert buttons(edited) == ["✖ Cancel"]
+    assert len(server.sent(ann.id, "editMessageText")) == 1
+    await queue.finish(WORKER, lease.job.id, found())
+    await timeline_of(ann)
+
+
+async def test_one_moment_is_one_picture(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
+    await ann.send_video_note(b"mp4")
+    await answer(queue, found(chosen=1, still=True))
+    moment = await ann.wait_for(lambda m: m.get("caption") == "0:00 · scene <0>", 10)
+    assert "photo" in moment
+    timeline = await ann.wait_for(lambda m: "One shot" in m.get("caption", ""), 10)
+    assert timeline["caption"] == "One shot of 1:04 in which little changes"
+    assert buttons(timeline) == ["➕ More moments", "📄 All captions"]
+    assert album(server, ann) == []
+
+
+async def test_whatever_moves_is_a_clip(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
+    await ann.send_animation(b"gif")  # comes with a document as well
+    await ann.send_document(b"mkv", "holiday.MKV", "application/octet-stream")
+    await ann.send_document(b"mp4", "clip", "video/mp4")
+    await ann.send_document(b"GIF89a", "a.gif", "image/gif")
+    media = set()
+    for line in ("clip", "clip", "clip-bulk", "clip-bulk"):  # a person's third waits in the bulk lane
+        lease = await take(queue, line)
+        await queue.finish(WORKER, lease.job.id, found())
+        media.add(lease.media)
+    assert media == {b"gif", b"mkv", b"mp4", b"GIF89a"}
+
+
+async def test_a_clip_can_be_cancelled(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
+    await ann.send_video(b"mp4")
+    lease = await take(queue)
+    status = await ann.next_message()
+    query = await ann.press(status, "✖ Cancel")
+    assert (await ann.callback_answer(query))["text"] == "Cancelled."
+    await ann.wait_for(lambda m: m["message_id"] == status["message_id"] and m.get("text") == "Cancelled.", 10)
+    assert await queue.extend(WORKER, [lease.job.id]) == []
+    await ann.send_text("/help")  # and nothing else is said
+    assert "/sample" in (await ann.next_message())["text"]
+    assert (await queue.status()).open_requests == 0
+
+
+async def test_only_who_asked_may_cancel(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
+    bob = server.person("Bob")
+    group = server.group("Clips", ann)
+    await ann.send_video(b"mp4", "@captions_test_bot", chat=group)
+    lease = await take(queue)
+    status = await group.next_message()
+    answered = await bob.callback_answer(await bob.press(status, "✖ Cancel"))
+    assert "Only the person" in answered["text"]
+    assert await queue.extend(WORKER, [lease.job.id]) == [lease.job.id]
+    await queue.finish(WORKER, lease.job.id, found())
+
+
+async def test_other_moments_and_all_captions_are_a_button_away(
+    server: FakeTelegram, queue: LocalQueue, ann: Person
+) -> None:
+    await ann.send_video(b"mp4")
+    await answer(queue, found(chosen=2))
+    timeline = await timeline_of(ann)
+    await ann.callback_answer(await ann.press(timeline, "➕ More moments"))
+    lease = await answer(queue, found(chosen=3))
+    assert (lease.job.moments, lease.media, lease.job.user) == (3, b"mp4", ann.id)
+    more = await ann.wait_for(lambda m: "3 moments" in m.get("caption", ""), 10)
+    await ann.callback_answer(await ann.press(more, "📄 All captions"))
+    await answer(queue, found(chosen=2))
+    document = await ann.wait_for(lambda m: "document" in m, 10)
+    text = server.file_bytes(document["document"]["file_id"]).decode()
+    assert text.splitlines()[:3] == ["* 0:00  scene <0>", "* 0:08  scene <1>", "  0:16  scene <2>"]
+    assert len(text.splitlines()) == 8
+
+
+async def test_an_old_button_says_why_it_does_not_work(
+    server: FakeTelegram, queue: LocalQueue, ann: Person, tmp_path: Path
+) -> None:
+    await ann.send_video(b"mp4")
+    await answer(queue, found())
+    timeline = await timeline_of(ann)
+    with contextlib.closing(sqlite3.connect(tmp_path / "bot.sqlite3")) as database, database:
+        database.execute("UPDATE notes SET expires = 0")
+    await ann.press(timeline, "➕ More moments")
+    assert "no longer know which clip" in (await ann.wait_for(lambda m: "no longer" in m.get("text", ""), 10))["text"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("not_a_clip", "no moving picture"),
+        ("damaged_clip", "damaged"),
+        ("clip_too_long", "longer than I watch"),
+        ("clip_too_large", "too large for me"),
+        ("clip_too_slow", "too long to read"),
+        ("clips_unavailable", "only look at photos"),
+        ("empty", "empty"),
+    ],
+)
+async def test_each_failure_has_its_own_words(queue: LocalQueue, ann: Person, kind: str, words: str) -> None:
+    await ann.send_video(b"mp4")
+    lease = await take(queue)
+    await queue.fail(WORKER, lease.job.id, JobFailure(kind, ""))
+    assert await ann.wait_for(lambda m: words in m.get("text", ""), 10)
+
+
+async def test_what_is_too_big_or_too_long_is_refused_before_any_work(queue: LocalQueue, ann: Person) -> None:
+    await ann.send_video(b"mp4", file_size=21 * 1024 * 1024)
+    assert "20 MB" in (await ann.next_message())["text"]
+    await ann.send_video(b"mp4", duration=301)
+    assert "longer than 5 minutes" in (await ann.next_message())["text"]
+    assert (await queue.status()).open_requests == 0
+
+
+async def test_a_gif_of_one_frame_is_described_as_a_picture(queue: LocalQueue, ann: Person) -> None:
+    await ann.send_document(b"GIF89a", "still.gif", "image/gif")
+    lease = await take(queue)
+    await queue.fail(WORKER, lease.job.id, JobFailure("not_a_clip", "a still picture"))
+    lease = await take(queue, "photo")
+    assert (lease.job.kind, lease.media) == ("photo", b"GIF89a")
+    await queue.finish(WORKER, lease.job.id, JobResult(WireCaption("a cat", 0.5), ()))
+    assert await ann.wait_for(lambda m: m.get("text", "").startswith("a cat"), 10)
+
+
+async def test_an_album_that_is_out_is_not_sent_again(server: FakeTelegram, queue: LocalQueue, tmp_path: Path) -> None:
+    """The bot ends between the two messages of an answer."""
+    ann = server.person("Ann")
+    fault = server.faults.add("sendPhoto", "500")
+    async with running_bot(server, queue, tmp_path, grace=0.2):
+        await ann.send_video(b"mp4")
+        await answer(queue, found())
+        await eventually(lambda: fault.fired)
+    server.faults.clear()
+    async with running_bot(server, queue, tmp_path):
+        await timeline_of(ann)
+    assert len(album(server, ann)) == 3
+    assert (await queue.status()).open_requests == 0
+
+
+async def test_a_russian_reads_russian(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
+    olga = server.person("Ольга", language_code="ru")
+    await olga.send_video(b"mp4")
+    await answer(queue, found(chosen=5))
+    timeline = await olga.wait_for(lambda m: "момент" in m.get("caption", ""), 10)
+    assert timeline["caption"] == "5 моментов за 1:04 · разнообразие: 62 %"
+    assert buttons(timeline) == ["➖ Меньше кадров", "➕ Больше кадров", "📄 Все подписи"]
