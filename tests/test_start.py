@@ -144,11 +144,15 @@ async def test_twenty_photos_at_once_each_get_their_own_captions(
     assert [entry["file"] for entry in expected] == [str(file) for file in files]
     for message, entry in zip(sent, expected, strict=True):
         answer = answers[message["message_id"]]
-        assert lines(answer)[0] == entry["greedy"]["text"]
+        main, greedy = entry["best"], entry["greedy"]
+        assert lines(answer)[0] == main["text"]
         first = answer["caption_entities"][0]  # type: ignore[index]
-        assert (first["type"], first["offset"], first["length"]) == ("bold", 0, len(entry["greedy"]["text"]))
-        assert f"{entry['greedy']['confidence']:.0%}".rstrip("%") in lines(answer)[1]
-        for line, sample in zip(lines(answer)[2:], entry["samples"], strict=True):
+        assert (first["type"], first["offset"], first["length"]) == ("bold", 0, len(main["text"]))
+        assert f"{main['confidence']:.0%}".rstrip("%") in lines(answer)[1]
+        others = lines(answer)[2:]
+        if greedy["text"] != main["text"]:
+            assert others.pop(0) == f"greedy: {greedy['text']}"
+        for line, sample in zip(others, entry["samples"], strict=True):
             assert line.endswith(sample["text"])
     assert len({lines(answer)[0] for answer in answers.values()}) >= 7  # seven subjects
     # One message for each: the sheet, with the words under it.
@@ -209,12 +213,12 @@ async def test_each_bad_picture_gets_words_of_its_own_and_harms_nobody(
     await person.send_document(png_bomb(), file_name="c.png", mime_type="image/png")
     await person.send_document(b"x", file_name="d.jpg", mime_type="image/jpeg", file_size=25_000_000)
     await other.send_photo(good)
-    assert len(lines(await other.next_message(PATIENCE))) == 7
+    assert len(lines(await other.next_message(PATIENCE))) in (7, 8)
     words = {" ".join(lines(await person.next_message(PATIENCE))) for _ in range(5)}
     assert len(words) == 5
     assert any("20 MB" in text for text in words)
     await person.send_photo(good)
-    assert len(lines(await person.next_message(PATIENCE))) == 7
+    assert len(lines(await person.next_message(PATIENCE))) in (7, 8)
 
 
 async def test_clips_are_watched_and_answered(
@@ -297,8 +301,8 @@ async def test_ten_photos_survive_a_kill_of_everything(tmp_path: Path, photos: l
 
 
 async def gone(pid: int) -> bool:
-    """Whether the process ends within ten seconds; a worker whose parent was killed must."""
-    for _ in range(100):
+    """Whether the process ends within a minute; a worker whose parent was killed must, once it is imported."""
+    for _ in range(600):
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
@@ -325,7 +329,7 @@ async def test_the_baseline_answers_without_a_heatmap(tmp_path: Path, photo_file
     async with FakeTelegram() as own, running(own, tmp_path, MODEL="baseline"):
         person = own.person("Bea")
         await person.send_photo(photo_files[0].read_bytes())
-        answer = await person.wait_for(lambda message: "text" in message and len(lines(message)) == 7, PATIENCE)
+        answer = await person.wait_for(lambda message: "text" in message and len(lines(message)) in (7, 8), PATIENCE)
         assert "photo" not in answer
 
 
