@@ -12,6 +12,7 @@ from typing import Protocol
 import pytest
 
 from model.errors import CaptionError, JobCancelled, JobCrashed, JobFailed, NotAnImage
+from model.serving import redis_queue
 from model.serving.jobs import Job, JobFailure, JobResult, Outcome, WireCaption
 from model.serving.local_queue import LocalQueue
 from model.serving.pipe import PipeConsumer, serve_worker
@@ -487,6 +488,21 @@ async def test_redis_may_go_and_come_back(redis: OnRedis, caplog: pytest.LogCapt
     assert await asyncio.wait_for(asyncio.gather(*waits), 20) == [RESULT, RESULT]
     said = [record.message for record in caplog.records if "Redis" in record.message]
     assert len(said) == 2, said  # that it went, and that it is back
+
+
+async def test_workers_that_are_gone_are_swept_away(redis: OnRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_queue, "SWEEP_SECONDS", 0.05)
+    queue, worker = await redis.producer(), await redis.consumer("gone")
+    await line_up(queue, "a")
+    assert await taken(worker) == [("a", 1)]
+    await worker.finish("a", RESULT)
+    consumers = ("XINFO", "CONSUMERS", "{captions}:line:photo", "workers")
+    assert "gone" in redis.server.call(*consumers)
+    await worker.close()
+    redis.consumers.clear()
+    async with asyncio.timeout(SOON):
+        while "gone" in redis.server.call(*consumers):
+            await asyncio.sleep(0.02)
 
 
 async def test_nothing_is_left_of_jobs_that_are_over(redis: OnRedis) -> None:
