@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from model.errors import JobCrashed
@@ -40,7 +40,8 @@ class RedisConsumer:
         self._alone: str | None = None  # a job that is delivered again, while it is held
         self._taking = asyncio.Lock()
         self._changed = asyncio.Condition()
-        self._rings = 0  # how often those who wait for work were woken
+        self._refused = False  # something is to be delivered again, and comes when nothing is held
+        self._rings = dict.fromkeys(LINES, 0)  # how often those who wait for work were woken
         self._ends = dict.fromkeys(LINES, b"0-0")  # where each line's stream ended when last seen
         self._bell: asyncio.Task[None] | None = None
         self._given_up: asyncio.Task[None] | None = None
@@ -64,18 +65,19 @@ class RedisConsumer:
 
     async def take(self, line: str, most: int) -> list[Lease]:
         while True:
-            rings = self._rings
-            if self._alone is None:
-                async with self._taking:
-                    leases = await self._look(line, most)
-                if leases:
-                    return leases
-            async with self._changed:
-                await self._changed.wait_for(lambda rings=rings: self._rings != rings)  # type: ignore[misc]
+            rings = self._rings[line]
+            async with self._taking:
+                leases = await self._look(line, most)
+            if leases:
+                return leases
+            if leases is None:
+                async with self._changed:
+                    await self._changed.wait_for(lambda rings=rings: self._rings[line] != rings)  # type: ignore[misc]
 
-    async def _look(self, line: str, most: int) -> list[Lease]:
+    async def _look(self, line: str, most: int) -> list[Lease] | None:
+        """What could be taken: None when nothing, and an empty list when all that was there is of no use."""
         if self._alone is not None:
-            return []
+            return None
         call = asyncio.ensure_future(
             self._script.call(
                 *("take", self._name, line, most, len(self._held)),
@@ -91,7 +93,9 @@ class RedisConsumer:
             return await self._leases(answer[1])
         if answer[0] == b"none":
             self._ends[line] = answer[1]
-        return []
+        else:
+            self._refused = True
+        return None
 
     async def _give_back_unseen(self, call: asyncio.Future[Any]) -> None:
         """What a take that nobody waits for any more was given."""
@@ -138,6 +142,7 @@ class RedisConsumer:
         if job_ids:
             await self._script.call("give_back", self._name, *job_ids)
             await self._drop(set(job_ids))
+            await self._wake(LINES)
 
     # -- inside
 
@@ -146,17 +151,17 @@ class RedisConsumer:
         await self._drop({job_id})
 
     async def _drop(self, job_ids: set[str]) -> None:
-        """These are not held any more."""
-        if not job_ids:
-            return
+        """These are not held any more. Those who wait for work are woken only if that gives them a chance."""
         self._held -= job_ids
-        if self._alone in job_ids:
-            self._alone = None
-        await self._ring_once()
+        if self._alone in job_ids or (self._refused and not self._held):
+            self._alone, self._refused = None, False
+            await self._wake(LINES)
 
-    async def _ring_once(self) -> None:
+    async def _wake(self, lines: Iterable[str]) -> None:
+        """Let those who wait for work look into these lines."""
         async with self._changed:
-            self._rings += 1
+            for line in lines:
+                self._rings[line] += 1
             self._changed.notify_all()
 
     async def _ring(self) -> None:
@@ -170,6 +175,6 @@ class RedisConsumer:
                 log.exception("the lines cannot be watched")
                 await asyncio.sleep(1.0)
                 continue
-            for key, entries in grown or ():
-                self._ends[key.decode().rpartition(":")[2]] = entries[-1][0]
-            await self._ring_once()
+            ends = {key.decode().rpartition(":")[2]: entries[-1][0] for key, entries in grown or ()}
+            self._ends |= ends
+            await self._wake(ends or LINES)
