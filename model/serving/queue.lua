@@ -65,11 +65,12 @@ local function settle(id, outcome)
   tell(id, 'd:' .. id)
 end
 
-local function forget(id)
-  local job = redis.call('HMGET', job_key(id), 'user', 'request')
+-- `by`: the bot that forgets it, which need not be told.
+local function forget(id, by)
+  local job = redis.call('HMGET', job_key(id), 'user', 'request', 'bot')
   if not job[1] then return end
   leave_line(id)
-  tell(id, 'f:' .. id)
+  if job[3] ~= by then tell(id, 'f:' .. id) end
   redis.call('DEL', job_key(id))
   redis.call('ZREM', prefix .. ':open', id)
   if count_down(prefix .. ':requests', job[1] .. ':' .. job[2]) then count_down(prefix .. ':people', job[1]) end
@@ -150,8 +151,8 @@ function commands.states(...)
   return found
 end
 
-function commands.forget(...)
-  for _, id in ipairs({...}) do forget(id) end
+function commands.forget(bot, id)
+  forget(id, bot)
 end
 
 function commands.position(id)
@@ -178,6 +179,14 @@ function commands.status()
   end
   return {waiting, in_work, redis.call('HLEN', prefix .. ':requests'),
     redis.call('ZCOUNT', prefix .. ':workers', now, '+inf')}
+end
+
+-- The worker counts as alive for a lease. Written seldom: each write may wait for the disk.
+local function alive(consumer, lease)
+  local known = redis.call('ZSCORE', prefix .. ':workers', consumer)
+  if not known or tonumber(known) < now + lease * 0.8 then
+    redis.call('ZADD', prefix .. ':workers', now + lease, consumer)
+  end
 end
 
 -- What workers failed to finish and what they handed back, the former one at a time. Answers with "jobs" and a list,
@@ -210,7 +219,7 @@ local function again(consumer, wanted, most, held, lease, max_attempts, crashed)
 end
 
 function commands.take(consumer, wanted, most, held, lease, max_attempts, crashed)
-  redis.call('ZADD', prefix .. ':workers', now + lease, consumer)
+  alive(consumer, lease)
   for _, line in ipairs(LINES) do ensure(line) end
   most = tonumber(most)
   local jobs = again(consumer, wanted, most, tonumber(held), lease, tonumber(max_attempts), crashed)
@@ -231,7 +240,7 @@ function commands.take(consumer, wanted, most, held, lease, max_attempts, crashe
 end
 
 function commands.extend(consumer, lease, ...)
-  redis.call('ZADD', prefix .. ':workers', now + lease, consumer)
+  alive(consumer, lease)
   local kept = {}
   for _, id in ipairs({...}) do
     if renew(id, consumer, 0) then table.insert(kept, id) end

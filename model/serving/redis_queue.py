@@ -111,7 +111,7 @@ class RedisQueue:
         wait = self._waits.get(job_id)
         if wait is not None:
             wait.settle(JobCancelled("forgotten"))
-        await self._script.call("forget", job_id)
+        await self._script.call("forget", self._name, job_id)
 
     async def position(self, job_id: str) -> int:
         return int(await self._script.call("position", job_id))
