@@ -58,6 +58,11 @@ class RedisServer:
         scheme = "redis+cluster" if self._cluster else "redis"
         return f"{scheme}://{f':{self.password}@' if self.password else ''}127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Returns when it answers."""
         with (self.folder / "redis.log").open("ab") as log:

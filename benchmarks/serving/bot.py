@@ -1,0 +1,53 @@
+"""The real bot with a simulated worker for a child, or without Telegram's limits on messages; run as a process.
+
+`python -m benchmarks.serving.bot [--unpaced] [COMMAND OF A WORKER …]`; with REDIS_URL set it has no child.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+
+import start
+from bot import app
+from bot.config import Settings
+from bot.logs import configure_logging
+from bot.pacing import Pacer, Rate
+from model.serving.embedded import EmbeddedWorker
+from model.serving.local_queue import LocalQueue
+from model.serving.queue import Limits
+
+
+async def run_embedded(settings: Settings, worker: Sequence[str]) -> int:
+    """As `start.run_embedded`, with another worker."""
+    stop = start.stop_signal()
+    queue = LocalQueue(max_attempts=settings.max_attempts, limits=Limits(settings.max_queue, settings.max_per_user))
+    working = asyncio.create_task(EmbeddedWorker(queue, worker, dict(os.environ)).run())
+    try:
+        return await app.run_polling(settings, queue, stop)
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving.bot")
+    parser.add_argument("--unpaced", action="store_true", help="send as fast as the server takes it")
+    parser.add_argument("worker", nargs="*")
+    options = parser.parse_args()
+    settings = start.load_settings()
+    configure_logging(settings)
+    if options.unpaced:
+        at_once = Rate(0.0)
+        setattr(app, "Pacer", partial(Pacer, private=at_once, group=at_once, over_all=at_once))  # noqa: B010
+    if settings.redis_url is not None:
+        return asyncio.run(start.run_redis(settings))
+    return asyncio.run(run_embedded(settings, options.worker))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
