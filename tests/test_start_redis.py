@@ -25,7 +25,7 @@ async def test_what_was_accepted_is_answered_once_whatever_is_killed(tmp_path: P
     log = tmp_path / "log"
     server = RedisServer(tmp_path / "redis", password="hush")
     async with FakeTelegram() as telegram:
-        common = {"REDIS_URL": server.url, "LOG_FORMAT": "json", "DATA_DIR": str(tmp_path / "none")}
+        common = {"REDIS_URL": server.url, "LOG_FORMAT": "json", "DATA_DIR": str(tmp_path / "data")}
         for_bot = environment(BOT_TOKEN=TOKEN, TELEGRAM_API_URL=telegram.url, **common)
         for_worker = environment(BOT_TOKEN="not a token, and not to be read", **common)
         ann = telegram.person("Ann")
@@ -62,4 +62,4 @@ async def test_what_was_accepted_is_answered_once_whatever_is_killed(tmp_path: P
     text = log.read_text()
     assert TOKEN.partition(":")[2] not in text
     assert "hush" not in text
-    assert not (tmp_path / "none").exists()
+    assert not list(tmp_path.rglob("*.sqlite3"))
