@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,7 @@ async def test_a_stop_leaves_the_job_in_the_queue_and_the_next_start_takes_its_r
 async def test_an_answer_that_could_not_be_delivered_is_not_computed_again(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.app.RetryMiddleware", lambda pacer: RetryMiddleware(pacer, patience=0.1))
+    monkeypatch.setattr("bot.app.RetryMiddleware", partial(RetryMiddleware, patience=0.1))
     computed = []
     queue = FakeQueue(lambda job, media: computed.append(job.id) or captions())  # type: ignore[func-returns-value]
     fault = server.faults.add("sendMessage", "500", times=3)
