@@ -11,6 +11,8 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,7 +72,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     commands.add_parser("bot", help="the bot alone; workers are reached through REDIS_URL")
     worker = commands.add_parser("worker", help="a worker alone, for the bots at REDIS_URL; needs no token")
-    worker.add_argument("--embedded", action="store_true", help=argparse.SUPPRESS)
+    worker.add_argument("--embedded", type=int, metavar="PARENT", help=argparse.SUPPRESS)  # the bot's process id
     dead = commands.add_parser("dead", help="messages that could not be done: list, try again, or delete")
     dead.add_argument("action", choices=["list", "retry", "drop"])
     dead.add_argument("ids", nargs="*", metavar="ID", help="as `dead list` shows them, or: all")
@@ -122,9 +124,10 @@ def caption(options: argparse.Namespace) -> int:
 
 
 def worker(options: argparse.Namespace) -> int:
-    if options.embedded:
+    if options.embedded is not None:
         settings = Settings.load(os.environ)  # from the bot, see run_embedded; .env holds the token, so it is not read
         configure_logging(settings)
+        threading.Thread(target=end_with_parent, args=(options.embedded,), daemon=True).start()
         from model.serving.process import serve_parent  # imports torch
 
         return serve_parent(worker_options(settings))
@@ -138,6 +141,13 @@ def worker(options: argparse.Namespace) -> int:
     from model.serving.process import serve_redis  # imports torch
 
     return serve_redis(settings.redis_url.reveal(), worker_options(settings))
+
+
+def end_with_parent(parent: int) -> None:
+    """The pipe to the parent tells of its end only once torch is imported and the pipe is read, which may be long."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(0)
 
 
 def worker_options(settings: Settings) -> WorkerOptions:
@@ -252,7 +262,9 @@ async def run_embedded(settings: Settings) -> int:
         "LOG_LEVEL": settings.log_level,
         "LOG_FORMAT": settings.log_format,
     }
-    child = EmbeddedWorker(queue, [sys.executable, str(ROOT / "start.py"), "worker", "--embedded"], environment)
+    child = EmbeddedWorker(
+        queue, [sys.executable, str(ROOT / "start.py"), "worker", "--embedded", str(os.getpid())], environment
+    )
     working = asyncio.create_task(child.run())
     working.add_done_callback(lambda _: stop.set())
     status = await run_polling(settings, queue, stop)
