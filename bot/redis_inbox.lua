@@ -7,7 +7,8 @@
 --   prefix:attempts  hash  update → crashes of a bot it was there for
 --   prefix:owner     hash  update → the process that has it in work; empty: none, after a clean stop or a retry by hand
 --   prefix:alone     hash  process → the update it has in work alone
---   prefix:calls     hash  process → token and answer of its last call that changes owners
+--   prefix:calls     hash  process:command → token and answer of its last call of "record", and of "take": the two
+--                          overlap, and the one must not wipe out what the other may still have to hear again
 --   prefix:alive     zset  processes, by the time (ms) until which they count as alive
 --   prefix:struck    zset  updates that were struck off, by time
 --   prefix:notices   hash  CHAT:MESSAGE → the process that shows this notice
@@ -36,8 +37,14 @@ local function entries(ids)
   return found
 end
 
+local function call_of(process, name) return process .. ':' .. name end
+
+local function forget_calls(process)
+  redis.call('HDEL', key('calls'), call_of(process, 'record'), call_of(process, 'take'))
+end
+
 local function said_before()
-  local last = redis.call('HGET', key('calls'), me)
+  local last = redis.call('HGET', key('calls'), call_of(me, command))
   if last and string.sub(last, 1, #token + 1) == token .. ':' then
     local ids = {}
     for id in string.gmatch(string.sub(last, #token + 2), '[^,]+') do ids[#ids + 1] = id end
@@ -46,7 +53,9 @@ local function said_before()
 end
 
 local function answer(ids)
-  redis.call('HSET', key('calls'), me, token .. ':' .. table.concat(ids, ','))
+  if #ids > 0 then -- else a repetition finds nothing either
+    redis.call('HSET', key('calls'), call_of(me, command), token .. ':' .. table.concat(ids, ','))
+  end
   return entries(ids)
 end
 
@@ -124,7 +133,7 @@ elseif command == 'take' then -- "all" or "free", the most attempts
   for _, process in ipairs(redis.call('ZRANGEBYSCORE', key('alive'), '-inf', '(' .. now)) do
     redis.call('ZREM', key('alive'), process)
     redis.call('HDEL', key('alone'), process)
-    redis.call('HDEL', key('calls'), process)
+    forget_calls(process)
   end
   if all then redis.call('DEL', key('alone'), key('calls')) end
   return answer(taken)
@@ -134,21 +143,21 @@ elseif command == 'waiting' then
 
 elseif command == 'strike' then -- id, time
   if redis.call('HEXISTS', key('body'), ARGV[4]) == 1 then
+    remove(ARGV[4]) -- first: a full Redis refuses scripts that begin by adding
     redis.call('ZADD', key('struck'), ARGV[5], ARGV[4])
-    remove(ARGV[4])
   end
 
 elseif command == 'alone' then -- id
   redis.call('HSET', key('alone'), me, ARGV[4])
 
 elseif command == 'stopped' then
+  redis.call('ZREM', key('alive'), me)
+  redis.call('HDEL', key('alone'), me)
+  forget_calls(me)
   local owners = redis.call('HGETALL', key('owner'))
   for index = 1, #owners, 2 do
     if owners[index + 1] == me then redis.call('HSET', key('owner'), owners[index], '') end
   end
-  redis.call('ZREM', key('alive'), me)
-  redis.call('HDEL', key('alone'), me)
-  redis.call('HDEL', key('calls'), me)
 
 elseif command == 'shown' then -- notice
   redis.call('HSET', key('notices'), ARGV[4], me)
@@ -170,11 +179,11 @@ elseif command == 'bury' then -- id, time, what is kept of it, the time before w
   local id = ARGV[4]
   drop_dead(redis.call('ZRANGEBYSCORE', key('died'), '-inf', '(' .. ARGV[7]))
   if redis.call('HEXISTS', key('body'), id) == 1 then
+    remove(id)
     redis.call('HSET', key('dead'), id, ARGV[6])
     redis.call('ZADD', key('died'), ARGV[5], id)
     drop_dead(redis.call('ZRANGE', key('died'), 0, -MOST_DEAD - 1))
     redis.call('ZADD', key('struck'), ARGV[5], id)
-    remove(id)
   end
 
 elseif command == 'dead' then -- the time before which they are forgotten

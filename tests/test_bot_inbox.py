@@ -302,6 +302,44 @@ async def test_a_lost_answer_changes_nothing(client: Any) -> None:
     assert [(entry.id, entry.attempts) for entry in await other.recover(3)] == [(1, 1)]
 
 
+async def test_a_lost_answer_is_repeated_whatever_else_the_bot_asked_meanwhile(client: Any) -> None:
+    inbox = RedisInbox(client, 1)
+    await inbox.recover(3)
+
+    class Hangs(LosesAnswers):
+        """What else was under way is done, too, before the call is repeated."""
+
+        async def evalsha(self, *arguments: Any) -> Any:
+            try:
+                return await super().evalsha(*arguments)
+            except ConnectionResetError:
+                inbox._client = client
+                await client.hset("{captions}:bot:1:owner", "7", "")
+                await client.hset("{captions}:bot:1:body", "7", json.dumps(update(7)))
+                await client.hset("{captions}:bot:1:received", "7", "1.5")
+                assert [entry.id for entry in await inbox.reclaim(3)] == [7]
+                raise
+
+    inbox._client = Hangs(client)
+    assert [entry.id for entry in await inbox.record([update(1), update(2)])] == [1, 2]
+
+
+async def test_a_full_redis_takes_nothing_new_but_lets_go_of_what_is_done(client: Any) -> None:
+    inbox = RedisInbox(client, 1)
+    await inbox.record([update(1), update(2), update(3)])
+    await client.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(inbox.record([update(4)]), 0.3)
+        async with asyncio.timeout(5):
+            await inbox.strike(1)
+            await inbox.bury(2, "reason", 1)
+            await inbox.stopped()
+            assert [entry.id for entry in await RedisInbox(client, 1).recover(3)] == [3]
+    finally:
+        await client.config_set("maxmemory", "0")
+
+
 async def test_what_is_recorded_survives_a_kill_of_redis(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as server:
         client = connect(server.url)
@@ -322,6 +360,8 @@ async def test_memory_does_not_grow_with_what_is_done(client: Any) -> None:
     await inbox.strike(200_000)
     keys = {key.decode() for key in await client.keys("*")}
     assert keys == {f"{{captions}}:bot:1:{name}" for name in ("alive", "calls", "struck")}
+    await inbox.stopped()
+    assert {key.decode() for key in await client.keys("*")} == {"{captions}:bot:1:struck"}
 
 
 async def test_a_wrong_password_is_said_at_the_start(tmp_path: Path) -> None:
