@@ -136,6 +136,29 @@ async def test_a_server_that_hangs_is_left_and_found_again(tmp_path: Path, monke
             assert await call
 
 
+@pytest.mark.parametrize(
+    ("on", "off"),
+    [
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+        (("CONFIG", "SET", "min-replicas-to-write", "1"), ("CONFIG", "SET", "min-replicas-to-write", "0")),
+        (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+    ],
+)
+async def test_scripts_too_wait_for_a_redis_that_refuses_to_write(
+    tmp_path: Path, on: tuple[str, ...], off: tuple[str, ...]
+) -> None:
+    with RedisServer(tmp_path) as server:
+        client: Any = connect(server.url)
+        script = "return redis.call('SET', KEYS[1], ARGV[1])"
+        server.call(*on)
+        writing = asyncio.create_task(patiently(lambda: client.eval(script, 1, "key", "value")))
+        await asyncio.sleep(0.2)
+        assert not writing.done()
+        server.call(*off)
+        assert await asyncio.wait_for(writing, 20) == b"OK"
+        await client.aclose()
+
+
 async def test_what_repeating_cannot_mend_is_raised(tmp_path: Path) -> None:
     from redis.exceptions import ResponseError
 

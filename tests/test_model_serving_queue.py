@@ -505,6 +505,31 @@ async def test_workers_that_are_gone_are_swept_away(redis: OnRedis, monkeypatch:
             await asyncio.sleep(0.02)
 
 
+async def test_a_full_redis_takes_nothing_new_and_what_it_holds_is_done(redis: OnRedis) -> None:
+    queue, worker = await redis.producer(), await redis.consumer()
+    await line_up(queue, "a", "b")
+    assert await taken(worker, 1) == [("a", 1)]
+    redis.server.call("CONFIG", "SET", "maxmemory", "1")
+    try:
+        refused = asyncio.create_task(line_up(queue, "c"))
+        async with asyncio.timeout(SOON):
+            assert await worker.extend(["a"]) == ["a"]
+            await worker.progress("a", 0.5)
+            await worker.finish("a", RESULT)
+            assert await taken(worker) == [("b", 1)]
+            await worker.finish("b", RESULT)
+            second = await redis.producer()
+            for name in "ab":
+                await second.admit(job(name), before=True)
+                assert await second.wait(name) == RESULT
+                await second.forget(name)
+        assert not refused.done()
+    finally:
+        redis.server.call("CONFIG", "SET", "maxmemory", "0")
+    await asyncio.wait_for(refused, SOON)
+    assert await taken(worker) == [("c", 1)]
+
+
 async def test_nothing_is_left_of_jobs_that_are_over(redis: OnRedis) -> None:
     queue, worker = await redis.producer(), await redis.consumer()
     await line_up(queue, *map(str, range(5)), user=1)

@@ -24,6 +24,10 @@ local function line_key(line) return prefix .. ':line:' .. line end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
+-- A Redis that is full refuses a script's first write, unless that write frees memory; those after it pass. So that what
+-- ends jobs, and thereby makes room, goes on, such commands begin with a write of that kind.
+local function pass_when_full() redis.call('DEL', prefix .. ':nothing') end
+
 local function get(id, field) return redis.call('HGET', job_key(id), field) end
 
 local function tell(id, message)
@@ -96,6 +100,7 @@ local commands = {}
 
 function commands.admit(id, job, user, request, kind, before, bot, most, most_per_person, quick)
   if redis.call('EXISTS', job_key(id)) == 1 then
+    pass_when_full()
     redis.call('HSET', job_key(id), 'bot', bot)
     if get(id, 'state') == 'done' then tell(id, 'd:' .. id) end
     return {'ok'}
@@ -219,6 +224,7 @@ local function again(consumer, wanted, most, held, lease, max_attempts, crashed)
 end
 
 function commands.take(consumer, wanted, most, held, lease, max_attempts, crashed)
+  pass_when_full()
   alive(consumer, lease)
   for _, line in ipairs(LINES) do ensure(line) end
   most = tonumber(most)
@@ -240,6 +246,7 @@ function commands.take(consumer, wanted, most, held, lease, max_attempts, crashe
 end
 
 function commands.extend(consumer, lease, ...)
+  pass_when_full()
   alive(consumer, lease)
   local kept = {}
   for _, id in ipairs({...}) do
@@ -249,6 +256,7 @@ function commands.extend(consumer, lease, ...)
 end
 
 function commands.progress(consumer, id, share)
+  pass_when_full()
   if get(id, 'holder') == consumer then tell(id, 'p:' .. share .. ':' .. id) end
 end
 

@@ -259,7 +259,10 @@ def is_refusal(error: BaseException) -> bool:
     return False
 
 
-PASSING_CODES: Final = ("MISCONF", "UNBLOCKED", "NOREPLICAS", "BUSY ", "OOM", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN")
+# From Redis 7 on an error within a script begins with its code; before, the code stands in the midst, after a hyphen.
+PASSING_CODES: Final = re.compile(
+    r"(?:^|[ :]-)(?:MISCONF|UNBLOCKED|NOREPLICAS|BUSY|OOM|READONLY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN) "
+)
 
 
 def is_passing(error: BaseException) -> bool:
@@ -281,7 +284,7 @@ def is_passing(error: BaseException) -> bool:
         return False
     if isinstance(error, passing):
         return True
-    return isinstance(error, exceptions.ResponseError) and str(error).startswith(PASSING_CODES)
+    return isinstance(error, exceptions.ResponseError) and PASSING_CODES.search(str(error)) is not None
 
 
 def reason_of(error: Exception) -> str:
