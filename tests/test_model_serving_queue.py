@@ -249,6 +249,19 @@ async def test_a_lease_that_is_extended_holds_and_one_that_is_not_ends(engine: E
     assert await second.extend(["b"]) == []
 
 
+async def test_a_job_that_a_worker_lets_go_of_comes_again_to_the_same_worker(engine: Engine) -> None:
+    queue, worker = await engine.producer(), await engine.consumer()
+    await line_up(queue, "slow", "b")
+    assert await taken(worker, 1) == [("slow", 1)]
+    again = asyncio.create_task(taken(worker, 1, line="clip"))  # no other line is needed for it
+    for _ in range(6):
+        await asyncio.sleep(LEASE / 3)
+        assert await worker.extend([]) == []  # it took too long
+    assert await again == [("slow", 2)]
+    await worker.finish("slow", RESULT)
+    assert await taken(worker) == [("b", 1)]
+
+
 async def greedy_worker(worker: JobConsumer) -> None:
     """Takes all it can get before it works, ends when there is nothing to do, and dies of poison."""
     held: list[str] = []
@@ -528,6 +541,44 @@ async def test_a_full_redis_takes_nothing_new_and_what_it_holds_is_done(redis: O
         redis.server.call("CONFIG", "SET", "maxmemory", "0")
     await asyncio.wait_for(refused, SOON)
     assert await taken(worker) == [("c", 1)]
+
+
+async def test_a_job_of_another_version_stands_in_nobodys_way(redis: OnRedis) -> None:
+    queue, worker = await redis.producer(), await redis.consumer()
+    for name in ("strange", "known"):
+        await line_up(queue, name)
+        redis.server.call("HSET", "{captions}:job:strange", "job", '{"id": "strange", "colour": "red"}')
+        if name == "strange":
+            taking = asyncio.create_task(taken(worker, 1))
+            await asyncio.sleep(0.1)
+    assert await taking == [("known", 1)]
+    await worker.finish("known", RESULT)
+    await queue.admit(job("strange"), before=True)  # by a bot that writes it as this worker reads it
+    assert await taken(worker, 1) == [("strange", 1)]
+
+
+async def test_what_a_worker_was_just_given_when_it_stops_is_handed_back(
+    redis: OnRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, first = await redis.producer(), await redis.consumer()
+    asked = asyncio.Event()
+
+    async def never(keys: list[str]) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(first._script.carrying, "mget", never)
+    await line_up(queue, "a")
+    taking = asyncio.create_task(first.take("photo", 1))
+    await asyncio.wait_for(asked.wait(), SOON)
+    for _ in range(5):
+        await asyncio.sleep(LEASE / 3)
+        assert await first.extend([]) == []  # what is on its way is the worker's, too
+    assert (await queue.status()).in_work == 1
+    taking.cancel()
+    await asyncio.gather(taking, return_exceptions=True)
+    second = await redis.consumer()
+    assert await taken(second) == [("a", 1)]
 
 
 async def test_nothing_is_left_of_jobs_that_are_over(redis: OnRedis) -> None:

@@ -101,7 +101,7 @@ local commands = {}
 function commands.admit(id, job, user, request, kind, before, bot, most, most_per_person, quick)
   if redis.call('EXISTS', job_key(id)) == 1 then
     pass_when_full()
-    redis.call('HSET', job_key(id), 'bot', bot)
+    redis.call('HSET', job_key(id), 'bot', bot, 'job', job) -- as this version of the bot writes it
     if get(id, 'state') == 'done' then tell(id, 'd:' .. id) end
     return {'ok'}
   end
@@ -258,6 +258,16 @@ end
 function commands.progress(consumer, id, share)
   pass_when_full()
   if get(id, 'holder') == consumer then tell(id, 'p:' .. share .. ':' .. id) end
+end
+
+-- A job that this worker does not understand waits for others: looked at again when a lease is over, so that it does not
+-- stand before what this worker can do.
+function commands.pass_on(consumer, id)
+  if renew(id, consumer, 0) then
+    redis.call('HINCRBY', job_key(id), 'attempts', -1)
+    redis.call('HSET', job_key(id), 'returned', 1)
+    redis.call('HDEL', job_key(id), 'holder')
+  end
 end
 
 -- Whoever hands an outcome in: a worker whose lease has run out may still be the first.

@@ -122,7 +122,10 @@ class JobConsumer(Protocol):
         """
 
     async def extend(self, job_ids: Sequence[str]) -> list[str]:
-        """Extend the leases of these jobs; those that are still this worker's. The others are to be dropped."""
+        """Extend the leases of these jobs; those that are still this worker's. The others are to be dropped.
+
+        What the worker holds and does not name is held by it no more, and is delivered again when its lease ends.
+        """
 
     async def progress(self, job_id: str, share: float) -> None:
         """Tell the bot how much of a job is done, in [0, 1]."""

@@ -17,6 +17,7 @@ from model.serving.redis_script import BLOCK_SECONDS, PREFIX, Script, pack_outco
 log = logging.getLogger(__name__)
 
 LEASE_SECONDS: Final = 15.0
+AT_ONCE: Final = 4  # media that are fetched in one answer
 
 
 class RedisConsumer:
@@ -37,6 +38,7 @@ class RedisConsumer:
         self._max_attempts = max_attempts
         self._crashed = pack_outcome(JobFailure(JobCrashed.kind, f"brought down a worker {max_attempts} times"))
         self._held: set[str] = set()
+        self._arriving: set[str] = set()  # of these, those whose media are being fetched
         self._alone: str | None = None  # a job that is delivered again, while it is held
         self._taking = asyncio.Lock()
         self._changed = asyncio.Condition()
@@ -44,10 +46,11 @@ class RedisConsumer:
         self._rings = dict.fromkeys(LINES, 0)  # how often those who wait for work were woken
         self._ends = dict.fromkeys(LINES, b"0-0")  # where each line's stream ended when last seen
         self._bell: asyncio.Task[None] | None = None
-        self._given_up: asyncio.Task[None] | None = None
+        self._given_up: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Join the workers. Waits for Redis. Raises RedisRefused."""
+        await self._script.connect()
         await self.extend([])
         self._bell = asyncio.create_task(self._ring())
 
@@ -56,8 +59,7 @@ class RedisConsumer:
         if self._bell is not None:
             self._bell.cancel()
             await asyncio.gather(self._bell, return_exceptions=True)
-        if self._given_up is not None:
-            await self._given_up
+        await asyncio.gather(*self._given_up)
         await self._script.call("leave", self._name)
         await self._script.close()
 
@@ -87,15 +89,24 @@ class RedisConsumer:
         try:
             answer = await asyncio.shield(call)
         except asyncio.CancelledError:
-            self._given_up = asyncio.ensure_future(self._give_back_unseen(call))
+            self._give_up(call)
             raise
         if answer[0] == b"jobs":
-            return await self._leases(answer[1])
+            try:
+                return await self._leases(answer[1])
+            except asyncio.CancelledError:
+                self._give_up(call)
+                raise
         if answer[0] == b"none":
             self._ends[line] = answer[1]
         else:
             self._refused = True
         return None
+
+    def _give_up(self, call: asyncio.Future[Any]) -> None:
+        task = asyncio.create_task(self._give_back_unseen(call))
+        self._given_up.add(task)
+        task.add_done_callback(self._given_up.discard)
 
     async def _give_back_unseen(self, call: asyncio.Future[Any]) -> None:
         """What a take that nobody waits for any more was given."""
@@ -108,8 +119,18 @@ class RedisConsumer:
         self._held.update(ids)
         if any(attempt > 1 for _, attempt, _, _ in jobs):
             self._alone = ids[0]
+        self._arriving = set(ids)
+        try:
+            return await self._with_media(ids, jobs)
+        finally:
+            self._arriving = set()
+
+    async def _with_media(self, ids: Sequence[str], jobs: Sequence[tuple[bytes, int, bytes, int]]) -> list[Lease]:
         keys = [f"{self._script.prefix}:media:{job_id}" for job_id in ids]
-        found = await patiently(lambda: self._script.client.mget(keys))
+        found: list[bytes | None] = []
+        for start in range(0, len(keys), AT_ONCE):
+            some = keys[start : start + AT_ONCE]
+            found += await patiently(lambda some=some: self._script.carrying.mget(some))  # type: ignore[misc]
         leases = []
         for job_id, (_, attempt, text, waited), media in zip(ids, jobs, found, strict=True):
             if media is None:
@@ -119,21 +140,24 @@ class RedisConsumer:
                 leases.append(Lease(decode_job(json.loads(text)), media, attempt, waited / 1000))
             except (WireError, ValueError) as error:
                 log.error("job %s is left to workers of another version: %s", job_id, error)
-                await self.give_back([job_id])
-                await asyncio.sleep(1.0)
+                await self._over(job_id, "pass_on", self._name, job_id)
         return leases
 
     async def extend(self, job_ids: Sequence[str]) -> list[str]:
-        kept = await self._script.call("extend", self._name, int(self.lease_seconds * 1000), *job_ids)
-        ids = [job_id.decode() for job_id in kept]
-        await self._drop(set(job_ids) - set(ids))
+        named = set(job_ids)
+        left = self._held - named - self._arriving
+        also = self._arriving - named
+        kept = await self._script.call("extend", self._name, int(self.lease_seconds * 1000), *job_ids, *also)
+        ids = [job_id for each in kept if (job_id := each.decode()) in named]
+        await self._drop(named - set(ids) | left)
         return ids
 
     async def progress(self, job_id: str, share: float) -> None:
         await self._script.call("progress", self._name, job_id, f"{share:.3f}")
 
     async def finish(self, job_id: str, result: Outcome) -> None:
-        await self._over(job_id, "finish", job_id, pack_outcome(result))
+        await self._script.carry("finish", job_id, pack_outcome(result))
+        await self._drop({job_id})
 
     async def fail(self, job_id: str, failure: JobFailure) -> None:
         await self._over(job_id, "finish", job_id, pack_outcome(failure))

@@ -27,6 +27,7 @@ from model.serving.redis_script import BLOCK_SECONDS, PREFIX, Script, unpack_out
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS: Final = 5.0  # how often a bot looks whether it missed anything
+AT_ONCE: Final = 16  # results that are fetched in one answer
 KEEP_SECONDS: Final = 7 * 86_400.0  # for jobs that no bot ever asked about again
 
 
@@ -61,6 +62,7 @@ class RedisQueue:
 
     async def open(self) -> None:
         """Begin to listen for outcomes. Waits for Redis. Raises RedisRefused."""
+        await self._script.connect()
         await self._look()
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._sweep())]
 
@@ -87,7 +89,7 @@ class RedisQueue:
         return bool(await self._script.call("has", job_id))
 
     async def put(self, job: Job, media: bytes) -> None:
-        while await self._script.call("put", job.id, media) != b"ok":
+        while await self._script.carry("put", job.id, media) != b"ok":
             await self.admit(job, before=True)  # it was never admitted, or Redis has forgotten it
 
     async def wait(self, job_id: str, progress: Callable[[float], None] | None = None) -> Outcome:
@@ -156,9 +158,11 @@ class RedisQueue:
 
     async def _collect(self, job_ids: Sequence[str]) -> None:
         waited = [job_id for job_id in job_ids if job_id in self._waits]
-        if not waited:
-            return
-        found = await self._script.call("collect", *waited)
+        for start in range(0, len(waited), AT_ONCE):
+            await self._collect_some(waited[start : start + AT_ONCE])
+
+    async def _collect_some(self, waited: Sequence[str]) -> None:
+        found = await self._script.carry("collect", *waited)
         for job_id, (state, outcome) in zip(waited, found, strict=True):
             wait = self._waits.get(job_id)
             if wait is None:

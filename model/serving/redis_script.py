@@ -12,6 +12,7 @@ from model.serving.redis_connection import connect, patiently
 
 PREFIX: Final = "{captions}"
 BLOCK_SECONDS: Final = 2.0  # also how often an idle worker looks for jobs of dead ones
+CARRY_SECONDS: Final = 60.0  # for what carries media or results, over a slow line too
 _SOURCE: Final = (Path(__file__).parent / "queue.lua").read_text(encoding="utf-8")
 _SHA: Final = hashlib.sha1(_SOURCE.encode()).hexdigest()  # noqa: S324  # as Redis names scripts
 
@@ -23,21 +24,30 @@ class Script:
         self.prefix = prefix
         self.client: Any = connect(url)
         self.blocking: Any = connect(url, block_seconds=BLOCK_SECONDS)
+        self.carrying: Any = connect(url, block_seconds=CARRY_SECONDS)
+
+    async def connect(self) -> None:
+        """Open the connection for what is large, so that the first such call need not."""
+        await self.carry("states")
 
     async def call(self, *arguments: str | bytes | float) -> Any:
-        return await patiently(lambda: self._once(*arguments))
+        return await patiently(lambda: self._once(self.client, *arguments))
 
-    async def _once(self, *arguments: str | bytes | float) -> Any:
+    async def carry(self, *arguments: str | bytes | float) -> Any:
+        """As `call`, for what is large in either direction."""
+        return await patiently(lambda: self._once(self.carrying, *arguments))
+
+    async def _once(self, client: Any, *arguments: str | bytes | float) -> Any:
         from redis.exceptions import NoScriptError
 
         try:
-            return await self.client.evalsha(_SHA, 1, self.prefix, *arguments)
+            return await client.evalsha(_SHA, 1, self.prefix, *arguments)
         except NoScriptError:
-            return await self.client.eval(_SOURCE, 1, self.prefix, *arguments)
+            return await client.eval(_SOURCE, 1, self.prefix, *arguments)
 
     async def close(self) -> None:
-        await self.client.aclose()
-        await self.blocking.aclose()
+        for client in (self.client, self.blocking, self.carrying):
+            await client.aclose()
 
 
 def pack_outcome(outcome: Outcome | JobFailure) -> bytes:
