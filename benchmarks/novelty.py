@@ -35,6 +35,7 @@ from benchmarks.synthetic_clips import (
     JUNK,
     PHOTOS,
     RATE,
+    WINDOW,
     Half,
     Script,
     find_lookalikes,
@@ -103,20 +104,30 @@ def write_video(path: Path, images: Iterator[npt.NDArray[np.uint8]], rate: float
 class Described:
     """Examples by seed; what the network says of each clip is kept in a folder."""
 
-    def __init__(self, weights: Path, precision: Precision, stills: Sequence[Path], which: Half, cache: Path) -> None:
+    def __init__(
+        self,
+        weights: Path,
+        precision: Precision,
+        stills: Sequence[Path],
+        which: Half,
+        cache: Path,
+        window: float = WINDOW,
+    ) -> None:
         self.weights = weights
         self.precision = precision
         self.stills = stills
         self.seed = SEEDS[which]
         self.cache = cache
+        self.window = window
         names = "\n".join(path.name for path in stills).encode()
         self.key = f"{fingerprint(weights / ENCODER_FILE)[:12]}-{zlib.crc32(names):08x}"
+        self.key += "" if window == WINDOW else f"-{window:g}"
         self.lookalikes = find_lookalikes(stills)
         self._captioner: Captioner | None = None
 
     def example(self, number: int) -> Example:
         seed = self.seed + number
-        script = write_script(seed, self.stills, self.lookalikes)
+        script = write_script(seed, self.stills, self.lookalikes, self.window)
         frames, scene = frames_of(script, encoded=number % ENCODED_EVERY == ENCODED_EVERY - 1)
         file = self.cache / f"{self.key}-{seed}.npz"
         if file.is_file():
@@ -349,6 +360,7 @@ def main() -> int:
         "--stills", type=Path, metavar="DIR", help="default: held-out splits under DATASETS_DIR, or ours"
     )
     parser.add_argument("--clips", type=int, default=24)
+    parser.add_argument("--window", type=float, default=WINDOW, help="least part of a still in view; less is harder")
     parser.add_argument("--tune", action="store_true", help="fit the thresholds, on the other half of the stills")
     parser.add_argument("--weights", type=Path, default=Path("weights"))
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
@@ -357,7 +369,7 @@ def main() -> int:
     options = parser.parse_args()
     which: Half = "tune" if options.tune else "report"
     stills = half(find_stills(options.stills), which)
-    described = Described(options.weights, options.precision, stills, which, options.cache)
+    described = Described(options.weights, options.precision, stills, which, options.cache, options.window)
     examples = []
     for number in range(options.clips):
         examples.append(described.example(number))

@@ -23,6 +23,7 @@ from PIL import Image, ImageFilter
 RATE: Final = 2.0  # frames a second, as model.video takes them
 SIZE: Final = (320, 240)
 JUNK: Final = -1
+WINDOW: Final = 0.7
 PHOTOS: Final = Path(__file__).resolve().parent.parent / "tests" / "photos"
 
 Half = Literal["tune", "report"]
@@ -91,8 +92,9 @@ def half(stills: Sequence[Path], which: Half) -> list[Path]:
     return chosen
 
 
-def write_script(seed: int, stills: Sequence[Path], lookalikes: dict[Path, Path]) -> Script:
-    """Make up a clip. lookalikes: for each still the most similar other one."""
+def write_script(seed: int, stills: Sequence[Path], lookalikes: dict[Path, Path], window: float = WINDOW) -> Script:
+    """Make up a clip. lookalikes: for each still the most similar other one. window: the least share of a still's
+    width and height that the camera sees; the smaller, the more a scene varies."""
     rng = np.random.default_rng(seed)
     scenes = 1 if rng.random() < 0.25 else int(rng.integers(3, 9))
     cast: list[Path] = []
@@ -109,8 +111,8 @@ def write_script(seed: int, stills: Sequence[Path], lookalikes: dict[Path, Path]
     for place, scene in enumerate(order):
         length = round(float(np.exp(rng.uniform(0, np.log(20)))) * RATE) / RATE
         moves = rng.random() < 0.7
-        first = _window(rng)
-        last = _window(rng) if moves else first
+        first = _window(rng, window)
+        last = _window(rng, window) if moves else first
         shots.append(
             Shot(
                 scene,
@@ -137,8 +139,8 @@ def write_script(seed: int, stills: Sequence[Path], lookalikes: dict[Path, Path]
     )
 
 
-def _window(rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    size = rng.uniform(0.7, 0.95)
+def _window(rng: np.random.Generator, least: float) -> npt.NDArray[np.float64]:
+    size = rng.uniform(least, 0.95)
     return np.array([*rng.uniform(size / 2, 1 - size / 2, 2), size])
 
 
