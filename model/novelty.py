@@ -25,8 +25,8 @@ _LOOK_SIDE: Final = 128  # pixels, about: where sharpness is measured
 _THUMBNAIL: Final = (12, 16)  # rows, columns
 _STREAK_BLOCK: Final = 16  # pixels
 _STREAKED_JUMP: Final = 8
-_SLACK: Final = 0.2  # of the threshold: frames that differ less are equals
-_DISTINCT: Final = 0.8  # of the threshold: moments that differ less would look the same
+_SLACK: Final = 0.1  # of the threshold: frames that differ less are equals
+_DISTINCT: Final = 0.9  # of the threshold: moments that differ less would look the same
 
 
 @dataclass(frozen=True)
