@@ -159,7 +159,7 @@ async def _run(
         metrics.polled(updates)
 
     receiving = asyncio.create_task(_receive(bot, dispatcher, inbox, processor, notices, i18n, heard))
-    watching = [asyncio.create_task(watch_queue(queue, metrics))] if settings.metrics_port is not None else []
+    watching = [asyncio.create_task(watch_queue(queue, inbox, metrics))] if settings.metrics_port is not None else []
     try:
         await asyncio.wait([receiving, stopped], return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
@@ -74,13 +74,23 @@ class Observed(Protocol):
     async def status(self) -> Status: ...
 
 
-async def watch_queue(queue: Observed, metrics: BotMetrics, every: float = QUEUE_EVERY) -> None:
-    """Show the queue's state in the metrics, again and again until cancelled; a queue out of reach is no end."""
+class Graveyard(Protocol):
+    """As much of an inbox as is looked at here."""
+
+    async def dead(self) -> Sequence[object]: ...
+
+
+async def watch_queue(queue: Observed, inbox: Graveyard, metrics: BotMetrics, every: float = QUEUE_EVERY) -> None:
+    """Show what stands in the queue and lies with the dead letters, again and again until cancelled.
+
+    A queue out of reach is no end.
+    """
     known = True
     while True:
         try:
             async with asyncio.timeout(QUEUE_PATIENCE):
                 metrics.queue(await queue.status())
+                metrics.dead_letters(len(await inbox.dead()))
             known = True
         except Exception as error:  # whatever the engine's client raises: metrics must not end the bot
             metrics.queue_unknown()

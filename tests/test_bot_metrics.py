@@ -170,12 +170,17 @@ async def test_an_engine_that_fails_does_not_end_the_watch() -> None:
                 raise ConnectionError("no Redis")
             return Status({"photo": len(seen)}, 0, 0, 1)
 
-    watch = asyncio.create_task(watch_queue(Queue(), metrics, every=0.001))
+    class Inbox:
+        async def dead(self) -> list[str]:
+            return ["one", "two"]
+
+    watch = asyncio.create_task(watch_queue(Queue(), Inbox(), metrics, every=0.001))
     while len(seen) < 4:
         await asyncio.sleep(0.001)
     watch.cancel()
     assert seen[:4] == [0, 1, 0, 1]
     assert value(shown(registry), "caption_queue_jobs", line="photo") >= 3
+    assert value(shown(registry), "caption_queue_dead_letters") == 2
 
 
 async def test_each_try_of_a_request_is_counted_by_what_became_of_it() -> None:

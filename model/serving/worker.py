@@ -29,6 +29,7 @@ from model.moments import DescribedFrame, PreparedFrame
 from model.serving.answers import compose, compose_clip
 from model.serving.clips import frame_batches
 from model.serving.health import Deadline
+from model.serving.job_context import working_for
 from model.serving.jobs import JobFailure, Outcome
 from model.serving.metrics import WorkerMetrics
 from model.serving.network import Network, Picture
@@ -176,10 +177,11 @@ class Worker:
             line = job.kind
         overdue = time.monotonic() + (self.clip_seconds if is_clip else self.job_seconds)
         held = self._held[job.id] = _Held(lease, line, overdue)
-        if is_clip:
-            held.watching = asyncio.create_task(self._watch_clip(held))
-        else:
-            self._spawn(self._decode(held))
+        with working_for(job.id):  # tasks keep it
+            if is_clip:
+                held.watching = asyncio.create_task(self._watch_clip(held))
+            else:
+                self._spawn(self._decode(held))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -301,7 +303,8 @@ class Worker:
     def _answer(self, batch: Sequence[_Held], results: Sequence[CaptionSet | Exception]) -> None:
         self._answering += len(batch)
         for held, captions in zip(batch, results, strict=True):
-            self._spawn(self._hand_in(held, captions))
+            with working_for(held.lease.job.id):
+                self._spawn(self._hand_in(held, captions))
 
     async def _hand_in(self, held: _Held, captions: CaptionSet | Exception) -> None:
         assert held.picture is not None
@@ -324,6 +327,7 @@ class Worker:
     async def _finish(self, held: _Held, result: Outcome) -> None:
         await self.consumer.finish(held.lease.job.id, result)
         self.metrics.job_done(held.lease.job.kind)
+        log.info("handed in")
         await self._let_go(held)
 
     async def _let_go(self, held: _Held) -> None:
@@ -334,10 +338,10 @@ class Worker:
     async def _fail(self, held: _Held, error: Exception) -> None:
         job = held.lease.job
         if not isinstance(error, CaptionError):
-            log.error("job %s failed", job.id, exc_info=error)
+            log.error("failed", exc_info=error)
             error = JobFailed(f"{type(error).__name__}: {error}")
         else:
-            log.info("job %s: %s", job.id, error.kind)
+            log.info("failed: %s", error.kind)
         await self.consumer.fail(job.id, JobFailure(error.kind, str(error)))
         self.metrics.job_done(job.kind, error.kind)
         await self._let_go(held)
