@@ -102,6 +102,9 @@ class Processor:
             except (StorageError, RedisRefused) as error:
                 log.warning("the inbox cannot be looked through: %s", error)
                 continue
+            except Exception:  # a bot that ceased to do this would be taken for dead by others
+                log.exception("the inbox cannot be looked through")
+                continue
             if taken:
                 log.info("%d messages are taken up again", taken)
 

@@ -255,7 +255,7 @@ async def test_a_stopped_worker_finishes_or_hands_back(captioners: Captioners, p
 # -- the child process
 
 CHILD = """
-import asyncio, os, sys
+import asyncio, os, sys, time
 sys.path.insert(0, {root!r})
 from model.serving.embedded import connect_to_parent
 from model.serving.jobs import JobResult, WireCaption
@@ -269,6 +269,11 @@ async def main():
                 os._exit(1)
             if lease.media == b"hang":
                 await asyncio.sleep(1000)
+            if lease.media == b"silence":
+                await consumer.extend([])
+                time.sleep(1000)
+            if lease.media == b"slow":
+                await asyncio.sleep(1)
             await consumer.finish(lease.job.id, JobResult(WireCaption(str(os.getpid()), 1.0), ()))
 
 asyncio.run(main())
@@ -315,6 +320,35 @@ async def test_a_worker_that_hangs_is_killed_and_replaced() -> None:
             await asyncio.wait_for(queue.wait("a"), 20)
         await queue.put(job("b"), b"")
         assert await asyncio.wait_for(queue.wait("b"), 20)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_worker_that_falls_silent_is_killed_and_replaced() -> None:
+    queue = LocalQueue(max_attempts=1)
+    command = [sys.executable, "-c", CHILD.format(root=str(ROOT))]
+    child = EmbeddedWorker(queue, command, dict(os.environ), silence=0.5)
+    running = asyncio.create_task(child.run())
+    try:
+        await queue.put(job("a"), b"silence")
+        with pytest.raises(JobCrashed):
+            await asyncio.wait_for(queue.wait("a"), 20)
+        await queue.put(job("b"), b"")
+        assert await asyncio.wait_for(queue.wait("b"), 20)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_clip_may_take_longer_than_a_picture() -> None:
+    queue = LocalQueue(max_attempts=1)
+    command = [sys.executable, "-c", CHILD.format(root=str(ROOT)).replace('"photo"', '"clip"')]
+    child = EmbeddedWorker(queue, command, dict(os.environ), job_seconds=0.2)
+    running = asyncio.create_task(child.run())
+    try:
+        await queue.put(job("a", kind="clip"), b"slow")
+        assert await asyncio.wait_for(queue.wait("a"), 20)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -401,6 +435,50 @@ async def test_a_hung_network_ends_the_worker(
         with pytest.raises(WorkerHung):
             await asyncio.wait_for(worker.run(asyncio.Event()), 20)
         hung.set()
+
+
+async def test_a_hung_thread_ends_the_worker(
+    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hung = threading.Event()
+    monkeypatch.setattr(worker_module, "open_image", lambda _: hung.wait(20))
+    monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
+    async with Pipes() as pipes:
+        await pipes.queue.put(job("a"), photo_files[0].read_bytes())
+        worker = Worker(pipes.consumer, captioners, job_seconds=0.3)
+        with pytest.raises(WorkerHung):
+            await asyncio.wait_for(worker.run(asyncio.Event()), 20)
+        hung.set()
+
+
+async def test_what_breaks_the_network_counts_as_tried_and_what_had_not_begun_does_not(
+    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = threading.Event()
+
+    def lost(captioners: Captioners, pictures: list[Picture]) -> list[CaptionSet | Exception]:
+        assert decoded.wait(20)
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(Captioners, "caption", lost)
+    async with Pipes() as pipes:
+        await pipes.queue.put(job("poison"), photo_files[0].read_bytes())
+        running = asyncio.create_task(Worker(pipes.consumer, captioners, max_batch=1).run(asyncio.Event()))
+        while (await pipes.queue.status()).in_work < 1:
+            await asyncio.sleep(0.01)
+        await pipes.queue.put(job("innocent"), photo_files[0].read_bytes())
+        while (await pipes.queue.status()).in_work < 2:
+            await asyncio.sleep(0.01)
+        decoded.set()
+        with pytest.raises(RuntimeError, match="device-side"):
+            await asyncio.wait_for(running, 20)
+        await pipes.hang_up()
+        attempts = {}
+        for _ in range(2):
+            [lease] = await asyncio.wait_for(pipes.queue.take(2, "photo", 1), 5)
+            attempts[lease.job.id] = lease.attempt
+            await pipes.queue.finish(2, lease.job.id, RESULT)
+        assert attempts == {"poison": 2, "innocent": 1}
 
 
 async def test_a_forgotten_job_is_not_worked_on(

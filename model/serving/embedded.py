@@ -18,13 +18,17 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from model.serving.jobs import WireError
+from model.serving.jobs import Kind, WireError
 from model.serving.local_queue import LEASE_SECONDS, LocalQueue
 from model.serving.pipe import PipeConsumer, serve_worker
 
 log = logging.getLogger(__name__)
 
-JOB_SECONDS: Final = 120.0  # a worker that holds a job for longer hangs, and is killed
+JOB_SECONDS: Final = 120.0  # a worker that holds a picture for longer hangs, and is killed
+CLIP_SECONDS: Final = 1000.0  # so does one with a clip, which a worker lets go of by itself after 900 s
+SILENCE: Final = (
+    50.0  # seconds without a heartbeat (2 s), after which a worker hangs; a lease (60 s) has not ended then
+)
 SETTLED_SECONDS: Final = 60.0  # a worker that lived this long was well: the next restart is quick again
 LONGEST_BACKOFF: Final = 60.0
 END_SECONDS: Final = 10.0
@@ -46,12 +50,15 @@ class EmbeddedWorker:
         environment: dict[str, str],
         *,
         job_seconds: float = JOB_SECONDS,
+        clip_seconds: float = CLIP_SECONDS,
+        silence: float = SILENCE,
     ) -> None:
         """`command` must run `connect_to_parent` and serve the consumer it gives."""
         self.queue = queue
         self.command = list(command)
         self.environment = environment
-        self.job_seconds = job_seconds
+        self.seconds: dict[Kind, float] = {"photo": job_seconds, "clip": clip_seconds}
+        self.silence = silence
         self.process: asyncio.subprocess.Process | None = None
 
     async def run(self) -> None:
@@ -96,13 +103,18 @@ class EmbeddedWorker:
         return process.returncode
 
     async def _watch(self, number: int, process: asyncio.subprocess.Process) -> None:
-        """Kill a worker that holds a job for too long: its jobs are delivered again."""
+        """Kill a worker that holds a job for too long, or is silent: its jobs are delivered again."""
         while True:
-            await asyncio.sleep(self.job_seconds / 20)
-            if self.queue.longest_held(number) > self.job_seconds:
-                log.error("the worker has held a job for over %.0f s: killed", self.job_seconds)
-                process.kill()
-                return
+            await asyncio.sleep(min(self.silence, *self.seconds.values()) / 20)
+            late = [kind for kind, seconds in self.seconds.items() if self.queue.longest_held(number, kind) > seconds]
+            if late:
+                log.error("the worker has held a %s for over %.0f s: killed", late[0], self.seconds[late[0]])
+            elif (silent := self.queue.silent(number)) > self.silence:
+                log.error("the worker has not been heard of for %.0f s: killed", silent)
+            else:
+                continue
+            process.kill()
+            return
 
     @staticmethod
     async def _ended(process: asyncio.subprocess.Process) -> None:

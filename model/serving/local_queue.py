@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from model.errors import JobCancelled, JobCrashed, error_of
-from model.serving.jobs import Job, JobFailure, Outcome
+from model.serving.jobs import Job, JobFailure, Kind, Outcome
 from model.serving.queue import LINES, Busy, JobLost, Lease, Limits, Status, line_of
 
 LEASE_SECONDS: Final = 60.0  # a dead worker is known by the end of its pipe at once; this is for one that forgets
@@ -49,6 +49,7 @@ class LocalQueue:
     _people: Counter[int] = field(default_factory=Counter)  # person → open requests
     _jobs: Counter[int] = field(default_factory=Counter)  # person → open jobs
     _workers: set[int] = field(default_factory=set)
+    _heard: dict[int, float] = field(default_factory=dict)  # worker → when it last extended its leases
     _arrival: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     # -- the bot's side
@@ -132,6 +133,7 @@ class LocalQueue:
     async def leave(self, worker: int) -> None:
         """This worker is gone; what it held is delivered again, or fails when it has been tried often enough."""
         self._workers.discard(worker)
+        self._heard.pop(worker, None)
         self._take_back([entry for entry in self._entries.values() if entry.worker == worker])
         await self._announce()
 
@@ -176,6 +178,7 @@ class LocalQueue:
         return next((entry for entry in heads if entry.line == line), None)
 
     async def extend(self, worker: int, job_ids: Sequence[str]) -> list[str]:
+        self._heard[worker] = self.clock()
         held = [entry for job_id in job_ids if (entry := self._held(worker, job_id)) is not None]
         for entry in held:
             entry.expires = self.clock() + self.lease_seconds
@@ -201,10 +204,15 @@ class LocalQueue:
                 self._lines[entry.line].appendleft(job_id)
         await self._announce()
 
-    def longest_held(self, worker: int) -> float:
-        """Seconds for which this worker has held its oldest job; 0 when it holds none."""
-        taken = [entry.taken for entry in self._entries.values() if entry.worker == worker]
+    def longest_held(self, worker: int, kind: Kind) -> float:
+        """Seconds for which this worker has held its oldest job of a kind; 0 when it holds none."""
+        taken = [e.taken for e in self._entries.values() if e.worker == worker and e.job.kind == kind]
         return self.clock() - min(taken) if taken else 0.0
+
+    def silent(self, worker: int) -> float:
+        """Seconds since this worker last extended its leases; 0 before it first did (it may be loading)."""
+        heard = self._heard.get(worker)
+        return 0.0 if heard is None else self.clock() - heard
 
     # -- inside
 

@@ -35,6 +35,7 @@ from model.serving.metrics import WorkerMetrics
 from model.serving.network import Network, Picture
 from model.serving.queue import JobConsumer, Lease
 from model.serving.recent import Recent
+from model.serving.threads import WatchedThreads
 from model.video import ClipLimits
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ HEARTBEAT: Final = 2.0  # seconds; also how soon a cancelled job is dropped
 
 
 class WorkerHung(Exception):
-    """The network has been at one batch for longer than any batch takes. Its thread cannot be stopped: exit."""
+    """The network, or a thread with one file, takes longer than any of them does. It cannot be stopped: exit."""
 
 
 @dataclass(eq=False)
@@ -114,7 +115,7 @@ class Worker:
         self.metrics = metrics or WorkerMetrics()
         self.forward = forward or Deadline("in one run of the network", job_seconds)
         self._heard = heard
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pixels")
+        self._pool = WatchedThreads(threads, "pixels")
         self._device = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._held: dict[str, _Held] = {}
         self._changed = asyncio.Condition()
@@ -128,7 +129,7 @@ class Worker:
         tasks: set[asyncio.Task[Any]] = {
             *(asyncio.create_task(self._intake_pictures(line)) for line in PHOTO_LINES),
             *(asyncio.create_task(self._intake_clips(line)) for line in CLIP_LINES),
-            *map(asyncio.create_task, (self._run_network(), self._keep_leases(), self._watch_network())),
+            *map(asyncio.create_task, (self._run_network(), self._keep_leases(), self._watch_threads())),
             asyncio.create_task(stop.wait()),
         }
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -141,6 +142,9 @@ class Worker:
         await asyncio.gather(*tasks, *watching, return_exceptions=True)
         if self._tasks:
             await asyncio.wait(self._tasks)
+        begun = [each for each in self._held.values() if each.begun or each.watching is not None]
+        if ended_by is not None:  # perhaps by one of these: handed back, it would not count as tried
+            self._held = {job: held for job, held in self._held.items() if held not in begun}
         await self.consumer.give_back(list(self._held))
         self._device.shutdown()
         self._pool.shutdown()
@@ -365,11 +369,13 @@ class Worker:
                     watching.cancel()
                 await self._let_go(held[job_id])
 
-    async def _watch_network(self) -> None:
+    async def _watch_threads(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT)
             if (problem := self.forward.missed()) is not None:
                 raise WorkerHung(problem)
+            if (seconds := self._pool.longest()) > self.job_seconds:  # a few of those, and no thread is left
+                raise WorkerHung(f"a thread has been at one file for {seconds:.0f} s (at most {self.job_seconds:.0f})")
 
     @staticmethod
     def _in_thread(pool: ThreadPoolExecutor, work: Callable[[], T]) -> asyncio.Future[T]:
