@@ -159,6 +159,24 @@ async def test_scripts_too_wait_for_a_redis_that_refuses_to_write(
         await client.aclose()
 
 
+async def test_a_connection_that_is_dropped_while_in_use_is_an_outage(tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as server:
+        async with client_of(server.url) as client:
+
+            async def dropped() -> bytes:
+                connection = await client.connection_pool.get_connection()
+                try:
+                    writing = asyncio.create_task(connection._send_packed_command([b"PING\r\n"]))
+                    await connection.disconnect()  # as another task does when it sees the end of the stream
+                    await writing
+                finally:
+                    await client.connection_pool.release(connection)
+                raise AssertionError("it had no effect")
+
+            tries = [dropped, client.ping]
+            assert await asyncio.wait_for(patiently(lambda: tries.pop(0)()), 20)
+
+
 async def test_what_repeating_cannot_mend_is_raised(tmp_path: Path) -> None:
     from redis.exceptions import ResponseError
 

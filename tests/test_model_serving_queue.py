@@ -557,6 +557,20 @@ async def test_a_job_of_another_version_stands_in_nobodys_way(redis: OnRedis) ->
     assert await taken(worker, 1) == [("strange", 1)]
 
 
+async def test_an_outcome_of_another_version_is_computed_again(redis: OnRedis) -> None:
+    queue, worker = await redis.producer(), await redis.consumer()
+    await line_up(queue, "a")
+    assert await taken(worker) == [("a", 1)]
+    await worker.finish("a", RESULT)
+    redis.server.call("HSET", "{captions}:job:a", "outcome", "CAPT of a version to come")
+    with pytest.raises(JobLost):
+        await asyncio.wait_for(queue.wait("a"), SOON)
+    await line_up(queue, "a")
+    assert await taken(worker) == [("a", 1)]
+    await worker.finish("a", RESULT)
+    assert await asyncio.wait_for(queue.wait("a"), SOON) == RESULT
+
+
 async def test_what_a_worker_was_just_given_when_it_stops_is_handed_back(
     redis: OnRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

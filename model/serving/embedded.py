@@ -26,9 +26,7 @@ log = logging.getLogger(__name__)
 
 JOB_SECONDS: Final = 120.0  # a worker that holds a picture for longer hangs, and is killed
 CLIP_SECONDS: Final = 1000.0  # so does one with a clip, which a worker lets go of by itself after 900 s
-SILENCE: Final = (
-    50.0  # seconds without a heartbeat (2 s), after which a worker hangs; a lease (60 s) has not ended then
-)
+SILENCE: Final = 50.0  # seconds without a heartbeat (2 s), after which a worker hangs; before its leases (60 s) end
 SETTLED_SECONDS: Final = 60.0  # a worker that lived this long was well: the next restart is quick again
 LONGEST_BACKOFF: Final = 60.0
 END_SECONDS: Final = 10.0

@@ -284,6 +284,14 @@ function commands.lost(id)
   end
 end
 
+-- The outcome is of another version: the bot is to put the job again.
+function commands.redo(id)
+  if get(id, 'state') == 'done' then
+    redis.call('HDEL', job_key(id), 'outcome')
+    redis.call('HSET', job_key(id), 'state', 'lost', 'attempts', 0)
+  end
+end
+
 function commands.give_back(consumer, ...)
   for _, id in ipairs({...}) do
     if renew(id, consumer, GIVEN_BACK) then

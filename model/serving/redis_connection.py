@@ -282,9 +282,18 @@ def is_passing(error: BaseException) -> bool:
     )
     if isinstance(error, exceptions.ClusterCrossSlotError) or is_refusal(error):
         return False
-    if isinstance(error, passing):
+    if isinstance(error, passing) or _is_of_a_lost_connection(error):
         return True
     return isinstance(error, exceptions.ResponseError) and PASSING_CODES.search(str(error)) is not None
+
+
+def _is_of_a_lost_connection(error: BaseException) -> bool:
+    """A connection that redis-py drops while another task has it in use fails with "'NoneType' has no attribute …"."""
+    if not isinstance(error, AttributeError) or (place := error.__traceback__) is None:
+        return False
+    while place.tb_next is not None:
+        place = place.tb_next
+    return str(place.tb_frame.f_globals.get("__name__")).startswith("redis.asyncio.")
 
 
 def reason_of(error: Exception) -> str:

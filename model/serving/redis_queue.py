@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from model.errors import JobCancelled, error_of
+from model.errors import JobCancelled
 from model.serving.jobs import (
     Job,
     Outcome,
@@ -171,7 +171,9 @@ class RedisQueue:
                 try:
                     wait.settle(unpack_outcome(outcome))
                 except (WireError, KeyError, TypeError) as error:
-                    wait.settle(error_of("failed", f"an outcome that is not understood here: {error}"))
+                    log.error("job %s has an outcome that is not understood here, and is done again: %s", job_id, error)
+                    await self._script.call("redo", job_id)
+                    wait.settle(JobLost(job_id))
             elif state in (b"lost", b"gone"):
                 wait.settle(JobLost(job_id))
 
