@@ -1,6 +1,7 @@
 """The real bot with a simulated worker for a child, or without Telegram's limits on messages; run as a process.
 
-`python -m benchmarks.serving.bot [--unpaced] [COMMAND OF A WORKER …]`; with REDIS_URL set it has no child.
+`python -m benchmarks.serving.bot [--unpaced] [COMMAND OF A WORKER …]`; with REDIS_URL set it has no child,
+and without a command the real one.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def main() -> int:
         setattr(app, "Pacer", partial(Pacer, private=at_once, group=at_once, over_all=at_once))  # noqa: B010
     if settings.redis_url is not None:
         return asyncio.run(start.run_redis(settings))
-    return asyncio.run(run_embedded(settings, options.worker))
+    return asyncio.run(run_embedded(settings, options.worker) if options.worker else start.run_embedded(settings))
 
 
 if __name__ == "__main__":

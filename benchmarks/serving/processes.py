@@ -205,10 +205,8 @@ def _bot_command(engine: Engine, device: Device, worker: list[str], *, paced: bo
         return [sys.executable, "start.py", "bot"]
     if paced and real:
         return [sys.executable, "start.py"]
-    if engine == "embedded" and real:
-        worker = [*worker, "--embedded"]
     options = [] if paced else ["--unpaced"]
-    return module("bot", *options, *(["--", *worker] if engine == "embedded" else []))
+    return module("bot", *options, *(["--", *worker] if engine == "embedded" and not real else []))
 
 
 async def _ready(log: Path) -> None:
