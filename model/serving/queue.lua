@@ -137,7 +137,7 @@ function commands.put(id, media)
   redis.call('SET', media_key(id), media)
   local entry = redis.call('XADD', line_key(line), '*', 'id', id)
   redis.call('HSET', job_key(id), 'state', 'waiting', 'entry', entry)
-  return 'ok'
+  return 'new'
 end
 
 -- For each id: its state ("gone" when it is not there), and its outcome when it is done.
@@ -271,8 +271,11 @@ function commands.pass_on(consumer, id)
 end
 
 -- Whoever hands an outcome in: a worker whose lease has run out may still be the first.
-function commands.finish(id, outcome)
-  if get(id, 'state') == 'waiting' then settle(id, outcome) end
+function commands.finish(...)
+  local pairs_of = {...} -- id, outcome, id, outcome …
+  for at = 1, #pairs_of, 2 do
+    if get(pairs_of[at], 'state') == 'waiting' then settle(pairs_of[at], pairs_of[at + 1]) end
+  end
 end
 
 -- The media are gone: the bot is to put the job again.

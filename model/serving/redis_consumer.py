@@ -46,6 +46,8 @@ class RedisConsumer:
         self._rings = dict.fromkeys(LINES, 0)  # how often those who wait for work were woken
         self._ends = dict.fromkeys(LINES, b"0-0")  # where each line's stream ended when last seen
         self._bell: asyncio.Task[None] | None = None
+        self._finished: list[tuple[str, bytes, asyncio.Future[None]]] = []  # to be handed in
+        self._handing_in: asyncio.Task[None] | None = None
         self._given_up: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
@@ -156,8 +158,32 @@ class RedisConsumer:
         await self._script.call("progress", self._name, job_id, f"{share:.3f}")
 
     async def finish(self, job_id: str, result: Outcome) -> None:
-        await self._script.carry("finish", job_id, pack_outcome(result))
+        """As the contract says. Outcomes that are ready while others are on their way go together."""
+        handed = asyncio.get_running_loop().create_future()
+        self._finished.append((job_id, pack_outcome(result), handed))
+        if self._handing_in is None:
+            self._handing_in = asyncio.create_task(self._hand_in())
+        await handed
         await self._drop({job_id})
+
+    async def _hand_in(self) -> None:
+        try:
+            while self._finished:
+                batch, self._finished = self._finished[:AT_ONCE], self._finished[AT_ONCE:]
+                try:
+                    await self._script.carry("finish", *(part for job in batch for part in job[:2]))
+                    error = None
+                except Exception as problem:
+                    error = problem
+                for _, _, handed in batch:
+                    if handed.done():
+                        continue
+                    if error is None:
+                        handed.set_result(None)
+                    else:
+                        handed.set_exception(error)
+        finally:
+            self._handing_in = None
 
     async def fail(self, job_id: str, failure: JobFailure) -> None:
         await self._over(job_id, "finish", job_id, pack_outcome(failure))

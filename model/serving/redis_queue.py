@@ -37,6 +37,7 @@ class _Wait:
     def __init__(self) -> None:
         self.done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.waiters = 0
+        self.heard = False  # since it was put: its outcome cannot have been missed
         self.listeners: list[Callable[[float], None]] = []
 
     def settle(self, outcome: Outcome | Exception) -> None:
@@ -89,8 +90,10 @@ class RedisQueue:
         return bool(await self._script.call("has", job_id))
 
     async def put(self, job: Job, media: bytes) -> None:
-        while await self._script.carry("put", job.id, media) != b"ok":
+        wait = self._waits.setdefault(job.id, _Wait())  # to hear of an outcome that comes before anybody waits for it
+        while (state := await self._script.carry("put", job.id, media)) == b"unknown":
             await self.admit(job, before=True)  # it was never admitted, or Redis has forgotten it
+        wait.heard = state == b"new"
 
     async def wait(self, job_id: str, progress: Callable[[float], None] | None = None) -> Outcome:
         wait = self._waits.get(job_id)
@@ -100,7 +103,8 @@ class RedisQueue:
         if progress is not None:
             wait.listeners.append(progress)
         try:
-            await self._collect([job_id])  # it may be done already, since before this process began
+            if not wait.heard:
+                await self._collect([job_id])  # it may be done already, since before this process began
             return await asyncio.shield(wait.done)
         finally:
             if progress is not None:
@@ -113,6 +117,8 @@ class RedisQueue:
         wait = self._waits.get(job_id)
         if wait is not None:
             wait.settle(JobCancelled("forgotten"))
+            if not wait.waiters:
+                del self._waits[job_id]
         await self._script.call("forget", self._name, job_id)
 
     async def position(self, job_id: str) -> int:
