@@ -22,7 +22,7 @@ import torch
 
 from model.captioner import Caption, Captioner
 from model.checkpoint import CheckpointError, fingerprint, load_decoder, load_encoder
-from model.data import DataError, Features, load_split, resolve_data
+from model.data import DataError, Example, Features, load_split, resolve_data
 from model.evaluate import Decodings, Row, as_markdown, evaluate
 from model.metrics import EvaluationError
 
@@ -51,16 +51,23 @@ def decodings(
     return Decodings(main, drawn)
 
 
-def measure(encoder_file: Path, decoder_file: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """What is kept of one variant. Raises CheckpointError, DataError and EvaluationError."""
+def cached(
+    encoder_file: Path, decoder_file: Path, data: str, split: str, cache: str
+) -> tuple[Captioner, Features, list[Example]]:
+    """A decoder in fp32, and the features and examples of a split. Raises CheckpointError and DataError."""
     checkpoint, sha256 = load_decoder(decoder_file), fingerprint(encoder_file)
     if checkpoint.encoder_sha256 != sha256:
         raise CheckpointError(f"{decoder_file} was not trained on {encoder_file}")
     encoder = load_encoder(encoder_file)
-    examples = load_split(resolve_data(options.data), options.split)
-    features = Features.cached(Path(options.cache), encoder, sha256, examples)
+    examples = load_split(resolve_data(data), split)
+    features = Features.cached(Path(cache), encoder, sha256, examples)
+    return Captioner(encoder, checkpoint.decoder, checkpoint.vocabulary, torch.float32), features, examples
+
+
+def measure(encoder_file: Path, decoder_file: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """What is kept of one variant. Raises CheckpointError, DataError and EvaluationError."""
+    captioner, features, examples = cached(encoder_file, decoder_file, options.data, options.split, options.cache)
     examples = examples[: options.limit]
-    captioner = Captioner(encoder, checkpoint.decoder, checkpoint.vocabulary, torch.float32)
     references = [example.captions for example in examples]
     rows: dict[str, Row] = {}
     for blocking in (True, False):
