@@ -26,9 +26,7 @@ from model.data import DataError, Example, Features, load_split, resolve_data
 from model.evaluate import Decodings, Row, as_markdown, evaluate
 from model.metrics import EvaluationError
 
-COLUMNS: Final = (
-    "BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "words", "bad endings %", "repeats %", "distinct of 5", "mBLEU-4",
-)  # fmt: skip
+COLUMNS: Final = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "words", "repeats %", "distinct of 5", "mBLEU-4")
 FREE: Final = ", no blocking"  # the end of the name of a row
 
 
