@@ -21,7 +21,7 @@ from model.serving.jobs import Job, JobResult, Outcome
 
 log = logging.getLogger(__name__)
 
-BEAM: Final = 3  # width of the search for the main caption
+BEAM: Final = 5  # width of the search for the main caption
 
 
 class Captioning:

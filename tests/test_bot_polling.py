@@ -139,11 +139,11 @@ async def test_it_takes_over_from_a_webhook_and_drops_nothing(
         await answered(server, ann, [photo])
 
 
-async def test_only_messages_are_asked_for(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
+async def test_only_messages_and_buttons_are_asked_for(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
     async with running_bot(server, FakeQueue(), tmp_path):
         await ann.send_text("hello")
         await ann.next_message()
-    assert server.sent(method="getUpdates")[0].params["allowed_updates"] == ["message"]
+    assert sorted(server.sent(method="getUpdates")[0].params["allowed_updates"]) == ["callback_query", "message"]
 
 
 # Trouble with Telegram

@@ -77,13 +77,22 @@ class EmbeddedWorker:
             await asyncio.sleep(pause)
 
     async def _run_once(self, number: int) -> int:
-        process = await asyncio.create_subprocess_exec(
-            *self.command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env=self.environment,
-            limit=_STREAM_LIMIT,
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                *self.command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env=self.environment,
+                limit=_STREAM_LIMIT,
+            )
         )
+        try:
+            process = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            process = await starting
+            process.kill()
+            await process.communicate()
+            raise
         self.process = process
         assert process.stdin is not None
         assert process.stdout is not None
