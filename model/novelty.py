@@ -55,8 +55,8 @@ class Tuning:
     """Fitted by `python -m benchmarks.novelty --tune`; distances are in [0, 2]."""
 
     words: float = 0.05  # weight of the captions in the squared distance
-    threshold: float = 0.475  # frames farther from every moment than this are a moment of their own
-    far: float = 0.76  # as unlike as two unrelated photos: a score of 1
+    threshold: float = 0.5  # frames farther from every moment than this are a moment of their own
+    far: float = 0.8  # as unlike as two unrelated photos: a score of 1
     dark: float = 16.0  # brightness
     flat: float = 14.0  # contrast
     blurred: float = 0.4  # sharpness, of the sharpest alike frame beside it
