@@ -22,7 +22,8 @@ from model.serving.redis_queue import RedisQueue
 from tests.redis_server import RedisServer
 
 RESULT = JobResult(WireCaption("a dog", 0.5), (WireCaption("the dog", 0.25),), b"jpeg")
-LEASE = 0.4  # seconds
+LEASE = 0.4  # seconds, where a test is about leases
+LONG = 10.0  # where it is not
 SOON = 5.0
 
 
@@ -31,7 +32,9 @@ def job(name: str, user: int = 1, **settings: object) -> Job:
 
 
 class Engine(Protocol):
-    """How a test gets the two sides of one queue."""
+    """How a test gets the two sides of one queue. `lease`: seconds; to be set before."""
+
+    lease: float
 
     async def producer(self, limits: Limits | None = None) -> JobProducer: ...
 
@@ -43,18 +46,20 @@ class Engine(Protocol):
 
 @dataclass
 class Embedded:
-    queue: LocalQueue = field(default_factory=lambda: LocalQueue(max_attempts=3, lease_seconds=LEASE))
+    queue: LocalQueue = field(default_factory=lambda: LocalQueue(max_attempts=3))
+    lease: float = LONG
     ends: dict[int, tuple[asyncio.Task[None], list[asyncio.StreamWriter]]] = field(default_factory=dict)
 
     async def producer(self, limits: Limits | None = None) -> JobProducer:
         self.queue.limits = limits or self.queue.limits
+        self.queue.lease_seconds = self.lease
         return self.queue
 
     async def consumer(self, name: str = "worker") -> JobConsumer:
         down, up = os.pipe(), os.pipe()
         reader, writer = await streams(down[0], up[1])
         their_reader, their_writer = await streams(up[0], down[1])
-        consumer = PipeConsumer(reader, writer, LEASE)
+        consumer = PipeConsumer(reader, writer, self.lease)
         serving = asyncio.create_task(serve_worker(self.queue, len(self.ends), their_reader, their_writer))
         self.ends[id(consumer)] = serving, [writer, their_writer]
         return consumer
@@ -84,6 +89,7 @@ async def streams(readable: int, writable: int) -> tuple[asyncio.StreamReader, a
 @dataclass
 class OnRedis:
     server: RedisServer
+    lease: float = LONG
     queues: list[RedisQueue] = field(default_factory=list)
     consumers: list[RedisConsumer] = field(default_factory=list)
 
@@ -95,7 +101,7 @@ class OnRedis:
 
     async def consumer(self, name: str = "worker") -> RedisConsumer:
         name = f"{name}-{len(self.consumers)}"
-        consumer = RedisConsumer(self.server.url, name, max_attempts=3, lease_seconds=LEASE)
+        consumer = RedisConsumer(self.server.url, name, max_attempts=3, lease_seconds=self.lease)
         self.consumers.append(consumer)
         await consumer.open()
         return consumer
@@ -214,6 +220,7 @@ async def test_failures_arrive_as_the_errors_they_were(engine: Engine) -> None:
 
 async def test_what_a_dead_worker_held_comes_again_first_and_alone(engine: Engine) -> None:
     """A job delivered again is all that its worker holds, from its delivery to its end."""
+    engine.lease = LEASE
     queue, dead = await engine.producer(), await engine.consumer()
     await line_up(queue, "a", "b", "c")
     assert len(await taken(dead, 2)) == 2
@@ -234,6 +241,7 @@ async def test_what_a_dead_worker_held_comes_again_first_and_alone(engine: Engin
 
 
 async def test_a_lease_that_is_extended_holds_and_one_that_is_not_ends(engine: Engine) -> None:
+    engine.lease = LEASE
     queue, first = await engine.producer(), await engine.consumer("first")
     second = await engine.consumer("second")
     await line_up(queue, "a", "b")
@@ -250,6 +258,7 @@ async def test_a_lease_that_is_extended_holds_and_one_that_is_not_ends(engine: E
 
 
 async def test_a_job_that_a_worker_lets_go_of_comes_again_to_the_same_worker(engine: Engine) -> None:
+    engine.lease = LEASE
     queue, worker = await engine.producer(), await engine.consumer()
     await line_up(queue, "slow", "b")
     assert await taken(worker, 1) == [("slow", 1)]
@@ -277,6 +286,7 @@ async def greedy_worker(worker: JobConsumer) -> None:
 
 
 async def test_no_innocent_job_is_given_up_with_one_that_kills(engine: Engine) -> None:
+    engine.lease = LEASE
     queue = await engine.producer()
     await line_up(queue, "first", "poison", "last")
     for _ in range(4):
@@ -481,6 +491,7 @@ async def test_a_queue_that_redis_forgot_is_put_again(redis: OnRedis) -> None:
 
 
 async def test_redis_may_go_and_come_back(redis: OnRedis, caplog: pytest.LogCaptureFixture) -> None:
+    redis.lease = LEASE
     queue, worker = await redis.producer(), await redis.consumer()
     await line_up(queue, "a", "b")
     assert await taken(worker, 1) == [("a", 1)]
@@ -544,6 +555,7 @@ async def test_a_full_redis_takes_nothing_new_and_what_it_holds_is_done(redis: O
 
 
 async def test_a_job_of_another_version_stands_in_nobodys_way(redis: OnRedis) -> None:
+    redis.lease = LEASE
     queue, worker = await redis.producer(), await redis.consumer()
     for name in ("strange", "known"):
         await line_up(queue, name)
@@ -574,6 +586,7 @@ async def test_an_outcome_of_another_version_is_computed_again(redis: OnRedis) -
 async def test_what_a_worker_was_just_given_when_it_stops_is_handed_back(
     redis: OnRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    redis.lease = LEASE
     queue, first = await redis.producer(), await redis.consumer()
     asked = asyncio.Event()
 
