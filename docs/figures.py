@@ -138,7 +138,7 @@ def draw_photos(path: Path) -> None:
 
     captioner = Captioner.load(DOCS.parent / "weights", "cpu", precision="fp32")
     pictures = cases()
-    captions = [captioner.caption([picture], samples=0, beam=3)[0].main for picture in pictures.values()]
+    captions = [captioner.caption([picture], samples=0, beam=5)[0].main for picture in pictures.values()]
     columns = 5
     rows = -(-len(pictures) // columns)
     figure = Figure(figsize=(2.3 * columns, 2.4 * rows), layout="constrained")
