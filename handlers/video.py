@@ -11,6 +11,7 @@ from bot.inbox import Accepted
 from bot.keyboards import AllCaptions, Cancel, OtherMoments
 from bot.media import SentClip
 from handlers.filters import Addressed, HasClip
+from handlers.presses import acknowledge
 
 
 def create_router() -> Router:
@@ -28,20 +29,20 @@ async def watch(message: Message, bot: Bot, clip: SentClip, clips: Clips, accept
 
 async def cancel(query: CallbackQuery, bot: Bot, callback_data: Cancel, clips: Clips) -> None:
     mine = callback_data.user == query.from_user.id
+    await acknowledge(query, replies.cancelled() if mine else replies.not_yours())
     if mine:
         await clips.cancel(bot, callback_data.update)
-    await query.answer(replies.cancelled() if mine else replies.not_yours())
 
 
 async def other_moments(
     query: CallbackQuery, bot: Bot, callback_data: OtherMoments, clips: Clips, accepted: Accepted
 ) -> None:
-    await query.answer()
+    await acknowledge(query)
     await clips.other_moments(bot, query, callback_data.key, callback_data.count, accepted)
 
 
 async def all_captions(
     query: CallbackQuery, bot: Bot, callback_data: AllCaptions, clips: Clips, accepted: Accepted
 ) -> None:
-    await query.answer()
+    await acknowledge(query)
     await clips.captions_of_frames(bot, query, callback_data.key, accepted)

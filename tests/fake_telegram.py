@@ -97,6 +97,7 @@ FaultKind = Literal[
     "slow",  # the bytes of a download arrive over `seconds`
     "blocked",  # 403
     "reply_not_found",  # the message replied to is gone; honours allow_sending_without_reply
+    "too_old",  # 400, as for a callback query that waited for minutes
     "gone",  # getFile fails, a download is 404
     "409",  # another poller took over
 ]
@@ -174,6 +175,9 @@ def error_of_fault(fault: Fault, method: str) -> ApiError | None:
             return ApiError(409, rules.CONFLICT_POLLING)
         case "blocked":
             return ApiError(403, "Forbidden: bot was blocked by the user")
+        case "too_old":
+            text = "query is too old and response timeout expired or query ID is invalid"
+            return bad_request(text, violation=False)
         case "gone" if method == "download":
             return ApiError(404, "Not Found")
         case "gone":

@@ -249,6 +249,37 @@ async def test_an_album_that_is_out_is_not_sent_again(server: FakeTelegram, queu
     assert (await queue.status()).open_requests == 0
 
 
+async def test_a_press_from_before_a_restart_is_still_served(
+    server: FakeTelegram, queue: LocalQueue, ann: Person
+) -> None:
+    await ann.send_video(b"mp4")
+    await answer(queue, found())
+    timeline = await timeline_of(ann)
+    server.faults.add("answerCallbackQuery", "too_old")
+    await ann.press(timeline, "➕ More moments")
+    assert (await answer(queue, found(chosen=4))).job.moments == 4
+    assert await ann.wait_for(lambda m: "4 moments" in m.get("caption", ""), 10)
+
+
+async def test_a_press_is_acknowledged_before_any_work(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
+    """An outage of the queue is waited for; the button does not spin meanwhile."""
+    await ann.send_video(b"mp4")
+    lease = await take(queue)
+    status = await ann.next_message()
+    mended = asyncio.Event()
+    forget = queue.forget
+
+    async def forget_once_mended(job_id: str) -> None:
+        await mended.wait()
+        await forget(job_id)
+
+    queue.forget = forget_once_mended  # type: ignore[method-assign]
+    assert (await ann.callback_answer(await ann.press(status, "✖ Cancel"), 10))["text"] == "Cancelled."
+    assert await queue.extend(WORKER, [lease.job.id]) == [lease.job.id]
+    mended.set()
+    await ann.wait_for(lambda m: m.get("text") == "Cancelled.", 10)
+
+
 async def test_a_russian_reads_russian(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
     olga = server.person("Ольга", language_code="ru")
     await olga.send_video(b"mp4")
