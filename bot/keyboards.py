@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiogram.filters.callback_data import CallbackData
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
+from pydantic import Field
 
 from bot import replies
 
@@ -21,7 +22,7 @@ class OtherMoments(CallbackData, prefix="m"):
     """Choose another number of moments of the clip noted under `key`."""
 
     key: str
-    count: int
+    count: int = Field(ge=1, le=MOST_MOMENTS)  # whatever a client sends
 
 
 class AllCaptions(CallbackData, prefix="t"):

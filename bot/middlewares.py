@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from aiogram import BaseMiddleware
 from aiogram.enums import ChatType
-from aiogram.types import Message, TelegramObject, User
+from aiogram.exceptions import AiogramError
+from aiogram.types import CallbackQuery, Message, TelegramObject, User
 
 from bot import replies
 
@@ -29,4 +31,7 @@ class AccessMiddleware(BaseMiddleware):
             return await handler(event, data)
         if isinstance(event, Message) and event.chat.type == ChatType.PRIVATE:
             await event.reply(replies.closed())
+        if isinstance(event, CallbackQuery):
+            with suppress(AiogramError):  # such as for a press of long ago
+                await event.answer(replies.closed(), show_alert=True)
         return None

@@ -229,11 +229,12 @@ class Processor:
     async def _apologise(self, body: dict[str, Any], words: Callable[[], str]) -> None:
         """Tell the person, as far as the update says who it is; in groups only who spoke to the bot."""
         try:
-            message = body["message"]
-            chat, sender = message["chat"], message.get("from", {})
+            query = body.get("callback_query")
+            message = query["message"] if query else body["message"]
+            chat, sender = message["chat"], (query or message).get("from", {})
             text = str(message.get("text") or message.get("caption") or "")
             me = await self._bot.me()
-            if chat["type"] != "private" and not text.startswith("/") and f"@{me.username}" not in text:
+            if not query and chat["type"] != "private" and not text.startswith("/") and f"@{me.username}" not in text:
                 return
             with (
                 self._i18n.context(),

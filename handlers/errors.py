@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from aiogram import Router
+from aiogram import Bot, Router
 from aiogram.filters import ExceptionTypeFilter
-from aiogram.types import ErrorEvent, Message
+from aiogram.types import ErrorEvent, InaccessibleMessage, Message
 
 from bot import replies
 from bot.arguments import WrongArguments
@@ -25,7 +25,7 @@ def create_router() -> Router:
     return router
 
 
-async def explain(event: ErrorEvent, metrics: BotMetrics) -> Bury | None:
+async def explain(event: ErrorEvent, bot: Bot, metrics: BotMetrics) -> Bury | None:
     """What brought workers down is kept for another try by hand; what nobody wants any more is passed over."""
     error = event.exception
     reason = str(error) if isinstance(error, CaptionError) else ""  # others may quote people
@@ -37,6 +37,8 @@ async def explain(event: ErrorEvent, metrics: BotMetrics) -> Bury | None:
     message = event.update.message or (query.message if query is not None else None)
     if isinstance(message, Message):
         await message.reply(replies.failure(error))
+    elif isinstance(message, InaccessibleMessage):  # of a button, but deleted or too old to be replied to
+        await bot.send_message(message.chat.id, replies.failure(error))
     return Bury(reason) if isinstance(error, JobCrashed) else None
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from aiogram import F, Router
 from aiogram.enums import ChatType, ContentType, MessageEntityType
-from aiogram.types import Message
+from aiogram.types import CallbackQuery, Message
 
 from bot import replies
+from handlers.presses import acknowledge
 
 WORDS = {
     ContentType.STICKER: replies.no_stickers,
@@ -37,6 +38,7 @@ def create_router() -> Router:
     router.message.register(link, F.entities[...].type.in_(LINKS) | F.text.contains("://"))
     router.message.register(text, F.text)
     router.message.register(something_else, F.content_type.in_(WORDS))
+    router.callback_query.register(unknown_button)
     return router
 
 
@@ -46,6 +48,11 @@ async def unknown_command(message: Message) -> None:
 
 async def link(message: Message) -> None:
     await message.reply(replies.no_links())
+
+
+async def unknown_button(query: CallbackQuery) -> None:
+    """Of another version of this bot."""
+    await acknowledge(query)
 
 
 async def text(message: Message) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bot.keyboards import OtherMoments
 from model.serving.jobs import ClipFrame, ClipResult, JobFailure, JobResult, WireCaption
 from model.serving.local_queue import LocalQueue
 from model.serving.queue import Lease
@@ -259,6 +260,73 @@ async def test_a_press_from_before_a_restart_is_still_served(
     await ann.press(timeline, "➕ More moments")
     assert (await answer(queue, found(chosen=4))).job.moments == 4
     assert await ann.wait_for(lambda m: "4 moments" in m.get("caption", ""), 10)
+
+
+async def test_a_button_of_a_deleted_message_still_says_why_it_does_not_work(
+    server: FakeTelegram, queue: LocalQueue, ann: Person
+) -> None:
+    """Telegram then says of the message only which it was; the words are in the language of who pressed."""
+    await ann.send_text("/start")
+    chat = (await ann.next_message())["chat"]
+    olga = server.person("Ольга", language_code="ru")
+    query = {
+        "id": server.new_query(),
+        "from": olga.user,
+        "message": {"chat": chat, "message_id": 1, "date": 0},
+        "chat_instance": "1",
+        "data": "m:forgotten:3",
+    }
+    server.push("callback_query", query)
+    await ann.callback_answer(query)
+    assert "не помню" in (await ann.next_message())["text"]
+
+
+@pytest.mark.parametrize("data", ["of:another:version", "t"])
+async def test_no_button_goes_on_spinning(server: FakeTelegram, ann: Person, data: str) -> None:
+    await ann.send_text("/start")
+    message = await ann.next_message()
+    query = {"id": server.new_query(), "from": ann.user, "message": message, "chat_instance": "1", "data": data}
+    server.push("callback_query", query)
+    assert "text" not in await ann.callback_answer(query, 10)
+
+
+@pytest.mark.parametrize("count", [-1, 0, 11, 1000])
+def test_no_more_moments_are_asked_for_than_an_album_holds(count: int) -> None:
+    with pytest.raises(ValueError, match="count"):
+        OtherMoments.unpack(f"m:key:{count}")
+
+
+async def test_a_closed_bot_answers_presses_of_strangers(
+    server: FakeTelegram, queue: LocalQueue, tmp_path: Path
+) -> None:
+    ann, olga = server.person("Ann"), server.person("Ольга", language_code="ru")
+    group = server.group("Clips", ann)
+    async with running_bot(server, queue, tmp_path, allowed_ids=frozenset({ann.id})):
+        await ann.send_video(b"mp4", "@captions_test_bot", chat=group)
+        lease = await take(queue)
+        answered = await olga.callback_answer(await olga.press(await group.next_message(), "✖ Cancel"), 10)
+        assert "узкого круга" in answered["text"]
+        assert await queue.extend(WORKER, [lease.job.id]) == [lease.job.id]
+        await queue.finish(WORKER, lease.job.id, found())
+
+
+async def test_a_press_that_fails_unforeseen_is_apologised_for(
+    server: FakeTelegram, queue: LocalQueue, ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To who pressed, in their language, in a group too."""
+    olga = server.person("Ольга", language_code="ru")
+    group = server.group("Clips", ann)
+    await ann.send_video(b"mp4", "@captions_test_bot", chat=group)
+    await answer(queue, found())
+    timeline = await group.wait_for(lambda m: "3 moments" in m.get("caption", ""), 20)
+
+    async def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(queue, "admit", broken)
+    await olga.press(timeline, "➕ More moments")
+    said = await group.wait_for(lambda m: "что-то пошло не так" in m.get("text", ""), 10)
+    assert said["reply_to_message"]["message_id"] == timeline["message_id"]
 
 
 async def test_a_press_is_acknowledged_before_any_work(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
