@@ -45,7 +45,7 @@ class Captioning:
             beam=BEAM,
             sheet=self._model == "attention",
         )
-        send = partial(_send_answer, message)
+        send = partial(self.send, message)
         await self._requests.serve(Request(bot, message, picture, job, accepted, "photo", send))
 
     async def sample(self, bot: Bot, message: Message, request: SampleRequest, accepted: Accepted) -> None:
@@ -66,6 +66,19 @@ class Captioning:
         send = partial(_send_samples, message)
         await self._requests.serve(Request(bot, message, picture, job, accepted, "sample", send))
 
+    async def send(self, message: Message, result: Outcome) -> None:
+        """The captions of a picture, with their sheet where Telegram takes it."""
+        assert isinstance(result, JobResult)
+        if result.sheet is not None:
+            try:
+                sheet = BufferedInputFile(result.sheet, "captions.jpg")
+                await message.reply_photo(sheet, caption=replies.photo_answer(result))
+            except (TelegramBadRequest, TelegramEntityTooLarge) as error:  # such as where bots may not send photos
+                log.warning("a sheet was refused (%s), the words go alone", error.message)
+            else:
+                return
+        await message.reply(replies.photo_answer(result))
+
     async def _picture_meant(self, bot: Bot, message: Message) -> Picture:
         """The picture the command came with, else the one it replies to, else the chat's last one."""
         if (own := picture_of(message)) is not None:
@@ -83,19 +96,6 @@ class Captioning:
 def _is_by(message: Message, bot: Bot) -> bool:
     """Such a picture is a sheet, and what is wanted are captions of the photo."""
     return message.from_user is not None and message.from_user.id == bot.id
-
-
-async def _send_answer(message: Message, result: Outcome) -> None:
-    assert isinstance(result, JobResult)
-    if result.sheet is not None:
-        try:
-            sheet = BufferedInputFile(result.sheet, "captions.jpg")
-            await message.reply_photo(sheet, caption=replies.photo_answer(result))
-        except (TelegramBadRequest, TelegramEntityTooLarge) as error:  # such as a group where bots may not send photos
-            log.warning("a sheet was refused (%s), the words go alone", error.message)
-        else:
-            return
-    await message.reply(replies.photo_answer(result))
 
 
 async def _send_samples(message: Message, result: Outcome) -> None:

@@ -23,7 +23,7 @@ from bot.progress import Progress
 from bot.requests import Request, Requests, asker, job_id
 from bot.storage import Picture, Storage
 from model.errors import NotAClip
-from model.serving.jobs import ClipResult, Job, Outcome
+from model.serving.jobs import ClipResult, Job, JobResult, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,8 @@ class Clips:
 
     async def _send(self, bot: Bot, message: Message, file: Picture, accepted: Accepted, result: Outcome) -> None:
         """The album and then the timeline; an album that is out is not sent again when the bot was killed after it."""
-        assert isinstance(result, ClipResult)
+        if isinstance(result, JobResult):  # of the still picture it turned out to be, before it was interrupted
+            return await self._captioning.send(message, result)
         sent = f"album:{accepted.id}"
         if await self._storage.noted(sent) is None:
             await _send_album(bot, message, result)

@@ -235,6 +235,25 @@ async def test_a_gif_of_one_frame_is_described_as_a_picture(queue: LocalQueue, a
     assert await ann.wait_for(lambda m: m.get("text", "").startswith("a cat"), 10)
 
 
+async def test_a_picture_in_place_of_a_clip_is_answered_after_a_restart(
+    server: FakeTelegram, queue: LocalQueue, tmp_path: Path
+) -> None:
+    """The queue then has the outcome of the picture under the clip's name."""
+    ann = server.person("Ann")
+    async with running_bot(server, queue, tmp_path, grace=0.2):
+        await ann.send_document(b"GIF89a", "still.gif", "image/gif")
+        lease = await take(queue)
+        await queue.fail(WORKER, lease.job.id, JobFailure("not_a_clip", "a still picture"))
+        lease = await take(queue, "photo")
+        fault = server.faults.add("sendMessage", "500")
+        await queue.finish(WORKER, lease.job.id, JobResult(WireCaption("a cat", 0.5), ()))
+        await eventually(lambda: fault.fired)
+    server.faults.clear()
+    async with running_bot(server, queue, tmp_path):
+        assert await ann.wait_for(lambda m: m.get("text", "").startswith("a cat"), 10)
+    assert (await queue.status()).open_requests == 0
+
+
 async def test_an_album_that_is_out_is_not_sent_again(server: FakeTelegram, queue: LocalQueue, tmp_path: Path) -> None:
     """The bot ends between the two messages of an answer."""
     ann = server.person("Ann")
