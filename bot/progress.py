@@ -16,6 +16,7 @@ from bot import replies
 from bot.inbox import Inbox, Notice
 from bot.storage import StorageError
 from model.errors import JobCancelled
+from model.serving.redis_connection import RedisRefused
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Progress:
                     shown = percent
         except asyncio.CancelledError:
             return notice
-        except (AiogramError, StorageError) as error:
+        except (AiogramError, StorageError, RedisRefused) as error:
             log.warning("progress could not be shown (%s)", type(error).__name__)
             return notice
 
@@ -97,5 +98,5 @@ class Progress:
             else:
                 await bot.delete_message(notice.chat, notice.message)
             await self._inbox.notice_removed(notice)
-        except (AiogramError, StorageError) as error:
+        except (AiogramError, StorageError, RedisRefused) as error:
             log.warning("progress could not be removed (%s)", type(error).__name__)

@@ -152,6 +152,8 @@ class Requests:
                         raise JobCancelled("cancelled before it was put in line")
                     await self._queue.put(job, media)
                     del media
+                    if job.id in self._cancelled:  # meanwhile, and perhaps before the queue had it
+                        raise JobCancelled("cancelled while it was put in line")
                     return await self._queue.wait(job.id, tell)
             if job.id in self._cancelled:
                 raise JobCancelled("cancelled")

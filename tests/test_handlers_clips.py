@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 from bot.keyboards import OtherMoments
-from model.serving.jobs import ClipFrame, ClipResult, JobFailure, JobResult, WireCaption
+from bot.sqlite_inbox import SqliteInbox
+from model.serving.jobs import ClipFrame, ClipResult, Job, JobFailure, JobResult, WireCaption
 from model.serving.local_queue import LocalQueue
 from model.serving.queue import Lease
+from model.serving.redis_connection import RedisRefused
 from tests.fake_queue import eventually, running_bot
 from tests.fake_telegram import FakeTelegram, Message, Person
 
@@ -154,6 +156,45 @@ async def test_a_clip_can_be_cancelled(server: FakeTelegram, queue: LocalQueue, 
     await ann.send_text("/help")  # and nothing else is said
     assert "/sample" in (await ann.next_message())["text"]
     assert (await queue.status()).open_requests == 0
+
+
+async def test_a_clip_that_is_cancelled_while_it_is_put_in_line_is_not_watched(
+    queue: LocalQueue, ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, arrived, go_on = queue.put, asyncio.Event(), asyncio.Event()
+
+    async def slowly(job: Job, media: bytes) -> None:
+        arrived.set()
+        await go_on.wait()
+        await put(job, media)
+
+    monkeypatch.setattr(queue, "put", slowly)
+    await ann.send_video(b"mp4")
+    status = await ann.next_message()
+    await arrived.wait()
+    await ann.callback_answer(await ann.press(status, "✖ Cancel"))
+    async with asyncio.timeout(10):
+        while (await queue.status()).open_requests:
+            await asyncio.sleep(0.01)
+    go_on.set()
+    await ann.wait_for(lambda m: m.get("text") == "Cancelled.", 10)
+    async with asyncio.timeout(10):
+        while (await queue.status()).open_requests:
+            await asyncio.sleep(0.01)
+
+
+async def test_the_message_about_progress_goes_even_if_it_cannot_be_noted(
+    server: FakeTelegram, queue: LocalQueue, ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: object) -> None:
+        raise RedisRefused("the password was changed")
+
+    monkeypatch.setattr(SqliteInbox, "notice_shown", refused)
+    await ann.send_video(b"mp4")
+    status = await ann.next_message()
+    await answer(queue, found())
+    await timeline_of(ann)
+    assert status["message_id"] not in [message["message_id"] for message in ann.bot_messages()]
 
 
 async def test_only_who_asked_may_cancel(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
