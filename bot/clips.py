@@ -99,13 +99,19 @@ class Clips:
         return query.message, Picture(**json.loads(found))
 
     async def _send(self, bot: Bot, message: Message, file: Picture, accepted: Accepted, result: Outcome) -> None:
-        """The album and then the timeline; an album that is out is not sent again when the bot was killed after it."""
+        """The album and then the timeline; what is out is not sent again when the bot was killed after it."""
         if isinstance(result, JobResult):  # of the still picture it turned out to be, before it was interrupted
             return await self._captioning.send(message, result)
-        sent = f"album:{accepted.id}"
-        if await self._storage.noted(sent) is None:
+        note = f"sent:{accepted.id}"
+        sent = await self._storage.noted(note)
+        if sent is None:
             await _send_album(bot, message, result)
-            await self._storage.note(sent, "sent", SENT)
+            await self._storage.note(note, "album", SENT)
+        if sent != "timeline":
+            await self._send_timeline(message, file, result)
+            await self._storage.note(note, "timeline", SENT)
+
+    async def _send_timeline(self, message: Message, file: Picture, result: ClipResult) -> None:
         key = secrets.token_urlsafe(9)
         await self._storage.note(f"clip:{key}", json.dumps(dataclasses.asdict(file)), NOTED)
         buttons = clip_buttons(key, len(result.moments), len(result.frames))
@@ -117,7 +123,6 @@ class Clips:
         except (TelegramBadRequest, TelegramEntityTooLarge) as error:
             log.warning("a timeline was refused (%s), the words go alone", error.message)
             await message.reply(summary, reply_markup=buttons)
-        await self._storage.drop_note(sent)
 
 
 async def _send_album(bot: Bot, message: Message, result: ClipResult) -> None:

@@ -38,8 +38,5 @@ class RedisStorage:
         found: bytes | None = await patiently(lambda: self._client.get(f"{self._prefix}:note:{key}"))
         return found.decode() if found is not None else None
 
-    async def drop_note(self, key: str) -> None:
-        await patiently(lambda: self._client.delete(f"{self._prefix}:note:{key}"))
-
     def _key(self, chat_id: int) -> str:
         return f"{self._prefix}:picture:{chat_id}"

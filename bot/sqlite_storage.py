@@ -53,9 +53,3 @@ class SqliteStorage:
             return row[0] if row else None
 
         return await self._database.run(work)
-
-    async def drop_note(self, key: str) -> None:
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM notes WHERE bot = ? AND key = ?", (self._bot, key))
-
-        await self._database.run(work)

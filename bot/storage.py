@@ -33,5 +33,3 @@ class Storage(Protocol):
 
     async def noted(self, key: str) -> str | None:
         """The text under a key, unless its time is over."""
-
-    async def drop_note(self, key: str) -> None: ...

@@ -408,6 +408,29 @@ async def test_a_press_is_acknowledged_before_any_work(server: FakeTelegram, que
     await ann.wait_for(lambda m: m.get("text") == "Cancelled.", 10)
 
 
+async def test_a_clip_that_is_answered_is_not_answered_again(
+    server: FakeTelegram, queue: LocalQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bot ends after its answer, before that is written down."""
+    ann = server.person("Ann")
+
+    async def hangs(_: str) -> None:
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(queue, "forget", hangs)
+        async with running_bot(server, queue, tmp_path, grace=0.2):
+            await ann.send_video(b"mp4")
+            await answer(queue, found())
+            timeline = await timeline_of(ann)
+    async with running_bot(server, queue, tmp_path):
+        async with asyncio.timeout(10):
+            while (await queue.status()).open_requests:
+                await asyncio.sleep(0.01)
+    assert len(album(server, ann)) == 3
+    assert [m["message_id"] for m in ann.bot_messages() if "reply_markup" in m] == [timeline["message_id"]]
+
+
 async def test_a_russian_reads_russian(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
     olga = server.person("Ольга", language_code="ru")
     await olga.send_video(b"mp4")
