@@ -86,7 +86,7 @@ class Clips:
                 self._job(bot, user, accepted, count),
                 accepted,
                 "clip",
-                partial(self._send, bot, message, file, accepted),
+                partial(self._send, bot, message, file, accepted, count),
                 partial(self._progress.shown, bot, message, cancel_button(accepted.id, user)),
             )
         )
@@ -98,7 +98,9 @@ class Clips:
             raise NoClip
         return query.message, Picture(**json.loads(found))
 
-    async def _send(self, bot: Bot, message: Message, file: Picture, accepted: Accepted, result: Outcome) -> None:
+    async def _send(
+        self, bot: Bot, message: Message, file: Picture, accepted: Accepted, count: int | None, result: Outcome
+    ) -> None:
         """The album and then the timeline; what is out is not sent again when the bot was killed after it."""
         if isinstance(result, JobResult):  # of the still picture it turned out to be, before it was interrupted
             return await self._captioning.send(message, result)
@@ -108,13 +110,15 @@ class Clips:
             await _send_album(bot, message, result)
             await self._storage.note(note, "album", SENT)
         if sent != "timeline":
-            await self._send_timeline(message, file, result)
+            await self._send_timeline(message, file, count, result)
             await self._storage.note(note, "timeline", SENT)
 
-    async def _send_timeline(self, message: Message, file: Picture, result: ClipResult) -> None:
+    async def _send_timeline(self, message: Message, file: Picture, count: int | None, result: ClipResult) -> None:
         key = secrets.token_urlsafe(9)
         await self._storage.note(f"clip:{key}", json.dumps(dataclasses.asdict(file)), NOTED)
-        buttons = clip_buttons(key, len(result.moments), len(result.frames))
+        found = len(result.moments)
+        most = found if count is not None and found < count else len(result.frames)  # dark or blurred ones do not count
+        buttons = clip_buttons(key, found, most)
         summary = replies.clip_summary(result)
         try:
             await message.reply_photo(

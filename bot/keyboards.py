@@ -35,12 +35,12 @@ def cancel_button(update_id: int, user: int) -> InlineKeyboardMarkup:
     return _rows([_button(replies.cancel_button(), Cancel(update=update_id, user=user))])
 
 
-def clip_buttons(key: str, count: int, frames: int) -> InlineKeyboardMarkup:
-    """Fewer and more moments, where there can be, and the captions of all frames."""
+def clip_buttons(key: str, count: int, most: int) -> InlineKeyboardMarkup:
+    """Fewer and more moments, where there can be (`most`, or what an album holds), and the captions of all frames."""
     choice = []
     if count > 1:
         choice.append(_button(replies.fewer_button(), OtherMoments(key=key, count=count - 1)))
-    if count < min(MOST_MOMENTS, frames):
+    if count < min(MOST_MOMENTS, most):
         choice.append(_button(replies.more_button(), OtherMoments(key=key, count=count + 1)))
     return _rows(choice, [_button(replies.captions_button(), AllCaptions(key=key))])
 

@@ -227,6 +227,17 @@ async def test_other_moments_and_all_captions_are_a_button_away(
     assert len(text.splitlines()) == 8
 
 
+async def test_a_clip_that_has_no_more_moments_offers_none(queue: LocalQueue, ann: Person) -> None:
+    await ann.send_video(b"mp4")
+    await answer(queue, found(chosen=2))
+    first = await timeline_of(ann)
+    await ann.press(first, "➕ More moments")
+    lease = await answer(queue, found(chosen=2))  # its other frames are of no use
+    assert lease.job.moments == 3
+    second = await ann.wait_for(lambda m: "reply_markup" in m and "photo" in m and m != first, 10)
+    assert buttons(second) == ["➖ Fewer moments", "📄 All captions"]
+
+
 async def test_an_old_button_says_why_it_does_not_work(
     server: FakeTelegram, queue: LocalQueue, ann: Person, tmp_path: Path
 ) -> None:
