@@ -27,7 +27,7 @@ class ClipLimits:
     bytes: int = 512 * 1024 * 1024
     seconds: float = 300.0  # of the clip
     pixels: int = 40_000_000  # a frame; 8K has 33 million
-    decoding: float = 120.0  # seconds of work on the clip, waiting for who takes the frames not counted
+    decoding: float = 90.0  # seconds of work on the clip, waiting for who takes the frames not counted
 
     def check_pixels(self, width: int, height: int) -> None:
         """Raises ClipTooLarge."""

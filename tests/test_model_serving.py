@@ -43,6 +43,7 @@ from model.serving.pipe import PipeConsumer, serve_worker
 from model.serving.queue import JobConsumer, Lease
 from model.serving.recent import Recent
 from model.serving.worker import Worker, WorkerHung, choose
+from model.video import ClipLimits
 from tests.conftest import ROOT, WEIGHTS
 from tests.test_model_serving_queue import streams
 
@@ -661,3 +662,8 @@ async def test_a_stopped_worker_hands_its_clip_back(
         await pipes.hang_up()
         [lease] = await asyncio.wait_for(pipes.queue.take(2, "clip", 1), 5)
         assert lease.attempt == 1
+
+
+def test_a_slow_clip_is_refused_before_its_thread_is_taken_for_one_that_hangs() -> None:
+    """Its last step may overrun the budget, and what is done with a batch of its frames comes on top."""
+    assert ClipLimits().decoding <= 0.8 * worker_module.JOB_SECONDS
