@@ -104,6 +104,7 @@ def load_settings(*, without: Sequence[str] = ()) -> Settings:
 def caption(options: argparse.Namespace) -> int:
     settings = load_settings()
     configure_logging(settings)
+    share_cores()
     from model.command import CaptionRequest, caption_files  # imports torch
 
     return caption_files(
@@ -123,7 +124,16 @@ def caption(options: argparse.Namespace) -> int:
     )
 
 
+def share_cores() -> None:
+    """Before torch is imported: the network's threads must not spin for long while they wait for each other.
+
+    Decoding and drawing need the cores, too.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
 def worker(options: argparse.Namespace) -> int:
+    share_cores()
     if options.embedded is not None:
         settings = Settings.load(os.environ)  # from the bot, see run_embedded; .env holds the token, so it is not read
         configure_logging(settings)
@@ -249,8 +259,6 @@ async def run_embedded(settings: Settings) -> int:
     limits = Limits(settings.max_queue, settings.max_per_user)
     queue = LocalQueue(max_attempts=settings.max_attempts, limits=limits)
     environment = {
-        # The network's threads must not spin for long while they wait for each other: sheets need the cores too.
-        "GOMP_SPINCOUNT": "1000",
         **{name: value for name, value in os.environ.items() if name not in SECRETS},
         "MODEL": settings.model,
         "DEVICE": settings.device,

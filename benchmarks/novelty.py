@@ -10,7 +10,8 @@ captioner, and given to each method. Reported, with 95 % bootstrap intervals ove
 
 Ours finds the number itself; the others stand beside it twice, with the number that ours found, and with the true
 one. The thresholds come from `--tune`, on one half of the stills; the report is of the other half. Then the speed
-of a whole clip, decoding beside captioning, against the slower of the two alone.
+of a whole clip, decoding beside captioning, against the slower of the two alone; run it with GOMP_SPINCOUNT=1000, as
+`start.py` does, or waiting threads of the network take the cores that decoding needs.
 """
 
 from __future__ import annotations
