@@ -21,7 +21,7 @@ from bot.sqlite_inbox import SqliteInbox
 from tests import clips
 from tests.conftest import ROOT
 from tests.fake_telegram import TOKEN
-from tests.test_start import environment
+from tests.program import environment
 
 
 def start(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

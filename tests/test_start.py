@@ -7,7 +7,6 @@ import contextlib
 import io
 import json
 import os
-import re
 import signal
 import struct
 import subprocess
@@ -24,71 +23,18 @@ from PIL import Image
 from tests import clips
 from tests.conftest import ROOT
 from tests.fake_telegram import TOKEN, FakeTelegram
+from tests.program import Program, environment, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PATIENCE = 120.0  # seconds; a loaded machine of two cores loads the network slowly
-SETTINGS = re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
-
-
-def environment(**values: str) -> dict[str, str]:
-    """With no setting but `values`, whatever a developer has in .env."""
-    return {**os.environ, **dict.fromkeys(SETTINGS, ""), "DEVICE": "cpu", **values}
-
-
-class Program:
-    """`python start.py`, in a process group of its own so that all of it can be killed at once."""
-
-    def __init__(self, server: FakeTelegram, data: Path, **settings: str) -> None:
-        self.log = data / "log"
-        self._environment = environment(BOT_TOKEN=TOKEN, TELEGRAM_API_URL=server.url, DATA_DIR=str(data), **settings)
-        self.process: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                str(ROOT / "start.py"),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=self._environment,
-                start_new_session=True,
-            )
-
-    def worker_pids(self) -> list[int]:
-        assert self.process is not None
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in children.split()]
-
-    async def kill(self) -> None:
-        """SIGKILL the bot and its worker at the same instant."""
-        assert self.process is not None
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        await self.process.wait()
-
-    async def stop(self) -> int:
-        assert self.process is not None
-        if self.process.returncode is None:
-            self.process.terminate()
-        try:
-            return await asyncio.wait_for(self.process.wait(), 40)
-        except TimeoutError:
-            await self.kill()
-            raise
 
 
 @contextlib.asynccontextmanager
-async def running(server: FakeTelegram, data: Path, **settings: str) -> AsyncIterator[Program]:
-    program = Program(server, data, **settings)
-    await program.start()
-    try:
+async def running_bot(server: FakeTelegram, data: Path, **settings: str) -> AsyncIterator[Program]:
+    program = Program.bot(server, data, **settings)
+    async with running(program):
         yield program
-    finally:
-        await program.stop()
-        print(program.log.read_text())
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -100,7 +46,7 @@ async def server() -> AsyncIterator[FakeTelegram]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def bot(server: FakeTelegram, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Program]:
-    async with running(server, tmp_path_factory.mktemp("bot")) as program:
+    async with running_bot(server, tmp_path_factory.mktemp("bot")) as program:
         # On a loaded machine this takes so long that people would be told to wait, which is not what is tested here.
         assert await server.until(lambda: "the worker is ready" in program.log.read_text() or None, PATIENCE)
         yield program
@@ -279,7 +225,7 @@ async def test_a_worker_asked_to_stop_finishes_and_is_replaced(
 async def test_ten_photos_survive_a_kill_of_everything(tmp_path: Path, photos: list[Image.Image]) -> None:
     async with FakeTelegram() as own:
         person = own.person("Ten")
-        program = Program(own, tmp_path / "data")
+        program = Program.bot(own, tmp_path / "data")
         await program.start()
         sent = [await person.send_photo(data) for data in twenty(photos)[:10]]
         assert await own.until(lambda: all(own.confirmed(message) for message in sent) or None, PATIENCE)
@@ -315,7 +261,7 @@ async def gone(pid: int) -> bool:
 
 async def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
     async with FakeTelegram() as own:
-        program = Program(own, tmp_path)
+        program = Program.bot(own, tmp_path)
         await program.start()
         assert await own.until(lambda: [c for c in own.calls if c.method == "getUpdates"] or None, PATIENCE)
         assert program.process is not None
@@ -326,7 +272,7 @@ async def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
 
 
 async def test_the_baseline_answers_without_a_heatmap(tmp_path: Path, photo_files: list[Path]) -> None:
-    async with FakeTelegram() as own, running(own, tmp_path, MODEL="baseline"):
+    async with FakeTelegram() as own, running_bot(own, tmp_path, MODEL="baseline"):
         person = own.person("Bea")
         await person.send_photo(photo_files[0].read_bytes())
         answer = await person.wait_for(lambda message: "text" in message and len(lines(message)) in (7, 8), PATIENCE)
@@ -335,7 +281,7 @@ async def test_the_baseline_answers_without_a_heatmap(tmp_path: Path, photo_file
 
 async def test_a_wrong_token_is_said_and_ends_the_program(tmp_path: Path) -> None:
     async with FakeTelegram(token="4242:AnotherTokenThanTheOneThatIsSet") as own:
-        program = Program(own, tmp_path)
+        program = Program.bot(own, tmp_path)
         await program.start()
         assert program.process is not None
         assert await asyncio.wait_for(program.process.wait(), PATIENCE) == 2

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 from tests.fake_telegram import TOKEN, FakeTelegram
+from tests.program import environment
 from tests.redis_server import RedisServer
-from tests.test_start import PATIENCE, environment
+from tests.test_start import PATIENCE
 
 
 async def start(part: str, log: Path, settings: dict[str, str]) -> asyncio.subprocess.Process:
