@@ -366,6 +366,8 @@ async def test_nonsense_on_the_pipe_ends_the_worker_and_not_the_bot() -> None:
     assert not running.done()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+    assert child.process is not None
+    assert child.process.returncode is not None  # it does not outlive the one that watches it
 
 
 async def test_a_program_that_cannot_be_started_is_tried_again() -> None:

@@ -125,13 +125,15 @@ class EmbeddedWorker:
 
     @staticmethod
     async def _ended(process: asyncio.subprocess.Process) -> None:
-        """Wait for the end of a process that has reason to end, but not for ever."""
+        """Wait for the end of a process that has reason to end, but not for ever; not at all when cancelled."""
         try:
             await asyncio.wait_for(process.wait(), END_SECONDS)
-        except TimeoutError:
+        except (TimeoutError, asyncio.CancelledError) as reason:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+            if isinstance(reason, asyncio.CancelledError):
+                raise
 
 
 async def connect_to_parent() -> PipeConsumer:
