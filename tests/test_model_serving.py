@@ -310,29 +310,16 @@ async def test_a_worker_that_can_never_start_is_not_started_again() -> None:
         await asyncio.wait_for(child.run(), 20)
 
 
-async def test_a_worker_that_hangs_is_killed_and_replaced() -> None:
+@pytest.mark.parametrize(("media", "limit"), [(b"hang", {"job_seconds": 0.5}), (b"silence", {"silence": 0.5})])
+async def test_a_worker_that_hangs_or_falls_silent_is_killed_and_replaced(
+    media: bytes, limit: dict[str, float]
+) -> None:
     queue = LocalQueue(max_attempts=1)
     command = [sys.executable, "-c", CHILD.format(root=str(ROOT))]
-    child = EmbeddedWorker(queue, command, dict(os.environ), job_seconds=0.5)
+    child = EmbeddedWorker(queue, command, dict(os.environ), **limit)
     running = asyncio.create_task(child.run())
     try:
-        await queue.put(job("a"), b"hang")
-        with pytest.raises(JobCrashed):
-            await asyncio.wait_for(queue.wait("a"), 20)
-        await queue.put(job("b"), b"")
-        assert await asyncio.wait_for(queue.wait("b"), 20)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-
-async def test_a_worker_that_falls_silent_is_killed_and_replaced() -> None:
-    queue = LocalQueue(max_attempts=1)
-    command = [sys.executable, "-c", CHILD.format(root=str(ROOT))]
-    child = EmbeddedWorker(queue, command, dict(os.environ), silence=0.5)
-    running = asyncio.create_task(child.run())
-    try:
-        await queue.put(job("a"), b"silence")
+        await queue.put(job("a"), media)
         with pytest.raises(JobCrashed):
             await asyncio.wait_for(queue.wait("a"), 20)
         await queue.put(job("b"), b"")
