@@ -17,9 +17,9 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Compile the message catalogues after an edit of a .po file.
+# Bring the message catalogues in line with the code and compile them, after an edit of either.
 locales: $(VENV)/.test
-	$(BIN)/pybabel compile --directory bot/locales --domain bot --statistics
+	$(BIN)/python -m tests.refresh_locales
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

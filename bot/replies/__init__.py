@@ -1,0 +1,11 @@
+"""Results and errors → the words a person reads, in the language of the current i18n context.
+
+What is returned is HTML for Telegram. Texts are whole sentences, so that a translation can turn them around.
+"""
+
+from bot.replies.clips import *
+from bot.replies.failures import *
+from bot.replies.interface import *
+from bot.replies.photos import *
+from bot.replies.text import *
+from bot.replies.waiting import *

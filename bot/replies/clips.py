@@ -1,0 +1,46 @@
+"""The words of an answer to a clip."""
+
+from __future__ import annotations
+
+from aiogram.utils.i18n import gettext as _
+from aiogram.utils.i18n import ngettext
+
+from bot.replies.text import MAX_CAPTION, clock, escaped, one_line, shortened
+from model.serving.jobs import ClipFrame, ClipResult
+
+
+def moment(frame: ClipFrame, limit: int = MAX_CAPTION) -> str:
+    """What stands under one picture of an album."""
+    text = one_line(frame.text) or _("I cannot say what is in this picture.")
+    return escaped(shortened(f"{clock(frame.time)} · {text}", limit))
+
+
+def clip_summary(result: ClipResult) -> str:
+    """One line on the whole clip."""
+    duration = clock(result.duration)
+    if result.still and len(result.moments) == 1:
+        return _("One shot of {duration} in which little changes").format(duration=duration)
+    moments = ngettext("{count} moment in {duration}", "{count} moments in {duration}", len(result.moments))
+    varied = _("how varied: {percent} %").format(percent=round(100 * result.variedness))
+    return f"{moments.format(count=len(result.moments), duration=duration)} · {varied}"
+
+
+def frame_lines(result: ClipResult) -> list[str]:
+    """Each frame that was looked at: when, what; a star marks the moments. Plain text."""
+    return [f"{'*' if f.chosen else ' '} {clock(f.time)}  {one_line(f.text)}" for f in result.frames]
+
+
+def watching(percent: int) -> str:
+    return _("I am watching your clip: {percent} %").format(percent=percent)
+
+
+def fewer_button() -> str:
+    return _("➖ Fewer moments")
+
+
+def more_button() -> str:
+    return _("➕ More moments")
+
+
+def captions_button() -> str:
+    return _("📄 All captions")
