@@ -23,7 +23,7 @@ from bot.i18n import DEFAULT, LanguageMiddleware, create_i18n
 from bot.inbox import Inbox
 from bot.memory import open_memory
 from bot.metrics import BotMetrics, bot_metrics, watch_queue
-from bot.middlewares import AccessMiddleware
+from bot.middlewares import AccessMiddleware, ChatMiddleware
 from bot.notices import NOTICE_AFTER, Notices
 from bot.pacing import Pacer
 from bot.polling import Conflict, WrongToken, poll, until_connected
@@ -60,10 +60,13 @@ def create_bot(settings: Settings, metrics: BotMetrics | None = None) -> Bot:
     return Bot(settings.require_token(), session=session, default=default)
 
 
-def create_dispatcher(i18n: I18n, allowed: frozenset[int] = frozenset(), **dependencies: Any) -> Dispatcher:
+def create_dispatcher(
+    i18n: I18n, storage: Storage, allowed: frozenset[int] = frozenset(), **dependencies: Any
+) -> Dispatcher:
     """All handlers; `dependencies` are what they take as parameters, by name. `allowed`: whom to serve; empty: all."""
     dispatcher = Dispatcher(disable_fsm=True)
-    dispatcher.workflow_data.update(dependencies)
+    dispatcher.workflow_data.update(dependencies, storage=storage)
+    dispatcher.update.outer_middleware(ChatMiddleware(storage))
     LanguageMiddleware(i18n).setup(dispatcher)
     if allowed:
         for observer in (dispatcher.message, dispatcher.callback_query):
@@ -144,12 +147,12 @@ async def _run(
     allowed = settings.allowed_ids | settings.admin_ids if settings.allowed_ids else frozenset[int]()
     dispatcher = create_dispatcher(
         i18n,
+        storage,
         allowed,
         captioning=captioning,
         clips=clips,
         settings=settings,
         queue=queue,
-        storage=storage,
         metrics=metrics,
     )
     processor = Processor(dispatcher, bot, inbox, i18n, requests.settle, max_attempts=settings.max_attempts)

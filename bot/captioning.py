@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Final
 
 from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest, TelegramEntityTooLarge
@@ -12,6 +11,7 @@ from aiogram.types import BufferedInputFile, Message
 
 from bot import replies
 from bot.arguments import SampleRequest
+from bot.chat_settings import ChatSettings
 from bot.config import Settings
 from bot.inbox import Accepted
 from bot.media import NoPicture, picture_of
@@ -20,8 +20,6 @@ from bot.storage import Picture, Storage
 from model.serving.jobs import Job, JobResult, Outcome
 
 log = logging.getLogger(__name__)
-
-BEAM: Final = 5  # width of the search for the main caption
 
 
 class Captioning:
@@ -42,7 +40,7 @@ class Captioning:
             request=f"{user}:{message.media_group_id}" if message.media_group_id else "",
             model=self._model,
             samples=5,
-            beam=BEAM,
+            beam=ChatSettings().beam_width,
             sheet=self._model == "attention",
         )
         send = partial(self.send, message)

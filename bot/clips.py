@@ -27,7 +27,7 @@ from model.serving.jobs import ClipResult, Job, JobResult, Outcome
 
 log = logging.getLogger(__name__)
 
-NOTED: Final = 7 * 86_400.0  # seconds for which the buttons of an answer work
+NOTED: Final = 90 * 86_400.0  # seconds for which the buttons of an answer work
 SENT: Final = 86_400.0  # seconds for which it is known that a part of an answer is out
 
 
@@ -93,7 +93,7 @@ class Clips:
 
     async def _noted(self, query: CallbackQuery, key: str) -> tuple[Message, Picture]:
         """The message to answer, and the clip that was noted for its buttons."""
-        found = await self._storage.noted(f"clip:{key}")
+        found = await self._storage.noted(query.message.chat.id, f"clip:{key}") if query.message else None
         if found is None or not isinstance(query.message, Message):
             raise NoClip
         return query.message, Picture(**json.loads(found))
@@ -105,17 +105,17 @@ class Clips:
         if isinstance(result, JobResult):  # of the still picture it turned out to be, before it was interrupted
             return await self._captioning.send(message, result)
         note = f"sent:{accepted.id}"
-        sent = await self._storage.noted(note)
+        sent = await self._storage.noted(message.chat.id, note)
         if sent is None:
             await _send_album(bot, message, result)
-            await self._storage.note(note, "album", SENT)
+            await self._storage.note(message.chat.id, note, "album", SENT)
         if sent != "timeline":
             await self._send_timeline(message, file, count, result)
-            await self._storage.note(note, "timeline", SENT)
+            await self._storage.note(message.chat.id, note, "timeline", SENT)
 
     async def _send_timeline(self, message: Message, file: Picture, count: int | None, result: ClipResult) -> None:
         key = secrets.token_urlsafe(9)
-        await self._storage.note(f"clip:{key}", json.dumps(dataclasses.asdict(file)), NOTED)
+        await self._storage.note(message.chat.id, f"clip:{key}", json.dumps(dataclasses.asdict(file)), NOTED)
         found = len(result.moments)
         most = found if count is not None and found < count else len(result.frames)  # dark or blurred ones do not count
         buttons = clip_buttons(key, found, most)

@@ -4,39 +4,81 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any, Final
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
+from bot.chat_settings import ChatSettings
 from bot.redis_inbox import prefix_of
-from bot.storage import Picture
+from bot.storage import LONGEST_NOTE, PICTURE_KEPT, Picture
 from model.serving.redis_connection import patiently
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-KEPT: Final = 180 * 24 * 3600  # seconds after a chat's last picture
-
 
 class RedisStorage:
-    """The memory of one bot, a `Storage`. File ids are of use to the bot they were given to alone."""
+    """The memory of one bot, a `Storage`. File ids are of use to the bot they were given to alone.
 
-    def __init__(self, connection: Redis, bot_id: int) -> None:
+    A chat's notes are keys of their own, so that Redis itself deletes them in time; a sorted set names those of a
+    chat, by when they end.
+    """
+
+    def __init__(self, connection: Redis, bot_id: int, clock: Callable[[], float] = time.time) -> None:
         self._client: Any = connection
         self._prefix = prefix_of(bot_id)
+        self._clock = clock
+
+    async def settings(self, chat_id: int) -> ChatSettings:
+        found = await patiently(lambda: self._client.get(self._key("settings", chat_id)))
+        return ChatSettings.of(json.loads(found)) if found else ChatSettings()
+
+    async def keep_settings(self, chat_id: int, settings: ChatSettings) -> None:
+        text = json.dumps(settings.changes())
+        await patiently(lambda: self._client.set(self._key("settings", chat_id), text))
 
     async def remember_picture(self, chat_id: int, picture: Picture) -> None:
-        text = json.dumps(dataclasses.asdict(picture))
-        await patiently(lambda: self._client.set(self._key(chat_id), text, ex=KEPT))
+        await self.note(chat_id, "picture", json.dumps(dataclasses.asdict(picture)), PICTURE_KEPT)
 
     async def last_picture(self, chat_id: int) -> Picture | None:
-        found = await patiently(lambda: self._client.get(self._key(chat_id)))
+        found = await self.noted(chat_id, "picture")
         return Picture(**json.loads(found)) if found else None
 
-    async def note(self, key: str, text: str, seconds: float) -> None:
-        await patiently(lambda: self._client.set(f"{self._prefix}:note:{key}", text, px=max(1, round(1000 * seconds))))
+    async def note(self, chat_id: int, key: str, text: str, seconds: float) -> None:
+        now = self._clock()
+        milliseconds = max(1, round(1000 * seconds))
+        index = self._key("notes", chat_id)
 
-    async def noted(self, key: str) -> str | None:
-        found: bytes | None = await patiently(lambda: self._client.get(f"{self._prefix}:note:{key}"))
+        async def write() -> None:
+            async with self._client.pipeline(transaction=True) as pipe:
+                pipe.set(self._key("note", chat_id, key), text, px=milliseconds)
+                pipe.zremrangebyscore(index, "-inf", now)
+                pipe.zadd(index, {key: now + seconds})
+                pipe.expire(index, round(LONGEST_NOTE))
+                await pipe.execute()
+
+        await patiently(write)
+
+    async def noted(self, chat_id: int, key: str) -> str | None:
+        found: bytes | None = await patiently(lambda: self._client.get(self._key("note", chat_id, key)))
         return found.decode() if found is not None else None
 
-    def _key(self, chat_id: int) -> str:
-        return f"{self._prefix}:picture:{chat_id}"
+    async def notes(self, chat_id: int, prefix: str) -> dict[str, str]:
+        keys = sorted(key for key in await self._index(chat_id) if key.startswith(prefix))
+        if not keys:
+            return {}
+        names = [self._key("note", chat_id, key) for key in keys]
+        found: list[bytes | None] = await patiently(lambda: self._client.mget(names))
+        return {key: text.decode() for key, text in zip(keys, found, strict=True) if text is not None}
+
+    async def forget_chat(self, chat_id: int) -> None:
+        names = [self._key("note", chat_id, key) for key in await self._index(chat_id)]
+        kept = [self._key("settings", chat_id), self._key("notes", chat_id)]
+        await patiently(lambda: self._client.delete(*names, *kept))
+
+    async def _index(self, chat_id: int) -> list[str]:
+        found: list[bytes] = await patiently(lambda: self._client.zrange(self._key("notes", chat_id), 0, -1))
+        return [key.decode() for key in found]
+
+    def _key(self, kind: str, chat_id: int, *more: str) -> str:
+        return ":".join((self._prefix, kind, str(chat_id), *more))

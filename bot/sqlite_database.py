@@ -27,19 +27,23 @@ CREATE TABLE IF NOT EXISTS updates (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS waiting_updates ON updates (bot, id) WHERE body IS NOT NULL;
 CREATE TABLE IF NOT EXISTS stops (bot INTEGER PRIMARY KEY, clean INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS pictures (
+CREATE TABLE IF NOT EXISTS chats (
     bot INTEGER NOT NULL,
     chat INTEGER NOT NULL,
-    picture TEXT NOT NULL,
+    settings TEXT NOT NULL,
     PRIMARY KEY (bot, chat)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS notes (
+CREATE TABLE IF NOT EXISTS chat_notes (
     bot INTEGER NOT NULL,
+    chat INTEGER NOT NULL,
     key TEXT NOT NULL,
     text TEXT NOT NULL,
     expires REAL NOT NULL,
-    PRIMARY KEY (bot, key)
+    PRIMARY KEY (bot, chat, key)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS expiring_notes ON chat_notes (expires);
+DROP TABLE IF EXISTS pictures;  -- of an earlier version
+DROP TABLE IF EXISTS notes;
 CREATE TABLE IF NOT EXISTS dead (
     bot INTEGER NOT NULL,
     id INTEGER NOT NULL,

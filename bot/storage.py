@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+from bot.chat_settings import ChatSettings
+
+PICTURE_KEPT: Final = 90 * 86_400.0  # seconds after a chat's last picture
+LONGEST_NOTE: Final = PICTURE_KEPT
 
 
 class StorageError(Exception):
@@ -22,14 +27,26 @@ class Picture:
 class Storage(Protocol):
     """What is remembered of chats. What was written is found by every later read. All raise StorageError."""
 
+    async def settings(self, chat_id: int) -> ChatSettings:
+        """As they were kept last; the defaults for a chat of which none were."""
+
+    async def keep_settings(self, chat_id: int, settings: ChatSettings) -> None:
+        """Keep them for good."""
+
     async def remember_picture(self, chat_id: int, picture: Picture) -> None:
-        """Make this the chat's last picture."""
+        """Make this the chat's last picture, for `PICTURE_KEPT` seconds."""
 
     async def last_picture(self, chat_id: int) -> Picture | None:
         """The picture the chat saw last, if any."""
 
-    async def note(self, key: str, text: str, seconds: float) -> None:
-        """Keep a short text under a key for so many seconds."""
+    async def note(self, chat_id: int, key: str, text: str, seconds: float) -> None:
+        """Keep a short text of a chat under a key for so many seconds, LONGEST_NOTE at most."""
 
-    async def noted(self, key: str) -> str | None:
+    async def noted(self, chat_id: int, key: str) -> str | None:
         """The text under a key, unless its time is over."""
+
+    async def notes(self, chat_id: int, prefix: str) -> dict[str, str]:
+        """All texts of a chat whose keys begin so, by key."""
+
+    async def forget_chat(self, chat_id: int) -> None:
+        """Delete all of the above of a chat."""

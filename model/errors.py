@@ -15,6 +15,7 @@ CaptionError
     ├── JobCrashed             "crashed"      it brought a worker down, several times
     ├── JobCancelled           "cancelled"    the person wanted it no more
     ├── JobFailed              "failed"       an unforeseen error in the worker
+    ├── FeaturesGone           "features_gone"  no worker has the features of a picture that was not sent again
     └── ClipsUnavailable       "clips_unavailable"  this machine lacks what decodes clips
 
 `kind` travels over the wire; the bot turns it into the reader's language, the command line prints `str(error)`.
@@ -87,6 +88,10 @@ class JobFailed(JobError):
     kind = "failed"
 
 
+class FeaturesGone(JobError):
+    kind = "features_gone"
+
+
 class ClipsUnavailable(JobError):
     kind = "clips_unavailable"
 
@@ -106,6 +111,7 @@ KINDS: dict[str, type[CaptionError]] = {
         JobCrashed,
         JobCancelled,
         JobFailed,
+        FeaturesGone,
         ClipsUnavailable,
     )
 }

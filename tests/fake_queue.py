@@ -43,6 +43,7 @@ class FakeQueue:
     admitted: dict[str, Job] = field(default_factory=dict)  # and not forgotten
     results: dict[str, Outcome | Exception] = field(default_factory=dict)
     most_bytes: int = 0
+    forgotten_places: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.open.set()
@@ -84,6 +85,9 @@ class FakeQueue:
         self.admitted.pop(job_id, None)
         self.media.pop(job_id, None)
         self.results.pop(job_id, None)
+
+    async def forget_place(self, place: str) -> None:
+        self.forgotten_places.append(place)
 
     async def position(self, job_id: str) -> int:
         return 0

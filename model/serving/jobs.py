@@ -16,9 +16,10 @@ from typing import Any, Final, Literal, TypeAlias
 from model.sampling import Sampling
 
 MAGIC: Final = b"CAPT"
-VERSION: Final = 1
+VERSION: Final = 2
 _PREFIX: Final = struct.Struct(">4sBI")
 MAX_HEADER: Final = 1 << 20
+PICTURES: Final = ("sheet", "chart")  # of a result, that travel as attachments
 
 
 Kind: TypeAlias = Literal["photo", "clip"]
@@ -43,6 +44,13 @@ class Job:
     beam: int | None = None  # width of a beam search for the main caption; None: the greedy one
     sheet: bool = True  # draw the heatmap sheet (where the model has attention)
     moments: int | None = None  # of a clip; None: as many as differ
+    chart: bool = False  # draw the words that were weighed at each step
+    explain: str = ""  # a caption from before: nothing is searched for, sheet and chart are those of this one
+    exclude: tuple[str, ...] | None = None  # not None: samples differ from these captions and from each other
+    compare: bool = False  # the main caption of the other model, too
+    place: str = ""  # the chat; what workers keep of its media is forgotten together
+    picture: str = ""  # the name of the file there: grid features are kept under it for a while; empty: they are not
+    known: bool = False  # sent without its media, in the hope that a worker has its features (else: features_gone)
 
 
 @dataclass(frozen=True)
@@ -53,12 +61,17 @@ class WireCaption:
 
 @dataclass(frozen=True)
 class JobResult:
-    """The captions of one picture, and its heatmap sheet as a JPEG file, where one was drawn."""
+    """The captions of one picture, and its heatmap sheet as a JPEG file, where one was drawn.
+
+    Of a job that explains a caption, that one is `greedy`, and there are no others.
+    """
 
     greedy: WireCaption
     samples: tuple[WireCaption, ...]
     sheet: bytes | None = None  # of the main caption
     best: WireCaption | None = None  # the beam's, where one was asked for
+    chart: bytes | None = None  # a PNG file, where one was asked for
+    other: WireCaption | None = None  # the other model's main caption, where it was asked for
 
     @property
     def main(self) -> WireCaption:
@@ -141,7 +154,9 @@ def encode_job(job: Job) -> dict[str, Any]:
 def decode_job(header: dict[str, Any]) -> Job:
     """Raises WireError."""
     try:
-        return Job(**{**header, "sampling": Sampling(**header["sampling"])})
+        exclude = header.get("exclude")
+        changed = {"sampling": Sampling(**header["sampling"]), "exclude": None if exclude is None else tuple(exclude)}
+        return Job(**{**header, **changed})
     except (TypeError, KeyError, ValueError) as error:
         raise WireError(f"not a job: {error}") from error
 
@@ -154,8 +169,10 @@ def encode_outcome(result: Outcome) -> tuple[dict[str, Any], list[bytes]]:
         "greedy": dataclasses.asdict(result.greedy),
         "samples": [dataclasses.asdict(sample) for sample in result.samples],
         "best": None if result.best is None else dataclasses.asdict(result.best),
+        "other": None if result.other is None else dataclasses.asdict(result.other),
     }
-    return header, [] if result.sheet is None else [result.sheet]
+    pictures = {name: data for name in PICTURES if (data := getattr(result, name)) is not None}
+    return {**header, "pictures": list(pictures)}, list(pictures.values())
 
 
 def decode_outcome(header: dict[str, Any], attachments: Sequence[bytes]) -> Outcome:
@@ -169,8 +186,9 @@ def decode_outcome(header: dict[str, Any], attachments: Sequence[bytes]) -> Outc
         return JobResult(
             greedy=WireCaption(**header["greedy"]),
             samples=tuple(WireCaption(**sample) for sample in header["samples"]),
-            sheet=attachments[0] if attachments else None,
             best=WireCaption(**header["best"]) if header.get("best") else None,
+            other=WireCaption(**header["other"]) if header.get("other") else None,
+            **{name: data for name, data in zip(header["pictures"], attachments, strict=True) if name in PICTURES},
         )
     except (TypeError, KeyError, ValueError) as error:
         raise WireError(f"not a result: {error}") from error

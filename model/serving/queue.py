@@ -100,6 +100,9 @@ class JobProducer(Protocol):
         A worker that holds it learns so when it extends its lease. Unknown ids are ignored.
         """
 
+    async def forget_place(self, place: str) -> None:
+        """Workers are to forget what they keep of media of a chat (`Job.place`). They do within some seconds."""
+
     async def position(self, job_id: str) -> int:
         """How many jobs of its line are to be taken before this one; 0 when it is next, in work or unknown."""
 
@@ -126,6 +129,9 @@ class JobConsumer(Protocol):
 
         What the worker holds and does not name is held by it no more, and is delivered again when its lease ends.
         """
+
+    async def forgotten(self) -> list[str]:
+        """The places that are to be forgotten since this was asked last (`JobProducer.forget_place`)."""
 
     async def progress(self, job_id: str, share: float) -> None:
         """Tell the bot how much of a job is done, in [0, 1]."""
