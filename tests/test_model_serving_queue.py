@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -416,6 +417,24 @@ async def test_several_takes_may_wait_at_once(engine: Engine) -> None:
     assert ("a", 1) in await takes[0]
 
 
+async def test_each_worker_hears_once_which_places_are_to_be_forgotten(engine: Engine) -> None:
+    queue = await engine.producer()
+    workers = [await engine.consumer(f"worker {number}") for number in range(2)]
+    await line_up(queue, "a", "b")
+    for worker in workers:
+        assert await taken(worker, 1)
+        assert await worker.forgotten() == []
+    for place in ("chat 1", "chat 2", "chat 1"):
+        await queue.forget_place(place)
+    assert sorted(await workers[0].forgotten()) == ["chat 1", "chat 2"]
+    assert await workers[0].forgotten() == []
+    await queue.forget_place("chat 1")  # it was used again since
+    await queue.forget_place("Straße 3")
+    assert sorted(await workers[0].forgotten()) == ["Straße 3", "chat 1"]
+    assert sorted(await workers[1].forgotten()) == ["Straße 3", "chat 1", "chat 2"]
+    assert await workers[1].forgotten() == []
+
+
 async def test_workers_share_what_waits(engine: Engine) -> None:
     queue = await engine.producer()
     workers = [await engine.consumer(f"worker {number}") for number in range(3)]
@@ -444,6 +463,24 @@ async def put_and_wait(queue: JobProducer, name: str) -> Outcome:
 
 
 # -- Redis alone
+
+
+async def test_places_are_not_remembered_for_long(redis: OnRedis) -> None:
+    queue, worker = await redis.producer(), await redis.consumer()
+    key = "{captions}:forgotten"
+    redis.server.call("ZADD", key, "1", "long ago")
+    await queue.forget_place("now")
+    assert await worker.forgotten() == ["now"]
+    assert 3600 < int(redis.server.call("TTL", key).strip()[1:]) <= 7200
+
+
+async def test_a_place_is_heard_of_though_the_clock_goes_back(redis: OnRedis) -> None:
+    queue, worker = await redis.producer(), await redis.consumer()
+    later = str((int(time.time()) + 60) * 1000)
+    redis.server.call("ZADD", "{captions}:forgotten", later, "before")
+    assert await worker.forgotten() == ["before"]
+    await queue.forget_place("after")
+    assert await worker.forgotten() == ["after"]
 
 
 async def test_another_bot_finds_the_outcome_of_one_that_died(redis: OnRedis) -> None:
@@ -543,6 +580,8 @@ async def test_a_full_redis_takes_nothing_new_and_what_it_holds_is_done(redis: O
             assert await taken(worker) == [("b", 1)]
             await worker.finish("b", RESULT)
             second = await redis.producer()
+            await second.forget_place("chat")
+            assert await worker.forgotten() == ["chat"]
             for name in "ab":
                 await second.admit(job(name), before=True)
                 assert await second.wait(name) == RESULT

@@ -50,6 +50,7 @@ class LocalQueue:
     _jobs: Counter[int] = field(default_factory=Counter)  # person → open jobs
     _workers: set[int] = field(default_factory=set)
     _heard: dict[int, float] = field(default_factory=dict)  # worker → when it last extended its leases
+    _forgotten: dict[int, dict[str, None]] = field(default_factory=dict)  # worker → places it is to be told of
     _arrival: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     # -- the bot's side
@@ -108,6 +109,10 @@ class LocalQueue:
         self._settle(entry, JobCancelled("forgotten"))
         await self._announce()
 
+    async def forget_place(self, place: str) -> None:
+        for worker in self._workers:
+            self._forgotten.setdefault(worker, {})[place] = None
+
     async def position(self, job_id: str) -> int:
         entry = self._entries.get(job_id)
         line = self._lines[entry.line] if entry is not None else ()
@@ -134,6 +139,7 @@ class LocalQueue:
         """This worker is gone; what it held is delivered again, or fails when it has been tried often enough."""
         self._workers.discard(worker)
         self._heard.pop(worker, None)
+        self._forgotten.pop(worker, None)
         self._take_back([entry for entry in self._entries.values() if entry.worker == worker])
         await self._announce()
 
@@ -183,6 +189,10 @@ class LocalQueue:
         for entry in held:
             entry.expires = self.clock() + self.lease_seconds
         return [entry.job.id for entry in held]
+
+    async def forgotten(self, worker: int) -> list[str]:
+        """As `JobConsumer.forgotten`; a worker that has taken nothing yet keeps nothing."""
+        return list(self._forgotten.pop(worker, ()))
 
     async def progress(self, worker: int, job_id: str, share: float) -> None:
         entry = self._held(worker, job_id)

@@ -70,6 +70,8 @@ async def serve_worker(
                         taking[number].cancel()
                 case {"op": "extend", "number": int(number), "ids": list(job_ids)}:
                     write_frame(writer, pack({"answer": number, "ids": await queue.extend(worker, job_ids)}))
+                case {"op": "forgotten", "number": int(number)}:
+                    write_frame(writer, pack({"answer": number, "places": await queue.forgotten(worker)}))
                 case {"op": "progress", "id": str(job_id), "share": float(share)}:
                     await queue.progress(worker, job_id, share)
                 case {"op": "finish", "id": str(job_id), "outcome": dict(outcome)}:
@@ -144,6 +146,10 @@ class PipeConsumer:
     async def extend(self, job_ids: Sequence[str]) -> list[str]:
         header, _ = await self._ask({"op": "extend", "ids": list(job_ids)})
         return list(header["ids"])
+
+    async def forgotten(self) -> list[str]:
+        header, _ = await self._ask({"op": "forgotten"})
+        return list(header["places"])
 
     async def progress(self, job_id: str, share: float) -> None:
         await self._send({"op": "progress", "id": job_id, "share": float(share)})

@@ -9,6 +9,7 @@
 --   prefix:jobs        hash    person → open jobs
 --   prefix:open        zset    ids of all jobs, by the time of their admission
 --   prefix:workers     zset    workers, by the time until which they count as alive
+--   prefix:forgotten   zset    places that workers are to forget, by when they were told
 --   prefix:reply:BOT   list    what the bot is to look at: "d:ID" (done), "f:ID" (forgotten), "p:SHARE:ID" (progress)
 
 local prefix, command = KEYS[1], ARGV[1]
@@ -16,6 +17,7 @@ local LINES = {'photo', 'photo-bulk', 'clip', 'clip-bulk'}
 local GROUP = 'workers'
 local GIVEN_BACK = 86400000 -- idle time (ms) that an entry is given when its worker hands it back
 local REPLY_SECONDS = 3600 -- for which a bot that is gone is still written to
+local FORGOTTEN_SECONDS = 7200 -- longer than workers keep anything
 
 local function job_key(id) return prefix .. ':job:' .. id end
 local function media_key(id) return prefix .. ':media:' .. id end
@@ -158,6 +160,27 @@ end
 
 function commands.forget(bot, id)
   forget(id, bot)
+end
+
+-- Times rise strictly, whatever the clock does, so that a worker that has read up to one misses none.
+function commands.forget_place(place)
+  pass_when_full()
+  local key = prefix .. ':forgotten'
+  local last = tonumber(redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')[2] or '0')
+  redis.call('ZADD', key, math.max(now, last + 1), place)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - FORGOTTEN_SECONDS * 1000)
+  redis.call('EXPIRE', key, FORGOTTEN_SECONDS)
+end
+
+-- The places since the time `told`, and the time to ask with next.
+function commands.forgotten(told)
+  local found = redis.call('ZRANGEBYSCORE', prefix .. ':forgotten', '(' .. told, '+inf', 'WITHSCORES')
+  local places = {}
+  for at = 1, #found, 2 do
+    table.insert(places, found[at])
+    told = found[at + 1]
+  end
+  return {told, places}
 end
 
 function commands.position(id)

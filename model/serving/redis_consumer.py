@@ -46,6 +46,7 @@ class RedisConsumer:
         self._rings = dict.fromkeys(LINES, 0)  # how often those who wait for work were woken
         self._ends = dict.fromkeys(LINES, b"0-0")  # where each line's stream ended when last seen
         self._bell: asyncio.Task[None] | None = None
+        self._told = "0"  # up to where this worker has read which places are to be forgotten
         self._finished: list[tuple[str, bytes, asyncio.Future[None]]] = []  # to be handed in
         self._handing_in: asyncio.Task[None] | None = None
         self._given_up: set[asyncio.Task[None]] = set()
@@ -153,6 +154,11 @@ class RedisConsumer:
         ids = [job_id for each in kept if (job_id := each.decode()) in named]
         await self._drop(named - set(ids) | left)
         return ids
+
+    async def forgotten(self) -> list[str]:
+        told, places = await self._script.call("forgotten", self._told)
+        self._told = told.decode()
+        return [place.decode() for place in places]
 
     async def progress(self, job_id: str, share: float) -> None:
         await self._script.call("progress", self._name, job_id, f"{share:.3f}")

@@ -121,6 +121,9 @@ class RedisQueue:
                 del self._waits[job_id]
         await self._script.call("forget", self._name, job_id)
 
+    async def forget_place(self, place: str) -> None:
+        await self._script.call("forget_place", place)
+
     async def position(self, job_id: str) -> int:
         return int(await self._script.call("position", job_id))
 
