@@ -7,11 +7,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 from model.blocking import Blocking
-from model.calibration import Calibration, Logistic, Search
+from model.calibration import Calibration, Search
+from model.captions import Caption, CaptionSet
 from model.checkpoint import (
     ENCODER_FILE,
     SAMPLER_SUFFIX,
@@ -34,55 +33,16 @@ from model.config import DecoderKind
 from model.decoder import Decoder
 from model.device import bf16_is_faster, choose_device
 from model.encoder import Encoder
+from model.explain import steps_of, tokens_of, weigh
 from model.images import to_square, upright_rgb
 from model.sampling import Sampling
 from model.search import Decoded, beam_search, decode, decode_with_beam
 from model.vocabulary import Vocabulary
 
+__all__ = ["Caption", "CaptionSet", "Captioner", "Precision"]
+
 Precision = Literal["auto", "fp32", "bf16"]
-
-
-@dataclass(frozen=True)
-class Caption:
-    """A caption and how the network came to it."""
-
-    words: tuple[str, ...]
-    log_probs: npt.NDArray[np.float32]  # (words,), natural logarithms
-    attention: npt.NDArray[np.float32] | None  # (words, rows, columns), each map summing to 1; None: baseline
-    calibrated: Logistic | None = None  # None: a checkpoint without calibration
-
-    @property
-    def text(self) -> str:
-        return " ".join(self.words)
-
-    @property
-    def geometric_mean(self) -> float:
-        """Of the word probabilities, in [0, 1]."""
-        return math.exp(float(self.log_probs.mean())) if len(self.words) else 0.0
-
-    @property
-    def confidence(self) -> float:
-        """The estimated probability that the caption is right (`model.calibration`), in [0, 1].
-
-        Where the checkpoint was not calibrated, the geometric mean of the word probabilities.
-        """
-        if self.calibrated is None or not len(self.words):
-            return self.geometric_mean
-        return self.calibrated(float(self.log_probs.mean()), len(self.words))
-
-
-@dataclass(frozen=True)
-class CaptionSet:
-    """The captions of one image. `best` is the beam's, where a beam was asked for."""
-
-    greedy: Caption
-    samples: tuple[Caption, ...]
-    best: Caption | None = None
-
-    @property
-    def main(self) -> Caption:
-        """The one to show first: the beam's where there is one, else the greedy one."""
-        return self.greedy if self.best is None else self.best
+LIKELIEST: Final = 5  # words that are told of each step of an explained caption
 
 
 class Captioner:
@@ -205,6 +165,30 @@ class Captioner:
         ]
 
     @torch.inference_mode()
+    def sample_features(
+        self, features: Tensor, *, samples: int, sampling: Sampling | None = None, seed: Sequence[int]
+    ) -> list[tuple[Caption, ...]]:
+        """The sampled captions alone, the same that `caption_features` draws for these seeds, one of each image."""
+        if not len(features) or not samples:
+            return [()] * len(features)
+        drawn, _ = (self.sampler or self)._decoded(features, samples, sampling, None, seed, blocking=True, greedy=False)
+        return [tuple(captions) for captions in drawn]
+
+    def explain(self, features: Tensor, texts: Sequence[str], *, likeliest: int = LIKELIEST) -> list[Caption]:
+        """How the network comes to a given caption of each image, as a `Caption` with `steps`.
+
+        Its attention and log-probabilities are those that the same caption has when it is searched for, whichever
+        way; `likeliest` words are told of each step. Confidence is by the greedy captions' fit. Where another decoder
+        draws the sampled captions, the one of the two that holds the caption likelier is taken to have said it.
+        Raises Unexplainable for a text that this model cannot have said.
+        """
+        captions = self._explained(features, texts, likeliest)
+        if self.sampler is None:
+            return captions
+        drawn = self.sampler._explained(features, texts, likeliest)
+        return [max(pair, key=lambda caption: caption.log_probs.sum()) for pair in zip(captions, drawn, strict=True)]
+
+    @torch.inference_mode()
     def pooled(self, features: Tensor) -> npt.NDArray[np.float32]:
         """The mean over the regions of grid features: (B, channels)."""
         return features.mean(dim=1).cpu().numpy()
@@ -297,6 +281,28 @@ class Captioner:
             blocking=rules,
         )
         return self._captions(decoded, "greedy"), [captions[0] for captions in self._captions(best, "beam")]
+
+    def _explained(self, features: Tensor, texts: Sequence[str], likeliest: int) -> list[Caption]:
+        tokens = [tokens_of(text, self.vocabulary, self.decoder.config.max_words) for text in texts]
+        if not tokens:
+            return []
+        with torch.inference_mode():
+            weighed = weigh(self.decoder, self.decoder.init_state(features), tokens, likeliest)
+        log_probs, attention = weighed.log_probs.cpu().numpy(), None
+        if weighed.attention is not None:
+            grid = (self.encoder.config.rows, self.encoder.config.columns)
+            attention = weighed.attention.cpu().numpy().reshape(*weighed.attention.shape[:2], *grid)
+        calibrated = None if self.calibration is None else self.calibration.fit_of("greedy")
+        return [
+            Caption(
+                words=tuple(self.vocabulary.decode(words)),
+                log_probs=log_probs[row, : len(words)].copy(),
+                attention=None if attention is None else attention[row, : len(words)].copy(),
+                calibrated=calibrated,
+                steps=steps,
+            )
+            for row, (words, steps) in enumerate(zip(tokens, steps_of(weighed, tokens, self.vocabulary), strict=True))
+        ]
 
     def _captions(self, decoded: Decoded, search: Search) -> list[list[Caption]]:
         """Per image, its K captions."""

@@ -46,7 +46,7 @@ class Decoded:
     attention: Tensor | None  # (B, K, T, R), where the network looked to say each word
 
 
-def _word_log_probs(logits: Tensor, position: int) -> Tensor:
+def word_log_probs(logits: Tensor, position: int) -> Tensor:
     """Log-probabilities of what may be said: never <pad>, <start> or <unk>, and no <end> before the first word."""
     logits = logits.float()
     for never in (PAD, START, UNKNOWN, END) if position == 0 else (PAD, START, UNKNOWN):
@@ -183,7 +183,7 @@ def _run(model: StepModel, state: DecoderState, max_words: int, searches: Sequen
     tokens = torch.full((state.hidden.shape[0], 1), START, device=state.hidden.device)
     for t in range(max_words):
         logits, state, looked = model.step(tokens, state)
-        distribution = _word_log_probs(logits, t)  # (B', K, V)
+        distribution = word_log_probs(logits, t)  # (B', K, V)
         order, place = [], 0
         for search in searches:
             if t == 0:  # all captions begin alike: one step serves them all

@@ -1,0 +1,70 @@
+"""What a captioner finds: captions, and how the network came to them. Free of torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from model.calibration import Logistic
+
+END_OF_CAPTION: Final = ""  # stands for <end> among the words of a `Step`
+
+
+@dataclass(frozen=True)
+class Step:
+    """What was weighed when one word of a caption was said. Probabilities are the network's own, in [0, 1].
+
+    They are those before temperature, filters and blocking: the word that was said need not be the likeliest.
+    """
+
+    word: str  # that was said; END_OF_CAPTION after the last one
+    probability: float
+    likeliest: tuple[tuple[str, float], ...]  # words and their probabilities, the likeliest first
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption and how the network came to it."""
+
+    words: tuple[str, ...]
+    log_probs: npt.NDArray[np.float32]  # (words,), natural logarithms
+    attention: npt.NDArray[np.float32] | None  # (words, rows, columns), each map summing to 1; None: baseline
+    calibrated: Logistic | None = None  # None: a checkpoint without calibration
+    steps: tuple[Step, ...] = ()  # of an explained caption (`Captioner.explain`): one for each word, and for its end
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+    @property
+    def geometric_mean(self) -> float:
+        """Of the word probabilities, in [0, 1]."""
+        return math.exp(float(self.log_probs.mean())) if len(self.words) else 0.0
+
+    @property
+    def confidence(self) -> float:
+        """The estimated probability that the caption is right (`model.calibration`), in [0, 1].
+
+        Where the checkpoint was not calibrated, the geometric mean of the word probabilities.
+        """
+        if self.calibrated is None or not len(self.words):
+            return self.geometric_mean
+        return self.calibrated(float(self.log_probs.mean()), len(self.words))
+
+
+@dataclass(frozen=True)
+class CaptionSet:
+    """The captions of one image. `best` is the beam's, where a beam was asked for."""
+
+    greedy: Caption
+    samples: tuple[Caption, ...]
+    best: Caption | None = None
+
+    @property
+    def main(self) -> Caption:
+        """The one to show first: the beam's where there is one, else the greedy one."""
+        return self.greedy if self.best is None else self.best
