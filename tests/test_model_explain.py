@@ -36,9 +36,10 @@ def test_an_explained_caption_is_the_one_that_was_decoded(
     """Greedy, of a beam, sampled: words, probabilities and sheet."""
     captioner: Captioner = request.getfixturevalue(model)
     answers = captioner.caption_features(features, samples=2, beam=3, sampling=Sampling(temperature=1.2))
-    for which in (lambda a: a.greedy, lambda a: a.main, lambda a: a.samples[0], lambda a: a.samples[1]):
-        captions = [which(answer) for answer in answers]
-        for found, decoded in zip(captioner.explain(features, [c.text for c in captions]), captions, strict=True):
+    several = [(answer.greedy, answer.main, *answer.samples) for answer in answers]
+    for captions in zip(*several, strict=True):
+        explained = captioner.explain(features, [caption.text for caption in captions])
+        for found, decoded in zip(explained, captions, strict=True):
             assert_same(found, decoded)
 
 
