@@ -20,18 +20,19 @@ from bot.captioning import Captioning
 from bot.clips import Clips
 from bot.config import Settings
 from bot.i18n import DEFAULT, LanguageMiddleware, create_i18n
+from bot.in_work import InWork
 from bot.inbox import Inbox
 from bot.memory import open_memory
 from bot.metrics import BotMetrics, bot_metrics, watch_queue
 from bot.middlewares import AccessMiddleware, ChatMiddleware
-from bot.notices import NOTICE_AFTER, Notices
 from bot.pacing import Pacer
 from bot.polling import Conflict, WrongToken, poll, until_connected
 from bot.processing import Processor
-from bot.progress import Progress
 from bot.requests import Requests
 from bot.session import RetryMiddleware, Session
 from bot.storage import Storage, StorageError
+from bot.throttle import Throttle
+from bot.waiting import RHYTHM, Rhythm, Waiting
 from handlers import create_routers
 from model.serving.health import FOLDER, POLL_SECONDS, Deadline, Heartbeat
 from model.serving.queue import JobProducer
@@ -47,11 +48,11 @@ LAST_WORDS: Final = 5.0
 GRACE: Final = 10.0  # seconds for what is in work when the bot stops
 
 
-def create_bot(settings: Settings, metrics: BotMetrics | None = None) -> Bot:
+def create_bot(settings: Settings, metrics: BotMetrics | None = None, pacer: Pacer | None = None) -> Bot:
     """Raises ConfigurationError when there is no token."""
     server = TelegramAPIServer.from_base(settings.api_url, is_local=settings.api_local)
     session = Session(api=server)
-    session.middleware(RetryMiddleware(Pacer(), metrics=metrics))
+    session.middleware(RetryMiddleware(pacer or Pacer(), metrics=metrics))
     if settings.metrics_port is not None and metrics is not None:
         from bot.prometheus import CountRequests
 
@@ -81,22 +82,23 @@ async def run_polling(
     stop: asyncio.Event,
     *,
     grace: float = GRACE,
-    notice_after: float = NOTICE_AFTER,
+    rhythm: Rhythm = RHYTHM,
 ) -> int:
     """Run the bot until `stop` is set; an exit status.
 
-    `grace`: seconds for what is in work then. `notice_after`: seconds with no worker until people are told.
+    `grace`: seconds for what is in work then. `rhythm`: when people who wait are told how far it is.
     0: stopped as asked. 1: DATA_DIR cannot be used, or Redis refuses the bot. 2: Telegram does not know the token.
     3: another process polls with the same token. Raises ConfigurationError when there is no token.
     """
     with bot_metrics(settings.metrics_port) as metrics:
-        return await _run_counted(settings, queue, stop, metrics, grace, notice_after)
+        return await _run_counted(settings, queue, stop, metrics, grace, rhythm)
 
 
 async def _run_counted(
-    settings: Settings, queue: JobProducer, stop: asyncio.Event, metrics: BotMetrics, grace: float, notice_after: float
+    settings: Settings, queue: JobProducer, stop: asyncio.Event, metrics: BotMetrics, grace: float, rhythm: Rhythm
 ) -> int:
-    bot = create_bot(settings, metrics)
+    pacer = Pacer()
+    bot = create_bot(settings, metrics, pacer)
     contact = Deadline("no answer to getUpdates", POLL_SECONDS)
     contact.set()
     try:
@@ -104,7 +106,8 @@ async def _run_counted(
             open_memory(settings, bot.id) as (inbox, storage),
             Heartbeat(settings.data_dir / FOLDER, "bot", [contact]),
         ):
-            return await _run(bot, settings, queue, stop, inbox, storage, metrics, contact, grace, notice_after)
+            waiting = Waiting(queue, inbox, pacer, rhythm)
+            return await _run(bot, settings, queue, stop, inbox, storage, metrics, contact, grace, waiting)
     except WrongToken as error:
         log.error(
             "BOT_TOKEN: Telegram (%s) does not know this token: %s. Copy it again from @BotFather "
@@ -136,14 +139,14 @@ async def _run(
     metrics: BotMetrics,
     contact: Deadline,
     grace: float,
-    notice_after: float,
+    waiting: Waiting,
 ) -> int:
     stopped = asyncio.create_task(stop.wait())
     i18n = create_i18n()
-    notices = Notices(queue, inbox, notice_after)
-    requests = Requests(settings, queue, notices, metrics=metrics)
+    in_work = InWork()
+    requests = Requests(settings, queue, in_work, waiting, Throttle(settings.admin_ids), metrics=metrics)
     captioning = Captioning(settings, requests, storage)
-    clips = Clips(settings, requests, captioning, storage, Progress(inbox))
+    clips = Clips(settings, requests, captioning, storage)
     allowed = settings.allowed_ids | settings.admin_ids if settings.allowed_ids else frozenset[int]()
     dispatcher = create_dispatcher(
         i18n,
@@ -151,6 +154,7 @@ async def _run(
         allowed,
         captioning=captioning,
         clips=clips,
+        in_work=in_work,
         settings=settings,
         queue=queue,
         metrics=metrics,
@@ -161,7 +165,7 @@ async def _run(
         contact.set()
         metrics.polled(updates)
 
-    receiving = asyncio.create_task(_receive(bot, dispatcher, inbox, processor, notices, i18n, heard))
+    receiving = asyncio.create_task(_receive(bot, dispatcher, inbox, processor, waiting, i18n, heard))
     watching = [asyncio.create_task(watch_queue(queue, inbox, metrics))] if settings.metrics_port is not None else []
     try:
         await asyncio.wait([receiving, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -173,7 +177,7 @@ async def _run(
             task.cancel()
         await asyncio.wait([receiving, *watching])
         await processor.drain(grace, requests.sending)
-        await notices.close()
+        await waiting.close()
         stopped.cancel()
         with contextlib.suppress(StorageError, RedisRefused, TimeoutError):
             async with asyncio.timeout(LAST_WORDS):  # a Redis that is away is not waited for
@@ -189,7 +193,7 @@ async def _receive(
     dispatcher: Dispatcher,
     inbox: Inbox,
     processor: Processor,
-    notices: Notices,
+    waiting: Waiting,
     i18n: I18n,
     heard: Callable[[int], None],
 ) -> None:
@@ -197,7 +201,7 @@ async def _receive(
     await until_connected(lambda: bot.delete_webhook(drop_pending_updates=False))
     recovered = await processor.recover()
     log.info("@%s is ready; %d messages from before are taken up again", me.username, recovered)
-    beside = [_set_commands(bot, i18n), notices.remove_left(bot), processor.watch()]
+    beside = [_set_commands(bot, i18n), waiting.remove_left(bot), processor.watch()]
     tasks = [asyncio.create_task(each) for each in beside]
     try:
         await poll(bot, inbox, processor, dispatcher.resolve_used_update_types(), heard)

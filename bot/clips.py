@@ -17,9 +17,8 @@ from bot import replies
 from bot.captioning import Captioning
 from bot.config import Settings
 from bot.inbox import Accepted
-from bot.keyboards import cancel_button, clip_buttons
+from bot.keyboards import clip_buttons
 from bot.media import ClipTooLongHere, NoClip, SentClip
-from bot.progress import Progress
 from bot.requests import Request, Requests, asker, job_id
 from bot.storage import Picture, Storage
 from model.errors import NotAClip
@@ -34,15 +33,12 @@ SENT: Final = 86_400.0  # seconds for which it is known that a part of an answer
 class Clips:
     """What handlers ask of clips."""
 
-    def __init__(
-        self, settings: Settings, requests: Requests, captioning: Captioning, storage: Storage, progress: Progress
-    ) -> None:
+    def __init__(self, settings: Settings, requests: Requests, captioning: Captioning, storage: Storage) -> None:
         self._model = settings.model
         self._max_seconds = settings.max_video_seconds
         self._requests = requests
         self._captioning = captioning
         self._storage = storage
-        self._progress = progress
 
     async def watch(self, bot: Bot, message: Message, clip: SentClip, accepted: Accepted) -> None:
         """Answer a clip with its moments. Raises ClipTooLongHere and what `Requests.serve` raises."""
@@ -55,10 +51,6 @@ class Clips:
                 raise
             await self._requests.forget(job_id(bot, accepted.id))
             await self._captioning.describe(bot, message, clip.file, accepted)
-
-    async def cancel(self, bot: Bot, update_id: int) -> None:
-        """Stop the work on the clip of this update."""
-        await self._requests.cancel(bot, update_id)
 
     async def other_moments(self, bot: Bot, query: CallbackQuery, key: str, count: int, accepted: Accepted) -> None:
         """Answer a button: the same clip with another number of moments. Raises NoClip and what `watch` raises."""
@@ -87,7 +79,6 @@ class Clips:
                 accepted,
                 "clip",
                 partial(self._send, bot, message, file, accepted, count),
-                partial(self._progress.shown, bot, message, cancel_button(accepted.id, user)),
             )
         )
 

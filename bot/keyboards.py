@@ -12,9 +12,8 @@ MOST_MOMENTS = 10  # as many pictures as an album holds
 
 
 class Cancel(CallbackData, prefix="x"):
-    """Stop the work on an update; `user`: whose it is."""
+    """Stop what is in work for `user` in this chat."""
 
-    update: int
     user: int
 
 
@@ -31,8 +30,8 @@ class AllCaptions(CallbackData, prefix="t"):
     key: str
 
 
-def cancel_button(update_id: int, user: int) -> InlineKeyboardMarkup:
-    return _rows([_button(replies.cancel_button(), Cancel(update=update_id, user=user))])
+def cancel_button(user: int) -> InlineKeyboardMarkup:
+    return _rows([_button(replies.cancel_button(), Cancel(user=user))])
 
 
 def clip_buttons(key: str, count: int, most: int) -> InlineKeyboardMarkup:

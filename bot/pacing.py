@@ -42,6 +42,10 @@ class _Line:
         """When one more message may go."""
         return max(self.paused, self.full - (self.rate.burst - 1) * self.rate.interval)
 
+    def spare(self) -> float:
+        """When one more message may go of those that nobody waits for: half of the burst is left to others."""
+        return max(self.paused, self.full - self.rate.burst // 2 * self.rate.interval)
+
     def count(self, messages: int, now: float) -> None:
         self.full = max(self.full, now) + messages * self.rate.interval
 
@@ -96,6 +100,13 @@ class Pacer:
         line = self._chats.get(chat) if chat is not None else None
         return now >= self._all.paused and (line is None or (not line.turn.locked() and now >= line.next()))
 
+    def has_spare(self, chat: int) -> bool:
+        """Whether a message to a chat would go at once and make no other wait soon."""
+        now, line = self._clock(), self._chats.get(chat)
+        if self._all.turn.locked() or now < self._all.next():
+            return False
+        return line is None or (not line.turn.locked() and now >= line.spare())
+
     def pause(self, method: TelegramMethod[Any], seconds: float) -> None:
         """Telegram refused this request for so long: nothing goes to its chat, or, if it names none, at all."""
         chat = chat_of(method)
@@ -115,14 +126,18 @@ class Pacer:
             }
             self._swept = now
         if chat not in self._chats:
-            private = isinstance(chat, int) and chat > 0
-            self._chats[chat] = _Line(self._private if private else self._group)
+            self._chats[chat] = _Line(self._private if is_private(chat) else self._group)
         return self._chats[chat]
 
     @property
     def chats(self) -> int:
         """How many chats are kept in mind."""
         return len(self._chats)
+
+
+def is_private(chat: Hashable) -> bool:
+    """Whether this is the id of a chat with one person."""
+    return isinstance(chat, int) and chat > 0
 
 
 def messages_of(method: TelegramMethod[Any]) -> int:

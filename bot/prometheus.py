@@ -20,7 +20,9 @@ from model.serving.prometheus import SECONDS, STEP_SECONDS, bounded
 from model.serving.queue import LINES, Status
 
 ANSWERS: Final = ("photo", "clip", "sample")
-FAILURES: Final = frozenset((*KINDS, "busy", "too_big", "gone", "no_picture", "refused", "unforeseen", "given_up"))
+FAILURES: Final = frozenset(
+    (*KINDS, "busy", "too_fast", "too_big", "gone", "no_picture", "refused", "unforeseen", "given_up")
+)
 OUTCOMES: Final = ("ok", "flood", "server", "network", "refused", "cancelled")
 LONG_POLL: Final = "getUpdates"  # it waits on purpose: its time says nothing
 METHODS: Final = 64  # aiogram's names are many, those that this bot calls few

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,12 +16,13 @@ from aiogram.types import Message
 
 from bot.admission import ByteBudget, Pace
 from bot.config import Settings
+from bot.in_work import InWork, Work
 from bot.inbox import Accepted
 from bot.media import HOSTED_LIMIT, check_size, download
 from bot.metrics import BotMetrics
-from bot.notices import Notices
 from bot.storage import Picture
-from model.errors import JobCancelled
+from bot.throttle import Throttle, waited
+from bot.waiting import Waiting
 from model.serving.job_context import working_for
 from model.serving.jobs import Job, Outcome
 from model.serving.queue import Busy, JobLost, JobProducer
@@ -32,8 +33,6 @@ ACTION_INTERVAL: Final = 4.5  # Telegram shows a chat action for 5 s
 DOWNLOADS: Final = 32  # at once
 MOST_PUTS: Final = 3  # of one job, each after it was lost; then it is tried again later
 ROOM: Final = 0.1  # the share of a full queue that must be done before newcomers are likely to get in
-
-Tell = Callable[[float], None]  # how much of the work is done, in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,6 @@ class Request:
     accepted: Accepted
     kind: str  # as the metrics name it
     send: Callable[[Outcome], Awaitable[None]]
-    progress: Callable[[], AbstractAsyncContextManager[Tell | None]] = nullcontext  # shown while it is in work
 
 
 class Requests:
@@ -61,21 +59,25 @@ class Requests:
         self,
         settings: Settings,
         queue: JobProducer,
-        notices: Notices,
+        in_work: InWork,
+        waiting: Waiting,
+        throttle: Throttle,
         *,
         pace: Pace | None = None,
         metrics: BotMetrics | None = None,
     ) -> None:
         self._most = settings.max_queue
         self._queue = queue
-        self._notices = notices
+        self._in_work = in_work
+        self._waiting = waiting
+        self._throttle = throttle
         self._pace = pace or Pace()
         self._metrics = metrics or BotMetrics()
         self._budget = ByteBudget(settings.max_media_bytes)
         self._downloads = asyncio.Semaphore(DOWNLOADS)
         self._admitted: set[str] = set()  # jobs that this process must forget when they are settled
-        self._cancelled: set[str] = set()  # jobs of these that nobody wants any more
         self._typing: dict[tuple[int, int | None], _Typing] = {}  # by chat and topic
+        self._began = time.time()
         self.sending: set[asyncio.Task[Any]] = set()  # whose answers are on their way to Telegram
 
     async def settle(self, bot: Bot, update_id: int, *, again: bool) -> None:
@@ -86,37 +88,33 @@ class Requests:
         job = job_id(bot, update_id)
         if job in self._admitted or again:
             await self.forget(job)
-            self._cancelled.discard(job)
 
     async def forget(self, job: str) -> None:
         """Drop a job and its result; it may be asked for anew."""
         await self._queue.forget(job)
         self._admitted.discard(job)
 
-    async def cancel(self, bot: Bot, update_id: int) -> None:
-        """Nobody wants the answer to this update any more: `serve` raises JobCancelled, wherever it is."""
-        job = job_id(bot, update_id)
-        if job in self._admitted:
-            self._cancelled.add(job)
-        await self._queue.forget(job)
-
     async def serve(self, request: Request) -> None:
         """Admit, download, put in line, wait, answer.
 
-        A request that was accepted before is not refused now. Raises CaptionError, PictureError, Busy, or JobLost
-        when the queue lost the job time and again.
+        A request that was accepted before is not refused now. Raises CaptionError (JobCancelled when the person wants
+        the answer no more), PictureError, TooFast, Busy, or JobLost when the queue lost the job time and again.
         """
         job, message, accepted = request.job, request.message, request.accepted
-        with working_for(job.id):
+        work = Work(job, message, accepted)
+        with working_for(job.id), self._in_work.enter(work) as group:
+            if not waited(accepted, message, job.user, self._began):
+                self._throttle.check(job.user, job.request or job.id)
             await self._admit(job, accepted.again)
             self._admitted.add(job.id)
-            async with self._notices.while_waiting(message):
-                async with self._typing_shown(request.bot, message), request.progress() as tell:
-                    result = await self._work(request, tell)
-                self._pace.completed()
-                self._now_sending()
-                await request.send(result)
-                log.info("answered")
+            self._waiting.watch(request.bot, group)
+            async with self._typing_shown(request.bot, message):
+                result = await self._work(request, work)
+            work.now_sending()
+            self._pace.completed()
+            self._now_sending()
+            await request.send(result)
+            log.info("answered")
         self._metrics.answered(request.kind, None if accepted.again else time.time() - accepted.received)
 
     async def _admit(self, job: Job, again: bool) -> None:
@@ -135,32 +133,35 @@ class Requests:
         self.sending.add(task)
         task.add_done_callback(self.sending.discard)
 
-    async def _work(self, request: Request, tell: Tell | None) -> Outcome:
+    async def _work(self, request: Request, work: Work) -> Outcome:
         """The result; the file is downloaded unless the queue has it. Raises what `serve` raises."""
-        job, file = request.job, request.file
+        job = request.job
         for put in range(1, MOST_PUTS + 1):
             with suppress(JobLost):
-                if put == 1 and await self._queue.has(job.id):  # from before, perhaps with its result
-                    return await self._queue.wait(job.id, tell)
-                check_size(request.bot, file.file_size)
-                async with self._budget.hold(file.file_size or HOSTED_LIMIT):
-                    async with self._downloads:
-                        began = time.monotonic()
-                        media = await download(request.bot, file)
-                    self._metrics.downloaded(len(media), time.monotonic() - began)
-                    if job.id in self._cancelled:
-                        raise JobCancelled("cancelled before it was put in line")
-                    await self._queue.put(job, media)
-                    del media
-                    if job.id in self._cancelled:  # meanwhile, and perhaps before the queue had it
-                        raise JobCancelled("cancelled while it was put in line")
-                    return await self._queue.wait(job.id, tell)
-            if job.id in self._cancelled:
-                raise JobCancelled("cancelled")
+                async with AsyncExitStack() as held:
+                    if put > 1 or not await self._queue.has(job.id):  # else from before, perhaps with its result
+                        media = await self._fetch(request, work, held)
+                        await self._queue.put(job, media)  # not interrupted: what is put must be there to be forgotten
+                        del media
+                    async with work.interruptible():
+                        return await self._queue.wait(job.id, work.tell)
+            work.check()
             log.warning("the queue lost the job or its picture")
             if put < MOST_PUTS:
                 await self._queue.admit(job, before=True)
         raise JobLost(job.id)
+
+    async def _fetch(self, request: Request, work: Work, held: AsyncExitStack) -> bytes:
+        """The file, downloaded; room for it in memory is kept as long as `held` is open."""
+        file = request.file
+        check_size(request.bot, file.file_size)
+        async with work.interruptible():
+            await held.enter_async_context(self._budget.hold(file.file_size or HOSTED_LIMIT))
+            async with self._downloads:
+                began = time.monotonic()
+                media = await download(request.bot, file)
+        self._metrics.downloaded(len(media), time.monotonic() - began)
+        return media
 
     @asynccontextmanager
     async def _typing_shown(self, bot: Bot, message: Message) -> AsyncIterator[None]:

@@ -13,6 +13,7 @@ from bot.arguments import WrongArguments
 from bot.inbox import Bury
 from bot.media import ClipTooLongHere, Gone, PictureError, TooBig
 from bot.metrics import BotMetrics
+from bot.throttle import TooFast
 from model.errors import CaptionError, JobCancelled, JobCrashed
 from model.serving.queue import Busy
 
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.error.register(explain, ExceptionTypeFilter(CaptionError, PictureError, Busy, WrongArguments))
+    router.error.register(explain, ExceptionTypeFilter(CaptionError, PictureError, Busy, TooFast, WrongArguments))
     return router
 
 
@@ -49,6 +50,8 @@ def _kind(error: Exception) -> str:
             return error.kind
         case Busy():
             return "busy"
+        case TooFast():
+            return "too_fast"
         case TooBig():
             return "too_big"
         case Gone():

@@ -5,10 +5,9 @@ from __future__ import annotations
 from aiogram import Bot, Router
 from aiogram.types import CallbackQuery, Message
 
-from bot import replies
 from bot.clips import Clips
 from bot.inbox import Accepted
-from bot.keyboards import AllCaptions, Cancel, OtherMoments
+from bot.keyboards import AllCaptions, OtherMoments
 from bot.media import SentClip
 from handlers.filters import Addressed, HasClip
 from handlers.presses import acknowledge
@@ -17,7 +16,6 @@ from handlers.presses import acknowledge
 def create_router() -> Router:
     router = Router(name=__name__)
     router.message.register(watch, HasClip(), Addressed())
-    router.callback_query.register(cancel, Cancel.filter())
     router.callback_query.register(other_moments, OtherMoments.filter())
     router.callback_query.register(all_captions, AllCaptions.filter())
     return router
@@ -25,13 +23,6 @@ def create_router() -> Router:
 
 async def watch(message: Message, bot: Bot, clip: SentClip, clips: Clips, accepted: Accepted) -> None:
     await clips.watch(bot, message, clip, accepted)
-
-
-async def cancel(query: CallbackQuery, bot: Bot, callback_data: Cancel, clips: Clips) -> None:
-    mine = callback_data.user == query.from_user.id
-    await acknowledge(query, replies.cancelled() if mine else replies.not_yours())
-    if mine:
-        await clips.cancel(bot, callback_data.update)
 
 
 async def other_moments(

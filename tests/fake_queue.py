@@ -15,11 +15,13 @@ from typing import Any
 
 from bot.app import run_polling
 from bot.config import Secret, Settings
+from bot.waiting import Rhythm
 from model.errors import CaptionError
 from model.serving.jobs import Job, JobResult, Outcome, WireCaption
 from model.serving.queue import Busy, JobProducer, Limits, Status
 from tests.fake_telegram import TOKEN, FakeTelegram
 
+NO_STATUS = Rhythm(after=30.0)  # most tests are not about waiting, and may be slow
 SAMPLES = ("a cat sits", "a cat sleeps", "a cat on a mat", "a small animal", "a cat")
 
 
@@ -43,6 +45,7 @@ class FakeQueue:
     admitted: dict[str, Job] = field(default_factory=dict)  # and not forgotten
     results: dict[str, Outcome | Exception] = field(default_factory=dict)
     most_bytes: int = 0
+    positions: dict[str, int] = field(default_factory=dict)  # job → jobs before it; others are next
     forgotten_places: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -90,7 +93,7 @@ class FakeQueue:
         self.forgotten_places.append(place)
 
     async def position(self, job_id: str) -> int:
-        return 0
+        return self.positions.get(job_id, 0)
 
     async def status(self) -> Status:
         return Status({}, len(self.media), len(self.admitted), self.alive)
@@ -122,7 +125,7 @@ async def running_bot(
     folder: Path,
     *,
     grace: float = 5.0,
-    notice_after: float = 5.0,
+    rhythm: Rhythm = NO_STATUS,
     **changes: Any,
 ) -> AsyncIterator[RunningBot]:
     """The bot in this process, talking to the loopback server; it is stopped as on SIGTERM at the end."""
@@ -130,7 +133,7 @@ async def running_bot(
     settings = settings_for(server, folder, **changes)
     if isinstance(queue, FakeQueue):
         queue.limits = Limits(settings.max_queue, settings.max_per_user)
-    task = asyncio.create_task(run_polling(settings, queue, stop, grace=grace, notice_after=notice_after))
+    task = asyncio.create_task(run_polling(settings, queue, stop, grace=grace, rhythm=rhythm))
     try:
         yield RunningBot(stop, task)
     finally:

@@ -30,10 +30,6 @@ def frame_lines(result: ClipResult) -> list[str]:
     return [f"{'*' if f.chosen else ' '} {clock(f.time)}  {one_line(f.text)}" for f in result.frames]
 
 
-def watching(percent: int) -> str:
-    return _("I am watching your clip: {percent} %").format(percent=percent)
-
-
 def fewer_button() -> str:
     return _("➖ Fewer moments")
 

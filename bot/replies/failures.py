@@ -9,6 +9,7 @@ from aiogram.utils.i18n import ngettext
 
 from bot.arguments import COUNTS, WrongArguments
 from bot.media import ClipTooLongHere, Gone, NoClip, NoPicture, TooBig
+from bot.throttle import TooFast
 from model.errors import CaptionError
 from model.sampling import TEMPERATURES
 from model.serving.queue import Busy
@@ -23,7 +24,7 @@ def failure(error: Exception) -> str:
                 "Please send it as a photo, or send a smaller file."
             ).format(limit=error.limit // (1024 * 1024))
         case Gone():
-            return _("Telegram no longer gives me this picture. Please send it again.")
+            return _("Telegram no longer gives me this file. Please send it again.")
         case ClipTooLongHere():
             return too_long(error.limit)
         case NoClip():
@@ -34,8 +35,10 @@ def failure(error: Exception) -> str:
             return usage()
         case Busy():
             return busy(error)
+        case TooFast():
+            return too_fast(error)
         case CaptionError(kind="empty"):
-            return _("This file is empty. Please send another picture.")
+            return _("This file is empty. Please send another one.")
         case CaptionError(kind="not_image"):
             return not_a_picture()
         case CaptionError(kind="damaged"):
@@ -56,36 +59,41 @@ def failure(error: Exception) -> str:
             return _("I cannot watch clips right now, only look at photos.")
         case CaptionError(kind="crashed"):
             return gave_up()
-    return _("Something went wrong while I looked at this picture. Please send it again.")
+    return _("Something went wrong while I worked on this. Please send it again.")
 
 
 def busy(error: Busy) -> str:
     if error.of_person is None:
-        state = _("I have more pictures in work than I can hold.")
+        state = _("I have more in work than I can hold.")
     else:
         state = ngettext(
-            "I already have {count} picture of yours in work.",
-            "I already have {count} pictures of yours in work.",
+            "I already have {count} request of yours in work.",
+            "I already have {count} requests of yours in work.",
             error.of_person,
         ).format(count=error.of_person)
+    return f"{state} {_again(error.seconds)}"
+
+
+def too_fast(error: TooFast) -> str:
+    state = _("You ask faster than I can follow.")
     return f"{state} {_again(error.seconds)}"
 
 
 def _again(seconds: float | None) -> str:
     """When to send it again."""
     if seconds is None:
-        return _("Please send this one again in a minute.")
+        return _("Please try this one again in a minute.")
     if seconds < 90:
         number = max(1, math.ceil(seconds))
         return ngettext(
-            "Please send this one again in about {number} second.",
-            "Please send this one again in about {number} seconds.",
+            "Please try this one again in about {number} second.",
+            "Please try this one again in about {number} seconds.",
             number,
         ).format(number=number)
     number = math.ceil(seconds / 60)
     return ngettext(
-        "Please send this one again in about {number} minute.",
-        "Please send this one again in about {number} minutes.",
+        "Please try this one again in about {number} minute.",
+        "Please try this one again in about {number} minutes.",
         number,
     ).format(number=number)
 
@@ -112,7 +120,7 @@ def too_long(limit: int) -> str:
 
 
 def gave_up() -> str:
-    return _("I tried several times and could not finish this one. Please try another picture.")
+    return _("I tried several times and could not finish this one. Please send me something else.")
 
 
 def went_wrong() -> str:

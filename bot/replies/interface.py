@@ -37,6 +37,7 @@ def about(*, sheets: bool) -> str:
             "/sample 8 gives eight captions; you can ask for {least} to {most}.\n"
             "/sample 8 t=1.2 makes them more varied; the temperature can be {coldest} to {hottest}."
         ).format(least=COUNTS[0], most=COUNTS[1], coldest=TEMPERATURES[0], hottest=TEMPERATURES[1]),
+        _("/cancel stops what I have in work for you in this chat."),
         _("The captions themselves are in English."),
         _("In a group I answer a photo when its caption mentions me, or when it is sent as a reply to me."),
     ]
@@ -67,6 +68,7 @@ def commands() -> list[BotCommand]:
     """The menu of commands."""
     return [
         BotCommand(command="sample", description=_("More captions of the last picture")),
+        BotCommand(command="cancel", description=_("Stop what I have in work for you")),
         BotCommand(command="help", description=_("What I can do")),
         BotCommand(command="start", description=_("Begin")),
     ]

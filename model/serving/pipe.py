@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from model.serving.jobs import (
@@ -55,8 +56,9 @@ async def serve_worker(
     async def deliver(number: int, line: str, most: int) -> None:
         leases = await queue.take(worker, line, most)
         jobs = [{"job": encode_job(lease.job), "attempt": lease.attempt, "waited": lease.waited} for lease in leases]
-        write_frame(writer, pack({"answer": number, "jobs": jobs}, [lease.media for lease in leases]))
-        await writer.drain()
+        with suppress(ConnectionError):  # what a worker that is gone does not get is taken back when it leaves
+            write_frame(writer, pack({"answer": number, "jobs": jobs}, [lease.media for lease in leases]))
+            await writer.drain()
 
     try:
         while True:
@@ -135,6 +137,7 @@ class PipeConsumer:
             for asked in self._asked.values():
                 if not asked.done():
                     asked.set_exception(ConnectionError(f"the bot's end of the pipe: {type(error).__name__}"))
+                    asked.exception()  # it may be that nobody waits any more
 
     async def take(self, line: str, most: int) -> list[Lease]:
         header, attachments = await self._ask({"op": "take", "line": line, "most": most})
