@@ -77,13 +77,13 @@ def test_english_says_what_the_code_says() -> None:
 @pytest.mark.parametrize(
     ("locale", "count", "words"),
     [
-        ("en", 1, "1 picture of yours"),
-        ("en", 2, "2 pictures of yours"),
-        ("ru", 1, "1 ваша картинка"),
-        ("ru", 3, "3 ваши картинки"),
-        ("ru", 11, "11 ваших картинок"),
-        ("ru", 21, "21 ваша картинка"),
-        ("ru", 60, "60 ваших картинок"),
+        ("en", 1, "1 request of yours"),
+        ("en", 2, "2 requests of yours"),
+        ("ru", 1, "1 ваша просьба"),
+        ("ru", 3, "3 ваши просьбы"),
+        ("ru", 11, "11 ваших просьб"),
+        ("ru", 21, "21 ваша просьба"),
+        ("ru", 60, "60 ваших просьб"),
     ],
 )
 def test_plurals(locale: str, count: int, words: str) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from bot.dead_letters import dead
 from bot.session import RetryMiddleware
+from bot.waiting import Rhythm
 from model.errors import JobCancelled, JobCrashed
 from model.serving.jobs import Job, JobResult
 from model.serving.queue import JobLost
@@ -183,7 +184,7 @@ async def test_a_full_queue_says_so_before_it_downloads_anything(
         await ann.send_photo(PHOTO)
         await eventually(lambda: queue.jobs)
         await ann.send_photo(PHOTO)
-        assert "more pictures in work than I can hold" in (await ann.next_message())["text"]
+        assert "more in work than I can hold" in (await ann.next_message())["text"]
     assert downloads(server) == 1
 
 
@@ -192,11 +193,11 @@ async def test_a_notice_that_a_kill_left_behind_is_deleted_at_the_next_start(
 ) -> None:
     queue = FakeQueue(alive=0)
     queue.open.clear()
-    async with running_bot(server, queue, tmp_path, grace=0.1, notice_after=0.1):
+    async with running_bot(server, queue, tmp_path, grace=0.1, rhythm=Rhythm(after=0.1)):
         photo = await ann.send_photo(PHOTO)
         assert "waits in line" in (await ann.next_message())["text"]
         server.faults.add("deleteMessage", "500", times=1)
-        monkeypatch.setattr("bot.notices.CLEANUP", 0.0)  # as if it had been killed
+        monkeypatch.setattr("bot.waiting.CLEANUP", 0.0)  # as if it had been killed
     assert len(ann.bot_messages()) == 1
     queue.alive = 1
     async with running_bot(server, queue, tmp_path):
@@ -218,4 +219,4 @@ async def test_the_person_is_told_when_to_come_back(server: FakeTelegram, tmp_pa
         await eventually(lambda: len(queue.jobs) == 3)
         await olga.send_photo(PHOTO)
         text = (await olga.next_message())["text"]
-    assert text == "У меня в работе уже 1 ваша картинка. Пришлите эту, пожалуйста, ещё раз примерно через 5 секунд."
+    assert text == "У меня в работе уже 1 ваша просьба. Попробуйте, пожалуйста, ещё раз примерно через 5 секунд."

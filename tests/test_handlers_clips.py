@@ -13,11 +13,9 @@ import pytest
 from PIL import Image
 
 from bot.keyboards import OtherMoments
-from bot.sqlite_inbox import SqliteInbox
-from model.serving.jobs import ClipFrame, ClipResult, Job, JobFailure, JobResult, WireCaption
+from model.serving.jobs import ClipFrame, ClipResult, JobFailure, JobResult, WireCaption
 from model.serving.local_queue import LocalQueue
 from model.serving.queue import Lease
-from model.serving.redis_connection import RedisRefused
 from tests.fake_queue import eventually, running_bot
 from tests.fake_telegram import FakeTelegram, Message, Person
 
@@ -98,27 +96,9 @@ async def test_a_video_is_answered_with_its_moments_and_a_timeline(
     assert timeline["caption"] == "3 moments in 1:04 · how varied: 62 %"
     assert timeline["reply_to_message"]["message_id"] == video["message_id"]
     assert buttons(timeline) == ["➖ Fewer moments", "➕ More moments", "📄 All captions"]
-    # Its progress was told, and the message about it is gone.
-    await eventually(lambda: [call for call in server.sent(ann.id, "deleteMessage") if call.ok])
-    assert not [message for message in ann.bot_messages() if "watching" in message.get("text", "")]
     async with asyncio.timeout(10):
         while (await queue.status()).open_requests:
             await asyncio.sleep(0.01)
-
-
-async def test_progress_is_edited_into_one_message(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
-    await ann.send_video(b"mp4")
-    lease = await take(queue)
-    status = await ann.next_message()
-    assert status["text"] == "I am watching your clip: 0 %"
-    for share in (0.1, 0.2, 0.4):  # faster than Telegram likes edits
-        await queue.progress(WORKER, lease.job.id, share)
-    edited = await ann.wait_for(lambda m: m.get("text") == "I am watching your clip: 40 %", 10)
-    assert edited["message_id"] == status["message_id"]
-    assert buttons(edited) == ["✖ Cancel"]
-    assert len(server.sent(ann.id, "editMessageText")) == 1
-    await queue.finish(WORKER, lease.job.id, found())
-    await timeline_of(ann)
 
 
 async def test_one_moment_is_one_picture(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
@@ -143,70 +123,6 @@ async def test_whatever_moves_is_a_clip(server: FakeTelegram, queue: LocalQueue,
         await queue.finish(WORKER, lease.job.id, found())
         media.add(lease.media)
     assert media == {b"gif", b"mkv", b"mp4", b"GIF89a"}
-
-
-async def test_a_clip_can_be_cancelled(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
-    await ann.send_video(b"mp4")
-    lease = await take(queue)
-    status = await ann.next_message()
-    query = await ann.press(status, "✖ Cancel")
-    assert (await ann.callback_answer(query))["text"] == "Cancelled."
-    await ann.wait_for(lambda m: m["message_id"] == status["message_id"] and m.get("text") == "Cancelled.", 10)
-    assert await queue.extend(WORKER, [lease.job.id]) == []
-    await ann.send_text("/help")  # and nothing else is said
-    assert "/sample" in (await ann.next_message())["text"]
-    assert (await queue.status()).open_requests == 0
-
-
-async def test_a_clip_that_is_cancelled_while_it_is_put_in_line_is_not_watched(
-    queue: LocalQueue, ann: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put, arrived, go_on = queue.put, asyncio.Event(), asyncio.Event()
-
-    async def slowly(job: Job, media: bytes) -> None:
-        arrived.set()
-        await go_on.wait()
-        await put(job, media)
-
-    monkeypatch.setattr(queue, "put", slowly)
-    await ann.send_video(b"mp4")
-    status = await ann.next_message()
-    await arrived.wait()
-    await ann.callback_answer(await ann.press(status, "✖ Cancel"))
-    async with asyncio.timeout(10):
-        while (await queue.status()).open_requests:
-            await asyncio.sleep(0.01)
-    go_on.set()
-    await ann.wait_for(lambda m: m.get("text") == "Cancelled.", 10)
-    async with asyncio.timeout(10):
-        while (await queue.status()).open_requests:
-            await asyncio.sleep(0.01)
-
-
-async def test_the_message_about_progress_goes_even_if_it_cannot_be_noted(
-    server: FakeTelegram, queue: LocalQueue, ann: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def refused(*_: object) -> None:
-        raise RedisRefused("the password was changed")
-
-    monkeypatch.setattr(SqliteInbox, "notice_shown", refused)
-    await ann.send_video(b"mp4")
-    status = await ann.next_message()
-    await answer(queue, found())
-    await timeline_of(ann)
-    assert status["message_id"] not in [message["message_id"] for message in ann.bot_messages()]
-
-
-async def test_only_who_asked_may_cancel(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
-    bob = server.person("Bob")
-    group = server.group("Clips", ann)
-    await ann.send_video(b"mp4", "@captions_test_bot", chat=group)
-    lease = await take(queue)
-    status = await group.next_message()
-    answered = await bob.callback_answer(await bob.press(status, "✖ Cancel"))
-    assert "Only the person" in answered["text"]
-    assert await queue.extend(WORKER, [lease.job.id]) == [lease.job.id]
-    await queue.finish(WORKER, lease.job.id, found())
 
 
 async def test_other_moments_and_all_captions_are_a_button_away(
@@ -367,20 +283,6 @@ def test_no_more_moments_are_asked_for_than_an_album_holds(count: int) -> None:
         OtherMoments.unpack(f"m:key:{count}")
 
 
-async def test_a_closed_bot_answers_presses_of_strangers(
-    server: FakeTelegram, queue: LocalQueue, tmp_path: Path
-) -> None:
-    ann, olga = server.person("Ann"), server.person("Ольга", language_code="ru")
-    group = server.group("Clips", ann)
-    async with running_bot(server, queue, tmp_path, allowed_ids=frozenset({ann.id})):
-        await ann.send_video(b"mp4", "@captions_test_bot", chat=group)
-        lease = await take(queue)
-        answered = await olga.callback_answer(await olga.press(await group.next_message(), "✖ Cancel"), 10)
-        assert "узкого круга" in answered["text"]
-        assert await queue.extend(WORKER, [lease.job.id]) == [lease.job.id]
-        await queue.finish(WORKER, lease.job.id, found())
-
-
 async def test_a_press_that_fails_unforeseen_is_apologised_for(
     server: FakeTelegram, queue: LocalQueue, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -398,25 +300,6 @@ async def test_a_press_that_fails_unforeseen_is_apologised_for(
     await olga.press(timeline, "➕ More moments")
     said = await group.wait_for(lambda m: "что-то пошло не так" in m.get("text", ""), 10)
     assert said["reply_to_message"]["message_id"] == timeline["message_id"]
-
-
-async def test_a_press_is_acknowledged_before_any_work(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
-    """An outage of the queue is waited for; the button does not spin meanwhile."""
-    await ann.send_video(b"mp4")
-    lease = await take(queue)
-    status = await ann.next_message()
-    mended = asyncio.Event()
-    forget = queue.forget
-
-    async def forget_once_mended(job_id: str) -> None:
-        await mended.wait()
-        await forget(job_id)
-
-    queue.forget = forget_once_mended  # type: ignore[method-assign]
-    assert (await ann.callback_answer(await ann.press(status, "✖ Cancel"), 10))["text"] == "Cancelled."
-    assert await queue.extend(WORKER, [lease.job.id]) == [lease.job.id]
-    mended.set()
-    await ann.wait_for(lambda m: m.get("text") == "Cancelled.", 10)
 
 
 async def test_a_clip_that_is_answered_is_not_answered_again(
