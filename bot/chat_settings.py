@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self, get_args
 
@@ -65,8 +66,20 @@ class ChatSettings:
         """From `changes`, perhaps those of another version: what is not understood is passed over."""
         settings = cls()
         for name in {field.name for field in dataclasses.fields(cls)} & changes.keys():
+            value, default = changes[name], getattr(settings, name)
+            if type(value) is not type(default) and not (type(value) is int and type(default) is float):
+                continue
             try:
-                settings = dataclasses.replace(settings, **{name: changes[name]})
-            except (ValueError, TypeError):
+                settings = dataclasses.replace(settings, **{name: value})
+            except ValueError:
                 continue
         return settings
+
+    @classmethod
+    def read(cls, text: str | bytes | None) -> Self:
+        """From the JSON of `changes`; the defaults for what is none."""
+        try:
+            changes = json.loads(text or "{}")
+        except ValueError:
+            return cls()
+        return cls.of(changes) if isinstance(changes, dict) else cls()

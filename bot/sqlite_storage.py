@@ -28,8 +28,7 @@ class SqliteStorage:
             row = connection.execute(query, (self._bot, chat_id)).fetchone()
             return row[0] if row else None
 
-        found = await self._database.run(work)
-        return ChatSettings.of(json.loads(found)) if found else ChatSettings()
+        return ChatSettings.read(await self._database.run(work))
 
     async def keep_settings(self, chat_id: int, settings: ChatSettings) -> None:
         row = (self._bot, chat_id, json.dumps(settings.changes()))
@@ -50,14 +49,14 @@ class SqliteStorage:
         now = self._clock()
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM chat_notes WHERE expires < ?", (now,))
+            connection.execute("DELETE FROM chat_notes WHERE expires <= ?", (now,))
             row = (self._bot, chat_id, key, text, now + seconds)
             connection.execute("INSERT OR REPLACE INTO chat_notes VALUES (?, ?, ?, ?, ?)", row)
 
         await self._database.run(work)
 
     async def noted(self, chat_id: int, key: str) -> str | None:
-        query = "SELECT text FROM chat_notes WHERE bot = ? AND chat = ? AND key = ? AND expires >= ?"
+        query = "SELECT text FROM chat_notes WHERE bot = ? AND chat = ? AND key = ? AND expires > ?"
 
         def work(connection: sqlite3.Connection) -> str | None:
             row = connection.execute(query, (self._bot, chat_id, key, self._clock())).fetchone()
@@ -68,7 +67,7 @@ class SqliteStorage:
     async def notes(self, chat_id: int, prefix: str) -> dict[str, str]:
         query = (
             "SELECT key, text FROM chat_notes "
-            "WHERE bot = ? AND chat = ? AND substr(key, 1, ?) = ? AND expires >= ? ORDER BY key"
+            "WHERE bot = ? AND chat = ? AND substr(key, 1, ?) = ? AND expires > ? ORDER BY key"
         )
 
         def work(connection: sqlite3.Connection) -> dict[str, str]:
