@@ -19,17 +19,19 @@ from bot import replies
 from bot.captioning import Captioning
 from bot.clips import Clips
 from bot.config import Settings
+from bot.forgetting import Forgetting
 from bot.i18n import DEFAULT, LanguageMiddleware, create_i18n
 from bot.in_work import InWork
 from bot.inbox import Inbox
 from bot.memory import open_memory
 from bot.metrics import BotMetrics, bot_metrics, watch_queue
-from bot.middlewares import AccessMiddleware, ChatMiddleware
+from bot.middlewares import AccessMiddleware, ChatMiddleware, PeopleMiddleware
 from bot.pacing import Pacer
 from bot.polling import Conflict, WrongToken, poll, until_connected
 from bot.processing import Processor
 from bot.requests import Requests
 from bot.session import RetryMiddleware, Session
+from bot.settings_menu import SettingsMenu
 from bot.storage import Storage, StorageError
 from bot.throttle import Throttle
 from bot.waiting import RHYTHM, Rhythm, Waiting
@@ -69,6 +71,7 @@ def create_dispatcher(
     dispatcher.workflow_data.update(dependencies, storage=storage)
     dispatcher.update.outer_middleware(ChatMiddleware(storage))
     LanguageMiddleware(i18n).setup(dispatcher)
+    dispatcher.message.outer_middleware(PeopleMiddleware())
     if allowed:
         for observer in (dispatcher.message, dispatcher.callback_query):
             observer.outer_middleware(AccessMiddleware(allowed))
@@ -155,11 +158,13 @@ async def _run(
         captioning=captioning,
         clips=clips,
         in_work=in_work,
+        forgetting=Forgetting(storage, inbox, queue),
+        settings_menu=SettingsMenu(storage, i18n, settings.model),
         settings=settings,
         queue=queue,
         metrics=metrics,
     )
-    processor = Processor(dispatcher, bot, inbox, i18n, requests.settle, max_attempts=settings.max_attempts)
+    processor = Processor(dispatcher, bot, inbox, i18n, requests.settle, storage, max_attempts=settings.max_attempts)
 
     def heard(updates: int) -> None:
         contact.set()

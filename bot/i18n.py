@@ -25,12 +25,17 @@ def locale_of(language_code: str | None, i18n: I18n) -> str:
     return language if language in i18n.available_locales else DEFAULT
 
 
+def locale_for(settings: ChatSettings, language_code: str | None, i18n: I18n) -> str:
+    """The language that is set for the chat, else the person's, as their Telegram app reports it."""
+    if settings.language in i18n.available_locales:
+        return settings.language
+    return locale_of(language_code, i18n)
+
+
 class LanguageMiddleware(I18nMiddleware):
-    """Speaks the language that is set for the chat, else each person's, as their Telegram app reports it."""
+    """Speaks as `locale_for` says."""
 
     async def get_locale(self, event: TelegramObject, data: dict[str, Any]) -> str:
-        settings: ChatSettings = data.get("chat_settings", ChatSettings())
-        if settings.language in self.i18n.available_locales:
-            return settings.language
         user: User | None = data.get("event_from_user")
-        return locale_of(user.language_code if user else None, self.i18n)
+        language_code = user.language_code if user else None
+        return locale_for(data.get("chat_settings", ChatSettings()), language_code, self.i18n)

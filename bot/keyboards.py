@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from aiogram.filters.callback_data import CallbackData
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
 from pydantic import Field
@@ -9,6 +11,10 @@ from pydantic import Field
 from bot import replies
 
 MOST_MOMENTS = 10  # as many pictures as an album holds
+
+
+class OpenSettings(CallbackData, prefix="s"):
+    """Show the settings of the chat."""
 
 
 class Cancel(CallbackData, prefix="x"):
@@ -32,6 +38,27 @@ class AllCaptions(CallbackData, prefix="t"):
 
 def cancel_button(user: int) -> InlineKeyboardMarkup:
     return _rows([_button(replies.cancel_button(), Cancel(user=user))])
+
+
+class Forget(CallbackData, prefix="forget"):
+    """Delete what is kept of the chat, or only of one person in it; "ask" comes before "yes"."""
+
+    do: Literal["ask", "yes", "no"]
+    user: int | None = None
+
+
+def forget_buttons(user: int | None) -> InlineKeyboardMarkup:
+    return _rows(
+        [_button(replies.forget_button(), Forget(do="ask", user=user))],
+        [_button(replies.forget_no_button(), Forget(do="no", user=user))],
+    )
+
+
+def forget_sure_buttons(user: int | None) -> InlineKeyboardMarkup:
+    return _rows(
+        [_button(replies.forget_no_button(), Forget(do="no", user=user))],
+        [_button(replies.forget_yes_button(), Forget(do="yes", user=user))],
+    )
 
 
 def clip_buttons(key: str, count: int, most: int) -> InlineKeyboardMarkup:

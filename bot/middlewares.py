@@ -33,6 +33,23 @@ class ChatMiddleware(BaseMiddleware):
         return await handler(event, data)
 
 
+class PeopleMiddleware(BaseMiddleware):
+    """Passes over what no person said here: the posts of a linked channel, and what other bots write."""
+
+    async def __call__(
+        self,
+        handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]],
+        event: TelegramObject,
+        data: dict[str, Any],
+    ) -> Any:
+        if isinstance(event, Message):
+            # Who writes in the name of a chat, such as an anonymous administrator, is shown as a bot of Telegram's.
+            by_bot = event.from_user is not None and event.from_user.is_bot and event.sender_chat is None
+            if event.is_automatic_forward or by_bot:
+                return None
+        return await handler(event, data)
+
+
 class AccessMiddleware(BaseMiddleware):
     """Serves only those who are on the list. Others are told so in private, and get silence in groups."""
 

@@ -29,11 +29,12 @@ from aiogram.utils.i18n import I18n
 from pydantic import ValidationError
 
 from bot import replies
-from bot.i18n import locale_of
+from bot.chat_settings import ChatSettings
+from bot.i18n import locale_for
 from bot.inbox import Accepted, Bury, Inbox, Recorded
 from bot.logs import whereabouts
 from bot.session import is_passing
-from bot.storage import StorageError
+from bot.storage import Storage, StorageError
 from model.serving.queue import JobLost
 from model.serving.redis_connection import RedisRefused
 
@@ -73,6 +74,7 @@ class Processor:
         inbox: Inbox,
         i18n: I18n,
         settle: Settle,
+        storage: Storage,
         *,
         max_attempts: int,
         first_pause: float = FIRST_PAUSE,
@@ -82,6 +84,7 @@ class Processor:
         self._inbox = inbox
         self._i18n = i18n
         self._settle = settle
+        self._storage = storage
         self._max_attempts = max_attempts
         self._first_pause = first_pause
         self._in_work: set[int] = set()
@@ -232,14 +235,10 @@ class Processor:
             query = body.get("callback_query")
             message = query["message"] if query else body["message"]
             chat, sender = message["chat"], (query or message).get("from", {})
-            text = str(message.get("text") or message.get("caption") or "")
-            me = await self._bot.me()
-            if not query and chat["type"] != "private" and not text.startswith("/") and f"@{me.username}" not in text:
+            if not query and not _is_meant(message, (await self._bot.me()).username or ""):
                 return
-            with (
-                self._i18n.context(),
-                self._i18n.use_locale(locale_of(sender.get("language_code"), self._i18n)),
-            ):
+            locale = locale_for(await self._settings(chat["id"]), sender.get("language_code"), self._i18n)
+            with self._i18n.context(), self._i18n.use_locale(locale):
                 await self._bot.send_message(
                     chat["id"],
                     words(),
@@ -250,6 +249,12 @@ class Processor:
                 )
         except (AiogramError, ValidationError, KeyError, TypeError, AttributeError) as error:
             log.warning("nobody could be told of a failure (%s)", type(error).__name__)
+
+    async def _settings(self, chat_id: int) -> ChatSettings:
+        try:
+            return await self._storage.settings(chat_id)
+        except (OSError, StorageError, RedisRefused):
+            return ChatSettings()
 
     async def _persist(self, write: Callable[[], Awaitable[None]]) -> None:
         """Write to the inbox or the queue, as often as it takes."""
@@ -268,3 +273,14 @@ class Processor:
         """Wait about so long, or until the processor stops."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), pause * random.uniform(0.5, 1.0))
+
+
+def _is_meant(message: dict[str, Any], username: str) -> bool:
+    """Whether the bot is spoken to, as far as can be told of a message that is perhaps not understood."""
+    if message["chat"]["type"] == "private":
+        return True
+    if message.get("is_automatic_forward"):
+        return False
+    words = str(message.get("text") or message.get("caption") or "").casefold().split()
+    commanded = words[:1] != [] and words[0].startswith("/") and "@" not in words[0]
+    return commanded or any(f"@{username}".casefold() in word for word in words)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from aiogram import Router
 
-from handlers import cancel, errors, fallback, photo, sample, start, video
+from handlers import cancel, errors, fallback, photo, privacy, sample, settings, start, video
 
 
 def create_routers() -> list[Router]:
     """New routers, in the order in which they are asked."""
-    return [module.create_router() for module in (errors, start, cancel, sample, video, photo, fallback)]
+    return [
+        module.create_router() for module in (errors, start, cancel, settings, privacy, sample, video, photo, fallback)
+    ]

@@ -1,12 +1,17 @@
-"""Whatever else people send: a line that says what to send instead. Groups and service messages get silence."""
+"""Whatever else people send: a line that says what to send instead.
+
+In groups, only who names the bot gets it: there, words in reply to a caption are most often meant for people.
+"""
 
 from __future__ import annotations
 
 from aiogram import F, Router
 from aiogram.enums import ChatType, ContentType, MessageEntityType
+from aiogram.filters import or_f
 from aiogram.types import CallbackQuery, Message
 
 from bot import replies
+from handlers.filters import Named
 from handlers.presses import acknowledge
 
 WORDS = {
@@ -33,7 +38,7 @@ LINKS = {MessageEntityType.URL, MessageEntityType.TEXT_LINK}
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.filter(F.chat.type == ChatType.PRIVATE)
+    router.message.filter(or_f(F.chat.type == ChatType.PRIVATE, Named()))
     router.message.register(unknown_command, F.text.startswith("/"))
     router.message.register(link, F.entities[...].type.in_(LINKS) | F.text.contains("://"))
     router.message.register(text, F.text)

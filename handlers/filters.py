@@ -27,8 +27,25 @@ class HasClip(Filter):
         return clip is not None and {"clip": clip}
 
 
+class Named(Filter):
+    """Passes a message that mentions the bot, or gives it a command by its full name."""
+
+    async def __call__(self, message: Message, bot: Bot) -> bool:
+        name = f"@{(await bot.me()).username}".casefold()
+        text = message.text or message.caption or ""
+        for entity in message.entities or message.caption_entities or ():
+            match entity.type:
+                case "text_mention" if entity.user is not None and entity.user.id == bot.id:
+                    return True
+                case "mention" if entity.extract_from(text).casefold() == name:
+                    return True
+                case "bot_command" if entity.extract_from(text).casefold().endswith(name):
+                    return True
+        return False
+
+
 class Addressed(Filter):
-    """Passes what is said to the bot: all in a private chat; in a group, mentions of it and replies to it."""
+    """Passes what is said to the bot: all in a private chat; in a group, what names it and replies to it."""
 
     async def __call__(self, message: Message, bot: Bot) -> bool:
         if message.chat.type == "private":
@@ -36,11 +53,4 @@ class Addressed(Filter):
         replied = message.reply_to_message
         if replied is not None and replied.from_user is not None and replied.from_user.id == bot.id:
             return True
-        me = await bot.me()
-        text = message.text or message.caption or ""
-        for entity in message.entities or message.caption_entities or ():
-            if entity.type == "text_mention" and entity.user is not None and entity.user.id == bot.id:
-                return True
-            if entity.type == "mention" and entity.extract_from(text).casefold() == f"@{me.username}".casefold():
-                return True
-        return False
+        return await Named()(message, bot)

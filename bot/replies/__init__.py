@@ -7,5 +7,7 @@ from bot.replies.clips import *
 from bot.replies.failures import *
 from bot.replies.interface import *
 from bot.replies.photos import *
+from bot.replies.privacy import *
+from bot.replies.settings import *
 from bot.replies.text import *
 from bot.replies.waiting import *

@@ -22,24 +22,31 @@ def start() -> str:
 def about(*, sheets: bool) -> str:
     """The answer to /help; `sheets`: answers come with a heatmap."""
     paragraphs = [
+        _("Send me a photo, a picture as a file, a video or a GIF, and I will tell you in words what is in it."),
         _(
-            "Send me a photo, or a picture as a file. The first line of my answer is my best caption. "
+            "The first line of my answer is my best caption. "
             "Below it stand how sure I am of it and some other captions of the same picture."
         ),
         _("The picture in my answer shows, word by word, where I looked in yours.") if sheets else "",
-        _(
-            "Send me a video, a GIF or a video note, and I will show you its most dissimilar moments, "
-            "each with its time and a caption."
-        ),
+        _("Of a clip I show the most dissimilar moments, each with its time and a caption."),
         _(
             "/sample gives more captions of the last picture. "
             "To choose another picture, send /sample as a reply to it.\n"
             "/sample 8 gives eight captions; you can ask for {least} to {most}.\n"
             "/sample 8 t=1.2 makes them more varied; the temperature can be {coldest} to {hottest}."
         ).format(least=COUNTS[0], most=COUNTS[1], coldest=TEMPERATURES[0], hottest=TEMPERATURES[1]),
-        _("/cancel stops what I have in work for you in this chat."),
+        _(
+            "/caption, as a reply to a picture or a clip, describes that one.\n"
+            "/cancel stops the work on what you sent.\n"
+            "/settings chooses the model, how many captions you get, the heatmap and more.\n"
+            "/language chooses the language in which I speak.\n"
+            "/privacy tells what I keep and for how long, and /forget deletes it."
+        ),
         _("The captions themselves are in English."),
-        _("In a group I answer a photo when its caption mentions me, or when it is sent as a reply to me."),
+        _(
+            "In a group I answer only when I am mentioned, replied to or given a command: a photo, for example, "
+            "when its caption mentions me. Only administrators change the settings there."
+        ),
     ]
     return "\n\n".join(filter(None, paragraphs))
 

@@ -1,0 +1,59 @@
+"""Everything that is kept of a chat, or of a person in it, deleted at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bot.chat_settings import ChatSettings
+from bot.inbox import DeadLetter, Inbox
+from bot.storage import Storage
+from model.serving.queue import JobProducer
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What was deleted."""
+
+    letters: int = 0  # updates that had been given up
+    notes: int = 0
+    settings: bool = False  # other than the defaults
+    whole: bool = False  # all of the chat
+
+
+class Forgetting:
+    """Deletes what is kept of chats. What is being worked on is answered all the same."""
+
+    def __init__(self, storage: Storage, inbox: Inbox, queue: JobProducer) -> None:
+        self._storage = storage
+        self._inbox = inbox
+        self._queue = queue
+
+    async def chat(self, bot_id: int, chat_id: int) -> Forgotten:
+        """All of a chat. Done twice, the second time finds nothing. Raises StorageError or RedisRefused."""
+        settings = await self._storage.settings(chat_id) != ChatSettings()
+        notes = len(await self._storage.notes(chat_id, ""))
+        await self._storage.forget_chat(chat_id)
+        letters = await forget_letters(self._inbox, chat_id)
+        await self._queue.forget_place(f"{bot_id}:{chat_id}")
+        return Forgotten(letters, notes, settings, whole=True)
+
+    async def person(self, chat_id: int, user_id: int) -> Forgotten:
+        """What is one person's own in a group: the messages that could not be answered."""
+        return Forgotten(await forget_letters(self._inbox, chat_id, user_id))
+
+
+async def forget_letters(inbox: Inbox, chat_id: int, user_id: int | None = None) -> int:
+    """Drop what was buried of a chat, or of one person there; how many. Raises as the inbox does.
+
+    What an operator has put back for another try is no letter any more, but work.
+    """
+    letters = [letter.id for letter in await inbox.dead() if _is_of(letter, chat_id, user_id)]
+    return await inbox.drop(letters) if letters else 0
+
+
+def _is_of(letter: DeadLetter, chat_id: int, user_id: int | None) -> bool:
+    message: dict[str, Any] = letter.body.get("message", {})
+    if message.get("chat", {}).get("id") != chat_id:
+        return False
+    return user_id is None or message.get("from", {}).get("id") == user_id

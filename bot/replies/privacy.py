@@ -1,0 +1,139 @@
+"""What is kept of people, for how long, and how it is deleted."""
+
+from __future__ import annotations
+
+from aiogram.utils.i18n import gettext as _
+from aiogram.utils.i18n import ngettext
+
+from bot.forgetting import Forgotten
+from bot.inbox import DEAD_KEPT, REMEMBERED
+from bot.storage import LONGEST_NOTE, PICTURE_KEPT
+from model.serving.recent import SECONDS
+
+HOUR = 3600.0
+COUNTED = 24 * HOUR  # for how long somebody counts as a user of the bot
+
+
+def privacy() -> str:
+    """The answer to /privacy."""
+    kept = [
+        _("Your picture or clip itself: only while I work on it."),
+        _(
+            "Your message: until it is answered. After that only its number, for {time}, so that nothing is "
+            "answered twice."
+        ).format(time=_hours(REMEMBERED)),
+        _("The settings of this chat: until they are changed or deleted."),
+        _(
+            "The last picture in this chat: not the picture, but the name under which Telegram keeps it, for {time}. "
+            "/sample needs it."
+        ).format(time=_days(PICTURE_KEPT)),
+        _(
+            "The pictures and clips that I answered: their names at Telegram and the captions that I gave, "
+            "for {time} at most. The buttons under my answers need them."
+        ).format(time=_days(LONGEST_NOTE)),
+        _(
+            "What I computed from recent pictures and clips: numbers, in the memory of the program only, "
+            "for {time} at most."
+        ).format(time=_hours(SECONDS)),
+        _(
+            "A message that I could not answer in spite of several tries: for {time}. That is your number and this "
+            "chat's at Telegram, the name of the file there, and the command; not the picture, no other words, "
+            "and nobody's name."
+        ).format(time=_days(DEAD_KEPT)),
+        _(
+            "That somebody used me: for {time} at most, as a code that cannot be turned back into a person, to count "
+            "how many there were."
+        ).format(time=_hours(COUNTED)),
+    ]
+    paragraphs = [
+        _("This is all that I keep:"),
+        "\n".join(f"• {line}" for line in kept),
+        _("My log has neither names nor numbers of people, and nothing of what they send."),
+        _(
+            "Nothing goes to third parties. Programs of whoever runs this bot look at the pictures; "
+            "what you send and what I answer travels through Telegram."
+        ),
+        _("/forget deletes what I keep of this chat, now."),
+    ]
+    return "\n\n".join(paragraphs)
+
+
+def forget_offer(*, whole: bool) -> str:
+    """`whole`: all of the chat may be deleted, not only what is the person's own."""
+    if not whole:
+        return _(
+            "What I keep of the whole group only its administrators can delete. "
+            "I can delete those messages of yours here that I could not answer."
+        )
+    return _(
+        "I can delete all that I keep of this chat: its settings, which pictures and clips I answered, and messages "
+        "that I could not answer. The buttons under my earlier answers then stop working. "
+        "The messages in this chat stay as they are; only people can delete those."
+    )
+
+
+def forget_sure() -> str:
+    return _("Shall I really delete it? It cannot be undone.")
+
+
+def forgotten(done: Forgotten) -> str:
+    """What was deleted."""
+    lines = [
+        _("the settings of this chat") if done.settings else "",
+        ngettext(
+            "{count} note on pictures, clips and my answers",
+            "{count} notes on pictures, clips and my answers",
+            done.notes,
+        ).format(count=done.notes)
+        if done.notes
+        else "",
+        ngettext(
+            "{count} message that I could not answer", "{count} messages that I could not answer", done.letters
+        ).format(count=done.letters)
+        if done.letters
+        else "",
+    ]
+    found = [f"• {line}" for line in lines if line]
+    head = _("I have deleted:") if found else _("There is nothing left to delete.")
+    text = "\n".join([head, *found])
+    if not done.whole:
+        return text
+    rest = _(
+        "What I computed from recent pictures goes from memory within seconds. What I am still working on "
+        "will be answered, and the buttons under that answer will work."
+    )
+    return f"{text}\n\n{rest}"
+
+
+def not_forgotten() -> str:
+    return _("Nothing was deleted.")
+
+
+def too_old_to_press() -> str:
+    return _("This message is too old for its buttons. Please send the command again.")
+
+
+def not_your_question() -> str:
+    return _("Only the person who asked for this can press it.")
+
+
+def forget_button() -> str:
+    return _("🗑 Delete")
+
+
+def forget_yes_button() -> str:
+    return _("🗑 Yes, delete it")
+
+
+def forget_no_button() -> str:
+    return _("No, keep it")
+
+
+def _days(seconds: float) -> str:
+    count = round(seconds / (24 * HOUR))
+    return ngettext("{count} day", "{count} days", count).format(count=count)
+
+
+def _hours(seconds: float) -> str:
+    count = round(seconds / HOUR)
+    return ngettext("{count} hour", "{count} hours", count).format(count=count)

@@ -1,0 +1,57 @@
+"""/privacy and /forget: what is kept of people, and its deletion, which takes two presses."""
+
+from __future__ import annotations
+
+from aiogram import Bot, F, Router
+from aiogram.filters import Command
+from aiogram.types import CallbackQuery, Message
+
+from bot import replies
+from bot.administrators import may_decide
+from bot.forgetting import Forgetting
+from bot.keyboards import Forget, forget_buttons, forget_sure_buttons
+from bot.requests import asker
+from handlers.presses import acknowledge
+
+
+def create_router() -> Router:
+    router = Router(name=__name__)
+    router.message.register(privacy, F.text, Command("privacy"))
+    router.message.register(forget, F.text, Command("forget"))
+    router.callback_query.register(press, Forget.filter())
+    return router
+
+
+async def privacy(message: Message) -> None:
+    await message.reply(replies.privacy())
+
+
+async def forget(message: Message, bot: Bot) -> None:
+    whole = await may_decide(bot, message)
+    buttons = forget_buttons(None if whole else asker(message))
+    await message.reply(replies.forget_offer(whole=whole), reply_markup=buttons)
+
+
+async def press(query: CallbackQuery, bot: Bot, callback_data: Forget, forgetting: Forgetting) -> None:
+    refusal = await _refusal(bot, query, callback_data.user)
+    await acknowledge(query, refusal)
+    message, user = query.message, callback_data.user
+    if refusal is not None or not isinstance(message, Message):
+        return
+    match callback_data.do:
+        case "ask":
+            await message.edit_text(replies.forget_sure(), reply_markup=forget_sure_buttons(user))
+        case "no":
+            await message.edit_text(replies.not_forgotten())
+        case "yes":
+            chat = message.chat.id
+            done = await (forgetting.chat(bot.id, chat) if user is None else forgetting.person(chat, user))
+            await message.edit_text(replies.forgotten(done))
+
+
+async def _refusal(bot: Bot, query: CallbackQuery, user: int | None) -> str | None:
+    if not isinstance(query.message, Message):
+        return replies.too_old_to_press()
+    if user is not None:
+        return None if user == query.from_user.id else replies.not_your_question()
+    return None if await may_decide(bot, query) else replies.administrators_only()
