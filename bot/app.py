@@ -19,6 +19,7 @@ from bot import replies
 from bot.captioning import Captioning
 from bot.clips import Clips
 from bot.config import Settings
+from bot.editing import Edits
 from bot.forgetting import Forgetting
 from bot.i18n import DEFAULT, LanguageMiddleware, create_i18n
 from bot.in_work import InWork
@@ -158,6 +159,7 @@ async def _run(
         captioning=captioning,
         clips=clips,
         in_work=in_work,
+        edits=Edits(),
         forgetting=Forgetting(storage, inbox, queue),
         settings_menu=SettingsMenu(storage, i18n, settings.model),
         settings=settings,

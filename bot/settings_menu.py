@@ -16,6 +16,7 @@ from aiogram.utils.i18n import I18n
 from bot import replies
 from bot.chat_settings import STRATEGIES, ChatSettings
 from bot.config import MODELS
+from bot.editing import Edits
 from bot.i18n import locale_for
 from bot.storage import Storage
 
@@ -63,6 +64,7 @@ class SettingsMenu:
         self._i18n = i18n
         self._model = model
         self._voice = voice
+        self._edits = Edits()
         self._turn = asyncio.Lock()  # one change after the other, so that two at a time are both kept
 
     async def open(self, message: Message, settings: ChatSettings, page: str = ALL) -> None:
@@ -95,13 +97,7 @@ class SettingsMenu:
             return await _close(message)
         with self._speaking_to(query.from_user, step.settings):
             text, buttons = self._page(step.page, step.settings, await self._can_speak())
-        if message.text == text and _same(message.reply_markup, buttons):
-            return  # Telegram takes no edit that changes nothing
-        try:
-            await message.edit_text(text, reply_markup=buttons)
-        except TelegramBadRequest as error:
-            if "not modified" not in error.message:  # as by another press meanwhile
-                raise
+        await self._edits.edit(message, text, buttons)
 
     def _decide(self, press: MenuPress, settings: ChatSettings, can_speak: bool) -> Step:
         match press.do:
@@ -179,7 +175,3 @@ def _button(
 
 def _keyboard(rows: list[list[InlineKeyboardButton]]) -> InlineKeyboardMarkup:
     return InlineKeyboardMarkup(inline_keyboard=rows)
-
-
-def _same(shown: InlineKeyboardMarkup | None, wanted: InlineKeyboardMarkup) -> bool:
-    return shown is not None and shown.model_dump(exclude_none=True) == wanted.model_dump(exclude_none=True)

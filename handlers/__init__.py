@@ -9,6 +9,5 @@ from handlers import cancel, errors, fallback, photo, privacy, sample, settings,
 
 def create_routers() -> list[Router]:
     """New routers, in the order in which they are asked."""
-    return [
-        module.create_router() for module in (errors, start, cancel, settings, privacy, sample, video, photo, fallback)
-    ]
+    modules = (errors, start, cancel, settings, privacy, sample, video, photo, fallback)
+    return [module.create_router() for module in modules]

@@ -8,6 +8,7 @@ from aiogram.types import CallbackQuery, Message
 
 from bot import replies
 from bot.administrators import may_decide
+from bot.editing import Edits
 from bot.forgetting import Forgetting
 from bot.keyboards import Forget, forget_buttons, forget_sure_buttons
 from bot.requests import asker
@@ -32,7 +33,7 @@ async def forget(message: Message, bot: Bot) -> None:
     await message.reply(replies.forget_offer(whole=whole), reply_markup=buttons)
 
 
-async def press(query: CallbackQuery, bot: Bot, callback_data: Forget, forgetting: Forgetting) -> None:
+async def press(query: CallbackQuery, bot: Bot, callback_data: Forget, forgetting: Forgetting, edits: Edits) -> None:
     refusal = await _refusal(bot, query, callback_data.user)
     await acknowledge(query, refusal)
     message, user = query.message, callback_data.user
@@ -40,13 +41,13 @@ async def press(query: CallbackQuery, bot: Bot, callback_data: Forget, forgettin
         return
     match callback_data.do:
         case "ask":
-            await message.edit_text(replies.forget_sure(), reply_markup=forget_sure_buttons(user))
+            await edits.edit(message, replies.forget_sure(), forget_sure_buttons(user))
         case "no":
-            await message.edit_text(replies.not_forgotten())
+            await edits.edit(message, replies.not_forgotten())
         case "yes":
             chat = message.chat.id
             done = await (forgetting.chat(bot.id, chat) if user is None else forgetting.person(chat, user))
-            await message.edit_text(replies.forgotten(done))
+            await edits.edit(message, replies.forgotten(done))
 
 
 async def _refusal(bot: Bot, query: CallbackQuery, user: int | None) -> str | None:
