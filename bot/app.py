@@ -16,6 +16,8 @@ from aiogram.exceptions import AiogramError
 from aiogram.utils.i18n import I18n
 
 from bot import replies
+from bot.answers import Answers
+from bot.buttons import Buttons
 from bot.captioning import Captioning
 from bot.clips import Clips
 from bot.config import Settings
@@ -35,6 +37,7 @@ from bot.session import RetryMiddleware, Session
 from bot.settings_menu import SettingsMenu
 from bot.storage import Storage, StorageError
 from bot.throttle import Throttle
+from bot.voice import Voice
 from bot.waiting import RHYTHM, Rhythm, Waiting
 from handlers import create_routers
 from model.serving.health import FOLDER, POLL_SECONDS, Deadline, Heartbeat
@@ -149,7 +152,8 @@ async def _run(
     i18n = create_i18n()
     in_work = InWork()
     requests = Requests(settings, queue, in_work, waiting, Throttle(settings.admin_ids), metrics=metrics)
-    captioning = Captioning(settings, requests, storage)
+    answers = Answers(storage)
+    captioning = Captioning(settings, requests, storage, answers, Voice())
     clips = Clips(settings, requests, captioning, storage)
     allowed = settings.allowed_ids | settings.admin_ids if settings.allowed_ids else frozenset[int]()
     dispatcher = create_dispatcher(
@@ -157,6 +161,7 @@ async def _run(
         storage,
         allowed,
         captioning=captioning,
+        buttons=Buttons(settings, requests, answers),
         clips=clips,
         in_work=in_work,
         edits=Edits(),

@@ -2,80 +2,198 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 from functools import partial
+from typing import Any, Final, Protocol
 
 from aiogram import Bot
-from aiogram.exceptions import TelegramBadRequest, TelegramEntityTooLarge
-from aiogram.types import BufferedInputFile, Message
+from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramEntityTooLarge
+from aiogram.types import BufferedInputFile, InlineKeyboardMarkup, Message
 
 from bot import replies
+from bot.answers import Answer, Answers, Page, new_key, thread_of
 from bot.arguments import SampleRequest
 from bot.chat_settings import ChatSettings
 from bot.config import Settings
 from bot.inbox import Accepted
 from bot.media import NoPicture, picture_of
-from bot.requests import Request, Requests, asker, job_id
+from bot.requests import Request, Requests, asker, job_id, place
+from bot.session import is_passing
 from bot.storage import Picture, Storage
 from model.serving.jobs import Job, JobResult, Outcome
 
 log = logging.getLogger(__name__)
 
+SENT: Final = 86_400.0  # seconds for which it is known that a part of an answer is out
+
+
+class Speaker(Protocol):
+    """Reads texts aloud."""
+
+    async def speak(self, text: str, language: str = "en") -> bytes | None:
+        """An OGG/Opus file; None where it cannot be had."""
+
 
 class Captioning:
     """What handlers ask for captions of pictures."""
 
-    def __init__(self, settings: Settings, requests: Requests, storage: Storage) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        requests: Requests,
+        storage: Storage,
+        answers: Answers,
+        voice: Speaker | None = None,
+    ) -> None:
         self._model = settings.model
         self._requests = requests
         self._storage = storage
+        self._answers = answers
+        self._voice = voice
 
-    async def describe(self, bot: Bot, message: Message, picture: Picture, accepted: Accepted) -> None:
+    async def describe(
+        self, bot: Bot, message: Message, picture: Picture, accepted: Accepted, chat_settings: ChatSettings
+    ) -> None:
         """Answer a picture with its captions. Raises what `Requests.serve` raises."""
         await self._storage.remember_picture(message.chat.id, picture)
         user = asker(message)
+        model = chat_settings.model or self._model
         job = Job(
             id=job_id(bot, accepted.id),
             user=user,
             request=f"{user}:{message.media_group_id}" if message.media_group_id else "",
-            model=self._model,
-            samples=5,
-            beam=ChatSettings().beam_width,
-            sheet=self._model == "attention",
+            model=model,
+            samples=chat_settings.samples,
+            sampling=chat_settings.sampling,
+            beam=chat_settings.beam_width,
+            sheet=model == "attention" and chat_settings.heatmap,
+            place=place(bot, message.chat.id),
+            picture=picture.file_unique_id,
         )
-        send = partial(self.send, message)
+        send = partial(self.send, message, picture, accepted, chat_settings)
         await self._requests.serve(Request(bot, message, picture, job, accepted, "photo", send))
 
-    async def sample(self, bot: Bot, message: Message, request: SampleRequest, accepted: Accepted) -> None:
-        """Answer /sample with captions drawn at random, others each time.
+    async def sample(
+        self, bot: Bot, message: Message, request: SampleRequest, accepted: Accepted, chat_settings: ChatSettings
+    ) -> None:
+        """Answer /sample with captions drawn at random, others each time unless a seed is given.
 
         Raises NoPicture when there is none to describe, and what `describe` raises.
         """
         picture = await self._picture_meant(bot, message)
+        chat_id = message.chat.id
+        model = chat_settings.model or self._model
         job = Job(
             id=job_id(bot, accepted.id),
             user=asker(message),
-            model=self._model,
-            samples=request.count,
-            sampling=request.sampling,
-            seed=accepted.id,
+            model=model,
+            samples=request.count or chat_settings.samples or ChatSettings.samples,
+            sampling=request.sampling(chat_settings.sampling),
+            seed=accepted.id if request.seed is None else request.seed,
             sheet=False,
+            exclude=(),
+            place=place(bot, chat_id),
+            picture=picture.file_unique_id,
+            known=await self._answers.is_known(chat_id, picture),
         )
-        send = partial(_send_samples, message)
+
+        async def send(result: Outcome) -> None:
+            assert isinstance(result, JobResult)
+            if not job.known:
+                await self._answers.looked_at(chat_id, picture)
+            words = replies.sample_answer(result)
+            main = words.captions[0] if words.captions else ""
+            _, buttons = await self._note(message, picture, model, main, words)
+            await message.reply(words.markup, reply_markup=buttons)
+
         await self._requests.serve(Request(bot, message, picture, job, accepted, "sample", send))
 
-    async def send(self, message: Message, result: Outcome) -> None:
-        """The captions of a picture, with their sheet where Telegram takes it."""
+    async def send(
+        self, message: Message, picture: Picture, accepted: Accepted, chat_settings: ChatSettings, result: Outcome
+    ) -> None:
+        """The captions of a picture: perhaps the main one alone, then all with their sheet, then perhaps a voice.
+
+        What is out is not sent again when the bot was killed after it.
+        """
         assert isinstance(result, JobResult)
-        if result.sheet is not None:
-            try:
-                sheet = BufferedInputFile(result.sheet, "captions.jpg")
-                await message.reply_photo(sheet, caption=replies.photo_answer(result))
-            except (TelegramBadRequest, TelegramEntityTooLarge) as error:  # such as where bots may not send photos
-                log.warning("a sheet was refused (%s), the words go alone", error.message)
-            else:
-                return
-        await message.reply(replies.photo_answer(result))
+        chat_id, note = message.chat.id, f"parts:{accepted.id}"
+        several = chat_settings.short_first or chat_settings.voice
+        noted = await self._storage.noted(chat_id, note) if several else None
+        out: dict[str, Any] = json.loads(noted) if noted else {}
+        if chat_settings.short_first and "short" not in out:
+            short = await message.reply(replies.main_caption(result), parse_mode=None)
+            out["short"] = short.message_id
+            await self._storage.note(chat_id, note, json.dumps(out), SENT)
+        if "answer" not in out:
+            beside = (out["short"],) if "short" in out else ()
+            out["answer"] = await self._send_captions(message, picture, chat_settings, result, beside)
+            if several:
+                await self._storage.note(chat_id, note, json.dumps(out), SENT)
+        if chat_settings.voice and "voice" not in out:
+            await self._send_voice(message, out["answer"], result)
+            await self._storage.note(chat_id, note, json.dumps({**out, "voice": True}), SENT)
+
+    async def _send_captions(
+        self,
+        message: Message,
+        picture: Picture,
+        chat_settings: ChatSettings,
+        result: JobResult,
+        beside: tuple[int, ...],
+    ) -> str:
+        """The key of the answer."""
+        await self._answers.looked_at(message.chat.id, picture)
+        words = replies.photo_answer(result)
+        model = chat_settings.model or self._model
+        others = (result.greedy.text,)
+        key, buttons = await self._note(message, picture, model, result.main.text, words, others, beside)
+        await reply_picture(message, result.sheet, "captions.jpg", words.markup, buttons)
+        return key
+
+    async def _send_voice(self, message: Message, key: str, result: JobResult) -> None:
+        """The main caption read aloud, where that can be done; it is deleted with its answer."""
+        spoken = await self._voice.speak(result.main.text) if self._voice is not None else None
+        if spoken is None:
+            return
+        try:
+            sent = await message.reply_voice(BufferedInputFile(spoken, "caption.ogg"))
+        except AiogramError as error:  # such as from people who take no voice messages
+            if is_passing(error):
+                raise
+            log.warning("a voice message was refused (%s)", type(error).__name__)
+            return
+        async with self._answers.alone(message.chat.id, key):
+            if (answer := await self._answers.find(message.chat.id, key)) is not None:
+                answer = dataclasses.replace(answer, beside=(*answer.beside, sent.message_id))
+                await self._answers.keep(message.chat.id, key, answer)
+
+    async def _note(
+        self,
+        message: Message,
+        picture: Picture,
+        model: str,
+        main: str,
+        words: replies.Words,
+        others: tuple[str, ...] = (),
+        beside: tuple[int, ...] = (),
+    ) -> tuple[str, InlineKeyboardMarkup]:
+        """Note an answer that is about to be sent; its key and its buttons."""
+        key = new_key()
+        answer = Answer(
+            picture=picture,
+            user=asker(message),
+            model=model,
+            main=main,
+            captions=words.captions,
+            pages=(Page(words.markup, (1, 1 + len(words.captions))),),
+            others=others,
+            beside=beside,
+            thread=thread_of(message),
+        )
+        await self._answers.keep(message.chat.id, key, answer)
+        return key, answer.buttons(key)
 
     async def _picture_meant(self, bot: Bot, message: Message) -> Picture:
         """The picture the command came with, else the one it replies to, else the chat's last one."""
@@ -96,6 +214,15 @@ def _is_by(message: Message, bot: Bot) -> bool:
     return message.from_user is not None and message.from_user.id == bot.id
 
 
-async def _send_samples(message: Message, result: Outcome) -> None:
-    assert isinstance(result, JobResult)
-    await message.reply(replies.sample_answer(result))
+async def reply_picture(
+    message: Message, data: bytes | None, name: str, words: str, buttons: InlineKeyboardMarkup | None = None
+) -> None:
+    """A picture with words under it; the words alone where there is none, or Telegram does not take it."""
+    if data is not None:
+        try:
+            await message.reply_photo(BufferedInputFile(data, name), caption=words, reply_markup=buttons)
+        except (TelegramBadRequest, TelegramEntityTooLarge) as error:  # such as where bots may not send photos
+            log.warning("a picture was refused (%s), the words go alone", error.message)
+        else:
+            return
+    await message.reply(words, reply_markup=buttons)

@@ -19,7 +19,7 @@ from bot.config import Settings
 from bot.inbox import Accepted
 from bot.keyboards import clip_buttons
 from bot.media import ClipTooLongHere, NoClip, SentClip
-from bot.requests import Request, Requests, asker, job_id
+from bot.requests import Request, Requests, asker, job_id, place
 from bot.storage import Picture, Storage
 from model.errors import NotAClip
 from model.serving.jobs import ClipResult, Job, JobResult, Outcome
@@ -50,7 +50,8 @@ class Clips:
             if not clip.maybe_still:
                 raise
             await self._requests.forget(job_id(bot, accepted.id))
-            await self._captioning.describe(bot, message, clip.file, accepted)
+            chat_settings = await self._storage.settings(message.chat.id)
+            await self._captioning.describe(bot, message, clip.file, accepted, chat_settings)
 
     async def other_moments(self, bot: Bot, query: CallbackQuery, key: str, count: int, accepted: Accepted) -> None:
         """Answer a button: the same clip with another number of moments. Raises NoClip and what `watch` raises."""
@@ -60,12 +61,20 @@ class Clips:
     async def captions_of_frames(self, bot: Bot, query: CallbackQuery, key: str, accepted: Accepted) -> None:
         """Answer a button: the captions of all frames in a file. Raises as `other_moments` does."""
         message, file = await self._noted(query, key)
-        job = self._job(bot, query.from_user.id, accepted, None)
+        job = self._job(bot, message, query.from_user.id, file, accepted, None)
         send = partial(_send_captions, message)
         await self._requests.serve(Request(bot, message, file, job, accepted, "clip", send))
 
-    def _job(self, bot: Bot, user: int, accepted: Accepted, count: int | None) -> Job:
-        return Job(id=job_id(bot, accepted.id), user=user, kind="clip", model=self._model, moments=count)
+    def _job(self, bot: Bot, message: Message, user: int, file: Picture, accepted: Accepted, count: int | None) -> Job:
+        return Job(
+            id=job_id(bot, accepted.id),
+            user=user,
+            kind="clip",
+            model=self._model,
+            moments=count,
+            place=place(bot, message.chat.id),
+            picture=file.file_unique_id,
+        )
 
     async def _serve(
         self, bot: Bot, message: Message, user: int, file: Picture, accepted: Accepted, count: int | None
@@ -75,7 +84,7 @@ class Clips:
                 bot,
                 message,
                 file,
-                self._job(bot, user, accepted, count),
+                self._job(bot, message, user, file, accepted, count),
                 accepted,
                 "clip",
                 partial(self._send, bot, message, file, accepted, count),
@@ -94,7 +103,8 @@ class Clips:
     ) -> None:
         """The album and then the timeline; what is out is not sent again when the bot was killed after it."""
         if isinstance(result, JobResult):  # of the still picture it turned out to be, before it was interrupted
-            return await self._captioning.send(message, result)
+            chat_settings = await self._storage.settings(message.chat.id)
+            return await self._captioning.send(message, file, accepted, chat_settings, result)
         note = f"sent:{accepted.id}"
         sent = await self._storage.noted(message.chat.id, note)
         if sent is None:

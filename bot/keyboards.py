@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from aiogram.filters.callback_data import CallbackData
@@ -11,6 +12,8 @@ from pydantic import Field
 from bot import replies
 
 MOST_MOMENTS = 10  # as many pictures as an album holds
+MOST_NUMBERS = 99  # Telegram takes up to 100 buttons under a message
+IN_A_ROW = 5
 
 
 class OpenSettings(CallbackData, prefix="s"):
@@ -61,6 +64,45 @@ def forget_sure_buttons(user: int | None) -> InlineKeyboardMarkup:
     )
 
 
+class MoreCaptions(CallbackData, prefix="am"):
+    """Add other captions to the answer noted under `key`."""
+
+    key: str
+
+
+class ChooseHeatmap(CallbackData, prefix="an"):
+    """Show the numbers of the captions of an answer, or (not `choosing`) its buttons again."""
+
+    key: str
+    choosing: bool
+
+
+class Heatmap(CallbackData, prefix="ah"):
+    """The sheet of the caption with this number."""
+
+    key: str
+    number: int
+
+
+class WeighedWords(CallbackData, prefix="aw"):
+    """The chart of the words that were weighed for the main caption."""
+
+    key: str
+
+
+class CompareModels(CallbackData, prefix="ac"):
+    """The main captions of both models."""
+
+    key: str
+
+
+class DeleteAnswer(CallbackData, prefix="ad"):
+    """Delete an answer; `user`: who asked for it."""
+
+    key: str
+    user: int
+
+
 def clip_buttons(key: str, count: int, most: int) -> InlineKeyboardMarkup:
     """Fewer and more moments, where there can be (`most`, or what an album holds), and the captions of all frames."""
     choice = []
@@ -69,6 +111,31 @@ def clip_buttons(key: str, count: int, most: int) -> InlineKeyboardMarkup:
     if count < min(MOST_MOMENTS, most):
         choice.append(_button(replies.more_button(), OtherMoments(key=key, count=count + 1)))
     return _rows(choice, [_button(replies.captions_button(), AllCaptions(key=key))])
+
+
+def answer_buttons(key: str, user: int, *, heatmaps: bool) -> InlineKeyboardMarkup:
+    """Under an answer to a photo. `heatmaps`: there are captions to choose from, of a model that has heatmaps."""
+    more = [_button(replies.more_captions_button(), MoreCaptions(key=key))]
+    if heatmaps:
+        more.append(_button(replies.heatmap_button(), ChooseHeatmap(key=key, choosing=True)))
+    return _rows(
+        more,
+        [
+            _button(replies.weighed_words_button(), WeighedWords(key=key)),
+            _button(replies.compare_button(), CompareModels(key=key)),
+        ],
+        [
+            _button(replies.settings_button(), OpenSettings()),
+            _button(replies.delete_button(), DeleteAnswer(key=key, user=user)),
+        ],
+    )
+
+
+def number_buttons(key: str, numbers: Sequence[int]) -> InlineKeyboardMarkup:
+    """The captions of one message of an answer, by number, and the way back."""
+    buttons = [_button(str(number), Heatmap(key=key, number=number)) for number in numbers[-MOST_NUMBERS:]]
+    rows = [buttons[start : start + IN_A_ROW] for start in range(0, len(buttons), IN_A_ROW)]
+    return _rows(*rows, [_button(replies.back_button(), ChooseHeatmap(key=key, choosing=False))])
 
 
 def _button(text: str, data: CallbackData) -> InlineKeyboardButton:

@@ -49,6 +49,10 @@ class NoPicture(PictureError):
     """Captions were asked for, but of no picture that is known."""
 
 
+class Forgotten(PictureError):
+    """A button was pressed whose picture is not known any more."""
+
+
 class NoClip(PictureError):
     """A button was pressed whose clip is not known any more."""
 

@@ -19,10 +19,10 @@ from model.errors import KINDS
 from model.serving.prometheus import SECONDS, STEP_SECONDS, bounded
 from model.serving.queue import LINES, Status
 
-ANSWERS: Final = ("photo", "clip", "sample")
 FAILURES: Final = frozenset(
     (*KINDS, "busy", "too_fast", "too_big", "gone", "no_picture", "refused", "unforeseen", "given_up")
 )
+ANSWERS: Final = ("photo", "clip", "sample", "more", "heatmap", "chart", "compare")
 OUTCOMES: Final = ("ok", "flood", "server", "network", "refused", "cancelled")
 LONG_POLL: Final = "getUpdates"  # it waits on purpose: its time says nothing
 METHODS: Final = 64  # aiogram's names are many, those that this bot calls few

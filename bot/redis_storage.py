@@ -69,6 +69,9 @@ class RedisStorage:
         found: bytes | None = await patiently(lambda: self._client.get(self._key("note", chat_id, key)))
         return self._text(found)
 
+    async def forget_note(self, chat_id: int, key: str) -> None:
+        await patiently(lambda: self._client.delete(self._key("note", chat_id, key)))
+
     async def notes(self, chat_id: int, prefix: str) -> dict[str, str]:
         keys = sorted(key for key in await self._index(chat_id) if key.startswith(prefix))
         if not keys:

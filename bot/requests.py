@@ -186,6 +186,11 @@ def job_id(bot: Bot, update_id: int) -> str:
     return f"{bot.id}-{update_id}"
 
 
+def place(bot: Bot, chat_id: int) -> str:
+    """As `Job.place` names a chat."""
+    return f"{bot.id}:{chat_id}"
+
+
 def asker(message: Message) -> int:
     """Who sent it."""
     return message.from_user.id if message.from_user else message.chat.id

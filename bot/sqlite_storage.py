@@ -64,6 +64,13 @@ class SqliteStorage:
 
         return await self._database.run(work)
 
+    async def forget_note(self, chat_id: int, key: str) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            row = (self._bot, chat_id, key)
+            connection.execute("DELETE FROM chat_notes WHERE bot = ? AND chat = ? AND key = ?", row)
+
+        await self._database.run(work)
+
     async def notes(self, chat_id: int, prefix: str) -> dict[str, str]:
         query = (
             "SELECT key, text FROM chat_notes "

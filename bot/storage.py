@@ -45,6 +45,9 @@ class Storage(Protocol):
     async def noted(self, chat_id: int, key: str) -> str | None:
         """The text under a key, unless its time is over."""
 
+    async def forget_note(self, chat_id: int, key: str) -> None:
+        """Delete the text under a key, if there is one."""
+
     async def notes(self, chat_id: int, prefix: str) -> dict[str, str]:
         """All texts of a chat whose keys begin so, by key."""
 

@@ -6,6 +6,7 @@ from aiogram import Bot, Router
 from aiogram.types import Message
 
 from bot.captioning import Captioning
+from bot.chat_settings import ChatSettings
 from bot.inbox import Accepted
 from bot.storage import Picture
 from handlers.filters import Addressed, HasPicture
@@ -23,5 +24,6 @@ async def describe(
     picture: Picture,
     captioning: Captioning,
     accepted: Accepted,
+    chat_settings: ChatSettings,
 ) -> None:
-    await captioning.describe(bot, message, picture, accepted)
+    await captioning.describe(bot, message, picture, accepted, chat_settings)

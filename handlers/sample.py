@@ -8,6 +8,7 @@ from aiogram.types import Message
 
 from bot.arguments import parse_sample
 from bot.captioning import Captioning
+from bot.chat_settings import ChatSettings
 from bot.inbox import Accepted
 
 
@@ -23,6 +24,7 @@ async def sample(
     command: CommandObject,
     captioning: Captioning,
     accepted: Accepted,
+    chat_settings: ChatSettings,
 ) -> None:
     request = parse_sample(command.args)
-    await captioning.sample(bot, message, request, accepted)
+    await captioning.sample(bot, message, request, accepted, chat_settings)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
-from bot.arguments import COUNTS, WrongArguments
-from bot.media import ClipTooLongHere, Gone, NoClip, NoPicture, TooBig
+from bot.arguments import COUNTS, SEEDS, TOP_K, TOP_P, WrongArguments
+from bot.media import ClipTooLongHere, Forgotten, Gone, NoClip, NoPicture, TooBig
+from bot.replies.text import escaped, shortened
 from bot.throttle import TooFast
 from model.errors import CaptionError
 from model.sampling import TEMPERATURES
 from model.serving.queue import Busy
+
+LONGEST_ARGUMENT: Final = 40  # characters of it that are repeated
 
 
 def failure(error: Exception) -> str:
@@ -32,10 +36,12 @@ def failure(error: Exception) -> str:
                 "I no longer know which clip this was: its time is over, or it was deleted with /forget. "
                 "Please send it again."
             )
+        case Forgotten():
+            return _("I no longer know which picture this was. Please send it again.")
         case NoPicture():
             return _("I have seen no picture in this chat yet. Send a photo first, or answer a photo with /sample.")
         case WrongArguments():
-            return usage()
+            return usage(error.argument)
         case Busy():
             return busy(error)
         case TooFast():
@@ -101,11 +107,29 @@ def _again(seconds: float | None) -> str:
     ).format(number=number)
 
 
-def usage() -> str:
+def usage(argument: str) -> str:
     return _(
-        "I did not understand that. Write /sample, or say how many captions you want, from {least} to {most}, "
-        "and how varied, as a temperature from {coldest} to {hottest}. For example: /sample 8 t=1.2"
-    ).format(least=COUNTS[0], most=COUNTS[1], coldest=TEMPERATURES[0], hottest=TEMPERATURES[1])
+        "I did not understand “{argument}”. Write /sample, and after it, in any order, what you want to choose:\n"
+        "• how many captions, from {least} to {most}\n"
+        "• t=, how varied, from {coldest} to {hottest}\n"
+        "• top_k=, among how many of the likeliest words I choose, from {least_k} (all of them) to {most_k}\n"
+        "• top_p=, among words of how much likelihood together, from {least_p} to {most_p}\n"
+        "• ladder, varied at the beginning and safe at the end\n"
+        "• seed=, from {least_seed} to {most_seed}; the same seed gives the same captions again\n"
+        "For example: /sample 8 t=1.2 seed=3"
+    ).format(
+        argument=escaped(shortened(argument, LONGEST_ARGUMENT)),
+        least=COUNTS[0],
+        most=COUNTS[1],
+        coldest=TEMPERATURES[0],
+        hottest=TEMPERATURES[1],
+        least_k=TOP_K[0],
+        most_k=TOP_K[1],
+        least_p=TOP_P[0],
+        most_p=TOP_P[1],
+        least_seed=SEEDS[0],
+        most_seed=SEEDS[1],
+    )
 
 
 def too_long(limit: int) -> str:

@@ -42,6 +42,10 @@ def about(*, sheets: bool) -> str:
             "/language chooses the language in which I speak.\n"
             "/privacy tells what I keep and for how long, and /forget deletes it."
         ),
+        _(
+            "The buttons below an answer give more captions, show where I looked for the words of any of them and "
+            "which other words I weighed, and compare my two models."
+        ),
         _("The captions themselves are in English."),
         _(
             "In a group I answer only when I am mentioned, replied to or given a command: a photo, for example, "

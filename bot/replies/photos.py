@@ -1,43 +1,168 @@
-"""The words under a photo."""
+"""The words of an answer to a photo: a caption is the first of them, and everything else stands below it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import html
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from aiogram.utils.i18n import gettext as _
 
 from bot.replies.text import MAX_CAPTION, MAX_TEXT, escaped, fitting, length, one_line, shortened
 from model.serving.jobs import JobResult, WireCaption
 
+# Confidence is the probability that a caption is right: a caption of which one is "sure" is right at least twice as
+# often as it is wrong, and one of which one is "unsure" is wrong more than twice as often as it is right.
+SURE: Final = 2 / 3
+FAIRLY_SURE: Final = 1 / 3
 
-def photo_answer(result: JobResult, limit: int = MAX_CAPTION) -> str:
-    """The main caption in bold, its confidence, the greedy one where it differs, then each sampled caption.
+
+@dataclass(frozen=True)
+class Words:
+    """The words of a message, as HTML, and the captions in it that have a number."""
+
+    markup: str
+    captions: tuple[str, ...]
+
+
+def photo_answer(result: JobResult, limit: int = MAX_CAPTION) -> Words:
+    """The main caption in bold, its confidence, the greedy one where it differs, then each sampled caption, numbered.
 
     Samples that do not fit into `limit` (counted as Telegram does, without markup) are left out from the end.
     """
-    confidence = _("confidence {percent} %").format(percent=percent(result.main))
-    main = one_line(result.main.text) or _("I cannot say what is in this picture.")
-    main = shortened(main, limit - 1 - length(confidence))
-    head = f"{main}\n{confidence}"
-    others = bullets(result.samples)
+    sureness = confidence(result.main)
+    main = shortened(main_caption(result), limit - 1 - length(sureness))
+    samples = texts(result)
+    lines = numbered(samples, 1)
     if (greedy := one_line(result.greedy.text)) and greedy != main:
-        others.insert(0, _("greedy: {caption}").format(caption=greedy))
-    lines = fitting(others, limit - length(head))
-    return "\n".join([f"<b>{escaped(main)}</b>", escaped(confidence), *map(escaped, lines)])
+        lines.insert(0, _("greedy: {caption}").format(caption=greedy))
+    others = len(lines) - len(samples)
+    lines = fitting(lines, limit - length(f"{main}\n{sureness}"))
+    return Words(_page([main, sureness, *lines]), tuple(samples[: max(0, len(lines) - others)]))
 
 
-def sample_answer(result: JobResult, limit: int = MAX_TEXT) -> str:
+def main_caption(result: JobResult) -> str:
+    """Plain text."""
+    return shortened(one_line(result.main.text), MAX_TEXT) or _("I cannot say what is in this picture.")
+
+
+def sample_answer(result: JobResult) -> Words:
     """Each sampled caption on a line of its own, none twice."""
-    lines = list(dict.fromkeys(bullets(result.samples)))
-    if not lines:
-        return _("I cannot say what is in this picture.")
-    first = shortened(lines[0], limit)
-    return "\n".join(map(escaped, [first, *fitting(lines[1:], limit - length(first))]))
+    samples = list(dict.fromkeys(texts(result)))
+    if not samples:
+        return Words(escaped(main_caption(result)), ())
+    return new_page(samples, 1)
 
 
-def bullets(captions: Iterable[WireCaption]) -> list[str]:
-    return [f"• {text}" for caption in captions if (text := one_line(caption.text))]
+def new_page(captions: Sequence[str], first: int, limit: int = MAX_TEXT) -> Words:
+    """As many captions as fit, at least one; their numbers begin with `first`, which itself is not shown."""
+    head = shortened(captions[0], limit)
+    lines = fitting(numbered(captions[1:], first + 1), limit - length(head))
+    return Words(_page([head, *lines]), tuple(captions[: 1 + len(lines)]))
 
 
-def percent(caption: WireCaption) -> int:
-    return round(100 * min(1.0, max(0.0, caption.confidence)))
+def more_on_page(markup: str, captions: Sequence[str], first: int, limit: int) -> Words:
+    """A page with as many more captions below as fit, perhaps none; only the added ones are counted as its captions."""
+    shown = html.unescape(re.sub(r"<[^>]*>", "", markup))
+    lines = fitting(numbered(captions, first), limit - length(shown))
+    return Words("\n".join([markup, *map(escaped, lines)]), tuple(captions[: len(lines)]))
+
+
+def comparison(result: JobResult, model: str) -> str:
+    """The main captions of both models, `model`'s first."""
+    parts = [_compared(result.main, model)]
+    if result.other is not None:
+        parts.append(_compared(result.other, "baseline" if model == "attention" else "attention"))
+    else:
+        parts.append(_("The other model is not installed here."))
+    return "\n\n".join(parts)
+
+
+def _compared(caption: WireCaption, model: str) -> str:
+    name = _("the model with attention") if model == "attention" else _("the model without attention")
+    text = one_line(caption.text) or _("I cannot say what is in this picture.")
+    return _page([shortened(text, MAX_CAPTION), f"{confidence(caption)} · {name}"])
+
+
+def explained_caption(result: JobResult) -> str:
+    """What stands under the sheet of one caption."""
+    return _page([shortened(main_caption(result), MAX_CAPTION)])
+
+
+def weighed_words(result: JobResult) -> str:
+    """What stands under the chart of a caption."""
+    legend = _("The picture shows, for each word, which other words I weighed and how likely I found each.")
+    sureness = confidence(result.main)
+    return _page([shortened(main_caption(result), MAX_CAPTION - length(f"\n{sureness}\n{legend}")), sureness, legend])
+
+
+def confidence(caption: WireCaption) -> str:
+    """Confidence as a word, with the figure."""
+    value = min(1.0, max(0.0, caption.confidence))
+    if value >= SURE:
+        words = _("sure ({percent} %)")
+    elif value >= FAIRLY_SURE:
+        words = _("fairly sure ({percent} %)")
+    else:
+        words = _("unsure ({percent} %)")
+    return words.format(percent=round(100 * value))
+
+
+def texts(result: JobResult) -> list[str]:
+    """The sampled captions, as they were drawn."""
+    return [text for caption in result.samples if (text := one_line(caption.text))]
+
+
+def numbered(captions: Sequence[str], first: int) -> list[str]:
+    return [f"{number}. {text}" for number, text in enumerate(captions, first)]
+
+
+def _page(lines: Sequence[str]) -> str:
+    """The first line in bold."""
+    return "\n".join([f"<b>{escaped(lines[0])}</b>", *map(escaped, lines[1:])])
+
+
+def no_more_captions() -> str:
+    return _("I find no more captions of this picture than those that I have shown.")
+
+
+def choose_heatmap() -> str:
+    return _("Choose the number of a caption, and I will show where I looked for its words.")
+
+
+def not_your_answer() -> str:
+    return _("Only the person who asked, or an administrator, can delete this.")
+
+
+def cannot_be_deleted() -> str:
+    return _("Telegram does not let me delete this any more: bots can delete a message for 48 hours only.")
+
+
+def more_captions_button() -> str:
+    return _("🎲 More captions")
+
+
+def heatmap_button() -> str:
+    return _("🔥 Heatmap")
+
+
+def weighed_words_button() -> str:
+    return _("📊 Words weighed")
+
+
+def compare_button() -> str:
+    return _("↔ Compare models")
+
+
+def settings_button() -> str:
+    return _("⚙ Settings")
+
+
+def delete_button() -> str:
+    return _("🗑 Delete")
+
+
+def back_button() -> str:
+    return _("◀ Back")

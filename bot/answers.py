@@ -1,0 +1,143 @@
+"""What is noted of an answer, so that its buttons work for as long as Telegram has the photo."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+from aiogram import Bot
+from aiogram.types import InlineKeyboardMarkup, Message
+
+from bot.keyboards import answer_buttons
+from bot.media import picture_of
+from bot.storage import LONGEST_NOTE, Picture, Storage
+
+FEATURES_KEPT: Final = 3600.0  # seconds for which workers keep what they found of a picture
+DONE_KEPT: Final = 20  # presses
+LINE: Final = re.compile(r"(?:(?P<number>\d+)\.|[^:]+:) (?P<text>.+)")  # "3. a cat", "greedy: a cat"
+
+
+@dataclass(frozen=True)
+class Page:
+    """One of the messages of an answer."""
+
+    markup: str  # its words, as HTML
+    numbers: tuple[int, int]  # of its first caption, and of that after its last one
+    message: int = 0  # its id; 0: not known before one of its buttons is pressed
+    picture: bool = False  # its words are those under a picture
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What buttons need to know of an answer."""
+
+    picture: Picture
+    user: int  # who asked
+    model: str
+    main: str
+    captions: tuple[str, ...]  # those that have a number, from 1
+    pages: tuple[Page, ...]
+    others: tuple[str, ...] = ()  # captions shown without a number
+    beside: tuple[int, ...] = ()  # other messages that belong to it
+    thread: int | None = None  # the topic
+    done: tuple[int, ...] = ()  # updates that have added to it
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """All captions that a person has seen, none twice."""
+        return tuple(dict.fromkeys(filter(None, (self.main, *self.others, *self.captions))))
+
+    def page_of(self, message_id: int) -> Page:
+        return next((page for page in self.pages if page.message == message_id), self.pages[0])
+
+    def seen_at(self, message: Message) -> Answer:
+        """The same, now that a button of `message` was pressed: that may be the message whose id was not known."""
+        if any(page.message == message.message_id for page in self.pages):
+            return self
+        first = dataclasses.replace(self.pages[0], message=message.message_id, picture=message.text is None)
+        return dataclasses.replace(self, pages=(first, *self.pages[1:]))
+
+    def buttons(self, key: str) -> InlineKeyboardMarkup:
+        return answer_buttons(key, self.user, heatmaps=bool(self.captions) and self.model == "attention")
+
+    def encode(self) -> str:
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def decode(cls, text: str) -> Answer | None:
+        """None for what another version wrote."""
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            tuples = {name: tuple(fields[name]) for name in ("captions", "others", "beside", "done")}
+            pages = tuple(Page(**{**page, "numbers": tuple(page["numbers"])}) for page in fields["pages"])
+            return cls(**{**fields, **tuples, "picture": Picture(**fields["picture"]), "pages": pages})
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    @classmethod
+    def recalled(cls, message: Message, bot: Bot, model: str) -> Answer | None:
+        """As far as the message of an answer tells by itself, whose note is gone: it replies to its photo."""
+        photo = message.reply_to_message
+        if photo is None or (photo.from_user is not None and photo.from_user.id == bot.id):
+            return None
+        if (picture := picture_of(photo)) is None:
+            return None
+        main, *lines = (message.text or message.caption or "").split("\n")
+        found = [line for line in map(LINE.fullmatch, lines) if line is not None]
+        captions = [line["text"] for line in found if line["number"]]
+        if any(line["number"] == "2" for line in found[:1]):  # an answer to /sample: the first one has no number
+            captions.insert(0, main)
+        return cls(
+            picture=picture,
+            user=photo.from_user.id if photo.from_user is not None else message.chat.id,
+            model=model,
+            main=main,
+            captions=tuple(captions),
+            pages=(Page(message.html_text, (1, 1 + len(captions)), message.message_id, message.text is None),),
+            others=tuple(line["text"] for line in found if not line["number"]),
+            thread=thread_of(message),
+        )
+
+
+class Answers:
+    """The notes of answers, by chat and key."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._locks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
+
+    def alone(self, chat_id: int, key: str) -> asyncio.Lock:
+        """To be held from reading a note to writing it anew."""
+        return self._locks.setdefault((chat_id, key), asyncio.Lock())
+
+    async def keep(self, chat_id: int, key: str, answer: Answer) -> None:
+        await self._storage.note(chat_id, f"answer:{key}", answer.encode(), LONGEST_NOTE)
+
+    async def find(self, chat_id: int, key: str) -> Answer | None:
+        text = await self._storage.noted(chat_id, f"answer:{key}")
+        return Answer.decode(text) if text else None
+
+    async def forget(self, chat_id: int, key: str) -> None:
+        await self._storage.forget_note(chat_id, f"answer:{key}")
+
+    async def looked_at(self, chat_id: int, picture: Picture) -> None:
+        """A worker has just had this picture: for a while it need not be sent again."""
+        await self._storage.note(chat_id, f"known:{picture.file_unique_id}", "1", FEATURES_KEPT)
+
+    async def is_known(self, chat_id: int, picture: Picture) -> bool:
+        """Whether a worker is likely to have the features of this picture still."""
+        return await self._storage.noted(chat_id, f"known:{picture.file_unique_id}") is not None
+
+
+def new_key() -> str:
+    return secrets.token_urlsafe(9)
+
+
+def thread_of(message: Message) -> int | None:
+    return message.message_thread_id if message.is_topic_message else None
