@@ -214,7 +214,8 @@ class Buttons:
         answer = dataclasses.replace(answer, captions=(*answer.captions, *new))
         buttons = answer.buttons(key)
         last = pages[-1]
-        if isinstance(query.message, Message) or last.message != message.message_id:
+        gone = isinstance(query.message, InaccessibleMessage) and last.message in (0, message.message_id)
+        if not gone:
             words = replies.more_on_page(last.markup, new, first, MAX_CAPTION if last.picture else MAX_TEXT)
             added = len(words.captions)
             if added and await _edited(bot, chat_id, last, words.markup, buttons):

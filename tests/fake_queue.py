@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -27,6 +28,21 @@ SAMPLES = ("a cat sits", "a cat sleeps", "a cat on a mat", "a small animal", "a 
 
 def captions(*samples: str, greedy: str = "a cat on a sofa", sheet: bytes | None = None) -> JobResult:
     return JobResult(WireCaption(greedy, 0.466), tuple(WireCaption(text, 0.3) for text in samples or SAMPLES), sheet)
+
+
+def worked(job: Job, media: bytes = b"", *, sheet: bytes | None = None, chart: bytes | None = None) -> JobResult:
+    """As a worker answers: what was shown does not come again, and a caption from before is explained."""
+    drawn = None if job.chart or not job.sheet else sheet
+    if job.explain:
+        return JobResult(WireCaption(job.explain, 0.3), (), drawn, chart=chart if job.chart else None)
+    others = (f"a cat with {number} <legs>" for number in itertools.count(1))
+    new = (text for text in others if text not in (job.exclude or ()))
+    return JobResult(
+        WireCaption("a cat on a sofa", 0.466),
+        tuple(WireCaption(text, 0.3) for text in itertools.islice(new, job.samples)),
+        drawn,
+        other=WireCaption("a dog on a sofa", 0.2) if job.compare else None,
+    )
 
 
 Decide = Callable[[Job, bytes], JobResult | Exception]

@@ -97,7 +97,7 @@ FaultKind = Literal[
     "slow",  # the bytes of a download arrive over `seconds`
     "blocked",  # 403
     "reply_not_found",  # the message replied to is gone; honours allow_sending_without_reply
-    "too_old",  # 400, as for a callback query that waited for minutes
+    "too_old",  # 400, as for a callback query that waited for minutes, or a message to delete after two days
     "gone",  # getFile fails, a download is 404
     "409",  # another poller took over
 ]
@@ -175,6 +175,8 @@ def error_of_fault(fault: Fault, method: str) -> ApiError | None:
             return ApiError(409, rules.CONFLICT_POLLING)
         case "blocked":
             return ApiError(403, "Forbidden: bot was blocked by the user")
+        case "too_old" if method == "deleteMessage":
+            return bad_request("message can't be deleted for everyone", violation=False)
         case "too_old":
             text = "query is too old and response timeout expired or query ID is invalid"
             return bad_request(text, violation=False)

@@ -103,6 +103,16 @@ async def test_another_bot_in_the_same_place_has_updates_and_pictures_of_its_own
     assert await place.storage(2).last_picture(5) is None
 
 
+async def test_a_note_can_be_deleted_by_itself(place: Place) -> None:
+    storage = place.storage()
+    for key in ("answer:a", "answer:b"):
+        await storage.note(5, key, key, 60)
+    await storage.forget_note(5, "answer:a")
+    await storage.forget_note(6, "answer:b")  # another chat's
+    assert await storage.noted(5, "answer:a") is None
+    assert await storage.notes(5, "answer:") == {"answer:b": "answer:b"}
+
+
 async def test_all_or_nothing_of_a_batch_is_recorded(place: Place) -> None:
     inbox = place.inbox()
     with pytest.raises(KeyError):

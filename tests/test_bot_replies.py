@@ -32,50 +32,87 @@ def as_seen(markup: str, limit: int = rules.MAX_CAPTION) -> list[str]:
 
 def test_markup_in_captions_is_shown_as_it_is() -> None:
     result = captions('<b>&amp; "x"</b>', "a < b > c & d", greedy="1 < 2 & <i>3</i>")
-    assert as_seen(replies.photo_answer(result)) == [
+    words = replies.photo_answer(result)
+    assert as_seen(words.markup) == [
         "1 < 2 & <i>3</i>",
-        "confidence 47 %",
-        '• <b>&amp; "x"</b>',
-        "• a < b > c & d",
+        "fairly sure (47 %)",
+        '1. <b>&amp; "x"</b>',
+        "2. a < b > c & d",
     ]
+    more = replies.more_on_page(words.markup, ["e < f"], 3, 1024)
+    assert as_seen(more.markup)[3:] == ["2. a < b > c & d", "3. e < f"]
 
 
 @pytest.mark.parametrize("sign", ["a", "<", "&", "я", "🐈"])
 def test_long_captions_are_cut_to_what_fits(sign: str) -> None:
     result = captions(*(sign * 300 for _ in range(5)), greedy=sign * 200)
-    lines = as_seen(replies.photo_answer(result))
+    words = replies.photo_answer(result)
+    lines = as_seen(words.markup)
     assert lines[0] == sign * 200
     units = rules.utf16_length(sign)
-    assert lines[2:] == [f"• {sign * 300}"] * ((1024 - 200 * units - 16) // (300 * units + 3))
+    fitting = (1024 - 200 * units - 19) // (300 * units + 4)
+    assert lines[2:] == [f"{number}. {sign * 300}" for number in range(1, 1 + fitting)]
+    assert words.captions == (sign * 300,) * fitting
 
-    lines = as_seen(replies.photo_answer(captions(greedy=sign * 5000)))
+    lines = as_seen(replies.photo_answer(captions(greedy=sign * 5000)).markup)
     assert lines[0].endswith("…")
     assert rules.utf16_length("\n".join(lines)) in (1023, 1024)
-    assert lines[1:] == ["confidence 47 %"]
+    assert lines[1:] == ["fairly sure (47 %)"]
 
 
 def test_exactly_what_fits_is_kept() -> None:
-    room = 1024 - len("a\nconfidence 47 %") - len("\n• ")
-    assert len(as_seen(replies.photo_answer(captions("b" * room, greedy="a")))) == 3
-    assert len(as_seen(replies.photo_answer(captions("b" * (room + 1), greedy="a")))) == 2
+    room = 1024 - len("a\nfairly sure (47 %)") - len("\n1. ")
+    assert len(as_seen(replies.photo_answer(captions("b" * room, greedy="a")).markup)) == 3
+    assert len(as_seen(replies.photo_answer(captions("b" * (room + 1), greedy="a")).markup)) == 2
+    page = replies.photo_answer(captions("b", greedy="a")).markup
+    room = 1024 - len("a\nfairly sure (47 %)\n1. b\n2. ")
+    assert replies.more_on_page(page, ["c" * room], 2, 1024).captions == ("c" * room,)
+    assert replies.more_on_page(page, ["c" * (room + 1)], 2, 1024) == replies.Words(page, ())
 
 
 def test_each_caption_stays_on_a_line_of_its_own() -> None:
     result = JobResult(WireCaption(" a\ncat ", 1.7), (WireCaption("a\r\n dog", 0.1), WireCaption("  ", 0.1)))
-    assert as_seen(replies.photo_answer(result)) == ["a cat", "confidence 100 %", "• a dog"]
+    assert as_seen(replies.photo_answer(result).markup) == ["a cat", "sure (100 %)", "1. a dog"]
 
 
 def test_no_caption_is_said_in_words() -> None:
     nothing = JobResult(WireCaption("", 0.0), ())
-    assert as_seen(replies.photo_answer(nothing))[0] == "I cannot say what is in this picture."
-    assert replies.sample_answer(nothing) == "I cannot say what is in this picture."
+    assert as_seen(replies.photo_answer(nothing).markup)[0] == "I cannot say what is in this picture."
+    assert replies.sample_answer(nothing) == replies.Words("I cannot say what is in this picture.", ())
 
 
 def test_sample_answers_have_no_repeats_and_fit() -> None:
-    assert replies.sample_answer(captions("b", "a", "b", "a <", "a")) == "• b\n• a\n• a &lt;"
+    words = replies.sample_answer(captions("b", "a", "b", "a <", "a"))
+    assert words == replies.Words("<b>b</b>\n2. a\n3. a &lt;", ("b", "a", "a <"))
     long = replies.sample_answer(captions(*(f"{number} " + "w" * 1500 for number in range(9))))
-    assert long.count("\n") == 1
-    assert rules.utf16_length(replies.sample_answer(captions("w" * 9000))) == 4096
+    assert (long.markup.count("\n"), len(long.captions)) == (1, 2)
+    assert len(as_seen(replies.sample_answer(captions("w" * 9000)).markup, 4096)[0]) == 4096
+
+
+@pytest.mark.parametrize(
+    ("confidence", "words"),
+    [
+        (-0.1, "unsure (0 %)"),
+        (0.05, "unsure (5 %)"),
+        (0.33, "unsure (33 %)"),
+        (0.34, "fairly sure (34 %)"),
+        (0.66, "fairly sure (66 %)"),
+        (0.67, "sure (67 %)"),
+        (1.0, "sure (100 %)"),
+    ],
+)
+def test_confidence_is_a_word_with_its_figure(confidence: float, words: str) -> None:
+    assert replies.confidence(WireCaption("a cat", confidence)) == words
+
+
+def test_the_models_are_compared_side_by_side() -> None:
+    result = JobResult(WireCaption("a <cat>", 0.7), (), other=WireCaption("a dog", 0.2))
+    assert replies.comparison(result, "baseline") == (
+        "<b>a &lt;cat&gt;</b>\nsure (70 %) · the model without attention\n\n"
+        "<b>a dog</b>\nunsure (20 %) · the model with attention"
+    )
+    alone = replies.comparison(JobResult(WireCaption("", 0.0), ()), "attention")
+    assert alone.endswith("The other model is not installed here.")
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ async def test_an_old_button_says_why_it_does_not_work(
     await answer(queue, found())
     timeline = await timeline_of(ann)
     with contextlib.closing(sqlite3.connect(tmp_path / "bot.sqlite3")) as database, database:
-        database.execute("UPDATE notes SET expires = 0")
+        database.execute("UPDATE chat_notes SET expires = 0")
     await ann.press(timeline, "➕ More moments")
     assert "no longer know which clip" in (await ann.wait_for(lambda m: "no longer" in m.get("text", ""), 10))["text"]
 

@@ -15,8 +15,9 @@ from aiogram.client.telegram import TelegramAPIServer
 from aiogram.types import Message
 
 # What the bot answers to the captions of `simulated_worker.py`, give or take some words.
-ANSWER = "<b>a cat is sitting on a white chair</b>\nconfidence 61 %\n" + "\n".join(
-    f"• a cat is sitting on the {place}" for place in ("chair", "table", "bed", "floor", "grass")
+ANSWER = "<b>a cat is sitting on a white chair</b>\nfairly sure (61 %)\n" + "\n".join(
+    f"{number}. a cat is sitting on the {place}"
+    for number, place in enumerate(("chair", "table", "bed", "floor", "grass"), 1)
 )
 
 

@@ -100,14 +100,14 @@ def weighed_words(result: JobResult) -> str:
 
 def confidence(caption: WireCaption) -> str:
     """Confidence as a word, with the figure."""
-    value = min(1.0, max(0.0, caption.confidence))
-    if value >= SURE:
+    percent = round(100 * min(1.0, max(0.0, caption.confidence)))
+    if percent >= 100 * SURE:
         words = _("sure ({percent} %)")
-    elif value >= FAIRLY_SURE:
+    elif percent >= 100 * FAIRLY_SURE:
         words = _("fairly sure ({percent} %)")
     else:
         words = _("unsure ({percent} %)")
-    return words.format(percent=round(100 * value))
+    return words.format(percent=percent)
 
 
 def texts(result: JobResult) -> list[str]:
