@@ -150,7 +150,7 @@ class Described:
             for start in range(0, len(frames), 2 * BATCH)
             for frame in describe(self._captioner, [prepare(f, size) for f in frames[start : start + 2 * BATCH]])
         ]
-        return np.stack([f.vision for f in described]), np.stack([f.words for f in described])
+        return np.stack([f.found.vision for f in described]), np.stack([f.found.words for f in described])
 
 
 # The references

@@ -48,14 +48,21 @@ class PreparedFrame:
 
 
 @dataclass(frozen=True)
-class DescribedFrame:
-    """A frame after the network."""
+class FrameDescription:
+    """What the network found of a frame; nothing of its pixels."""
 
-    time: float
+    time: float  # seconds
     text: str
     confidence: float
     vision: npt.NDArray[np.float32]  # (C,) pooled encoder features
     words: npt.NDArray[np.float32]  # (E,) mean word embedding of its caption
+
+
+@dataclass(frozen=True)
+class DescribedFrame:
+    """A frame after the network."""
+
+    found: FrameDescription
     look: Look
     jpeg: bytes
 
@@ -109,7 +116,11 @@ def describe(
     captions = [captions.greedy for captions in captioner.caption_features(features, samples=0)]
     vision, words = captioner.pooled(features), captioner.word_vectors(captions)
     return [
-        DescribedFrame(frame.time, caption.text, caption.confidence, vision[row], words[row], frame.look, frame.jpeg)
+        DescribedFrame(
+            FrameDescription(frame.time, caption.text, caption.confidence, vision[row], words[row]),
+            frame.look,
+            frame.jpeg,
+        )
         for row, (frame, caption) in enumerate(zip(batch, captions, strict=True))
     ]
 
@@ -125,17 +136,24 @@ def find_clip_moments(
 ) -> Moments:
     """Choose among a clip's frames; the options are those of `model.novelty.find_moments`, as is ValueError."""
     features = FrameFeatures(
-        times=[frame.time for frame in frames],
-        vision=np.stack([frame.vision for frame in frames]) if frames else np.empty((0, 1), np.float32),
-        words=np.stack([frame.words for frame in frames]) if frames else np.empty((0, 1), np.float32),
+        times=[frame.found.time for frame in frames],
+        vision=np.stack([frame.found.vision for frame in frames]) if frames else np.empty((0, 1), np.float32),
+        words=np.stack([frame.found.words for frame in frames]) if frames else np.empty((0, 1), np.float32),
         looks=[frame.look for frame in frames],
     )
     novelty = find_moments(features, count=count, method=method, seed=seed, tuning=tuning)
     return Moments(
         duration=duration,
         frames=tuple(
-            Moment(f.time, f.text, f.confidence, float(novelty.scores[i]), i in novelty.chosen, f.jpeg)
-            for i, f in enumerate(frames)
+            Moment(
+                frame.found.time,
+                frame.found.text,
+                frame.found.confidence,
+                float(novelty.scores[i]),
+                i in novelty.chosen,
+                frame.jpeg,
+            )
+            for i, frame in enumerate(frames)
         ),
         variedness=novelty.variedness,
         still=novelty.still,

@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from model.captioner import CaptionSet
 from model.errors import DamagedImage, JobCrashed, JobFailed, NotAClip, NotAnImage
 from model.moments import DescribedFrame, PreparedFrame
 from model.sampling import Sampling
@@ -38,10 +37,9 @@ from model.serving.jobs import (
     unpack,
 )
 from model.serving.local_queue import LEASE_SECONDS, LocalQueue
-from model.serving.network import Captioners, Picture
+from model.serving.network import Captioners, Findings, Picture
 from model.serving.pipe import PipeConsumer, serve_worker
 from model.serving.queue import JobConsumer, Lease
-from model.serving.recent import Recent
 from model.serving.worker import Worker, WorkerHung, choose
 from model.video import ClipLimits
 from tests.conftest import ROOT, WEIGHTS
@@ -75,8 +73,8 @@ def test_jobs_and_results_survive_the_wire() -> None:
         b"PK\x03\x04 something else entirely",
         pack({"a": 1}, [b"xyz"])[:-1],
         pack({"a": 1}) + b"more",
-        b"CAPT\x02" + pack({})[5:],
-        b"CAPT\x01\x00\x00\x00\x02[]",
+        b"CAPT\x63" + pack({})[5:],
+        b"CAPT\x02\x00\x00\x00\x02[]",
     ],
 )
 def test_foreign_and_damaged_frames_are_refused(frame: bytes) -> None:
@@ -199,7 +197,7 @@ async def test_what_waits_goes_in_one_batch(
     sizes: list[int] = []
     together = Captioners.caption
 
-    def recorded(captioners: Captioners, pictures: list[Picture]) -> list[CaptionSet | Exception]:
+    def recorded(captioners: Captioners, pictures: list[Picture]) -> list[Findings | Exception]:
         sizes.append(len(pictures))
         return together(captioners, pictures)
 
@@ -219,7 +217,7 @@ async def test_one_poison_picture_fails_alone(
 ) -> None:
     together = Captioners._together
 
-    def explosive(captioners: Captioners, pictures: list[Picture]) -> list[CaptionSet | Exception]:
+    def explosive(captioners: Captioners, pictures: list[Picture]) -> list[Findings | Exception]:
         if any(picture.job.id == "poison" for picture in pictures):
             raise RuntimeError("out of memory, say")
         return together(captioners, pictures)
@@ -390,7 +388,7 @@ async def test_a_single_photo_passes_fifty_of_another_person(
     came_at: list[int] = []
     async with Pipes() as pipes:
 
-        def recorded(captioners: Captioners, pictures: list[Picture]) -> list[CaptionSet | Exception]:
+        def recorded(captioners: Captioners, pictures: list[Picture]) -> list[Findings | Exception]:
             batches.append([picture.job.id for picture in pictures])
             if len(batches) == 4:
                 asyncio.run_coroutine_threadsafe(arrive("single", 2), loop).result(20)
@@ -446,7 +444,7 @@ async def test_what_breaks_the_network_counts_as_tried_and_what_had_not_begun_do
 ) -> None:
     decoded = threading.Event()
 
-    def lost(captioners: Captioners, pictures: list[Picture]) -> list[CaptionSet | Exception]:
+    def lost(captioners: Captioners, pictures: list[Picture]) -> list[Findings | Exception]:
         assert decoded.wait(20)
         raise RuntimeError("CUDA error: device-side assert triggered")
 
@@ -477,7 +475,7 @@ async def test_a_forgotten_job_is_not_worked_on(
     seen: list[str] = []
     go_on = threading.Event()
 
-    def recorded(captioners: Captioners, pictures: list[Picture]) -> list[CaptionSet | Exception]:
+    def recorded(captioners: Captioners, pictures: list[Picture]) -> list[Findings | Exception]:
         seen.extend(picture.job.id for picture in pictures)
         assert go_on.wait(20)
         return [NotAnImage("no matter")] * len(pictures)
@@ -561,19 +559,11 @@ async def test_another_choice_of_moments_needs_no_second_look(
     assert isinstance(first, ClipResult)
     assert isinstance(more, ClipResult)
     assert (len(first.moments), len(more.moments)) == (3, 5)
-
-
-def test_recent_values_are_few_and_not_old() -> None:
-    now = 0.0
-    recent: Recent[str] = Recent(2, seconds=10, clock=lambda: now)
-    for name in ("a", "b"):
-        recent.keep(name, name.upper())
-    assert recent.get("a") == "A"
-    recent.keep("c", "C")
-    assert (recent.get("a"), recent.get("b"), recent.get("c")) == ("A", None, "C")
-    now = 10.0
-    assert recent.get("a") is None
-    assert len(recent) == 0
+    assert [(f.time, f.text, f.score) for f in first.frames] == [(f.time, f.text, f.score) for f in more.frames]
+    shown = dict(zip((frame.time for frame in more.moments), more.pictures, strict=True))
+    assert [shown.get(frame.time, picture) for frame, picture in zip(first.moments, first.pictures, strict=True)] == [
+        *first.pictures
+    ]
 
 
 async def test_pictures_and_frames_take_turns(
@@ -583,7 +573,7 @@ async def test_pictures_and_frames_take_turns(
     order: list[str] = []
     describe = Captioners.describe
 
-    def pictures(captioners: Captioners, pictures: list[Picture]) -> list[CaptionSet | Exception]:
+    def pictures(captioners: Captioners, pictures: list[Picture]) -> list[Findings | Exception]:
         order.extend(["picture"] * len(pictures))
         time.sleep(0.1)  # the next are there before this ends
         return [NotAnImage("no matter")] * len(pictures)

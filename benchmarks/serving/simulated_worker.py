@@ -21,7 +21,7 @@ import numpy as np
 from model.captioner import Caption, CaptionSet
 from model.moments import DescribedFrame, PreparedFrame
 from model.serving.embedded import connect_to_parent
-from model.serving.network import Picture
+from model.serving.network import Findings, Picture
 from model.serving.redis_consumer import RedisConsumer
 from model.serving.worker import Worker
 
@@ -49,13 +49,13 @@ class SimulatedNetwork:
         self._item_seconds = item_seconds
         self._batches = batches.open("a", encoding="utf-8")
 
-    def caption(self, pictures: Sequence[Picture]) -> list[CaptionSet | Exception]:
+    def caption(self, pictures: Sequence[Picture]) -> list[Findings | Exception]:
         began = time.monotonic()
         time.sleep(self._batch_seconds + self._item_seconds * len(pictures))
         line = json.dumps([began, time.monotonic(), [picture.job.id for picture in pictures]])
         self._batches.write(f"{line}\n")
         self._batches.flush()
-        return [CAPTIONS] * len(pictures)
+        return [Findings(CAPTIONS)] * len(pictures)
 
     def describe(self, model: str, frames: Sequence[PreparedFrame]) -> list[DescribedFrame]:
         raise NotImplementedError("only pictures are simulated")

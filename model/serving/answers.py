@@ -9,28 +9,35 @@ from typing import Final
 
 from PIL import Image
 
-from model.captioner import Caption, CaptionSet
+from model.captions import Caption
+from model.chart import draw_chart, encode_png
 from model.heatmap import BACKGROUND, draw_sheet, encode_jpeg
 from model.moments import DescribedFrame, find_clip_moments
 from model.serving.jobs import ClipFrame, ClipResult, Job, JobResult, WireCaption
-from model.serving.network import Picture
+from model.serving.network import Findings, Picture
 from model.timeline import draw_timeline
 
 MOST_STRETCHED: Final = 19  # Telegram takes photos up to 20 times as long as wide
 SMALLEST: Final = 32  # pixels
 
 
-def compose(picture: Picture, captions: CaptionSet) -> JobResult:
-    """The answer to a job: its captions, and the sheet if one is asked for and the model looks at regions."""
-    sheet = None
-    main = captions.main
-    if picture.job.sheet and main.attention is not None:
+def compose(picture: Picture, found: Findings) -> JobResult:
+    """The answer to a job: its captions, the chart if one is asked for, and so with the sheet if the model looks at
+    regions and the photo is there.
+    """
+    sheet = chart = None
+    captions, main = found.captions, found.captions.main
+    if picture.job.chart:
+        chart = encode_png(draw_chart(main.steps))
+    if picture.job.sheet and picture.photo is not None and main.attention is not None:
         sheet = encode_jpeg(draw_sheet(picture.photo, main.words, main.attention))
     return JobResult(
         greedy=_wire(captions.greedy),
         samples=tuple(_wire(sample) for sample in captions.samples),
         sheet=sheet,
         best=None if captions.best is None else _wire(captions.best),
+        chart=chart,
+        other=None if found.other is None else _wire(found.other),
     )
 
 

@@ -29,6 +29,9 @@ class WorkerMetrics:
     def decoded(self, kind: str, seconds: float) -> None:
         """A picture or clip was decoded and squared."""
 
+    def features(self, *, kept: bool) -> None:
+        """Features of a picture with a name were looked for; `kept`: they were there, and the encoder is spared."""
+
     def batch(self, size: int, seconds: float) -> None:
         """The networks ran once over `size` pictures, from features to words."""
 

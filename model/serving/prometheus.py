@@ -84,6 +84,9 @@ class PrometheusWorkerMetrics(WorkerMetrics):
         self._decode = Histogram(
             "caption_decode_seconds", "Decoding of one file.", ["kind"], buckets=STEP_SECONDS, registry=registry
         )
+        self._features = Counter(
+            "caption_features_looked_for", "Photos by whether their features were kept.", ["kept"], registry=registry
+        )
         self._size = Histogram("caption_batch_size", "Pictures in one batch.", buckets=SIZES, registry=registry)
         self._forward = Histogram(
             "caption_forward_seconds",
@@ -97,6 +100,8 @@ class PrometheusWorkerMetrics(WorkerMetrics):
         self._jobs = Counter(
             "caption_jobs", "Jobs that have their outcome here.", ["kind", "outcome"], registry=registry
         )
+        for kept in ("yes", "no"):
+            self._features.labels(kept)
         for line in LINES:
             self._wait.labels(line)
         for kind in JOB_KINDS:
@@ -113,6 +118,9 @@ class PrometheusWorkerMetrics(WorkerMetrics):
 
     def decoded(self, kind: str, seconds: float) -> None:
         self._decode.labels(bounded(kind, JOB_KINDS)).observe(seconds)
+
+    def features(self, *, kept: bool) -> None:
+        self._features.labels("yes" if kept else "no").inc()
 
     def batch(self, size: int, seconds: float) -> None:
         self._size.observe(size)

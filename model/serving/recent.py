@@ -7,39 +7,59 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
 
+K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 SECONDS: Final = 3600.0
 
 
-class Recent(Generic[V]):
-    """The `most` values that were used last, none of them kept for longer than `seconds`."""
+class Recent(Generic[K, V]):
+    """The values that were used last, `most` in all by `size`, none of them kept for longer than `seconds`."""
 
-    def __init__(self, most: int, *, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        most: float,
+        *,
+        size: Callable[[V], float] = lambda _: 1,
+        seconds: float = SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._most = most
+        self._size = size
         self._seconds = seconds
         self._clock = clock
-        self._values: OrderedDict[Hashable, tuple[float, V]] = OrderedDict()  # by use, each with its end
+        self._total = 0.0
+        self._values: OrderedDict[K, tuple[float, V]] = OrderedDict()  # by use, each with its end
 
-    def get(self, key: Hashable) -> V | None:
+    def get(self, key: K) -> V | None:
         self.expire()
         if key not in self._values:
             return None
         self._values.move_to_end(key)
         return self._values[key][1]
 
-    def keep(self, key: Hashable, value: V) -> None:
+    def keep(self, key: K, value: V) -> None:
         self.expire()
+        self._drop(key)
         self._values[key] = self._clock() + self._seconds, value
-        self._values.move_to_end(key)
-        while len(self._values) > self._most:
-            self._values.popitem(last=False)
+        self._total += self._size(value)
+        while self._total > self._most:
+            self._drop(next(iter(self._values)))
+
+    def forget(self, which: Callable[[K], bool]) -> None:
+        """Drop what is kept under these keys."""
+        for key in [key for key in self._values if which(key)]:
+            self._drop(key)
 
     def expire(self) -> None:
         """Drop what is too old. Call it from time to time, so that nothing stays for want of a question."""
         now = self._clock()
         for key in [key for key, (end, _) in self._values.items() if end <= now]:
-            del self._values[key]
+            self._drop(key)
+
+    def _drop(self, key: K) -> None:
+        if key in self._values:
+            self._total -= self._size(self._values.pop(key)[1])
 
     def __len__(self) -> int:
         return len(self._values)

@@ -22,8 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from model.captioner import CaptionSet
-from model.errors import CaptionError, JobFailed
+from model.errors import CaptionError, FeaturesGone, JobFailed
 from model.images import open_image, to_square
 from model.moments import DescribedFrame, PreparedFrame
 from model.serving.answers import compose, compose_clip
@@ -31,10 +30,10 @@ from model.serving.clips import frame_batches
 from model.serving.health import Deadline
 from model.serving.job_context import working_for
 from model.serving.jobs import JobFailure, Outcome
+from model.serving.kept import Described, Kept
 from model.serving.metrics import WorkerMetrics
-from model.serving.network import Network, Picture
+from model.serving.network import Findings, Network, Picture
 from model.serving.queue import JobConsumer, Lease
-from model.serving.recent import Recent
 from model.serving.threads import WatchedThreads
 from model.video import ClipLimits
 
@@ -46,8 +45,7 @@ PHOTO_LINES: Final = ("photo", "photo-bulk")
 CLIP_LINES: Final = ("clip", "clip-bulk")
 JOB_SECONDS: Final = 120.0  # a picture that takes longer hangs
 CLIP_SECONDS: Final = 900.0  # so does a clip
-WATCHED: Final = 8  # clips whose frames are kept for other choices of moments; each takes up to some 15 MB
-HEARTBEAT: Final = 2.0  # seconds; also how soon a cancelled job is dropped
+HEARTBEAT: Final = 2.0  # seconds; also how soon a cancelled job is dropped, and a chat's media are forgotten
 
 
 class WorkerHung(Exception):
@@ -60,8 +58,9 @@ class _Held:
 
     lease: Lease
     line: str
+    put: float  # when it was put in line
     overdue: float  # when it is left to other workers
-    picture: Picture | None = None  # once it is decoded
+    picture: Picture | None = None  # once it is ready for the network
     begun: bool = False  # the network has had it
     watching: asyncio.Task[None] | None = None  # of a clip
 
@@ -120,7 +119,7 @@ class Worker:
         self._held: dict[str, _Held] = {}
         self._changed = asyncio.Condition()
         self._frames: deque[_Frames] = deque()
-        self._watched: Recent[tuple[list[DescribedFrame], float]] = Recent(WATCHED)
+        self._kept = Kept()
         self._tasks: set[asyncio.Task[None]] = set()  # decoding, and drawing and handing in
         self._answering = 0
 
@@ -179,34 +178,43 @@ class Worker:
         self.metrics.job_taken(line, lease.waited, lease.attempt)
         if line not in (CLIP_LINES if is_clip else PHOTO_LINES):  # delivered again, to whoever asked first
             line = job.kind
-        overdue = time.monotonic() + (self.clip_seconds if is_clip else self.job_seconds)
-        held = self._held[job.id] = _Held(lease, line, overdue)
+        now = time.monotonic()
+        overdue = now + (self.clip_seconds if is_clip else self.job_seconds)
+        held = self._held[job.id] = _Held(lease, line, now - lease.waited, overdue)
         with working_for(job.id):  # tasks keep it
             if is_clip:
                 held.watching = asyncio.create_task(self._watch_clip(held))
             else:
-                self._spawn(self._decode(held))
+                self._spawn(self._prepare(held))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _decode(self, held: _Held) -> None:
-        """Decode one picture, or hand in why it cannot be decoded."""
-        size = self.network.image_size
+    async def _prepare(self, held: _Held) -> None:
+        """Decode one picture where that is needed, or hand in why it cannot be decoded."""
+        lease, size = held.lease, self.network.image_size
+        job = lease.job
+        features = self._kept.features(job)
+        if job.picture:
+            self.metrics.features(kept=features is not None)
 
         def decode() -> Picture:
-            photo = open_image(held.lease.media)
-            return Picture(held.lease, photo, to_square(photo, size))
+            photo = open_image(lease.media)
+            return Picture(lease, photo, to_square(photo, size) if features is None else None, features)
 
-        began = time.monotonic()
         try:
-            held.picture = await self._in_thread(self._pool, decode)
+            if features is None and job.known and not lease.media:
+                raise FeaturesGone("no features of this picture are kept here")
+            if features is not None and not (job.sheet and lease.media):
+                held.picture = Picture(lease, None, None, features)
+            else:
+                began = time.monotonic()
+                held.picture = await self._in_thread(self._pool, decode)
+                self.metrics.decoded("photo", time.monotonic() - began)
         except Exception as error:
             await self._fail(held, error)
-        else:
-            self.metrics.decoded("photo", time.monotonic() - began)
         async with self._changed:
             self._changed.notify_all()
 
@@ -274,26 +282,32 @@ class Worker:
         job = held.lease.job
         try:
             digest = await self._in_thread(self._pool, lambda: hashlib.sha256(held.lease.media).digest())
-            watched = self._watched.get((digest, job.model)) or await self._watch(held)
-            self._watched.keep((digest, job.model), watched)
-            result = await self._in_thread(self._pool, partial(compose_clip, job, *watched))
+            frames, duration = await self._watch(held, self._kept.frames(job, digest))
+            self._kept.keep_frames(job, digest, [frame.found for frame in frames], held.put)
+            result = await self._in_thread(self._pool, partial(compose_clip, job, frames, duration))
         except Exception as error:
             await self._fail(held, error)
         else:
             await self._finish(held, result)
 
-    async def _watch(self, held: _Held) -> tuple[list[DescribedFrame], float]:
-        """All frames of a clip, described, and its duration in seconds."""
+    async def _watch(self, held: _Held, known: Described) -> tuple[list[DescribedFrame], float]:
+        """All frames of a clip, described, and its duration in seconds. `known`: frames that were described before."""
         job = held.lease.job
         described: list[DescribedFrame] = []
         duration = 0.0
         batches = frame_batches(held.lease.media, self.network.image_size, self.clip_limits, self._pool)
         async with aclosing(batches) as batches:
             async for batch in batches:
-                described += await self._through_network(job.model, batch.frames)
+                if new := [frame for frame in batch.frames if frame.time not in known]:
+                    described += await self._through_network(job.model, new)
+                described += [
+                    DescribedFrame(known[frame.time], frame.look, frame.jpeg)
+                    for frame in batch.frames
+                    if frame.time in known
+                ]
                 duration = batch.duration
                 await self.consumer.progress(job.id, len(described) / batch.expected)
-        return described, duration
+        return sorted(described, key=lambda frame: frame.found.time), duration
 
     async def _through_network(self, model: str, frames: list[PreparedFrame]) -> list[DescribedFrame]:
         waiting = _Frames(model, frames, asyncio.get_running_loop().create_future())
@@ -304,20 +318,22 @@ class Worker:
 
     # -- from the network to the queue
 
-    def _answer(self, batch: Sequence[_Held], results: Sequence[CaptionSet | Exception]) -> None:
+    def _answer(self, batch: Sequence[_Held], results: Sequence[Findings | Exception]) -> None:
         self._answering += len(batch)
-        for held, captions in zip(batch, results, strict=True):
+        for held, found in zip(batch, results, strict=True):
+            if isinstance(found, Findings) and found.features is not None:
+                self._kept.keep_features(held.lease.job, found.features, held.put)
             with working_for(held.lease.job.id):
-                self._spawn(self._hand_in(held, captions))
+                self._spawn(self._hand_in(held, found))
 
-    async def _hand_in(self, held: _Held, captions: CaptionSet | Exception) -> None:
+    async def _hand_in(self, held: _Held, found: Findings | Exception) -> None:
         assert held.picture is not None
         picture = held.picture
         try:
-            if isinstance(captions, Exception):
-                raise captions
+            if isinstance(found, Exception):
+                raise found
             began = time.monotonic()
-            result = await self._in_thread(self._pool, lambda: compose(picture, captions))
+            result = await self._in_thread(self._pool, lambda: compose(picture, found))
             if result.sheet is not None:
                 self.metrics.drawn(time.monotonic() - began)
         except Exception as error:
@@ -356,13 +372,14 @@ class Worker:
         """Extend the leases of all that is held, but not for ever, and drop what is this worker's no more."""
         while True:
             await asyncio.sleep(min(HEARTBEAT, self.consumer.lease_seconds / 3))
-            self._watched.expire()
+            self._kept.expire()
             now = time.monotonic()
             held = dict(self._held)
             fresh = [job_id for job_id, each in held.items() if each.overdue > now]
             if len(fresh) < len(held):
                 log.error("%d jobs took too long and are left to other workers", len(held) - len(fresh))
             kept = await self.consumer.extend(fresh)
+            self._kept.forget(await self.consumer.forgotten())
             self._heard()
             for job_id in held.keys() - kept:
                 if (watching := held[job_id].watching) is not None:
