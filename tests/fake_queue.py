@@ -16,11 +16,12 @@ from typing import Any
 
 from bot.app import run_polling
 from bot.config import Secret, Settings
+from bot.keyboards import Cancel
 from bot.waiting import Rhythm
 from model.errors import CaptionError
 from model.serving.jobs import Job, JobResult, Outcome, WireCaption
 from model.serving.queue import Busy, JobProducer, Limits, Status
-from tests.fake_telegram import TOKEN, FakeTelegram
+from tests.fake_telegram import TOKEN, FakeTelegram, Message
 
 NO_STATUS = Rhythm(after=30.0)  # most tests are not about waiting, and may be slow
 SAMPLES = ("a cat sits", "a cat sleeps", "a cat on a mat", "a small animal", "a cat")
@@ -156,6 +157,12 @@ async def running_bot(
         stop.set()
         async with asyncio.timeout(20):
             await asyncio.gather(task, return_exceptions=True)
+
+
+def is_status(message: Message) -> bool:
+    """Whether this is what a person is shown while they wait."""
+    rows = message.get("reply_markup", {}).get("inline_keyboard", [])
+    return any(button.get("callback_data", "").startswith(f"{Cancel.__prefix__}:") for row in rows for button in row)
 
 
 async def eventually(true: Callable[[], object], seconds: float = 10.0) -> None:

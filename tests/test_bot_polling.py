@@ -349,7 +349,7 @@ async def test_an_update_that_brings_the_bot_down_again_and_again_is_given_up_an
         }
     assert texts == {
         "a cat on a sofa",
-        "I tried several times and could not finish this one. Please try another picture.",
+        "I tried several times and could not finish this one. Please send me something else.",
     }
     assert waiting_in(tmp_path) == []
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from PIL import Image
 
+from tests.fake_queue import is_status
 from tests.fake_telegram import FakeTelegram, Message, Person
 
 PHOTOS: Final = Path(__file__).resolve().parent.parent.parent / "tests" / "photos"
@@ -74,7 +75,7 @@ class Asker(Person):
         return await asyncio.wait_for(answered, PATIENCE) - sent
 
     def new_message(self, sender: Any, content: Any, thread_id: int | None, reply_to: Message | None) -> Message:
-        if sender["is_bot"] and reply_to is not None:
+        if sender["is_bot"] and reply_to is not None and not is_status(content):
             answered = self.server.awaited.pop((self.id, reply_to["message_id"]), None)
             if answered is not None and not answered.done():
                 answered.set_result(time.monotonic())
