@@ -17,8 +17,8 @@ from handlers.presses import acknowledge
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(privacy, F.text, Command("privacy"))
-    router.message.register(forget, F.text, Command("forget"))
+    router.message.register(privacy, F.text, Command("privacy", ignore_case=True))
+    router.message.register(forget, F.text, Command("forget", ignore_case=True))
     router.callback_query.register(press, Forget.filter())
     return router
 

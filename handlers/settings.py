@@ -16,8 +16,8 @@ from handlers.presses import acknowledge
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(settings, F.text, Command("settings"))
-    router.message.register(language, F.text, Command("language"))
+    router.message.register(settings, F.text, Command("settings", ignore_case=True))
+    router.message.register(language, F.text, Command("language", ignore_case=True))
     router.callback_query.register(open_settings, OpenSettings.filter())
     router.callback_query.register(change, MenuPress.filter())
     return router

@@ -12,8 +12,8 @@ from bot.config import Settings
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(start, F.text, CommandStart())
-    router.message.register(about, F.text, Command("help"))
+    router.message.register(start, F.text, CommandStart(ignore_case=True))
+    router.message.register(about, F.text, Command("help", ignore_case=True))
     return router
 
 
