@@ -22,7 +22,7 @@ class Edits:
     """
 
     def __init__(self) -> None:
-        self._shown: Recent[Shown | None] = Recent(1000, seconds=PRESSED_BEFORE)
+        self._shown: Recent[tuple[int, int], Shown | None] = Recent(1000, seconds=PRESSED_BEFORE)
 
     async def edit(self, message: Message, text: str, buttons: InlineKeyboardMarkup | None = None) -> None:
         """`text`: without markup. Raises as `Message.edit_text` does."""
