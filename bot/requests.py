@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from aiogram import Bot
@@ -23,6 +23,7 @@ from bot.metrics import BotMetrics
 from bot.storage import Picture
 from bot.throttle import Throttle, waited
 from bot.waiting import Waiting
+from model.errors import FeaturesGone
 from model.serving.job_context import working_for
 from model.serving.jobs import Job, Outcome
 from model.serving.queue import Busy, JobLost, JobProducer
@@ -134,13 +135,25 @@ class Requests:
         task.add_done_callback(self.sending.discard)
 
     async def _work(self, request: Request, work: Work) -> Outcome:
-        """The result; the file is downloaded unless the queue has it. Raises what `serve` raises."""
+        """The result; a job that says that its picture is known is tried without it. Raises what `serve` raises."""
         job = request.job
+        try:
+            return await self._result(request, job, work)
+        except FeaturesGone:  # perhaps of a try by an earlier process
+            log.info("no worker knows the picture any more: it is sent")
+        await self._queue.forget(job.id)
+        work.check()
+        job = replace(job, known=False)
+        await self._queue.admit(job, before=True)
+        return await self._result(request, job, work)
+
+    async def _result(self, request: Request, job: Job, work: Work) -> Outcome:
+        """The result; the file is downloaded unless the queue has it, or the job does without."""
         for put in range(1, MOST_PUTS + 1):
             with suppress(JobLost):
                 async with AsyncExitStack() as held:
                     if put > 1 or not await self._queue.has(job.id):  # else from before, perhaps with its result
-                        media = await self._fetch(request, work, held)
+                        media = b"" if job.known else await self._fetch(request, work, held)
                         await self._queue.put(job, media)  # not interrupted: what is put must be there to be forgotten
                         del media
                     async with work.interruptible():

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import pytest
 
-from model.errors import CaptionError, JobCancelled, JobCrashed, JobFailed, NotAnImage
+from model.errors import CaptionError, FeaturesGone, JobCancelled, JobCrashed, JobFailed, NotAnImage
 from model.serving import redis_queue
 from model.serving.jobs import Job, JobFailure, JobResult, Outcome, WireCaption
 from model.serving.local_queue import LocalQueue
@@ -326,6 +326,26 @@ async def test_a_forgotten_job_is_gone_wherever_it_is(engine: Engine) -> None:
     await queue.forget("a")
     await queue.forget("never heard of")
     assert not await queue.has("a")
+
+
+async def test_a_job_that_was_forgotten_may_be_put_anew(engine: Engine) -> None:
+    """As the bot does with one whose picture no worker knows: the same job, now with its media."""
+    queue, worker = await engine.producer(), await engine.consumer()
+    first, second = job("a", known=True), job("a")
+    await queue.admit(first)
+    await queue.put(first, b"")
+    waiting = asyncio.create_task(queue.wait("a"))
+    assert await worker.take("photo", 1) == [Lease(first, b"")]
+    await worker.fail("a", JobFailure("features_gone", ""))
+    with pytest.raises(FeaturesGone):
+        await asyncio.wait_for(waiting, SOON)
+    await queue.forget("a")
+    await queue.admit(second, before=True)
+    await queue.put(second, b"media")
+    waiting = asyncio.create_task(queue.wait("a"))
+    assert await worker.take("photo", 1) == [Lease(second, b"media")]
+    await worker.finish("a", RESULT)
+    assert await asyncio.wait_for(waiting, SOON) == RESULT
 
 
 async def test_a_wait_given_up_leaves_the_job(engine: Engine) -> None:
