@@ -5,35 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Coroutine
 from typing import Any, Final
 
 from aiogram import Bot, Dispatcher
 from aiogram.client.default import DefaultBotProperties
 from aiogram.client.telegram import TelegramAPIServer
 from aiogram.enums import ParseMode
-from aiogram.exceptions import AiogramError
 from aiogram.utils.i18n import I18n
 
-from bot import replies
 from bot.captioning import Captioning
 from bot.clips import Clips
 from bot.config import Settings
-from bot.i18n import DEFAULT, LanguageMiddleware, create_i18n
+from bot.i18n import LanguageMiddleware, create_i18n
 from bot.inbox import Inbox
 from bot.memory import open_memory
 from bot.metrics import BotMetrics, bot_metrics, watch_queue
 from bot.middlewares import AccessMiddleware
 from bot.notices import NOTICE_AFTER, Notices
 from bot.pacing import Pacer
-from bot.polling import Conflict, WrongToken, poll, until_connected
+from bot.polling import receive_by_polling
 from bot.processing import Processor
+from bot.profile import set_profile
 from bot.progress import Progress
+from bot.reception import Conflict, Receive, Reception, WrongToken
 from bot.requests import Requests
 from bot.session import RetryMiddleware, Session
 from bot.storage import Storage, StorageError
 from handlers import create_routers
-from model.serving.health import FOLDER, POLL_SECONDS, Deadline, Heartbeat
+from model.serving.health import CONTACT_SECONDS, FOLDER, Deadline, Heartbeat
 from model.serving.queue import JobProducer
 from model.serving.redis_connection import RedisRefused
 
@@ -72,6 +72,25 @@ def create_dispatcher(i18n: I18n, allowed: frozenset[int] = frozenset(), **depen
     return dispatcher
 
 
+async def run_bot(
+    settings: Settings,
+    queue: JobProducer,
+    stop: asyncio.Event,
+    *,
+    grace: float = GRACE,
+    notice_after: float = NOTICE_AFTER,
+) -> int:
+    """Run the bot until `stop` is set; an exit status. Behind a webhook where WEBHOOK_URL is set, else it polls.
+
+    `grace`: seconds for what is in work then. `notice_after`: seconds with no worker until people are told.
+    0: stopped as asked. 1: DATA_DIR cannot be used, or Redis refuses the bot. 2: Telegram does not know the token.
+    3: another process polls with the same token. Raises ConfigurationError when there is no token, or when the port or
+    the address of the webhook cannot be used.
+    """
+    run = run_polling if settings.webhook_url is None else run_webhook
+    return await run(settings, queue, stop, grace=grace, notice_after=notice_after)
+
+
 async def run_polling(
     settings: Settings,
     queue: JobProducer,
@@ -80,47 +99,65 @@ async def run_polling(
     grace: float = GRACE,
     notice_after: float = NOTICE_AFTER,
 ) -> int:
-    """Run the bot until `stop` is set; an exit status.
+    """As `run_bot`, asking Telegram for updates."""
+    contact = Deadline("no answer to getUpdates", CONTACT_SECONDS)
+    return await _run_counted(settings, queue, stop, receive_by_polling, contact, grace, notice_after)
 
-    `grace`: seconds for what is in work then. `notice_after`: seconds with no worker until people are told.
-    0: stopped as asked. 1: DATA_DIR cannot be used, or Redis refuses the bot. 2: Telegram does not know the token.
-    3: another process polls with the same token. Raises ConfigurationError when there is no token.
-    """
-    with bot_metrics(settings.metrics_port) as metrics:
-        return await _run_counted(settings, queue, stop, metrics, grace, notice_after)
+
+async def run_webhook(
+    settings: Settings,
+    queue: JobProducer,
+    stop: asyncio.Event,
+    *,
+    grace: float = GRACE,
+    notice_after: float = NOTICE_AFTER,
+) -> int:
+    """As `run_bot`, called by Telegram."""
+    from bot.webhook import receive_by_webhook  # aiohttp's server is not needed to poll
+
+    contact = Deadline("Telegram has not confirmed the webhook", CONTACT_SECONDS)
+    return await _run_counted(settings, queue, stop, receive_by_webhook, contact, grace, notice_after)
 
 
 async def _run_counted(
-    settings: Settings, queue: JobProducer, stop: asyncio.Event, metrics: BotMetrics, grace: float, notice_after: float
+    settings: Settings,
+    queue: JobProducer,
+    stop: asyncio.Event,
+    receive: Receive,
+    contact: Deadline,
+    grace: float,
+    notice_after: float,
 ) -> int:
-    bot = create_bot(settings, metrics)
-    contact = Deadline("no answer to getUpdates", POLL_SECONDS)
-    contact.set()
-    try:
-        async with (
-            open_memory(settings, bot.id) as (inbox, storage),
-            Heartbeat(settings.data_dir / FOLDER, "bot", [contact]),
-        ):
-            return await _run(bot, settings, queue, stop, inbox, storage, metrics, contact, grace, notice_after)
-    except WrongToken as error:
-        log.error(
-            "BOT_TOKEN: Telegram (%s) does not know this token: %s. Copy it again from @BotFather "
-            "into .env, or wherever it is set.",
-            settings.api_url,
-            error,
-        )
-        return WRONG_TOKEN
-    except Conflict as error:
-        log.error("Another process receives the updates of this BOT_TOKEN. Only one can. Telegram says: %s", error)
-        return CONFLICT
-    except RedisRefused as error:
-        log.error("%s", error)
-        return NO_DATA
-    except StorageError as error:
-        log.error("DATA_DIR %s cannot be used: %s", settings.data_dir, error)
-        return NO_DATA
-    finally:
-        await bot.session.close()
+    with bot_metrics(settings.metrics_port) as metrics:
+        bot = create_bot(settings, metrics)
+        contact.set()
+        try:
+            async with (
+                open_memory(settings, bot.id) as (inbox, storage),
+                Heartbeat(settings.data_dir / FOLDER, "bot", [contact]),
+            ):
+                return await _run(
+                    bot, settings, queue, stop, inbox, storage, metrics, receive, contact, grace, notice_after
+                )
+        except WrongToken as error:
+            log.error(
+                "BOT_TOKEN: Telegram (%s) does not know this token: %s. Copy it again from @BotFather "
+                "into .env, or wherever it is set.",
+                settings.api_url,
+                error,
+            )
+            return WRONG_TOKEN
+        except Conflict as error:
+            log.error("Another process receives the updates of this BOT_TOKEN. Only one can. Telegram says: %s", error)
+            return CONFLICT
+        except RedisRefused as error:
+            log.error("%s", error)
+            return NO_DATA
+        except StorageError as error:
+            log.error("DATA_DIR %s cannot be used: %s", settings.data_dir, error)
+            return NO_DATA
+        finally:
+            await bot.session.close()
 
 
 async def _run(
@@ -131,6 +168,7 @@ async def _run(
     inbox: Inbox,
     storage: Storage,
     metrics: BotMetrics,
+    receive: Receive,
     contact: Deadline,
     grace: float,
     notice_after: float,
@@ -154,21 +192,31 @@ async def _run(
     )
     processor = Processor(dispatcher, bot, inbox, i18n, requests.settle, max_attempts=settings.max_attempts)
 
-    def heard(updates: int) -> None:
-        contact.set()
-        metrics.polled(updates)
+    beside: list[asyncio.Task[None]] = []
 
-    receiving = asyncio.create_task(_receive(bot, dispatcher, inbox, processor, notices, i18n, heard))
-    watching = [asyncio.create_task(watch_queue(queue, inbox, metrics))] if settings.metrics_port is not None else []
+    def spawn(*works: Coroutine[Any, Any, None]) -> None:
+        beside.extend(map(asyncio.create_task, works))
+
+    async def began(recovered: int) -> None:
+        me = await bot.me()
+        log.info("@%s is ready; %d messages from before are taken up again", me.username, recovered)
+        spawn(set_profile(bot, i18n, settings.admin_ids), notices.remove_left(bot), processor.watch())
+
+    used = dispatcher.resolve_used_update_types()
+    reception = Reception(settings, bot, queue, inbox, processor, used, contact, metrics, began)
+    receiving = asyncio.ensure_future(receive(reception))
+    if settings.metrics_port is not None:
+        spawn(watch_queue(queue, inbox, metrics))
     try:
         await asyncio.wait([receiving, stopped], return_when=asyncio.FIRST_COMPLETED)
     finally:
         if not receiving.done():
             log.info("stopping")
             receiving.cancel()
-        for task in watching:
+        await asyncio.wait([receiving])
+        for task in beside:
             task.cancel()
-        await asyncio.wait([receiving, *watching])
+        await asyncio.gather(*beside, return_exceptions=True)
         await processor.drain(grace, requests.sending)
         await notices.close()
         stopped.cancel()
@@ -179,36 +227,3 @@ async def _run(
     if not receiving.cancelled():
         receiving.result()  # raises what ended it
     return OK
-
-
-async def _receive(
-    bot: Bot,
-    dispatcher: Dispatcher,
-    inbox: Inbox,
-    processor: Processor,
-    notices: Notices,
-    i18n: I18n,
-    heard: Callable[[int], None],
-) -> None:
-    me = await until_connected(bot.me)
-    await until_connected(lambda: bot.delete_webhook(drop_pending_updates=False))
-    recovered = await processor.recover()
-    log.info("@%s is ready; %d messages from before are taken up again", me.username, recovered)
-    beside = [_set_commands(bot, i18n), notices.remove_left(bot), processor.watch()]
-    tasks = [asyncio.create_task(each) for each in beside]
-    try:
-        await poll(bot, inbox, processor, dispatcher.resolve_used_update_types(), heard)
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
-async def _set_commands(bot: Bot, i18n: I18n) -> None:
-    for locale in i18n.available_locales:
-        with i18n.context(), i18n.use_locale(locale):
-            commands = replies.commands()
-        try:
-            await bot.set_my_commands(commands, language_code=None if locale == DEFAULT else locale)
-        except AiogramError as error:
-            log.warning("the menu of commands could not be set (%s)", type(error).__name__)
-            return

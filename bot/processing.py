@@ -89,9 +89,13 @@ class Processor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
 
-    async def recover(self) -> int:
-        """Take up again what was left unanswered; how much that is. Raises StorageError or RedisRefused."""
-        return self._take_up(await self._inbox.recover(self._max_attempts))
+    async def recover(self, *, others: bool = False) -> int:
+        """Take up again what was left unanswered; how much that is. Raises StorageError or RedisRefused.
+
+        `others`: other processes may serve this bot, too; what a living one has in work is left to it.
+        """
+        take = self._inbox.reclaim if others else self._inbox.recover
+        return self._take_up(await take(self._max_attempts))
 
     async def watch(self) -> None:
         """From time to time take up what was put back by hand, or left by a bot process that died; for ever."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bot.app import run_polling
+from bot.app import run_bot
 from bot.config import Secret, Settings
 from model.errors import CaptionError
 from model.serving.jobs import Job, JobResult, Outcome, WireCaption
@@ -126,7 +126,7 @@ async def running_bot(
     settings = settings_for(server, folder, **changes)
     if isinstance(queue, FakeQueue):
         queue.limits = Limits(settings.max_queue, settings.max_per_user)
-    task = asyncio.create_task(run_polling(settings, queue, stop, grace=grace, notice_after=notice_after))
+    task = asyncio.create_task(run_bot(settings, queue, stop, grace=grace, notice_after=notice_after))
     try:
         yield RunningBot(stop, task)
     finally:
@@ -146,7 +146,7 @@ async def never(url: str, folder: str) -> int:
     queue = FakeQueue()
     queue.open.clear()
     settings = Settings(token=Secret(TOKEN), api_url=url, data_dir=Path(folder))
-    return await run_polling(settings, queue, asyncio.Event())
+    return await run_bot(settings, queue, asyncio.Event())
 
 
 if __name__ == "__main__":

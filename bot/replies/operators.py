@@ -1,0 +1,3 @@
+"""The words of /stats."""
+
+from __future__ import annotations
