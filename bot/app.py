@@ -20,7 +20,7 @@ from bot.config import Settings
 from bot.i18n import LanguageMiddleware, create_i18n
 from bot.inbox import Inbox
 from bot.memory import open_memory
-from bot.metrics import BotMetrics, bot_metrics, watch_queue
+from bot.metrics import BotMetrics, SeveralMetrics, bot_metrics, watch_queue
 from bot.middlewares import AccessMiddleware
 from bot.notices import NOTICE_AFTER, Notices
 from bot.pacing import Pacer
@@ -31,6 +31,7 @@ from bot.progress import Progress
 from bot.reception import Conflict, Receive, Reception, WrongToken
 from bot.requests import Requests
 from bot.session import RetryMiddleware, Session
+from bot.stats import CountPeople, Stats, open_stats
 from bot.storage import Storage, StorageError
 from handlers import create_routers
 from model.serving.health import CONTACT_SECONDS, FOLDER, Deadline, Heartbeat
@@ -134,10 +135,11 @@ async def _run_counted(
         try:
             async with (
                 open_memory(settings, bot.id) as (inbox, storage),
+                open_stats(settings, bot.id) as stats,
                 Heartbeat(settings.data_dir / FOLDER, "bot", [contact]),
             ):
                 return await _run(
-                    bot, settings, queue, stop, inbox, storage, metrics, receive, contact, grace, notice_after
+                    bot, settings, queue, stop, inbox, storage, metrics, stats, receive, contact, grace, notice_after
                 )
         except WrongToken as error:
             log.error(
@@ -168,12 +170,14 @@ async def _run(
     inbox: Inbox,
     storage: Storage,
     metrics: BotMetrics,
+    stats: Stats,
     receive: Receive,
     contact: Deadline,
     grace: float,
     notice_after: float,
 ) -> int:
     stopped = asyncio.create_task(stop.wait())
+    metrics = SeveralMetrics(metrics, stats)
     i18n = create_i18n()
     notices = Notices(queue, inbox, notice_after)
     requests = Requests(settings, queue, notices, metrics=metrics)
@@ -189,8 +193,14 @@ async def _run(
         queue=queue,
         storage=storage,
         metrics=metrics,
+        statistics=stats,
+        inbox=inbox,
     )
-    processor = Processor(dispatcher, bot, inbox, i18n, requests.settle, max_attempts=settings.max_attempts)
+    for observer in (dispatcher.message, dispatcher.callback_query):
+        observer.middleware(CountPeople(stats))
+    processor = Processor(
+        dispatcher, bot, inbox, i18n, requests.settle, max_attempts=settings.max_attempts, metrics=metrics
+    )
 
     beside: list[asyncio.Task[None]] = []
 

@@ -8,6 +8,7 @@ from aiogram import Bot
 from aiogram.filters import Filter
 from aiogram.types import Message
 
+from bot.config import Settings
 from bot.media import clip_of, picture_of
 
 
@@ -25,6 +26,13 @@ class HasClip(Filter):
     async def __call__(self, message: Message) -> bool | dict[str, Any]:
         clip = clip_of(message)
         return clip is not None and {"clip": clip}
+
+
+class FromAdmin(Filter):
+    """Passes what those who run the bot (ADMIN_IDS) say."""
+
+    async def __call__(self, message: Message, settings: Settings) -> bool:
+        return message.from_user is not None and message.from_user.id in settings.admin_ids
 
 
 class Addressed(Filter):
