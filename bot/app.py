@@ -67,8 +67,9 @@ def create_dispatcher(i18n: I18n, allowed: frozenset[int] = frozenset(), **depen
     dispatcher.workflow_data.update(dependencies)
     LanguageMiddleware(i18n).setup(dispatcher)
     if allowed:
-        for observer in (dispatcher.message, dispatcher.callback_query):
-            observer.outer_middleware(AccessMiddleware(allowed))
+        for name, observer in dispatcher.observers.items():
+            if name not in ("update", "error"):
+                observer.outer_middleware(AccessMiddleware(allowed))
     dispatcher.include_routers(*create_routers())
     return dispatcher
 
