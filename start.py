@@ -197,8 +197,6 @@ def run(*, alone: bool = False) -> int:
         keep_token(ask_for_token())
         settings = load_settings()
     configure_logging(settings)
-    if settings.webhook_url is not None:
-        raise ConfigurationError("WEBHOOK_URL is set, but this version only polls: leave it empty")
     if settings.redis_url is not None:
         return asyncio.run(run_redis(settings))
     check_weights(settings)
@@ -222,7 +220,7 @@ def stop_signal() -> asyncio.Event:
 
 
 async def run_redis(settings: Settings) -> int:
-    from bot.app import run_polling
+    from bot.app import run_bot
     from bot.inbox import process_name
     from model.serving.queue import Limits
     from model.serving.redis_queue import RedisQueue
@@ -238,7 +236,7 @@ async def run_redis(settings: Settings) -> int:
         if stop.is_set():
             return 0
         await opening
-        return await run_polling(settings, queue, stop)
+        return await run_bot(settings, queue, stop)
     except RedisRefused as error:
         log.error("%s", error)
         return REFUSED
@@ -250,7 +248,7 @@ async def run_redis(settings: Settings) -> int:
 
 
 async def run_embedded(settings: Settings) -> int:
-    from bot.app import run_polling
+    from bot.app import run_bot
     from model.serving.embedded import EmbeddedWorker, WorkerCannotStart
     from model.serving.local_queue import LocalQueue
     from model.serving.queue import Limits
@@ -275,7 +273,7 @@ async def run_embedded(settings: Settings) -> int:
     )
     working = asyncio.create_task(child.run())
     working.add_done_callback(lambda _: stop.set())
-    status = await run_polling(settings, queue, stop)
+    status = await run_bot(settings, queue, stop)
     working.cancel()
     try:
         await working

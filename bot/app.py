@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Coroutine
 from typing import Any, Final
 
 from aiogram import Bot, Dispatcher
 from aiogram.client.default import DefaultBotProperties
 from aiogram.client.telegram import TelegramAPIServer
 from aiogram.enums import ParseMode
-from aiogram.exceptions import AiogramError
 from aiogram.utils.i18n import I18n
 
-from bot import replies
 from bot.answers import Answers
 from bot.buttons import Buttons
 from bot.captioning import Captioning
@@ -23,24 +21,27 @@ from bot.clips import Clips
 from bot.config import Settings
 from bot.editing import Edits
 from bot.forgetting import Forgetting
-from bot.i18n import DEFAULT, LanguageMiddleware, create_i18n
+from bot.i18n import LanguageMiddleware, create_i18n
 from bot.in_work import InWork
 from bot.inbox import Inbox
 from bot.memory import open_memory
-from bot.metrics import BotMetrics, bot_metrics, watch_queue
+from bot.metrics import BotMetrics, SeveralMetrics, bot_metrics, watch_queue
 from bot.middlewares import AccessMiddleware, ChatMiddleware, PeopleMiddleware
 from bot.pacing import Pacer
-from bot.polling import Conflict, WrongToken, poll, until_connected
+from bot.polling import receive_by_polling
 from bot.processing import Processor
+from bot.profile import set_profile
+from bot.reception import Conflict, Receive, Reception, WrongToken
 from bot.requests import Requests
 from bot.session import RetryMiddleware, Session
 from bot.settings_menu import SettingsMenu
+from bot.stats import CountPeople, Stats, open_stats
 from bot.storage import Storage, StorageError
 from bot.throttle import Throttle
 from bot.voice import Voice
 from bot.waiting import RHYTHM, Rhythm, Waiting
 from handlers import create_routers
-from model.serving.health import FOLDER, POLL_SECONDS, Deadline, Heartbeat
+from model.serving.health import CONTACT_SECONDS, FOLDER, Deadline, Heartbeat
 from model.serving.queue import JobProducer
 from model.serving.redis_connection import RedisRefused
 
@@ -77,10 +78,30 @@ def create_dispatcher(
     LanguageMiddleware(i18n).setup(dispatcher)
     dispatcher.message.outer_middleware(PeopleMiddleware())
     if allowed:
-        for observer in (dispatcher.message, dispatcher.callback_query):
-            observer.outer_middleware(AccessMiddleware(allowed))
+        for name, observer in dispatcher.observers.items():
+            if name not in ("update", "error"):
+                observer.outer_middleware(AccessMiddleware(allowed))
     dispatcher.include_routers(*create_routers())
     return dispatcher
+
+
+async def run_bot(
+    settings: Settings,
+    queue: JobProducer,
+    stop: asyncio.Event,
+    *,
+    grace: float = GRACE,
+    rhythm: Rhythm = RHYTHM,
+) -> int:
+    """Run the bot until `stop` is set; an exit status. Behind a webhook where WEBHOOK_URL is set, else it polls.
+
+    `grace`: seconds for what is in work then. `rhythm`: when people who wait are told how far it is.
+    0: stopped as asked. 1: DATA_DIR cannot be used, or Redis refuses the bot. 2: Telegram does not know the token.
+    3: another process polls with the same token. Raises ConfigurationError when there is no token, or when the port or
+    the address of the webhook cannot be used.
+    """
+    run = run_polling if settings.webhook_url is None else run_webhook
+    return await run(settings, queue, stop, grace=grace, rhythm=rhythm)
 
 
 async def run_polling(
@@ -91,49 +112,68 @@ async def run_polling(
     grace: float = GRACE,
     rhythm: Rhythm = RHYTHM,
 ) -> int:
-    """Run the bot until `stop` is set; an exit status.
+    """As `run_bot`, asking Telegram for updates."""
+    contact = Deadline("no answer to getUpdates", CONTACT_SECONDS)
+    return await _run_counted(settings, queue, stop, receive_by_polling, contact, grace, rhythm)
 
-    `grace`: seconds for what is in work then. `rhythm`: when people who wait are told how far it is.
-    0: stopped as asked. 1: DATA_DIR cannot be used, or Redis refuses the bot. 2: Telegram does not know the token.
-    3: another process polls with the same token. Raises ConfigurationError when there is no token.
-    """
-    with bot_metrics(settings.metrics_port) as metrics:
-        return await _run_counted(settings, queue, stop, metrics, grace, rhythm)
+
+async def run_webhook(
+    settings: Settings,
+    queue: JobProducer,
+    stop: asyncio.Event,
+    *,
+    grace: float = GRACE,
+    rhythm: Rhythm = RHYTHM,
+) -> int:
+    """As `run_bot`, called by Telegram."""
+    from bot.webhook import receive_by_webhook  # aiohttp's server is not needed to poll
+
+    contact = Deadline("Telegram has not confirmed the webhook", CONTACT_SECONDS)
+    return await _run_counted(settings, queue, stop, receive_by_webhook, contact, grace, rhythm)
 
 
 async def _run_counted(
-    settings: Settings, queue: JobProducer, stop: asyncio.Event, metrics: BotMetrics, grace: float, rhythm: Rhythm
+    settings: Settings,
+    queue: JobProducer,
+    stop: asyncio.Event,
+    receive: Receive,
+    contact: Deadline,
+    grace: float,
+    rhythm: Rhythm,
 ) -> int:
-    pacer = Pacer()
-    bot = create_bot(settings, metrics, pacer)
-    contact = Deadline("no answer to getUpdates", POLL_SECONDS)
-    contact.set()
-    try:
-        async with (
-            open_memory(settings, bot.id) as (inbox, storage),
-            Heartbeat(settings.data_dir / FOLDER, "bot", [contact]),
-        ):
-            waiting = Waiting(queue, inbox, pacer, rhythm)
-            return await _run(bot, settings, queue, stop, inbox, storage, metrics, contact, grace, waiting)
-    except WrongToken as error:
-        log.error(
-            "BOT_TOKEN: Telegram (%s) does not know this token: %s. Copy it again from @BotFather "
-            "into .env, or wherever it is set.",
-            settings.api_url,
-            error,
-        )
-        return WRONG_TOKEN
-    except Conflict as error:
-        log.error("Another process receives the updates of this BOT_TOKEN. Only one can. Telegram says: %s", error)
-        return CONFLICT
-    except RedisRefused as error:
-        log.error("%s", error)
-        return NO_DATA
-    except StorageError as error:
-        log.error("DATA_DIR %s cannot be used: %s", settings.data_dir, error)
-        return NO_DATA
-    finally:
-        await bot.session.close()
+    with bot_metrics(settings.metrics_port) as metrics:
+        pacer = Pacer()
+        bot = create_bot(settings, metrics, pacer)
+        contact.set()
+        try:
+            async with (
+                open_memory(settings, bot.id) as (inbox, storage),
+                open_stats(settings, bot.id) as stats,
+                Heartbeat(settings.data_dir / FOLDER, "bot", [contact]),
+            ):
+                waiting = Waiting(queue, inbox, pacer, rhythm)
+                return await _run(
+                    bot, settings, queue, stop, inbox, storage, metrics, stats, receive, contact, grace, waiting
+                )
+        except WrongToken as error:
+            log.error(
+                "BOT_TOKEN: Telegram (%s) does not know this token: %s. Copy it again from @BotFather "
+                "into .env, or wherever it is set.",
+                settings.api_url,
+                error,
+            )
+            return WRONG_TOKEN
+        except Conflict as error:
+            log.error("Another process receives the updates of this BOT_TOKEN. Only one can. Telegram says: %s", error)
+            return CONFLICT
+        except RedisRefused as error:
+            log.error("%s", error)
+            return NO_DATA
+        except StorageError as error:
+            log.error("DATA_DIR %s cannot be used: %s", settings.data_dir, error)
+            return NO_DATA
+        finally:
+            await bot.session.close()
 
 
 async def _run(
@@ -144,11 +184,14 @@ async def _run(
     inbox: Inbox,
     storage: Storage,
     metrics: BotMetrics,
+    stats: Stats,
+    receive: Receive,
     contact: Deadline,
     grace: float,
     waiting: Waiting,
 ) -> int:
     stopped = asyncio.create_task(stop.wait())
+    metrics = SeveralMetrics(metrics, stats)
     i18n = create_i18n()
     in_work = InWork()
     requests = Requests(settings, queue, in_work, waiting, Throttle(settings.admin_ids), metrics=metrics)
@@ -170,24 +213,40 @@ async def _run(
         settings=settings,
         queue=queue,
         metrics=metrics,
+        statistics=stats,
+        inbox=inbox,
     )
-    processor = Processor(dispatcher, bot, inbox, i18n, requests.settle, storage, max_attempts=settings.max_attempts)
+    for observer in (dispatcher.message, dispatcher.callback_query):
+        observer.middleware(CountPeople(stats))
+    processor = Processor(
+        dispatcher, bot, inbox, i18n, requests.settle, storage, max_attempts=settings.max_attempts, metrics=metrics
+    )
 
-    def heard(updates: int) -> None:
-        contact.set()
-        metrics.polled(updates)
+    beside: list[asyncio.Task[None]] = []
 
-    receiving = asyncio.create_task(_receive(bot, dispatcher, inbox, processor, waiting, i18n, heard))
-    watching = [asyncio.create_task(watch_queue(queue, inbox, metrics))] if settings.metrics_port is not None else []
+    def spawn(*works: Coroutine[Any, Any, None]) -> None:
+        beside.extend(map(asyncio.create_task, works))
+
+    async def began(recovered: int) -> None:
+        me = await bot.me()
+        log.info("@%s is ready; %d messages from before are taken up again", me.username, recovered)
+        spawn(set_profile(bot, i18n, settings.admin_ids), waiting.remove_left(bot), processor.watch())
+
+    used = dispatcher.resolve_used_update_types()
+    reception = Reception(settings, bot, queue, inbox, processor, used, contact, metrics, began)
+    receiving = asyncio.ensure_future(receive(reception))
+    if settings.metrics_port is not None:
+        spawn(watch_queue(queue, inbox, metrics))
     try:
         await asyncio.wait([receiving, stopped], return_when=asyncio.FIRST_COMPLETED)
     finally:
         if not receiving.done():
             log.info("stopping")
             receiving.cancel()
-        for task in watching:
+        await asyncio.wait([receiving])
+        for task in beside:
             task.cancel()
-        await asyncio.wait([receiving, *watching])
+        await asyncio.gather(*beside, return_exceptions=True)
         await processor.drain(grace, requests.sending)
         await waiting.close()
         stopped.cancel()
@@ -198,36 +257,3 @@ async def _run(
     if not receiving.cancelled():
         receiving.result()  # raises what ended it
     return OK
-
-
-async def _receive(
-    bot: Bot,
-    dispatcher: Dispatcher,
-    inbox: Inbox,
-    processor: Processor,
-    waiting: Waiting,
-    i18n: I18n,
-    heard: Callable[[int], None],
-) -> None:
-    me = await until_connected(bot.me)
-    await until_connected(lambda: bot.delete_webhook(drop_pending_updates=False))
-    recovered = await processor.recover()
-    log.info("@%s is ready; %d messages from before are taken up again", me.username, recovered)
-    beside = [_set_commands(bot, i18n), waiting.remove_left(bot), processor.watch()]
-    tasks = [asyncio.create_task(each) for each in beside]
-    try:
-        await poll(bot, inbox, processor, dispatcher.resolve_used_update_types(), heard)
-    finally:
-        for task in tasks:
-            task.cancel()
-
-
-async def _set_commands(bot: Bot, i18n: I18n) -> None:
-    for locale in i18n.available_locales:
-        with i18n.context(), i18n.use_locale(locale):
-            commands = replies.commands()
-        try:
-            await bot.set_my_commands(commands, language_code=None if locale == DEFAULT else locale)
-        except AiogramError as error:
-            log.warning("the menu of commands could not be set (%s)", type(error).__name__)
-            return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -23,6 +25,9 @@ LOG_FORMATS: Final = ("text", "json")
 SWITCHES: Final = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(("0", "false", "no", "off"), False)
 TOKEN: Final = re.compile(r"\d{1,20}:[\w-]{10,}", re.ASCII)
 DEVICE: Final = re.compile(r"auto|cpu|cuda(:\d+)?", re.ASCII)
+WEBHOOK_SECRET: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
+WEBHOOK_PORTS: Final = (443, 80, 88, 8443)  # that the official Bot API calls
+WEBHOOK_PATH: Final = re.compile(r"[\w.~:/@!$&'()*+,;=%-]*", re.ASCII)
 
 
 class ConfigurationError(Exception):
@@ -63,7 +68,7 @@ class Settings:
     redis_url: Secret | None = None
     webhook_url: str | None = None
     webhook_secret: Secret | None = None
-    webhook_port: str | None = None
+    webhook_port: int = 8080
     model: Literal["attention", "baseline"] = "attention"
     device: str = "auto"
     weights_dir: Path = Path("weights")
@@ -99,12 +104,23 @@ class Settings:
             )
         return self.token.reveal()
 
+    def require_webhook_secret(self) -> str:
+        """What Telegram says with each update, in clear; all bots behind one address must agree on it.
+
+        WEBHOOK_SECRET, else one made from the token, which tells nothing of it. Raises ConfigurationError when there
+        is neither.
+        """
+        if self.webhook_secret is not None:
+            return self.webhook_secret.reveal()
+        return hmac.new(self.require_token().encode(), b"webhook secret", hashlib.sha256).hexdigest()
+
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no log may show."""
         found = (self.token, self.redis_url, self.webhook_secret)
         parts = RedisAddress.parse(self.redis_url.reveal()).secrets if self.redis_url else ()
-        return (*(secret.reveal() for secret in found if secret is not None), *parts)
+        derived = (self.require_webhook_secret(),) if self.webhook_url and self.token else ()
+        return (*(secret.reveal() for secret in found if secret is not None), *parts, *derived)
 
 
 class _Reader:
@@ -129,9 +145,11 @@ class _Reader:
             "api_url": api_url,
             "api_local": api_local,
             "redis_url": self.redis("REDIS_URL"),
-            "webhook_url": self.text("WEBHOOK_URL"),
-            "webhook_secret": self.secret("WEBHOOK_SECRET", re.compile(".+"), "any text"),
-            "webhook_port": self.text("WEBHOOK_PORT"),
+            "webhook_url": self.webhook("WEBHOOK_URL", official=api_url in (None, OFFICIAL_API)),
+            "webhook_secret": self.secret(
+                "WEBHOOK_SECRET", WEBHOOK_SECRET, "1 to 256 of the characters A-Z, a-z, 0-9, _ and -"
+            ),
+            "webhook_port": self.number("WEBHOOK_PORT", 1, 65_535),
             "model": self.choice("MODEL", MODELS, str.lower),
             "device": self.value("DEVICE", _device, "auto, cpu, cuda or cuda:N"),
             "weights_dir": self.value("WEIGHTS_DIR", Path, "a folder"),
@@ -180,6 +198,15 @@ class _Reader:
             raise ConfigurationError(f"{name} cannot be used: {error}. It must be {FORMS}") from None
         return Secret(text)
 
+    def webhook(self, name: str, *, official: bool) -> str | None:
+        """Only a Bot API server of one's own calls plain http, or any port."""
+        if official:
+            ports = ", ".join(map(str, WEBHOOK_PORTS))
+            allowed = f"an https address on one of the ports {ports}, such as https://example.org/captions"
+        else:
+            allowed = "an address such as https://example.org/captions"
+        return self.value(name, lambda text: _webhook_url(text, official), allowed)
+
     def number(self, name: str, least: int, most: int) -> int | None:
         def parse(text: str) -> int:
             number = int(text)
@@ -205,6 +232,18 @@ def _http_url(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or any(map(str.isspace, text)):
         raise ValueError(text)
     return text.rstrip("/")
+
+
+def _webhook_url(text: str, official: bool) -> str:
+    parts = urlsplit(text)
+    port, secure = parts.port, parts.scheme == "https"  # the port raises ValueError, too
+    if not secure and (official or parts.scheme != "http"):
+        raise ValueError(text)
+    if not parts.hostname or "@" in parts.netloc or parts.fragment or any(map(str.isspace, text)):
+        raise ValueError(text)
+    if not WEBHOOK_PATH.fullmatch(parts.path) or (official and (port or 443) not in WEBHOOK_PORTS):
+        raise ValueError(text)
+    return text
 
 
 def _switch(text: str) -> bool:

@@ -23,7 +23,7 @@ class BotMetrics:
     """Counts nothing. Times in seconds."""
 
     def polled(self, updates: int) -> None:
-        """Telegram answered getUpdates."""
+        """Telegram answered getUpdates, or brought updates itself, or confirmed the webhook."""
 
     def answered(self, kind: str, seconds: float | None = None) -> None:
         """An answer was delivered, `seconds` after its update came; None: it waited for this start of the bot."""
@@ -48,6 +48,49 @@ class BotMetrics:
 
     def dead_letters(self, count: int) -> None:
         """So many jobs lie with the dead letters now."""
+
+
+class SeveralMetrics(BotMetrics):
+    """Tells each of several."""
+
+    def __init__(self, *metrics: BotMetrics) -> None:
+        self._all = metrics
+
+    def polled(self, updates: int) -> None:
+        for each in self._all:
+            each.polled(updates)
+
+    def answered(self, kind: str, seconds: float | None = None) -> None:
+        for each in self._all:
+            each.answered(kind, seconds)
+
+    def failed(self, kind: str) -> None:
+        for each in self._all:
+            each.failed(kind)
+
+    def downloaded(self, size: int, seconds: float) -> None:
+        for each in self._all:
+            each.downloaded(size, seconds)
+
+    def request(self, method: str, outcome: str, seconds: float) -> None:
+        for each in self._all:
+            each.request(method, outcome, seconds)
+
+    def retry(self, method: str) -> None:
+        for each in self._all:
+            each.retry(method)
+
+    def queue(self, status: Status) -> None:
+        for each in self._all:
+            each.queue(status)
+
+    def queue_unknown(self) -> None:
+        for each in self._all:
+            each.queue_unknown()
+
+    def dead_letters(self, count: int) -> None:
+        for each in self._all:
+            each.dead_letters(count)
 
 
 @contextmanager

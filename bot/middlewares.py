@@ -51,7 +51,10 @@ class PeopleMiddleware(BaseMiddleware):
 
 
 class AccessMiddleware(BaseMiddleware):
-    """Serves only those who are on the list. Others are told so in private, and get silence in groups."""
+    """Serves only the people and groups on the list. Others are told so in private, and get silence in groups.
+
+    Whoever presses a button is told, wherever it is. A group on the list lets all in it use the bot there.
+    """
 
     def __init__(self, allowed: frozenset[int]) -> None:
         self._allowed = allowed
@@ -63,7 +66,8 @@ class AccessMiddleware(BaseMiddleware):
         data: dict[str, Any],
     ) -> Any:
         user: User | None = data.get("event_from_user")
-        if user is not None and user.id in self._allowed:
+        chat: Chat | None = data.get("event_chat")
+        if any(each is not None and each.id in self._allowed for each in (user, chat)):
             return await handler(event, data)
         if isinstance(event, Message) and event.chat.type == ChatType.PRIVATE:
             await event.reply(replies.closed())

@@ -20,6 +20,7 @@ from aiogram.exceptions import (
 
 from bot.inbox import Inbox
 from bot.processing import Processor
+from bot.reception import Conflict, Reception, WrongToken
 from bot.session import GetRawUpdates
 from bot.storage import StorageError
 
@@ -33,34 +34,30 @@ FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
 
 
-class WrongToken(Exception):
-    """Telegram does not know the token."""
-
-
-class Conflict(Exception):
-    """Another process receives this bot's updates."""
-
-
 class Outage:
     """A spell of failures: said once when it begins and once when it is over, with growing pauses meanwhile."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._pause = FIRST_PAUSE
-        self._on = False
+        self.on = False
+
+    def began(self, reason: str, remedy: str = "trying again until it works") -> None:
+        """Say so, if it is new."""
+        if not self.on:
+            log.warning("%s fails: %s; %s", self._what, reason, remedy)
+        self.on = True
 
     async def failed(self, reason: str, at_least: float = 0.0) -> None:
         """Say so, if it is new, and wait."""
-        if not self._on:
-            log.warning("%s fails: %s; trying again until it works", self._what, reason)
-        self._on = True
+        self.began(reason)
         await asyncio.sleep(at_least + self._pause * random.uniform(0.5, 1.0))
         self._pause = min(LONGEST_PAUSE, 2 * self._pause)
 
     def over(self) -> None:
-        if self._on:
+        if self.on:
             log.info("%s works again", self._what)
-        self._on, self._pause = False, FIRST_PAUSE
+        self.on, self._pause = False, FIRST_PAUSE
 
 
 def reason_of(error: Exception) -> str:
@@ -83,6 +80,15 @@ async def until_connected(request: Callable[[], Awaitable[T]]) -> T:
         else:
             outage.over()
             return result
+
+
+async def receive_by_polling(reception: Reception) -> None:
+    """Take over from a webhook, if there was one, and poll. Raises WrongToken, Conflict or RedisRefused."""
+    bot, processor = reception.bot, reception.processor
+    await until_connected(bot.me)
+    await until_connected(lambda: bot.delete_webhook(drop_pending_updates=False))
+    await reception.began(await processor.recover())
+    await poll(bot, reception.inbox, processor, reception.allowed_updates, reception.heard)
 
 
 async def poll(

@@ -33,6 +33,7 @@ from bot.chat_settings import ChatSettings
 from bot.i18n import locale_for
 from bot.inbox import Accepted, Bury, Inbox, Recorded
 from bot.logs import whereabouts
+from bot.metrics import BotMetrics
 from bot.session import is_passing
 from bot.storage import Storage, StorageError
 from model.serving.queue import JobLost
@@ -77,6 +78,7 @@ class Processor:
         storage: Storage,
         *,
         max_attempts: int,
+        metrics: BotMetrics | None = None,
         first_pause: float = FIRST_PAUSE,
     ) -> None:
         self._dispatcher = dispatcher
@@ -86,15 +88,20 @@ class Processor:
         self._settle = settle
         self._storage = storage
         self._max_attempts = max_attempts
+        self._metrics = metrics or BotMetrics()
         self._first_pause = first_pause
         self._in_work: set[int] = set()
         self._suspects: list[Recorded] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
 
-    async def recover(self) -> int:
-        """Take up again what was left unanswered; how much that is. Raises StorageError or RedisRefused."""
-        return self._take_up(await self._inbox.recover(self._max_attempts))
+    async def recover(self, *, others: bool = False) -> int:
+        """Take up again what was left unanswered; how much that is. Raises StorageError or RedisRefused.
+
+        `others`: other processes may serve this bot, too; what a living one has in work is left to it.
+        """
+        take = self._inbox.reclaim if others else self._inbox.recover
+        return self._take_up(await take(self._max_attempts))
 
     async def watch(self) -> None:
         """From time to time take up what was put back by hand, or left by a bot process that died; for ever."""
@@ -158,6 +165,7 @@ class Processor:
             entry = min(self._suspects, key=lambda entry: (entry.attempts, entry.id))
             if entry.attempts >= 2 * self._max_attempts:
                 log.error("update %d brought the bot down %d times and is given up", entry.id, entry.attempts)
+                self._metrics.failed("given_up")
                 await self._apologise(entry.body, replies.gave_up)
                 await self._done(entry, Bury(f"brought the bot down {entry.attempts} times"), again=True)
             else:
@@ -176,6 +184,7 @@ class Processor:
             while (outcome := await self._attempt(entry, again)) is None:
                 if time.time() - entry.received > TOO_OLD:
                     log.error("update %d could not be answered in a day and is given up", entry.id)
+                    self._metrics.failed("given_up")
                     outcome = Bury("could not be answered in a day")
                     break
                 await self._sleep(pause)
@@ -212,6 +221,7 @@ class Processor:
             await self._apologise(entry.body, replies.went_wrong)
         except REFUSED as error:
             log.warning("update %d: Telegram refused the answer: %s", entry.id, error.message)
+            self._metrics.failed("refused")
         except (AiogramError, *OUR_FAULT) as error:
             if is_passing(error) or isinstance(error, (TelegramUnauthorizedError, *OUR_FAULT)):
                 log.warning("update %d failed (%s) and will be tried again", entry.id, type(error).__name__)
@@ -227,6 +237,7 @@ class Processor:
     async def _unforeseen(self, entry: Recorded, error: Exception) -> None:
         log.error("update %d failed unforeseen:\n%s", entry.id, whereabouts(error))
         log.debug("the same in full", exc_info=error)
+        self._metrics.failed("unforeseen")
         await self._apologise(entry.body, replies.went_wrong)
 
     async def _apologise(self, body: dict[str, Any], words: Callable[[], str]) -> None:

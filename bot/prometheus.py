@@ -35,7 +35,7 @@ class PrometheusBotMetrics(BotMetrics):
         self._methods: set[str] = set()
         self._updates = Counter("caption_updates", "Updates received from Telegram.", registry=registry)
         self._last_poll = Gauge(
-            "caption_telegram_last_poll_timestamp_seconds", "When Telegram last answered getUpdates.", registry=registry
+            "caption_telegram_last_poll_timestamp_seconds", "When Telegram was last heard of.", registry=registry
         )
         self._answers = Counter("caption_answers", "Answers delivered.", ["kind"], registry=registry)
         self._latency = Histogram(

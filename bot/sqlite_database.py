@@ -67,18 +67,19 @@ CREATE TABLE IF NOT EXISTS notices (
 class Database:
     """Runs functions of a connection, one after the other, each in a transaction of its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, schema: str = SCHEMA) -> None:
         self.path = path
+        self._schema = schema
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
         self._connection: sqlite3.Connection | None = None
 
     @classmethod
-    async def open(cls, folder: Path) -> Self:
-        """Open or create the file in `folder`, readable by its owner alone.
+    async def open(cls, folder: Path, name: str = FILE_NAME, schema: str = SCHEMA) -> Self:
+        """Open or create a file in `folder`, readable by its owner alone.
 
         Raises StorageError.
         """
-        database = cls(folder / FILE_NAME)
+        database = cls(folder / name, schema)
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(database._executor, database._connect)
@@ -97,7 +98,7 @@ class Database:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
-            connection.executescript(SCHEMA)
+            connection.executescript(self._schema)
         except BaseException:
             connection.close()
             raise

@@ -8,6 +8,7 @@ from aiogram import Bot
 from aiogram.filters import Filter
 from aiogram.types import Message
 
+from bot.config import Settings
 from bot.media import clip_of, picture_of
 
 
@@ -42,6 +43,13 @@ class Named(Filter):
                 case "bot_command" if entity.extract_from(text).casefold().endswith(name):
                     return True
         return False
+
+
+class FromAdmin(Filter):
+    """Passes what those who run the bot (ADMIN_IDS) say."""
+
+    async def __call__(self, message: Message, settings: Settings) -> bool:
+        return message.from_user is not None and message.from_user.id in settings.admin_ids
 
 
 class Addressed(Filter):

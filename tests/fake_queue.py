@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bot.app import run_polling
+from bot.app import run_bot
 from bot.config import Secret, Settings
 from bot.keyboards import Cancel
 from bot.waiting import Rhythm
@@ -150,7 +150,7 @@ async def running_bot(
     settings = settings_for(server, folder, **changes)
     if isinstance(queue, FakeQueue):
         queue.limits = Limits(settings.max_queue, settings.max_per_user)
-    task = asyncio.create_task(run_polling(settings, queue, stop, grace=grace, rhythm=rhythm))
+    task = asyncio.create_task(run_bot(settings, queue, stop, grace=grace, rhythm=rhythm))
     try:
         yield RunningBot(stop, task)
     finally:
@@ -176,7 +176,7 @@ async def never(url: str, folder: str) -> int:
     queue = FakeQueue()
     queue.open.clear()
     settings = Settings(token=Secret(TOKEN), api_url=url, data_dir=Path(folder))
-    return await run_polling(settings, queue, asyncio.Event())
+    return await run_bot(settings, queue, asyncio.Event())
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Final, Literal, Self, TypedDict, TypeVar, Unpack, get_args
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import web
@@ -807,19 +808,28 @@ class FakeTelegram:
     def _set_webhook(self, call: Call) -> bool:
         """setWebhook and deleteWebhook; plain http is accepted, unlike by the official server."""
         url = call.params.get("url", "")
+        if url and str(urlsplit(url).hostname).endswith(".invalid"):
+            raise bad_request("bad webhook: Failed to resolve host: Name or service not known", violation=False)
+        secret = call.params.get("secret_token", "")
+        if secret and not re.fullmatch(r"[A-Za-z0-9_-]{1,256}", secret):
+            raise bad_request("secret token contains unallowed characters")
+        if not 1 <= call.params.get("max_connections", 40) <= 100:
+            raise bad_request("max_connections must be between 1 and 100")
         self._stop_webhook()
         if call.params.get("drop_pending_updates") and self._pending:
             self.warnings.append(f"{call.method}: {len(self._pending)} pending updates were dropped")
             self._pending.clear()
         self._allowed_updates = call.params.get("allowed_updates", self._allowed_updates)
-        self.webhook = {"url": url, "secret_token": call.params.get("secret_token", "")}
+        self.webhook = {"url": url, "secret_token": secret}
         if url:
             self._webhook_task = asyncio.create_task(self._deliver_to_webhook(url))
         return True
 
     def _get_webhook_info(self, call: Call) -> Json:
         url = self.webhook.get("url", "")
-        return {"url": url, "has_custom_certificate": False, "pending_update_count": len(self._pending)}
+        info: Json = {"url": url, "has_custom_certificate": False, "pending_update_count": len(self._pending)}
+        info |= self.webhook.get("last_error", {})
+        return info
 
     async def _deliver_to_webhook(self, url: str) -> None:
         """Post the updates one after the other; each is confirmed by a 2xx answer and repeated otherwise."""
@@ -839,9 +849,13 @@ class FakeTelegram:
                                 b"OK",
                             ):
                                 self.warnings.append("a method in answer to a webhook request is not carried out")
+                            reason = f"Wrong response from the webhook: {response.status} {response.reason}"
                     except (aiohttp.ClientError, TimeoutError):
-                        delivered = False
+                        delivered, reason = False, "Connection refused"
                     if not delivered:
+                        error = {"last_error_date": int(time.time()), "last_error_message": reason}
+                        self.webhook["last_error"] = error
+                        self.changed()
                         await asyncio.sleep(0.1)
                         break
                     self._confirm(update_id)

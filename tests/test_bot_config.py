@@ -77,7 +77,7 @@ def test_each_name_is_understood() -> None:
         api_local=True,
         webhook_url="https://example.org",
         webhook_secret=Secret("hidden"),
-        webhook_port="8443",
+        webhook_port=8443,
         device="cuda:1",
         weights_dir=Path("/w"),
         max_batch=4,
@@ -106,6 +106,12 @@ def test_each_name_is_understood() -> None:
         ("MAX_MEDIA_BYTES", "5", "from 1048576"),
         ("ADMIN_IDS", "ann", "Telegram ids"),
         ("METRICS_PORT", "70000", "to 65534"),
+        ("WEBHOOK_URL", "http://example.org/hook", "an https address on one of the ports 443, 80, 88, 8443"),
+        ("WEBHOOK_URL", "https://example.org:8080/hook", "an https address on one of the ports"),
+        ("WEBHOOK_URL", "https://ann:password@example.org", "an https address"),
+        ("WEBHOOK_URL", "https://example.org/{token}", "an https address"),
+        ("WEBHOOK_URL", "example.org", "such as https://example.org/captions"),
+        ("WEBHOOK_PORT", "many", "a whole number from 1 to 65535"),
         ("LOG_LEVEL", "loud", "DEBUG or INFO"),
         ("LOG_FORMAT", "xml", "text or json"),
     ],
@@ -117,7 +123,14 @@ def test_a_wrong_value_is_named_with_what_is_allowed(name: str, value: str, allo
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("BOT_TOKEN", "my-secret"), ("REDIS_URL", "http://:my-secret@x"), ("REDIS_URL", "redis://:my-secret@x/y")],
+    [
+        ("BOT_TOKEN", "my-secret"),
+        ("REDIS_URL", "http://:my-secret@x"),
+        ("REDIS_URL", "redis://:my-secret@x/y"),
+        ("WEBHOOK_SECRET", "my-secret with a blank"),
+        ("WEBHOOK_SECRET", "my-secret" * 29),
+        ("WEBHOOK_SECRET", "my-secret-é"),
+    ],
 )
 def test_a_wrong_secret_is_not_shown(name: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=name) as caught:
@@ -145,3 +158,22 @@ def test_secrets_do_not_show_themselves() -> None:
     shown = f"{settings} {settings!r} {settings.token} {settings.token!r}"
     assert "***" in shown
     assert not any(part in shown for part in ("secret_part", "pass", "hush"))
+
+
+def test_a_bot_api_server_of_ones_own_may_call_any_address() -> None:
+    own = {"TELEGRAM_API_URL": "http://127.0.0.1:8081", "WEBHOOK_URL": "http://10.0.0.2:9000/hook"}
+    assert Settings.load(own).webhook_url == own["WEBHOOK_URL"]
+    with pytest.raises(ConfigurationError, match="WEBHOOK_URL"):
+        Settings.load({**own, "TELEGRAM_API_URL": "https://api.telegram.org"})
+
+
+def test_bots_behind_one_webhook_agree_on_its_secret_without_being_told() -> None:
+    values = {"BOT_TOKEN": TOKEN, "WEBHOOK_URL": "https://example.org/captions"}
+    one, other = Settings.load(values), Settings.load({**values, "DATA_DIR": "elsewhere"})
+    secret = one.require_webhook_secret()
+    assert secret == other.require_webhook_secret()
+    assert re.fullmatch("[A-Za-z0-9_-]{32,256}", secret)
+    assert TOKEN.partition(":")[2] not in secret
+    assert secret in one.secrets  # so that no log shows it
+    assert Settings.load({**values, "BOT_TOKEN": TOKEN + "x"}).require_webhook_secret() != secret
+    assert Settings.load({**values, "WEBHOOK_SECRET": "my-own_1"}).require_webhook_secret() == "my-own_1"

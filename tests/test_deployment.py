@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 import yaml
@@ -17,6 +19,8 @@ from packaging.utils import canonicalize_name
 
 import start
 from bot.config import Settings
+from model.serving.health import Deadline
+from model.serving.queue import Status
 from tests.conftest import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -159,6 +163,28 @@ def test_the_settings_of_the_services_are_understood() -> None:
     assert Settings.load({"DEVICE": SERVICES["worker-gpu"]["environment"]["DEVICE"]}).device == "cuda"
 
 
+def test_each_setting_is_documented_with_a_value_that_is_understood() -> None:
+    example = re.findall(r"^#?([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    source = (ROOT / "bot" / "config.py").read_text()
+    assert sorted(name for name, _ in example) == sorted(set(re.findall(r'self\.\w+\(\s*"([A-Z_]+)"', source)))
+    settings = Settings.load(dict(example))
+    assert settings.webhook_url == "https://example.org/captions"
+    assert settings == dataclasses.replace(Settings(), webhook_url=settings.webhook_url, metrics_port=9100)
+    table = (ROOT / "README.md").read_text()
+    assert [name for name, _ in example if f"`{name}`" not in table] == []
+
+
+async def test_the_health_endpoint_shows_what_is_documented() -> None:
+    from bot.wellness import HEALTH, Wellness
+
+    written = (ROOT / "docs" / "operations.md").read_text()
+    assert f"`GET {HEALTH}`" in written
+    [shown] = re.findall(r"```json\n(\{.*\})\n```", written)
+    queue = AsyncMock(status=AsyncMock(return_value=Status({"photo": 3}, in_work=1, open_requests=4, workers=2)))
+    wellness = Wellness(Deadline("no contact", 1), queue, Mock(failing=False), Mock(accepting=True))
+    assert await wellness.report() == json.loads(shown)
+
+
 def test_workers_have_no_way_out_and_nothing_is_published() -> None:
     assert COMPOSE["networks"]["queue"] == {"internal": True}
     for name in (*WORKERS, "redis"):
@@ -180,11 +206,15 @@ def test_redis_forgets_nothing() -> None:
 
 
 def test_everything_is_restarted_and_has_time_to_stop() -> None:
-    from bot.app import GRACE
+    from bot.app import GRACE, LAST_WORDS
+    from bot.stats import PATIENCE
+    from bot.waiting import CLEANUP
+    from bot.webhook import CLOSING_SECONDS
     from model.serving.embedded import JOB_SECONDS
 
     assert all(service["restart"] == "unless-stopped" for service in SERVICES.values())
-    assert seconds(SERVICES["bot"]["stop_grace_period"]) > 2 * GRACE
+    longest = 2 * (CLOSING_SECONDS + GRACE) + CLEANUP + LAST_WORDS + PATIENCE
+    assert seconds(SERVICES["bot"]["stop_grace_period"]) > longest
     for name in WORKERS:
         assert seconds(SERVICES[name]["stop_grace_period"]) > JOB_SECONDS
         assert SERVICES[name]["deploy"]["replicas"] == 1

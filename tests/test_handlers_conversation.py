@@ -294,13 +294,6 @@ async def test_start_and_help_in_both_languages(server: FakeTelegram, queue: Fak
     assert "Hello" in (await nobody.next_message())["text"]
 
 
-async def test_the_menu_of_commands_is_in_both_languages(server: FakeTelegram, queue: FakeQueue) -> None:
-    menus = await server.until(lambda: server.commands if len(server.commands) == 2 else None, 5)
-    assert menus is not None
-    descriptions = {key.partition("/")[2]: menu[0]["description"] for key, menu in menus.items()}
-    assert descriptions == {"": "More captions of the last picture", "ru": "Ещё описания последней картинки"}
-
-
 async def test_anything_else_gets_a_helpful_line(queue: FakeQueue, ann: Person) -> None:
     async def answer_to(message: Message) -> str:
         answer = await ann.next_message()

@@ -18,7 +18,8 @@ from aiogram import Bot
 from aiogram.exceptions import TelegramConflictError, TelegramNetworkError
 from aiogram.methods import GetMe
 
-from bot.polling import Conflict, poll
+from bot.polling import poll
+from bot.reception import Conflict
 from bot.session import GetRawUpdates
 from model.serving.health import FOLDER, STALE, UNWELL, WELL, Deadline, Heartbeat, Sign, birth_of, examine, host
 from tests.conftest import ROOT

@@ -6,8 +6,10 @@ What is returned is HTML for Telegram. Texts are whole sentences, so that a tran
 from bot.replies.clips import *
 from bot.replies.failures import *
 from bot.replies.interface import *
+from bot.replies.operators import *
 from bot.replies.photos import *
 from bot.replies.privacy import *
+from bot.replies.profile import *
 from bot.replies.settings import *
 from bot.replies.text import *
 from bot.replies.waiting import *

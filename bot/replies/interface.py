@@ -1,8 +1,7 @@
-"""What the bot says of itself: greetings, help, the menu, and what it does not do."""
+"""What the bot says of itself: greetings, help, and what it does not do."""
 
 from __future__ import annotations
 
-from aiogram.types import BotCommand
 from aiogram.utils.i18n import gettext as _
 
 from bot.arguments import COUNTS
@@ -73,13 +72,3 @@ def no_stickers() -> str:
 
 def only_pictures() -> str:
     return _("I only look at pictures. Please send me a photo, and I will tell you in words what is in it.")
-
-
-def commands() -> list[BotCommand]:
-    """The menu of commands."""
-    return [
-        BotCommand(command="sample", description=_("More captions of the last picture")),
-        BotCommand(command="cancel", description=_("Stop what I have in work for you")),
-        BotCommand(command="help", description=_("What I can do")),
-        BotCommand(command="start", description=_("Begin")),
-    ]

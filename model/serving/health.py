@@ -24,7 +24,8 @@ FOLDER: Final = "health"  # in DATA_DIR
 ROLES: Final = ("bot", "worker")
 BEAT: Final = 5.0  # seconds between two signs of life
 STALE: Final = 30.0  # seconds without one: the event loop hangs, or the disk does
-POLL_SECONDS: Final = 180.0  # the bot has had no answer to getUpdates (30 s each, pauses up to 30 s) for so long
+# The bot has had no answer to getUpdates (30 s each, pauses up to 30 s), or getWebhookInfo (each minute), for so long.
+CONTACT_SECONDS: Final = 180.0
 FORGOTTEN: Final = 24 * 3600.0  # seconds after which the file of another host's process is removed
 WELL: Final = 0
 UNWELL: Final = 1
@@ -33,7 +34,7 @@ UNWELL: Final = 1
 class Deadline:
     """Something that must be over, or come again, within so many seconds. It is off until `set`.
 
-    The bot's is set at the start and with each answer to getUpdates; a worker's before a forward pass, and cleared
+    The bot's is set at the start and with each sign of Telegram; a worker's before a forward pass, and cleared
     after it. Any thread may do so.
     """
 

@@ -1,0 +1,265 @@
+"""What /stats tells: counted in memory, added to what is kept every few seconds, summed up when it is asked for.
+
+What is kept is gone after 25 hours: counts by the hour, and a keyed hash of whom the bot served, with the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from aiogram import BaseMiddleware
+from aiogram.types import TelegramObject, User
+
+from bot.config import Settings
+from bot.latency import bucket_of, percentile
+from bot.metrics import BotMetrics
+from model.serving.queue import Status
+
+log = logging.getLogger(__name__)
+
+HOUR: Final = 3600
+HOURS: Final = 24
+KEPT: Final = 25 * HOUR  # seconds
+WRITE_SECONDS: Final = 5.0  # between two writes; a kill costs the counts of so long
+PATIENCE: Final = 5.0  # seconds for what is kept, or the queue, to answer
+MOST_FIELDS: Final = 1000  # that are not written yet; a disk that is full for hours must not fill the memory, too
+MOST_PEOPLE: Final = 100_000
+
+Field = tuple[int, str]  # the hour, in hours since the epoch, and what is counted in it
+
+
+class StatsStore(Protocol):
+    """Where the counts of one bot are kept, those of all its processes together.
+
+    All raise StorageError, RedisRefused, or what the engine's client raises.
+    """
+
+    async def key(self) -> bytes:
+        """The random key of the hashes, made at its first use."""
+
+    async def add(self, counts: Mapping[Field, int], people: Mapping[bytes, float], now: float) -> None:
+        """Add to what is counted, note when each was last seen, and drop what is older than `KEPT`; all or nothing."""
+
+    async def read(self, first_hour: int, since: float) -> tuple[dict[str, int], int]:
+        """The sums from this hour on, and how many people were seen since."""
+
+    async def forget(self, person: bytes) -> None: ...
+
+
+@dataclass(frozen=True)
+class Latency:
+    """In seconds, of answers of one kind; estimated, see `bot.latency.percentile`."""
+
+    kind: str
+    answers: int
+    median: float | None  # None: all had waited for a start of the bot
+    p95: float | None
+
+
+@dataclass(frozen=True)
+class Day:
+    """What happened in the last 24 hours: in this hour and the 23 before it."""
+
+    answered: int
+    failures: dict[str, int]  # by kind
+    latencies: list[Latency]
+    people: int
+
+    @property
+    def failed(self) -> int:
+        return sum(self.failures.values())
+
+    @property
+    def requests(self) -> int:
+        """Those that came to an end."""
+        return self.answered + self.failed
+
+
+@dataclass(frozen=True)
+class Report:
+    day: Day | None  # None: what is kept cannot be read
+    queue: Status | None  # None: it cannot be reached
+    dead_letters: int
+    uptime: float  # seconds, of this process
+
+
+class Stats(BotMetrics):
+    """Counts what `BotMetrics` is told; never a reason for anything else to fail or wait."""
+
+    def __init__(self, store: StatsStore, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+        self._started = clock()
+        self._counts: Counter[Field] = Counter()
+        self._people: dict[int, float] = {}  # who was served → when last
+        self._failing = False
+        self._writing = asyncio.Lock()
+
+    def answered(self, kind: str, seconds: float | None = None) -> None:
+        self._count(f"answered:{kind}")
+        if seconds is not None:
+            self._count(f"latency:{kind}:{bucket_of(seconds)}")
+
+    def failed(self, kind: str) -> None:
+        self._count(f"failed:{kind}")
+
+    def served(self, user_id: int) -> None:
+        if len(self._people) < MOST_PEOPLE or user_id in self._people:
+            self._people[user_id] = self._clock()
+
+    def _count(self, what: str) -> None:
+        field = (int(self._clock()) // HOUR, what)
+        if len(self._counts) < MOST_FIELDS or field in self._counts:
+            self._counts[field] += 1
+
+    async def forget(self, user_id: int) -> None:
+        """Nothing tells any more that this person was served. Raises what the store raises."""
+        async with self._writing:
+            self._people.pop(user_id, None)
+            await self._store.forget(hashed(user_id, await self._store.key()))
+
+    async def write(self) -> None:
+        """Add what was counted since the last time to what is kept; after a failure it is tried again next time.
+
+        Raises what the store raises. A write whose confirmation was lost counts twice.
+        """
+        async with self._writing:
+            counts, people = self._counts, self._people
+            if not counts and not people:
+                return
+            self._counts, self._people = Counter(), {}
+            try:
+                key = await self._store.key() if people else b""
+                now = self._clock()
+                await self._store.add(counts, {hashed(user, key): seen for user, seen in people.items()}, now)
+            except BaseException:
+                self._counts.update(counts)
+                self._people = people | self._people
+                raise
+
+    async def keep_writing(self, stop: asyncio.Event, every: float = WRITE_SECONDS) -> None:
+        """Until `stop`, and then once more. What cannot be written is said once."""
+        stopping = False
+        while not stopping:
+            with suppress(TimeoutError):
+                stopping = await asyncio.wait_for(stop.wait(), every)
+            try:
+                await self.write()
+            except Exception as error:  # whatever the engine's client raises: statistics must not end the bot
+                if not self._failing:
+                    log.warning("what /stats counts cannot be written down (%s)", type(error).__name__)
+                self._failing = True
+            else:
+                self._failing = False
+
+    async def day(self) -> Day:
+        """Raises what the store raises."""
+        await self.write()
+        now = self._clock()
+        counts, people = await self._store.read(int(now) // HOUR - HOURS + 1, now - HOURS * HOUR)
+        return day_of(counts, people)
+
+    async def report(self, status: Callable[[], Awaitable[Status]], dead_letters: int) -> Report:
+        """`status`: asks the queue."""
+        day = await _patiently(self.day)
+        return Report(day, await _patiently(status), dead_letters, self._clock() - self._started)
+
+
+async def _patiently(ask: Callable[[], Awaitable[Any]]) -> Any:
+    """None where there is no answer in time."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await ask()
+    except Exception as error:  # whatever the engine's client raises
+        log.warning("/stats is not complete (%s)", type(error).__name__)
+        return None
+
+
+def hashed(user_id: int, key: bytes) -> bytes:
+    """Tells a person from others, and tells nobody without the key who it is."""
+    return hmac.new(key, str(user_id).encode(), hashlib.sha256).digest()[:16]
+
+
+def day_of(counts: Mapping[str, int], people: int) -> Day:
+    """Sums by name → what they mean."""
+    answered: Counter[str] = Counter()
+    failures: Counter[str] = Counter()
+    buckets: dict[str, dict[int, int]] = {}
+    for field, count in counts.items():
+        what, _, rest = field.partition(":")
+        if what == "answered":
+            answered[rest] += count
+        elif what == "failed":
+            failures[rest] += count
+        elif what == "latency":
+            kind, _, bucket = rest.rpartition(":")
+            buckets.setdefault(kind, {})[int(bucket)] = count
+    latencies = [
+        Latency(kind, number, *(percentile(buckets.get(kind, {}), share) for share in (0.5, 0.95)))
+        for kind, number in answered.most_common()
+    ]
+    return Day(answered.total(), dict(failures.most_common()), latencies, people)
+
+
+class CountPeople(BaseMiddleware):
+    """Notes whom the bot served: those for whose message or press there was a handler."""
+
+    def __init__(self, stats: Stats) -> None:
+        self._stats = stats
+
+    async def __call__(
+        self,
+        handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]],
+        event: TelegramObject,
+        data: dict[str, Any],
+    ) -> Any:
+        user: User | None = data.get("event_from_user")
+        if user is not None:
+            self._stats.served(user.id)
+        return await handler(event, data)
+
+
+@asynccontextmanager
+async def open_stats(settings: Settings, bot_id: int) -> AsyncIterator[Stats]:
+    """Counts are written while the block runs, and once more at its end. Engines are imported where they are used."""
+    async with _open_store(settings, bot_id) as store:
+        stats = Stats(store)
+        stop = asyncio.Event()
+        writing = asyncio.create_task(stats.keep_writing(stop))
+        try:
+            yield stats
+        finally:
+            stop.set()
+            await asyncio.wait([writing], timeout=PATIENCE)
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _open_store(settings: Settings, bot_id: int) -> AsyncIterator[StatsStore]:
+    if settings.redis_url is not None:
+        from bot.redis_stats import RedisStats
+        from model.serving.redis_connection import connect
+
+        connection = connect(settings.redis_url.reveal())
+        try:
+            yield RedisStats(connection, bot_id)
+        finally:
+            await connection.aclose()
+        return
+    from bot.sqlite_stats import SqliteStats
+
+    store = SqliteStats(settings.data_dir, bot_id)
+    try:
+        yield store
+    finally:
+        await store.close()
