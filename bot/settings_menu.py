@@ -136,7 +136,7 @@ class SettingsMenu:
         ]
         columns = COLUMNS.get(page, 1)
         rows = [buttons[start : start + columns] for start in range(0, len(buttons), columns)]
-        last = [_button(replies.back_button(), "show"), _button(replies.close_button(), "close")]
+        last = [_button(replies.all_settings_button(), "show"), _button(replies.close_button(), "close")]
         return replies.setting_page(page, settings, can_speak=can_speak), _keyboard([*rows, last])
 
     def _in_use(self, settings: ChatSettings) -> ChatSettings:

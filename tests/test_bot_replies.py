@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -121,3 +123,14 @@ def test_the_models_are_compared_side_by_side() -> None:
 )
 def test_who_reads_which_language(code: str | None, locale: str) -> None:
     assert locale_of(code, create_i18n()) == locale
+
+
+def test_no_two_texts_have_one_name() -> None:
+    """`bot.replies` gathers its modules: of two functions of one name, one would be lost."""
+    names = [
+        node.name
+        for module in Path(replies.__path__[0]).glob("*.py")
+        for node in ast.parse(module.read_text("utf-8")).body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+    ]
+    assert len(names) == len(set(names)), [name for name in names if names.count(name) > 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,10 @@ def test_what_waited_for_the_bot(received: float, again: bool, sent: float, send
     assert waited(Accepted(1, received, again), said(sent, sender), ANN, began=1000.5) is expected
 
 
+def jobs_of(queue: FakeQueue, user: int, count: int) -> bool:
+    return sum(job.user == user for job in queue.jobs.values()) == count
+
+
 async def test_whoever_asks_too_fast_is_told_when_to_try_again(tmp_path: Path) -> None:
     """In a clear line, before anything is downloaded, and it is counted."""
     async with FakeTelegram() as server:
@@ -127,7 +132,7 @@ async def test_whoever_asks_too_fast_is_told_when_to_try_again(tmp_path: Path) -
                     await person.send_album([PHOTO] * 3)
                     for _ in range(19):
                         await person.send_photo(PHOTO)
-                    await eventually(lambda p=person: len([j for j in queue.jobs.values() if j.user == p.id]) == 22)
+                    await eventually(partial(jobs_of, queue, person.id, 22))
                     downloads = len([call for call in server.calls if call.method == "download"])
                     await person.send_photo(PHOTO)
                     refusal = (await person.next_message())["text"]

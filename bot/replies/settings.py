@@ -136,7 +136,7 @@ def administrators_only() -> str:
     return _("In a group only its administrators can change this.")
 
 
-def back_button() -> str:
+def all_settings_button() -> str:
     return _("◀ All settings")
 
 
