@@ -12,7 +12,7 @@ from model.serving.queue import JobProducer
 
 
 @dataclass(frozen=True)
-class Forgotten:
+class Deleted:
     """What was deleted."""
 
     letters: int = 0  # updates that had been given up
@@ -29,18 +29,18 @@ class Forgetting:
         self._inbox = inbox
         self._queue = queue
 
-    async def chat(self, bot_id: int, chat_id: int) -> Forgotten:
+    async def chat(self, bot_id: int, chat_id: int) -> Deleted:
         """All of a chat. Done twice, the second time finds nothing. Raises StorageError or RedisRefused."""
         settings = await self._storage.settings(chat_id) != ChatSettings()
         notes = len(await self._storage.notes(chat_id, ""))
         await self._storage.forget_chat(chat_id)
         letters = await forget_letters(self._inbox, chat_id)
         await self._queue.forget_place(f"{bot_id}:{chat_id}")
-        return Forgotten(letters, notes, settings, whole=True)
+        return Deleted(letters, notes, settings, whole=True)
 
-    async def person(self, chat_id: int, user_id: int) -> Forgotten:
+    async def person(self, chat_id: int, user_id: int) -> Deleted:
         """What is one person's own in a group: the messages that could not be answered."""
-        return Forgotten(await forget_letters(self._inbox, chat_id, user_id))
+        return Deleted(await forget_letters(self._inbox, chat_id, user_id))
 
 
 async def forget_letters(inbox: Inbox, chat_id: int, user_id: int | None = None) -> int:

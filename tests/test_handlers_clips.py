@@ -265,7 +265,7 @@ async def test_a_button_of_a_deleted_message_still_says_why_it_does_not_work(
     }
     server.push("callback_query", query)
     await ann.callback_answer(query)
-    assert "не помню" in (await ann.next_message())["text"]
+    assert "больше не знаю" in (await ann.next_message())["text"]
 
 
 @pytest.mark.parametrize("data", ["of:another:version", "t"])

@@ -12,6 +12,7 @@ import pytest
 from bot.chat_settings import ChatSettings
 from bot.keyboards import OpenSettings
 from bot.pacing import Pacer, Rate
+from bot.waiting import Rhythm
 from model.errors import DamagedImage
 from model.serving.local_queue import LocalQueue
 from tests.fake_queue import FakeQueue, captions, eventually, running_bot
@@ -311,11 +312,11 @@ async def test_notices_of_a_topic_are_shown_there(
     forum = server.group("Forum", ann, is_forum=True)
     queue = FakeQueue(alive=0)
     queue.open.clear()
-    async with running_bot(server, queue, tmp_path, notice_after=0.1, max_per_user=1):
+    async with running_bot(server, queue, tmp_path, rhythm=Rhythm(after=0.1), max_per_user=1):
         await eve.send_photo(PHOTO, BOT, chat=forum, thread_id=TOPIC)
         assert "waits in line" in (await forum.next_message())["text"]
         await eve.send_photo(PHOTO, BOT, chat=forum, thread_id=TOPIC)
-        assert "already have 1 picture of yours" in (await forum.next_message())["text"]
+        assert "already have 1 request of yours" in (await forum.next_message())["text"]
         queue.open.set()
         await forum.wait_for(lambda message: message.get("text", "").startswith("a cat"))
     assert strays(server, forum) == []

@@ -18,6 +18,7 @@ from bot.replies.settings import LANGUAGE_NAMES, SETTINGS
 from bot.settings_menu import CHOICES, SWITCHES, MenuPress, SettingsMenu
 from bot.sqlite_database import Database
 from bot.sqlite_storage import SqliteStorage
+from bot.waiting import Rhythm
 from model.errors import NotAnImage
 from tests.fake_queue import FakeQueue, eventually, running_bot
 from tests.fake_telegram import Chat, FakeTelegram, Message, Person
@@ -371,7 +372,7 @@ async def test_words_sent_outside_of_handlers_follow_the_chats_language(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     queue = FakeQueue(alive=0)
-    async with running_bot(server, queue, tmp_path, notice_after=0.1):
+    async with running_bot(server, queue, tmp_path, rhythm=Rhythm(after=0.1)):
         await press(ann, await menu_of(ann, "/language"), "Русский")
         queue.open.clear()
         await ann.send_photo(PHOTO)

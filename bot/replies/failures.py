@@ -37,7 +37,10 @@ def failure(error: Exception) -> str:
                 "Please send it again."
             )
         case Forgotten():
-            return _("I no longer know which picture this was. Please send it again.")
+            return _(
+                "I no longer know which picture this was: its time is over, or it was deleted with /forget. "
+                "Please send it again."
+            )
         case NoPicture():
             return _("I have seen no picture in this chat yet. Send a photo first, or answer a photo with /sample.")
         case WrongArguments():

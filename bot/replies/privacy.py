@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
-from bot.forgetting import Forgotten
+from bot.forgetting import Deleted
 from bot.inbox import DEAD_KEPT, REMEMBERED
 from bot.storage import LONGEST_NOTE, PICTURE_KEPT
 from model.serving.recent import SECONDS
@@ -76,7 +76,7 @@ def forget_sure() -> str:
     return _("Shall I really delete it? It cannot be undone.")
 
 
-def forgotten(done: Forgotten) -> str:
+def forgotten(done: Deleted) -> str:
     """What was deleted."""
     lines = [
         _("the settings of this chat") if done.settings else "",
