@@ -208,3 +208,22 @@ async def test_chats_are_forgotten() -> None:
     await telegram.clock.pass_time(1)
     assert len(telegram.arrived) == 1001
     assert telegram.pacer.chats == 1
+
+
+async def test_what_nobody_waits_for_leaves_half_of_a_burst_and_never_queues() -> None:
+    telegram = Telegram()
+    assert telegram.pacer.has_spare(ANN)
+    telegram.send(*(text() for _ in range(5)))
+    await telegram.clock.pass_time(0.5)
+    assert telegram.pacer.has_spare(ANN)
+    telegram.send(*(text() for _ in range(2)))
+    await telegram.clock.pass_time(0.5)
+    assert not telegram.pacer.has_spare(ANN)
+    assert telegram.pacer.has_spare(GROUP)
+    await telegram.clock.pass_time(2.0)
+    assert telegram.pacer.has_spare(ANN)
+    telegram.send(*(text(1000 + number) for number in range(60)))  # as many as the bot sends in two seconds
+    await telegram.clock.pass_time(1.0)
+    assert not telegram.pacer.has_spare(GROUP)
+    await telegram.clock.pass_time(2.0)
+    assert telegram.pacer.has_spare(GROUP)
