@@ -16,6 +16,7 @@ from aiogram.utils.i18n import I18n
 
 from bot.answers import Answers
 from bot.buttons import Buttons
+from bot.cancelling import Cancelling
 from bot.captioning import Captioning
 from bot.clips import Clips
 from bot.config import Settings
@@ -206,10 +207,10 @@ async def _run(
         captioning=captioning,
         buttons=Buttons(settings, requests, answers),
         clips=clips,
-        in_work=in_work,
         edits=Edits(),
         forgetting=Forgetting(storage, inbox, queue),
         settings_menu=SettingsMenu(storage, i18n, settings.model),
+        cancelling=Cancelling(in_work, inbox, queue),
         settings=settings,
         queue=queue,
         metrics=metrics,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -136,15 +136,20 @@ class InWork:
                 del self._groups[group.place]
                 group.over.set()
 
-    def cancel(self, place: Place, accepted: Accepted) -> Counter[Kind]:
-        """Stop what came before the update `accepted` and is not being sent yet: how many of each kind."""
+    def jobs(self, place: Place) -> set[str]:
+        """The jobs of all that is in work or being sent there."""
+        group = self._groups.get(place)
+        return {work.job.id for work in group.works} if group is not None else set()
+
+    def cancel(self, place: Place, accepted: Accepted) -> dict[str, Kind]:
+        """Stop what came before the update `accepted` and is not being sent yet: the kind of each job."""
         order = _order(accepted)
         self._remember(place, order)
         group = self._groups.get(place)
         found = [work for work in group.wanted if _order(work.accepted) < order] if group is not None else []
         for work in found:
             work.cancel()
-        return Counter(work.job.kind for work in found)
+        return {work.job.id: work.job.kind for work in found}
 
     def _remember(self, place: Place, order: Order) -> None:
         now = self._clock()

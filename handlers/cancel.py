@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from aiogram import F, Router
+from aiogram import Bot, F, Router
 from aiogram.filters import Command
 from aiogram.types import CallbackQuery, Message
 
 from bot import replies
-from bot.in_work import InWork, Place
+from bot.cancelling import Cancelling
+from bot.in_work import Place
 from bot.inbox import Accepted
 from bot.keyboards import Cancel
 from bot.requests import asker
@@ -21,15 +22,17 @@ def create_router() -> Router:
     return router
 
 
-async def cancel(message: Message, in_work: InWork, accepted: Accepted) -> None:
-    stopped = in_work.cancel(Place.of(message, asker(message)), accepted)
+async def cancel(message: Message, bot: Bot, cancelling: Cancelling, accepted: Accepted) -> None:
+    stopped = await cancelling.cancel(bot, Place.of(message, asker(message)), accepted)
     await message.reply(replies.cancelled(stopped["photo"], stopped["clip"]))
 
 
-async def press(query: CallbackQuery, callback_data: Cancel, in_work: InWork, accepted: Accepted) -> None:
+async def press(
+    query: CallbackQuery, bot: Bot, callback_data: Cancel, cancelling: Cancelling, accepted: Accepted
+) -> None:
     """Whatever a client sends, it stops only what the presser asked for."""
     if callback_data.user != query.from_user.id or not isinstance(query.message, Message):
         await acknowledge(query, replies.not_yours())
         return
-    stopped = in_work.cancel(Place.of(query.message, query.from_user.id), accepted)
+    stopped = await cancelling.cancel(bot, Place.of(query.message, query.from_user.id), accepted)
     await acknowledge(query, replies.cancelled(stopped["photo"], stopped["clip"]))

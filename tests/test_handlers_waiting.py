@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -416,7 +419,7 @@ async def test_what_waits_for_another_try_can_be_cancelled(
         await ann.send_photo(PHOTO)
         await eventually(lambda: tried)
         await ann.send_text("/cancel")
-        await ann.next_message()
+        assert (await ann.next_message())["text"] == "Cancelled: 1 picture."
     queue.open.set()
     later = await ann.send_photo(PHOTO)
     assert replied(await ann.next_message()) == later["message_id"]
@@ -437,6 +440,28 @@ async def test_a_cancel_right_after_a_restart_is_obeyed(server: FakeTelegram, qu
         await ann.send_text("/help")
         await ann.wait_for(lambda m: "/sample" in m.get("text", ""), 10)
     assert not [message for message in ann.bot_messages() if message["text"].startswith("a cat")]
+
+
+async def test_what_another_bot_process_has_in_work_is_cancelled_too(
+    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path
+) -> None:
+    """As behind a webhook: both know what is in the inbox and in the queue."""
+    bob = server.person("Bob")
+    sent = [
+        await ann.send_text("/start"),  # causes no work
+        ann.new_message(ann.user, server.store("video", b"mp4", {"width": 1, "height": 1, "duration": 1}), None, None),
+        ann.new_message(ann.user, {"text": "/sample 3"}, None, None),
+        bob.new_message(bob.user, server.store_photo(PHOTO), None, None),
+    ]
+    await ann.next_message()
+    with contextlib.closing(sqlite3.connect(tmp_path / "bot.sqlite3")) as database, database:
+        for number, message in enumerate(sent):
+            body = json.dumps({"update_id": number, "message": message})
+            database.execute("INSERT INTO updates VALUES (424242, ?, unixepoch(), 0, 0, ?)", (number, body))
+            queue.admitted[f"424242-{number}"] = Job(f"424242-{number}", message["from"]["id"])
+    await ann.send_text("/cancel")
+    assert (await ann.next_message())["text"] == "Cancelled: 1 picture and 1 clip."
+    assert sorted(queue.admitted) == ["424242-0", "424242-3"]
 
 
 # -- what is in work, by itself
@@ -460,7 +485,7 @@ async def test_what_came_after_a_cancel_is_not_cancelled_by_it() -> None:
     in_work, place = InWork(), Place(1, None, 7)
     before, after = work(Said(), 10), work(Said(), 12)
     with in_work.enter(before), in_work.enter(after):
-        assert in_work.cancel(place, Accepted(11, 0.0)) == {"photo": 1}
+        assert in_work.cancel(place, Accepted(11, 0.0)) == {"job-10": "photo"}
         assert (before.cancelled, after.cancelled) == (True, False)
         assert in_work.cancel(place, Accepted(11, 0.0)) == {}
     with pytest.raises(JobCancelled), in_work.enter(work(Said(), 9)):
