@@ -18,6 +18,7 @@ from bot.arguments import SampleRequest
 from bot.chat_settings import ChatSettings
 from bot.config import Settings
 from bot.inbox import Accepted
+from bot.logs import impersonal
 from bot.media import NoPicture, picture_of
 from bot.requests import Request, Requests, asker, job_id, place
 from bot.session import is_passing
@@ -222,7 +223,7 @@ async def reply_picture(
         try:
             await message.reply_photo(BufferedInputFile(data, name), caption=words, reply_markup=buttons)
         except (TelegramBadRequest, TelegramEntityTooLarge) as error:  # such as where bots may not send photos
-            log.warning("a picture was refused (%s), the words go alone", error.message)
+            log.warning("a picture was refused (%s), the words go alone", impersonal(error.message))
         else:
             return
     await message.reply(words, reply_markup=buttons)

@@ -18,6 +18,7 @@ from bot.captioning import Captioning
 from bot.config import Settings
 from bot.inbox import Accepted
 from bot.keyboards import clip_buttons
+from bot.logs import impersonal
 from bot.media import ClipTooLongHere, NoClip, SentClip
 from bot.requests import Request, Requests, asker, job_id, place
 from bot.storage import Picture, Storage
@@ -126,7 +127,7 @@ class Clips:
                 BufferedInputFile(result.timeline, "timeline.jpg"), caption=summary, reply_markup=buttons
             )
         except (TelegramBadRequest, TelegramEntityTooLarge) as error:
-            log.warning("a timeline was refused (%s), the words go alone", error.message)
+            log.warning("a timeline was refused (%s), the words go alone", impersonal(error.message))
             await message.reply(summary, reply_markup=buttons)
 
 
@@ -145,7 +146,7 @@ async def _send_album(bot: Bot, message: Message, result: ClipResult) -> None:
             reply_parameters=ReplyParameters(message_id=message.message_id, allow_sending_without_reply=True),
         )
     except (TelegramBadRequest, TelegramEntityTooLarge) as error:
-        log.warning("moments were refused as pictures (%s), the words go alone", error.message)
+        log.warning("moments were refused as pictures (%s), the words go alone", impersonal(error.message))
         await message.reply("\n".join(captions))
 
 

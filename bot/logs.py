@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ from bot.config import Settings
 from model.serving.job_context import current_job
 
 HIDDEN: Final = "***"
+_NUMBER: Final = re.compile(r"-?\d{5,}")
+_QUOTATION: Final = re.compile(r'"[^"]*"')
 
 
 class Redact(logging.Filter):
@@ -85,6 +88,11 @@ def configure_logging(settings: Settings) -> None:
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     if settings.log_level != "DEBUG":
         logging.getLogger("aiogram.event").setLevel(logging.WARNING)  # a line for each update
+
+
+def impersonal(words: str) -> str:
+    """What Telegram says of a failure, without numbers of people and chats, and without quotations."""
+    return _QUOTATION.sub('"…"', _NUMBER.sub("#", words))
 
 
 def whereabouts(error: BaseException) -> str:

@@ -32,7 +32,7 @@ from bot import replies
 from bot.chat_settings import ChatSettings
 from bot.i18n import locale_for
 from bot.inbox import Accepted, Bury, Inbox, Recorded
-from bot.logs import whereabouts
+from bot.logs import impersonal, whereabouts
 from bot.metrics import BotMetrics
 from bot.session import is_passing
 from bot.storage import Storage, StorageError
@@ -112,8 +112,8 @@ class Processor:
             except (StorageError, RedisRefused) as error:
                 log.warning("the inbox cannot be looked through: %s", error)
                 continue
-            except Exception:  # a bot that ceased to do this would be taken for dead by others
-                log.exception("the inbox cannot be looked through")
+            except Exception as error:  # a bot that ceased to do this would be taken for dead by others
+                log.error("the inbox cannot be looked through:\n%s", whereabouts(error))
                 continue
             if taken:
                 log.info("%d messages are taken up again", taken)
@@ -220,14 +220,14 @@ class Processor:
             log.error("update %d is not understood, at: %s", entry.id, ", ".join(sorted(places)))
             await self._apologise(entry.body, replies.went_wrong)
         except REFUSED as error:
-            log.warning("update %d: Telegram refused the answer: %s", entry.id, error.message)
+            log.warning("update %d: Telegram refused the answer: %s", entry.id, impersonal(error.message))
             self._metrics.failed("refused")
         except (AiogramError, *OUR_FAULT) as error:
             if is_passing(error) or isinstance(error, (TelegramUnauthorizedError, *OUR_FAULT)):
                 log.warning("update %d failed (%s) and will be tried again", entry.id, type(error).__name__)
                 return None
             if isinstance(error, ClientDecodeError):  # Telegram did what was asked; only its answer is strange
-                log.error("update %d: an answer of Telegram is not understood: %s", entry.id, error.message)
+                log.error("update %d: an answer of Telegram is not understood: %s", entry.id, impersonal(error.message))
             else:
                 await self._unforeseen(entry, error)
         except Exception as error:

@@ -14,6 +14,7 @@ import pytest
 
 from bot.config import Secret, Settings
 from bot.dead_letters import print_letters
+from bot.forgetting import forget_letters
 from bot.inbox import Inbox, Notice, reduced
 from bot.memory import open_memory
 from bot.redis_inbox import RedisInbox
@@ -203,6 +204,28 @@ async def test_the_buried_are_dropped_by_hand_or_after_a_week(place: Place, monk
     assert [letter.id for letter in await inbox.dead()] == [4]
     assert await inbox.drop(None) == 1
     assert await inbox.dead() == []
+
+
+async def test_the_buried_of_a_chat_or_of_one_person_there_are_forgotten(place: Place) -> None:
+    inbox = place.inbox()
+
+    def from_(number: int, chat: int, person: int) -> dict[str, Any]:
+        message = {"message_id": number, "date": 1, "chat": {"id": chat, "type": "group"}, "from": {"id": person}}
+        return {"update_id": number, "message": message | {"text": "x"}}
+
+    press = {"update_id": 9, "callback_query": {"from": {"id": 1}, "message": {"chat": {"id": -5}}}}
+    bodies = [from_(1, -5, 1), from_(2, -5, 2), from_(3, -5, 1), from_(4, 1, 1), from_(5, -5, 1), press]
+    await inbox.record(bodies)
+    for number in (1, 2, 3, 4, 9):
+        await inbox.bury(number, "reason", 3)
+    assert await forget_letters(inbox, -5, 3) == 0
+    assert await forget_letters(inbox, -5, 1) == 2
+    assert [letter.id for letter in await inbox.dead()] == [2, 4, 9]
+    assert await forget_letters(inbox, -5) == 1
+    assert await forget_letters(inbox, -5) == 0
+    assert [letter.id for letter in await inbox.dead()] == [4, 9]
+    assert await ids(inbox) == [5]  # what is in work goes on
+    assert await forget_letters(place.inbox(2), 1) == 0
 
 
 async def test_what_is_struck_off_is_not_buried(place: Place) -> None:

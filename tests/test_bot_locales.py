@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -66,6 +67,43 @@ def test_the_compiled_catalogue_is_that_of_the_text(locale: str) -> None:
         compiled = read_mo(file)
     assert pairs(compiled) == pairs(messages), "run `make locales`"
     assert compiled.plural_expr == messages.plural_expr
+
+
+def calls_in(path: Path) -> list[ast.Call]:
+    return [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+
+
+def name_of(call: ast.Call) -> str:
+    return call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+
+
+SOURCES = [path for folder in ("bot", "handlers") for path in sorted((ROOT / folder).rglob("*.py"))]
+TRANSLATORS = {"_": 1, "gettext": 1, "ngettext": 2, "lazy_gettext": 1, "lazy_ngettext": 2}  # → texts they take
+SENDERS = {"reply", "answer", "reply_photo", "reply_document", "send_message", "edit_text", "edit", "acknowledge"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_whole_texts_are_translated_and_only_translated_texts_are_sent(path: Path) -> None:
+    """An f-string, or a text put together in the call, is never found in a catalogue."""
+    for call in calls_in(path):
+        texts = call.args[: TRANSLATORS.get(name_of(call), 0)]
+        for text in texts:
+            assert isinstance(text, ast.Constant), f"{path}:{text.lineno}: put values in with .format()"
+        if name_of(call) in SENDERS:
+            for argument in [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg == "caption")]:
+                spoken = isinstance(argument, ast.JoinedStr) or (
+                    isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+                )
+                assert not spoken, f"{path}:{argument.lineno}: words for people belong into bot/replies"
+
+
+def test_texts_are_found_in_every_package() -> None:
+    found = {
+        str(path.relative_to(ROOT)): {name_of(call) for call in calls_in(path)} & TRANSLATORS.keys() for path in SOURCES
+    }
+    extracted = {folder + "/" + entry[0] for folder in ("bot", "handlers") for entry in extract_from_dir(ROOT / folder)}
+    assert {path for path, names in found.items() if names} == extracted
+    assert "bot/replies/settings.py" in extracted
 
 
 def test_english_says_what_the_code_says() -> None:

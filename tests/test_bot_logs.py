@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from bot.config import Secret, Settings
-from bot.logs import configure_logging, whereabouts
+from bot.logs import configure_logging, impersonal, whereabouts
 from model.serving.job_context import working_for
+from model.serving.redis_connection import reason_of
 
 TOKEN = "123456789:AAE-secret_part_of_the_token_xyz"
 
@@ -102,3 +103,20 @@ def test_whereabouts_of_an_error_are_told_without_its_words() -> None:
     assert "builtins.RuntimeError" in told
     assert "private" not in told
     assert "secret_part" not in told
+
+
+@pytest.mark.parametrize(
+    ("said", "logged"),
+    [
+        ("Bad Request: not enough rights to send photos", "Bad Request: not enough rights to send photos"),
+        ("migrated to a supergroup with id -1001234567890", "migrated to a supergroup with id #"),
+        ('can\'t parse entities: Unsupported start tag "ann" at byte offset 12', None),
+    ],
+)
+def test_what_telegram_says_is_told_without_people(said: str, logged: str | None) -> None:
+    assert impersonal(said) == (logged or said.replace("ann", "…"))
+
+
+def test_commands_that_redis_quotes_are_left_out() -> None:
+    quoted = "Command # 1 (SET {captions}:bot:1:note:777123:clip:x AgACAgIA (1) ...) of pipeline caused error: OOM now"
+    assert reason_of(ConnectionError(quoted)) == "ConnectionError: OOM now"

@@ -34,6 +34,7 @@ CROWD: Final = 4096  # for those pools that refuse instead of waiting
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
 
+_QUOTED: Final = re.compile(r"Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
 _URL: Final = re.compile(
     r"(?P<scheme>rediss?(?:\+(?:cluster|sentinel))?|unix)://"
     r"(?:(?P<user>[^:@/]*)(?::(?P<password>[^@/]*))?@)?"
@@ -297,5 +298,6 @@ def _is_of_a_lost_connection(error: BaseException) -> bool:
 
 
 def reason_of(error: Exception) -> str:
-    """On one line."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    """On one line, and without the command that redis-py quotes when it is one of several: it may be about a person."""
+    words = _QUOTED.sub("", str(error))
+    return f"{type(error).__name__}: {words}".splitlines()[0]
