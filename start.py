@@ -68,7 +68,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--output",
         type=Path,
         metavar="DIR",
-        help="write heatmap sheets, timelines and the moments of clips into this folder",
+        help="write heatmap sheets, charts of the words, timelines and the moments of clips into this folder",
     )
     commands.add_parser("bot", help="the bot alone; workers are reached through REDIS_URL")
     worker = commands.add_parser("worker", help="a worker alone, for the bots at REDIS_URL; needs no token")

@@ -7,6 +7,9 @@ yardsticks measured in the same run:
 * the same work done the naive way, in fp32: one photo at a time, batch normalisation apart, the encoder run again
   for each caption, and for each word the whole prefix run again from <start>.
 
+Then what it costs to ask again about a photo, one at a time: five samples from the features that a worker keeps,
+against the same from the file's bytes, and what it costs that all of them are new.
+
 Batches follow one another as in the worker: sheets are drawn on threads beside the next batch's network.
 """
 
@@ -27,6 +30,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from model.captioner import Captioner, CaptionSet, Precision
 from model.checkpoint import ENCODER_FILE, load_encoder
@@ -35,9 +39,11 @@ from model.heatmap import draw_sheet, encode_jpeg
 from model.images import open_image
 from model.sampling import Sampling
 from model.search import candidates
+from model.variety import varied_captions
 from model.vocabulary import END, PAD, START, UNKNOWN
 
 SAMPLES = 5
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 PHOTOS = Path(__file__).resolve().parent.parent / "tests" / "photos"
 
 
@@ -152,18 +158,40 @@ class Naive:
         return encode_jpeg(draw_sheet(photo, words, maps.cpu().numpy())) if len(maps) else b""
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.captioner", description=__doc__.split("\n")[0])
-    parser.add_argument("--weights", type=Path, default=Path("weights"))
-    parser.add_argument("--model", choices=["attention", "baseline"], default="attention")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    model: DecoderKind = options.model
-    plain = Captioner.load(options.weights, options.device, model=model, precision="fp32")
-    name = torch.cuda.get_device_name() if plain.device.type == "cuda" else platform.processor() or platform.machine()
-    print(f"{model} on {name}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+def measure_again(captioner: Captioner, repeats: int) -> str:
+    """A line: asking again from kept features against captioning anew."""
+    files = [path.read_bytes() for path in sorted(PHOTOS.glob("*.jpg"))]
+
+    def encode(data: bytes) -> Tensor:
+        return captioner.encode(captioner.squares([open_image(data)]))
+
+    def sample(features: Tensor) -> list[str]:
+        [answer] = captioner.caption_features(features, samples=SAMPLES, seed=1)
+        return [caption.text for caption in answer.samples]
+
+    kept = [encode(data)[0].to("cpu", captioner.dtype, copy=True) for data in files]
+    shown = [{caption for seed in range(3) for caption in sample(encode(data))} for data in files]
+
+    def again(features: Tensor) -> Tensor:
+        return features.to(captioner.device).float().unsqueeze(0)
+
+    def vary_all() -> None:
+        for features, known in zip(kept, shown, strict=True):
+            varied_captions(captioner, again(features), count=SAMPLES, exclude=[known], seed=[1])
+
+    per = len(files) / 1000
+    anew = clock(lambda: [sample(encode(data)) for data in files], repeats) / per
+    from_kept = clock(lambda: [sample(again(features)) for features in kept], repeats) / per
+    varied = clock(vary_all, repeats) / per
+    same = sum(sample(encode(data)) == sample(again(features)) for data, features in zip(files, kept, strict=True))
+    return (
+        f"{captioner.dtype!s:14}  {anew:7.1f}  {from_kept:9.1f}  {from_kept / anew:9.2f}  {varied:12.1f}"
+        f"  {same} of {len(files)}  {kept[0].nbytes / 1024:.0f} KiB"
+    )
+
+
+def compare_batches(options: argparse.Namespace, plain: Captioner) -> None:
+    """Print the whole work of an answer against the encoder alone and the naive way."""
     photos = distinct_photos(max(options.batches))
     naive = Naive(plain, options.weights)
     naive_photos = photos[:4]
@@ -175,9 +203,8 @@ def main() -> int:
         "each part alone in ms a photo, with its share; then the ratios of the whole to the encoder, and of naive to it"
     )
     print("precision  batch  photos/s  ms/photo |    encoder    decoding       sheet | whole/encoder  naive/whole")
-    precisions: tuple[Precision, ...] = ("fp32", "bf16")
-    for precision in precisions:
-        captioner = Captioner.load(options.weights, options.device, model=model, precision=precision)
+    for precision in PRECISIONS:
+        captioner = Captioner.load(options.weights, options.device, model=options.model, precision=precision)
         for size in options.batches:
             runs = max(2, 64 // size)
             t = measure(captioner, photos[:size], runs, options.repeats)
@@ -188,6 +215,27 @@ def main() -> int:
                 f" {t.whole / t.encoder:13.2f}  {naive_time / t.whole:11.1f}",
                 flush=True,
             )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.captioner", description=__doc__.split("\n")[0])
+    parser.add_argument("--weights", type=Path, default=Path("weights"))
+    parser.add_argument("--model", choices=["attention", "baseline"], default="attention")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--batches", type=int, nargs="*", default=[1, 8, 32], help="none: asking again alone")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    model: DecoderKind = options.model
+    plain = Captioner.load(options.weights, options.device, model=model, precision="fp32")
+    name = torch.cuda.get_device_name() if plain.device.type == "cuda" else platform.processor() or platform.machine()
+    print(f"{model} on {name}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    if options.batches:
+        compare_batches(options, plain)
+    print(f"ms for {SAMPLES} samples of a photo, one photo at a time; kept features are those of the same precision")
+    print("precision          anew  from kept  kept/anew  all of them new  same captions  kept of a photo")
+    for precision in PRECISIONS:
+        captioner = Captioner.load(options.weights, options.device, model=model, precision=precision)
+        print(measure_again(captioner, options.repeats), flush=True)
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -68,3 +68,8 @@ class CaptionSet:
     def main(self) -> Caption:
         """The one to show first: the beam's where there is one, else the greedy one."""
         return self.greedy if self.best is None else self.best
+
+    def with_steps(self, steps: tuple[Step, ...]) -> CaptionSet:
+        """The same, with what was weighed at each word of the main caption."""
+        main = replace(self.main, steps=steps)
+        return replace(self, greedy=main) if self.best is None else replace(self, best=main)

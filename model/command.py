@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from model.captioner import Caption, Captioner, CaptionSet
+from model.chart import draw_chart, encode_png
 from model.checkpoint import CheckpointError
 from model.config import DecoderKind
 from model.container import HEAD, animation_container, is_clip
@@ -88,25 +89,44 @@ def _caption_batch(
             photos[row] = opened
         else:
             clips[row] = opened
-    captions = captioner.caption(
-        list(photos.values()),
-        samples=request.samples,
-        sampling=request.sampling,
-        beam=request.beam if request.beam > 1 else None,
-        seed=request.seed,
-    )
-    answers = dict(zip(photos, captions, strict=True))
+    answers = dict(zip(photos, _caption_photos(captioner, request, list(photos.values())), strict=True))
     for row, file in enumerate(files):
         if row in errors:
             yield file, errors[row]
         elif row in clips:
             yield file, _watch(captioner, request, file, clips[row])
         else:
-            first = answers[row].main
-            if file in stems and first.attention is not None:
-                sheet = draw_sheet(photos[row], first.words, first.attention)
-                Path(f"{stems[file]}.heatmap.jpg").write_bytes(encode_jpeg(sheet))
+            if file in stems:
+                _write_pictures(photos[row], answers[row].main, stems[file])
             yield file, answers[row]
+
+
+def _caption_photos(
+    captioner: Captioner, request: CaptionRequest, photos: Sequence[Image.Image]
+) -> Sequence[CaptionSet]:
+    """Their captions; the main ones with their steps, where charts of them are to be written."""
+    if not photos:
+        return []
+    features = captioner.encode(captioner.squares(photos))
+    answers = captioner.caption_features(
+        features,
+        samples=request.samples,
+        sampling=request.sampling,
+        beam=request.beam if request.beam > 1 else None,
+        seed=request.seed,
+    )
+    if request.output is None:
+        return answers
+    explained = captioner.explain(features, [answer.main.text for answer in answers])
+    return [answer.with_steps(caption.steps) for answer, caption in zip(answers, explained, strict=True)]
+
+
+def _write_pictures(photo: Image.Image, caption: Caption, stem: Path) -> None:
+    """The sheet, where the model looks at regions, and the chart."""
+    if caption.attention is not None:
+        sheet = draw_sheet(photo, caption.words, caption.attention)
+        Path(f"{stem}.heatmap.jpg").write_bytes(encode_jpeg(sheet))
+    Path(f"{stem}.words.png").write_bytes(encode_png(draw_chart(caption.steps)))
 
 
 def _open(file: str) -> Image.Image | bytes | str:

@@ -135,7 +135,9 @@ def test_caption_writes_json_sheets_and_errors(tmp_path: Path, photo_files: list
     stem = photo_files[0].stem
     assert sorted(path.name for path in (tmp_path / "sheets").iterdir()) == [
         f"{stem}-2.heatmap.jpg",
+        f"{stem}-2.words.png",
         f"{stem}.heatmap.jpg",
+        f"{stem}.words.png",
     ]
 
 
@@ -173,6 +175,7 @@ def test_caption_takes_photos_and_clips_together(tmp_path: Path, photo_files: li
         "clip.moment-02.jpg",
         "clip.timeline.jpg",
         "photo.heatmap.jpg",
+        "photo.words.png",
         "video.json",
         "video.moment-01.jpg",
         "video.timeline.jpg",

@@ -174,7 +174,7 @@ class Captioners:
             )
         if settings.chart and not settings.explain:
             explained = captioner.explain(features, [each.main.text for each in captions])
-            captions = [_with_steps(each, known) for each, known in zip(captions, explained, strict=True)]
+            captions = [each.with_steps(known.steps) for each, known in zip(captions, explained, strict=True)]
         others: Sequence[Caption | None] = [None] * len(jobs)
         if settings.compare:
             other = self[OTHER[settings.model]]
@@ -226,8 +226,3 @@ class _Settings:
             chart=job.chart,
             compare=job.compare,
         )
-
-
-def _with_steps(captions: CaptionSet, explained: Caption) -> CaptionSet:
-    main = replace(captions.main, steps=explained.steps)
-    return replace(captions, greedy=main) if captions.best is None else replace(captions, best=main)
