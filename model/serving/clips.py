@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from concurrent.futures import Executor
-from contextlib import closing
+from contextlib import aclosing, closing
 from dataclasses import dataclass
 from functools import partial
 
-from model.moments import BATCH, PreparedFrame, prepare
+from model.moments import BATCH, DescribedFrame, PreparedFrame, prepare
+from model.serving.kept import Described
 from model.video import ClipLimits, open_clip
 
 
@@ -38,6 +39,32 @@ async def frame_batches(
                 yield found
         finally:
             await asyncio.wait([ahead])  # a generator cannot be closed while it runs
+
+
+async def describe_clip(
+    batches: AsyncGenerator[FrameBatch],
+    known: Described,
+    describe: Callable[[list[PreparedFrame]], Awaitable[list[DescribedFrame]]],
+    progress: Callable[[float], Awaitable[None]],
+) -> tuple[list[DescribedFrame], float]:
+    """All frames of a clip in the order of time, described, and its duration in seconds.
+
+    `known`: frames that need not go through the network again, by their times. `progress` hears of the done share.
+    """
+    described: list[DescribedFrame] = []
+    duration = 0.0
+    async with aclosing(batches) as batches:
+        async for batch in batches:
+            if new := [frame for frame in batch.frames if frame.time not in known]:
+                described += await describe(new)
+            described += [
+                DescribedFrame(known[frame.time], frame.look, frame.jpeg)
+                for frame in batch.frames
+                if frame.time in known
+            ]
+            duration = batch.duration
+            await progress(len(described) / batch.expected)
+    return sorted(described, key=lambda frame: frame.found.time), duration
 
 
 def _decode(media: bytes, size: int, limits: ClipLimits, batch: int) -> Generator[FrameBatch]:

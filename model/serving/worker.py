@@ -17,7 +17,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -26,11 +25,11 @@ from model.errors import CaptionError, FeaturesGone, JobFailed
 from model.images import open_image, to_square
 from model.moments import DescribedFrame, PreparedFrame
 from model.serving.answers import compose, compose_clip
-from model.serving.clips import frame_batches
+from model.serving.clips import describe_clip, frame_batches
 from model.serving.health import Deadline
 from model.serving.job_context import working_for
 from model.serving.jobs import JobFailure, Outcome
-from model.serving.kept import Described, Kept
+from model.serving.kept import Kept
 from model.serving.metrics import WorkerMetrics
 from model.serving.network import Findings, Network, Picture
 from model.serving.queue import JobConsumer, Lease
@@ -282,32 +281,18 @@ class Worker:
         job = held.lease.job
         try:
             digest = await self._in_thread(self._pool, lambda: hashlib.sha256(held.lease.media).digest())
-            frames, duration = await self._watch(held, self._kept.frames(job, digest))
+            frames, duration = await describe_clip(
+                frame_batches(held.lease.media, self.network.image_size, self.clip_limits, self._pool),
+                self._kept.frames(job, digest),
+                partial(self._through_network, job.model),
+                partial(self.consumer.progress, job.id),
+            )
             self._kept.keep_frames(job, digest, [frame.found for frame in frames], held.put)
             result = await self._in_thread(self._pool, partial(compose_clip, job, frames, duration))
         except Exception as error:
             await self._fail(held, error)
         else:
             await self._finish(held, result)
-
-    async def _watch(self, held: _Held, known: Described) -> tuple[list[DescribedFrame], float]:
-        """All frames of a clip, described, and its duration in seconds. `known`: frames that were described before."""
-        job = held.lease.job
-        described: list[DescribedFrame] = []
-        duration = 0.0
-        batches = frame_batches(held.lease.media, self.network.image_size, self.clip_limits, self._pool)
-        async with aclosing(batches) as batches:
-            async for batch in batches:
-                if new := [frame for frame in batch.frames if frame.time not in known]:
-                    described += await self._through_network(job.model, new)
-                described += [
-                    DescribedFrame(known[frame.time], frame.look, frame.jpeg)
-                    for frame in batch.frames
-                    if frame.time in known
-                ]
-                duration = batch.duration
-                await self.consumer.progress(job.id, len(described) / batch.expected)
-        return sorted(described, key=lambda frame: frame.found.time), duration
 
     async def _through_network(self, model: str, frames: list[PreparedFrame]) -> list[DescribedFrame]:
         waiting = _Frames(model, frames, asyncio.get_running_loop().create_future())
