@@ -24,8 +24,11 @@ ENTRYPOINT ["python", "start.py"]
 
 
 FROM base AS bot
-COPY requirements-bot.txt ./
-RUN pip install -r requirements-bot.txt
+COPY requirements-bot.txt requirements-voice.txt ./
+# --build-arg VOICE=1: voice messages, by an engine under the GPL.
+ARG VOICE=0
+RUN pip install -r requirements-bot.txt \
+ && if [ "$VOICE" = 1 ]; then pip install -r requirements-voice.txt; fi
 COPY start.py ./
 COPY bot bot
 COPY handlers handlers

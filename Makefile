@@ -43,6 +43,6 @@ $(VENV)/.run: requirements.txt requirements-bot.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/.test: requirements.txt requirements-bot.txt requirements-dev.txt | $(BIN)/python
+$(VENV)/.test: requirements.txt requirements-bot.txt requirements-voice.txt requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/.run
