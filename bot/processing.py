@@ -23,7 +23,7 @@ from aiogram.exceptions import (
     TelegramNotFound,
     TelegramUnauthorizedError,
 )
-from aiogram.types import ReplyParameters, Update
+from aiogram.types import ReplyParameters
 from aiogram.types.update import UpdateTypeLookupError
 from aiogram.utils.i18n import I18n
 from pydantic import ValidationError
@@ -32,6 +32,7 @@ from bot import replies
 from bot.i18n import locale_of
 from bot.inbox import Accepted, Bury, Inbox, Recorded
 from bot.logs import whereabouts
+from bot.reading import is_spoken_to, places, read_update
 from bot.session import is_passing
 from bot.storage import StorageError
 from model.serving.queue import JobLost
@@ -196,7 +197,7 @@ class Processor:
     async def _attempt(self, entry: Recorded, again: bool) -> Answered | Bury | None:
         """Whether the update is done with, and how; None: worth another try later."""
         try:
-            update = Update.model_validate(entry.body, context={"bot": self._bot})
+            update = read_update(entry.body, self._bot)
             _ = update.event_type  # the dispatcher would warn of an unknown one by showing it
             accepted = Accepted(entry.id, entry.received, again)
             outcome = await self._dispatcher.feed_update(self._bot, update, accepted=accepted)
@@ -204,8 +205,7 @@ class Processor:
         except UpdateTypeLookupError:
             log.warning("update %d is of a kind that is not known here", entry.id)
         except ValidationError as error:
-            places = {".".join(map(str, detail["loc"])) for detail in error.errors(include_input=False)}
-            log.error("update %d is not understood, at: %s", entry.id, ", ".join(sorted(places)))
+            log.error("update %d is not understood, at: %s", entry.id, places(error))
             await self._apologise(entry.body, replies.went_wrong)
         except REFUSED as error:
             log.warning("update %d: Telegram refused the answer: %s", entry.id, error.message)
@@ -231,15 +231,12 @@ class Processor:
         try:
             query = body.get("callback_query")
             message = query["message"] if query else body["message"]
-            chat, sender = message["chat"], (query or message).get("from", {})
-            text = str(message.get("text") or message.get("caption") or "")
-            me = await self._bot.me()
-            if not query and chat["type"] != "private" and not text.startswith("/") and f"@{me.username}" not in text:
+            chat, sender = message["chat"], (query or message).get("from")
+            if not query and chat["type"] != "private" and not is_spoken_to(await self._bot.me(), message):
                 return
-            with (
-                self._i18n.context(),
-                self._i18n.use_locale(locale_of(sender.get("language_code"), self._i18n)),
-            ):
+            language = sender.get("language_code") if isinstance(sender, dict) else None
+            locale = locale_of(language if isinstance(language, str) else None, self._i18n)
+            with self._i18n.context(), self._i18n.use_locale(locale):
                 await self._bot.send_message(
                     chat["id"],
                     words(),
