@@ -235,12 +235,13 @@ class Processor:
             if not query and chat["type"] != "private" and not is_spoken_to(await self._bot.me(), message):
                 return
             language = sender.get("language_code") if isinstance(sender, dict) else None
+            thread = message.get("message_thread_id")
             locale = locale_of(language if isinstance(language, str) else None, self._i18n)
             with self._i18n.context(), self._i18n.use_locale(locale):
                 await self._bot.send_message(
                     chat["id"],
                     words(),
-                    message_thread_id=message.get("message_thread_id") if message.get("is_topic_message") else None,
+                    message_thread_id=thread if message.get("is_topic_message") and isinstance(thread, int) else None,
                     reply_parameters=ReplyParameters(
                         message_id=message["message_id"], allow_sending_without_reply=True
                     ),

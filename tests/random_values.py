@@ -151,7 +151,7 @@ class Values:
 
 
 def damage(source: random.Random, payload: Json) -> Place:
-    """Take a value away, or put one of another type in its place, but not to another chat; where."""
+    """Take a value away, or put one of another type in its place, but not the name of another chat or file; where."""
     places: list[tuple[Place, Any]] = []
 
     def walk(path: Place, value: Json | list[Any]) -> None:
@@ -167,5 +167,6 @@ def damage(source: random.Random, payload: Json) -> Place:
     if source.random() < 0.3:
         del holder[path[-1]]
     else:
-        holder[path[-1]] = source.choice((None, [], {}, [[]], MARK, -1, 1.5, {MARK: MARK}))
+        other = None if path[-1] == "file_id" else MARK
+        holder[path[-1]] = source.choice((None, [], {}, [[]], other, -1, 1.5, {MARK: MARK}))
     return path

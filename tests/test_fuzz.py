@@ -26,18 +26,14 @@ from tests.random_values import MARK
 PICTURE = (PHOTOS / "cat.jpg").read_bytes()
 STILL = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".avif", ".gif")
 MOVING = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
+CLEAR = ("photo", "live_photo", "video", "animation", "video_note")
 # Damaged there, a message may not be what it was.
-UNSURE = frozenset(
-    [
-        *("photo", "live_photo", "video", "animation", "video_note", "sticker", "document", "text", "caption"),
-        *("entities", "caption_entities", "reply_to_message", "chat", "message_id"),
-    ]
-)
+UNSURE = (*CLEAR, "sticker", "document", "text", "caption", "entities", "caption_entities", "reply_to_message")
 
 
 def carries_picture(message: Json) -> bool:
     """A photo, a still sticker, a clip, or a file of such a kind."""
-    if any(message.get(kind) for kind in ("photo", "live_photo", "video", "animation", "video_note")):
+    if any(message.get(kind) for kind in CLEAR):
         return True
     if sticker := message.get("sticker"):
         return not sticker["is_animated"] and not sticker["is_video"]
@@ -61,11 +57,13 @@ def addresses(message: Json, bot: Json) -> bool:
 
 
 def awaits_answer(sent: Sent, bot: Json) -> bool:
-    """Whether somebody waits for an answer to a picture. With damage to where it came from, none could arrive."""
+    """Whether somebody waits for an answer to a picture. One that is damaged inside gets words, too."""
     if sent.kind != "message" or sent.chat is None:
         return False
-    if sent.damaged and sent.damaged[0] in UNSURE:
+    if sent.damaged and sent.damaged[0] in ("chat", "message_id"):
         return False
+    if sent.damaged and sent.damaged[0] in UNSURE:
+        return sent.chat > 0 and len(sent.damaged) > 1 and any(sent.payload.get(kind) for kind in CLEAR)
     if sent.chat < 0 and ("sticker" in sent.payload or not addresses(sent.payload, bot)):
         return False
     return carries_picture(sent.payload)
