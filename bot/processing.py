@@ -23,7 +23,7 @@ from aiogram.exceptions import (
     TelegramNotFound,
     TelegramUnauthorizedError,
 )
-from aiogram.types import ReplyParameters, Update
+from aiogram.types import ReplyParameters
 from aiogram.types.update import UpdateTypeLookupError
 from aiogram.utils.i18n import I18n
 from pydantic import ValidationError
@@ -34,6 +34,7 @@ from bot.i18n import locale_for
 from bot.inbox import Accepted, Bury, Inbox, Recorded
 from bot.logs import impersonal, whereabouts
 from bot.metrics import BotMetrics
+from bot.reading import is_spoken_to, places, read_update
 from bot.session import is_passing
 from bot.storage import Storage, StorageError
 from model.serving.queue import JobLost
@@ -208,7 +209,7 @@ class Processor:
     async def _attempt(self, entry: Recorded, again: bool) -> Answered | Bury | None:
         """Whether the update is done with, and how; None: worth another try later."""
         try:
-            update = Update.model_validate(entry.body, context={"bot": self._bot})
+            update = read_update(entry.body, self._bot)
             _ = update.event_type  # the dispatcher would warn of an unknown one by showing it
             accepted = Accepted(entry.id, entry.received, again)
             outcome = await self._dispatcher.feed_update(self._bot, update, accepted=accepted)
@@ -216,8 +217,7 @@ class Processor:
         except UpdateTypeLookupError:
             log.warning("update %d is of a kind that is not known here", entry.id)
         except ValidationError as error:
-            places = {".".join(map(str, detail["loc"])) for detail in error.errors(include_input=False)}
-            log.error("update %d is not understood, at: %s", entry.id, ", ".join(sorted(places)))
+            log.error("update %d is not understood, at: %s", entry.id, places(error))
             await self._apologise(entry.body, replies.went_wrong)
         except REFUSED as error:
             log.warning("update %d: Telegram refused the answer: %s", entry.id, impersonal(error.message))
@@ -245,15 +245,18 @@ class Processor:
         try:
             query = body.get("callback_query")
             message = query["message"] if query else body["message"]
-            chat, sender = message["chat"], (query or message).get("from", {})
-            if not query and not _is_meant(message, (await self._bot.me()).username or ""):
+            chat, sender = message["chat"], (query or message).get("from")
+            if not query and chat["type"] != "private" and not is_spoken_to(await self._bot.me(), message):
                 return
-            locale = locale_for(await self._settings(chat["id"]), sender.get("language_code"), self._i18n)
+            language = sender.get("language_code") if isinstance(sender, dict) else None
+            thread = message.get("message_thread_id")
+            known = language if isinstance(language, str) else None
+            locale = locale_for(await self._settings(chat["id"]), known, self._i18n)
             with self._i18n.context(), self._i18n.use_locale(locale):
                 await self._bot.send_message(
                     chat["id"],
                     words(),
-                    message_thread_id=message.get("message_thread_id") if message.get("is_topic_message") else None,
+                    message_thread_id=thread if message.get("is_topic_message") and isinstance(thread, int) else None,
                     reply_parameters=ReplyParameters(
                         message_id=message["message_id"], allow_sending_without_reply=True
                     ),
@@ -284,14 +287,3 @@ class Processor:
         """Wait about so long, or until the processor stops."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), pause * random.uniform(0.5, 1.0))
-
-
-def _is_meant(message: dict[str, Any], username: str) -> bool:
-    """Whether the bot is spoken to, as far as can be told of a message that is perhaps not understood."""
-    if message["chat"]["type"] == "private":
-        return True
-    if message.get("is_automatic_forward"):
-        return False
-    words = str(message.get("text") or message.get("caption") or "").casefold().split()
-    commanded = words[:1] != [] and words[0].startswith("/") and "@" not in words[0]
-    return commanded or any(f"@{username}".casefold() in word for word in words)

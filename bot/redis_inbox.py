@@ -122,4 +122,4 @@ def _entries(rows: Sequence[Any]) -> list[Recorded]:
 
 
 def _dump(body: dict[str, Any]) -> str:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(body, separators=(",", ":"))  # ASCII: half of a UTF-16 pair in a name could not be encoded

@@ -180,4 +180,4 @@ class SqliteInbox:
 
 
 def _dump(body: dict[str, Any]) -> str:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(body, separators=(",", ":"))  # ASCII: half of a UTF-16 pair in a name could not be encoded

@@ -19,7 +19,7 @@ from bot.config import Secret, Settings
 from bot.keyboards import Cancel
 from bot.waiting import Rhythm
 from model.errors import CaptionError
-from model.serving.jobs import Job, JobResult, Outcome, WireCaption
+from model.serving.jobs import ClipResult, Job, JobResult, Outcome, WireCaption
 from model.serving.queue import Busy, JobProducer, Limits, Status
 from tests.fake_telegram import TOKEN, FakeTelegram, Message
 
@@ -46,7 +46,7 @@ def worked(job: Job, media: bytes = b"", *, sheet: bytes | None = None, chart: b
     )
 
 
-Decide = Callable[[Job, bytes], JobResult | Exception]
+Decide = Callable[[Job, bytes], Outcome | Exception]
 
 
 @dataclass
@@ -93,7 +93,7 @@ class FakeQueue:
         await self.open.wait()
         if job_id not in self.results:
             outcome = self.outcome(self.jobs[job_id], self.media.pop(job_id))
-            if not isinstance(outcome, CaptionError | JobResult):
+            if not isinstance(outcome, CaptionError | JobResult | ClipResult):
                 raise outcome
             self.results[job_id] = outcome
         result = self.results[job_id]

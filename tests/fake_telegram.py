@@ -623,6 +623,13 @@ class FakeTelegram:
             self.warnings.append(f"update {kind} is not in allowed_updates")
         return update_id
 
+    def push_anything(self, update: Json) -> int:
+        """Queue an update of any kind and shape, as one from before `allowed_updates` changed, or of a newer server."""
+        update_id = next(self._update_ids)
+        self._pending[update_id] = {"update_id": update_id} | copy.deepcopy(update)
+        self.changed()
+        return update_id
+
     def new_query(self) -> str:
         query_id = str(4_000_000_000 + next(self._numbers))
         self._queries.add(query_id)

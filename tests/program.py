@@ -56,6 +56,9 @@ class Program:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
 
+    def runs(self) -> bool:
+        return self.process is not None and self.process.returncode is None
+
     async def kill(self) -> None:
         """SIGKILL all of its processes at the same instant."""
         assert self.process is not None

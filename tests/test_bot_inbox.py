@@ -86,6 +86,15 @@ async def test_updates_wait_in_order_until_they_are_struck_off(place: Place) -> 
     assert (await inbox.waiting())[0].body == update(1, "кот")
 
 
+async def test_a_text_that_is_cut_within_a_character_is_recorded_as_it_came(place: Place) -> None:
+    inbox = place.inbox()
+    await inbox.record([update(1, "half of an emoji: \ud83d"), update(2, "\x00\u202e")])
+    assert [entry.body for entry in await inbox.waiting()] == [
+        update(1, "half of an emoji: \ud83d"),
+        update(2, "\x00\u202e"),
+    ]
+
+
 async def test_an_update_is_new_only_once(place: Place) -> None:
     inbox = place.inbox()
     assert [entry.id for entry in await inbox.record([update(1), update(2)])] == [1, 2]

@@ -1,0 +1,83 @@
+"""Updates as types, as far as they are understood: what is new or odd about a message must not hide its picture."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterable
+from typing import Any, Final
+
+from aiogram import Bot
+from aiogram.types import Update, User
+from pydantic import ValidationError
+
+log = logging.getLogger(__name__)
+
+# Without these a message would mean something else.
+ESSENTIAL: Final = frozenset(
+    [
+        *("message_id", "date", "chat", "message_thread_id", "is_topic_message", "media_group_id", "reply_to_message"),
+        *("text", "entities", "caption", "caption_entities"),
+        *("photo", "document", "video", "animation", "video_note", "sticker"),
+    ]
+)
+
+
+def read_update(body: dict[str, Any], bot: Bot) -> Update:
+    """An update, without those parts of its messages that are not understood where the rest makes sense.
+
+    Telegram extends its types every few months: a photo forwarded from a new kind of chat is still a photo.
+    Raises ValidationError.
+    """
+    try:
+        return Update.model_validate(body, context={"bot": bot})
+    except ValidationError as error:
+        reduced = _without(body, [detail["loc"] for detail in error.errors(include_input=False, include_url=False)])
+        if reduced is None:
+            raise
+        update = Update.model_validate(reduced, context={"bot": bot})
+        log.warning("update %d is understood only without: %s", update.update_id, places(error))
+        return update
+
+
+def places(error: ValidationError) -> str:
+    """Where it is wrong; what stands there is a person's."""
+    return ", ".join(sorted({".".join(map(str, detail["loc"])) for detail in error.errors(include_input=False)}))
+
+
+def is_spoken_to(me: User, message: dict[str, Any]) -> bool:
+    """Whether a message in a group, understood or not, is a command for the bot, mentions it or replies to it."""
+    if message.get("is_automatic_forward"):  # of a channel's post into its group
+        return False
+    text = str(message.get("text") or message.get("caption") or "")
+    if text.startswith("/") and "@" not in text.split(maxsplit=1)[0]:
+        return True
+    if f"@{me.username}".casefold() in text.casefold():
+        return True
+    entities = message.get("entities") or message.get("caption_entities")
+    mentioned = [_part(entity, "user") for entity in entities] if isinstance(entities, list) else []
+    replied = _part(message, "reply_to_message")
+    return any(_part(user, "id") == me.id for user in (_part(replied, "from"), *mentioned))
+
+
+def _part(whole: Any, name: str) -> Any:
+    return whole.get(name) if isinstance(whole, dict) else None
+
+
+def _without(body: dict[str, Any], wrong: Iterable[tuple[str | int, ...]]) -> dict[str, Any] | None:
+    """A copy without the innermost field of a message that holds each wrong place; None where one is essential."""
+    reduced = copy.deepcopy(body)
+    for path in wrong:
+        held: tuple[dict[str, Any], str] | None = None
+        inside: Any = reduced
+        for key in path:  # names of types stand between those of fields, and are passed over
+            if isinstance(inside, dict) and isinstance(key, str) and key in inside:
+                if "message_id" in inside and key not in ESSENTIAL:
+                    held = inside, key
+                inside = inside[key]
+            elif isinstance(inside, list) and isinstance(key, int) and key < len(inside):
+                inside = inside[key]
+        if held is None:
+            return None
+        held[0].pop(held[1], None)
+    return reduced
