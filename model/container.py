@@ -10,12 +10,17 @@ import struct
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from model.iso_media import avif_timing, boxes_end
+
 Video = Literal["mov", "matroska", "avi"]  # FFmpeg's names of the demuxers
-Animation = Literal["gif", "webp", "png"]
+Animation = Literal["gif", "webp", "png", "avif"]
 
 HEAD: Final = 64  # bytes that tell a container
 _ATOMS: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
-_PICTURE_BRANDS: Final = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_AVIF: Final = (b"avif", b"avis")  # a picture, a sequence of pictures
+_HEIC: Final = (b"heic", b"heix", b"heim", b"heis", b"mif1")
+_HEIC_SEQUENCES: Final = (b"hevc", b"hevx", b"hevm", b"hevs", b"msf1")
+_PICTURE_BRANDS: Final = (*_AVIF, *_HEIC, b"crx ")  # the last: raw pictures of cameras
 _SHORTEST: Final = 0.01  # seconds; browsers show a frame that wants less for _USUAL
 _USUAL: Final = 0.1
 
@@ -26,19 +31,32 @@ class Timing:
 
     size: tuple[int, int]  # width, height
     durations: tuple[float, ...]  # seconds of each frame that is there as a whole
-    end: int  # offset behind the last whole frame
+    end: int  # offset behind the last whole frame; of an AVIF, where the file should end
 
 
 def video_container(head: bytes) -> Video | None:
     """The demuxer for a file that begins with `head` (HEAD bytes of it), None if it is no video file known here.
 
-    A QuickTime or MP4 file may hold sound only; AVIF and HEIC share their container and are photos.
+    A QuickTime or MP4 file may hold sound only; AVIF and HEIC share their container and are photos, but for a sequence
+    of HEVC pictures, which is a video in all but name.
     """
-    if head[4:8] in _ATOMS and not (head[4:8] == b"ftyp" and head[8:12] in _PICTURE_BRANDS):
+    if head[4:8] in _ATOMS and not (head[4:8] == b"ftyp" and (head[8:12] in _PICTURE_BRANDS or _is_avif(head))):
         return "mov"
     if head[:4] == b"\x1a\x45\xdf\xa3":
         return "matroska"
     return "avi" if head[:4] == b"RIFF" and head[8:12] == b"AVI " else None
+
+
+def is_heif(head: bytes) -> bool:
+    """Whether a file that begins with `head` is a HEIF picture, such as HEIC or, under some names, AVIF."""
+    return head[4:8] == b"ftyp" and head[8:12] in (*_HEIC, *_HEIC_SEQUENCES)
+
+
+def _is_avif(head: bytes) -> bool:
+    """By its brand, or for brands that say nothing of the codec by those it is compatible with."""
+    compatible = head[16 : min(HEAD, int.from_bytes(head[:4], "big"))]
+    brands = [head[8:12], *(compatible[at : at + 4] for at in range(0, len(compatible), 4))]
+    return head[4:8] == b"ftyp" and (brands[0] in _AVIF or (brands[0] in (b"mif1", b"msf1") and b"avis" in brands))
 
 
 def animation_container(head: bytes) -> Animation | None:
@@ -47,6 +65,8 @@ def animation_container(head: bytes) -> Animation | None:
         return "gif"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "webp"
+    if _is_avif(head):
+        return "avif"
     return "png" if head[:8] == b"\x89PNG\r\n\x1a\n" else None
 
 
@@ -62,9 +82,10 @@ def is_clip(data: bytes) -> bool:
 def animation_timing(data: bytes, kind: Animation) -> Timing:
     """Size and frame durations of an animated picture, as far as the file is whole. Never raises.
 
-    Of a still picture, at most one duration.
+    Of a still picture, at most one duration. An AVIF says all its times before its first frame, so of one that breaks
+    off some may be missing.
     """
-    size, frames, end = {"gif": _gif, "webp": _webp, "png": _png}[kind](data)
+    size, frames, end = {"gif": _gif, "webp": _webp, "png": _png, "avif": _avif}[kind](data)
     return Timing(size, tuple(_USUAL if seconds <= _SHORTEST else seconds for seconds in frames), end)
 
 
@@ -148,3 +169,8 @@ def _png(data: bytes) -> _Parsed:
     if open_frame:
         frames.pop()
     return size, frames, end
+
+
+def _avif(data: bytes) -> _Parsed:
+    size, frames = avif_timing(data)
+    return size, frames, boxes_end(data)

@@ -4,7 +4,13 @@ CaptionError
 ├── MediaError                 the person's file is at fault; trying again will not help
 │   ├── EmptyFile              "empty"        zero bytes
 │   ├── NotAnImage             "not_image"    not a picture of a kind that is read here
-│   ├── DamagedImage           "damaged"      a picture that breaks off or does not decode
+│   │   ├── VectorDrawing      "svg"          lines to be drawn, not pixels
+│   │   ├── PdfDocument        "pdf"          pages
+│   │   ├── WebPage            "web_page"     HTML, such as what a server says in place of a picture
+│   │   └── OnlyZeros          "zeros"        as copies are that failed
+│   ├── AnimatedPicture        "animated"     it moves: to be asked for as a clip
+│   ├── TruncatedImage         "truncated"    a picture that breaks off
+│   ├── DamagedImage           "damaged"      a picture that does not decode
 │   ├── ImageTooLarge          "too_large"    more pixels than are decoded here
 │   ├── NotAClip               "not_a_clip"       not a clip of a kind that is read here, or sound without pictures
 │   ├── DamagedClip            "damaged_clip"     not one frame of it decodes
@@ -42,6 +48,30 @@ class EmptyFile(MediaError):
 
 class NotAnImage(MediaError):
     kind = "not_image"
+
+
+class VectorDrawing(NotAnImage):
+    kind = "svg"
+
+
+class PdfDocument(NotAnImage):
+    kind = "pdf"
+
+
+class WebPage(NotAnImage):
+    kind = "web_page"
+
+
+class OnlyZeros(NotAnImage):
+    kind = "zeros"
+
+
+class AnimatedPicture(MediaError):
+    kind = "animated"
+
+
+class TruncatedImage(MediaError):
+    kind = "truncated"
 
 
 class DamagedImage(MediaError):
@@ -101,6 +131,12 @@ KINDS: dict[str, type[CaptionError]] = {
     for leaf in (
         EmptyFile,
         NotAnImage,
+        VectorDrawing,
+        PdfDocument,
+        WebPage,
+        OnlyZeros,
+        AnimatedPicture,
+        TruncatedImage,
         DamagedImage,
         ImageTooLarge,
         NotAClip,

@@ -12,6 +12,7 @@ import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from PIL import Image
@@ -24,10 +25,12 @@ from model.images import upright_rgb
 
 __all__ = ["Clip", "ClipLimits", "Frame", "open_clip"]
 
+MOST_PADDED: Final = 4  # times what arrived of a file that breaks off
+
 
 @contextlib.contextmanager
 def open_clip(source: bytes | str | os.PathLike[str], limits: ClipLimits | None = None) -> Iterator[Clip]:
-    """Open a clip (mp4, mov, mkv, webm, avi; animated GIF, WebP, PNG), from memory or from disk.
+    """Open a clip (mp4, mov, mkv, webm, avi; animated GIF, WebP, PNG, AVIF), from memory or from disk.
 
     >>> with open_clip("clip.mp4") as clip:
     ...     for frame in clip:
@@ -69,21 +72,24 @@ def _open_animation(data: bytes, kind: Animation, limits: ClipLimits, budget: Bu
     chosen = choose_frames(stamps, duration)
     if kind == "webp":  # its decoder refuses a file that breaks off
         data = data[:4] + (timing.end - 8).to_bytes(4, "little") + data[8 : timing.end]
-    return Clip(duration, [stamps[i] for i in chosen], _animation_frames(data, kind, stamps, chosen, budget), budget)
+    elif kind == "avif" and len(data) < timing.end <= MOST_PADDED * len(data):  # and so does this one's
+        data += bytes(timing.end - len(data))
+    frames = _animation_frames(data, kind, stamps, chosen, limits, budget)
+    return Clip(duration, [stamps[i] for i in chosen], frames, budget)
 
 
 def _animation_frames(
-    data: bytes, kind: Animation, stamps: list[float], chosen: list[int], budget: Budget
+    data: bytes, kind: Animation, stamps: list[float], chosen: list[int], limits: ClipLimits, budget: Budget
 ) -> Iterator[Frame]:
     wanted = set(chosen)
     with contextlib.ExitStack() as cleanup:
         try:
             file = cleanup.enter_context(Image.open(io.BytesIO(data), formats=[kind.upper()]))
-            first = int(
-                getattr(file, "default_image", False)
-            )  # a PNG may begin with a picture for those who see no more
+            # A PNG may begin with a picture for those who see no more.
+            first = int(getattr(file, "default_image", False))
         except Exception as error:  # decoders of damaged files raise nearly anything
             raise DamagedClip(f"the animation cannot be opened: {error}") from error
+        limits.check_pixels(*file.size)  # a container may say less than its decoder
         for index in range(chosen[-1] + 1):
             budget.check()
             try:

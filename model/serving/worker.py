@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from model.errors import CaptionError, FeaturesGone, JobFailed
+from model.container import is_clip
+from model.errors import AnimatedPicture, CaptionError, FeaturesGone, JobFailed
 from model.images import open_image, to_square
 from model.moments import DescribedFrame, PreparedFrame
 from model.serving.answers import compose, compose_clip
@@ -200,6 +201,8 @@ class Worker:
             self.metrics.features(kept=features is not None)
 
         def decode() -> Picture:
+            if is_clip(lease.media):
+                raise AnimatedPicture("it moves, and is to be asked for as a clip")
             photo = open_image(lease.media)
             return Picture(lease, photo, to_square(photo, size) if features is None else None, features)
 
