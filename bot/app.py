@@ -14,6 +14,7 @@ from aiogram.client.telegram import TelegramAPIServer
 from aiogram.enums import ParseMode
 from aiogram.utils.i18n import I18n
 
+from bot.answering import Answering
 from bot.answers import Answers
 from bot.buttons import Buttons
 from bot.cancelling import Cancelling
@@ -207,6 +208,7 @@ async def _run(
         captioning=captioning,
         buttons=Buttons(settings, requests, answers),
         clips=clips,
+        answering=Answering(requests, captioning, clips, answers, storage),
         edits=Edits(),
         forgetting=Forgetting(storage, inbox, queue),
         settings_menu=SettingsMenu(storage, i18n, settings.model),

@@ -19,7 +19,7 @@ from bot.chat_settings import ChatSettings
 from bot.config import Settings
 from bot.inbox import Accepted
 from bot.logs import impersonal
-from bot.media import NoPicture, picture_of
+from bot.meant import picture_meant
 from bot.requests import Request, Requests, asker, job_id, place
 from bot.session import is_passing
 from bot.storage import Picture, Storage
@@ -81,9 +81,9 @@ class Captioning:
     ) -> None:
         """Answer /sample with captions drawn at random, others each time unless a seed is given.
 
-        Raises NoPicture when there is none to describe, and what `describe` raises.
+        Raises what `picture_meant` and `describe` raise.
         """
-        picture = await self._picture_meant(bot, message)
+        picture = await picture_meant(bot, message, self._answers, self._storage)
         chat_id = message.chat.id
         model = chat_settings.model or self._model
         job = Job(
@@ -195,24 +195,6 @@ class Captioning:
         )
         await self._answers.keep(message.chat.id, key, answer)
         return key, answer.buttons(key)
-
-    async def _picture_meant(self, bot: Bot, message: Message) -> Picture:
-        """The picture the command came with, else the one it replies to, else the chat's last one."""
-        if (own := picture_of(message)) is not None:
-            await self._storage.remember_picture(message.chat.id, own)
-            return own
-        replied = message.reply_to_message
-        if replied is not None and (shown := picture_of(replied)) is not None and not _is_by(replied, bot):
-            return shown
-        last = await self._storage.last_picture(message.chat.id)
-        if last is None:
-            raise NoPicture
-        return last
-
-
-def _is_by(message: Message, bot: Bot) -> bool:
-    """Such a picture is a sheet, and what is wanted are captions of the photo."""
-    return message.from_user is not None and message.from_user.id == bot.id
 
 
 async def reply_picture(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal
 
 from aiogram.filters.callback_data import CallbackData
-from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup
+from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, Message
 from pydantic import Field
 
 from bot import replies
@@ -136,6 +137,22 @@ def number_buttons(key: str, numbers: Sequence[int]) -> InlineKeyboardMarkup:
     buttons = [_button(str(number), Heatmap(key=key, number=number)) for number in numbers[-MOST_NUMBERS:]]
     rows = [buttons[start : start + IN_A_ROW] for start in range(0, len(buttons), IN_A_ROW)]
     return _rows(*rows, [_button(replies.back_button(), ChooseHeatmap(key=key, choosing=False))])
+
+
+def key_below(message: Message) -> tuple[Literal["clip", "answer"], str] | None:
+    """What is noted of an answer of the bot, a clip or the answer to a photo, and under which key, by its buttons."""
+    kinds: dict[str, tuple[Literal["clip", "answer"], type[AllCaptions | MoreCaptions | ChooseHeatmap]]] = {
+        AllCaptions.__prefix__: ("clip", AllCaptions),
+        MoreCaptions.__prefix__: ("answer", MoreCaptions),
+        ChooseHeatmap.__prefix__: ("answer", ChooseHeatmap),
+    }
+    for row in message.reply_markup.inline_keyboard if message.reply_markup is not None else ():
+        for button in row:
+            kind, data = kinds.get((button.callback_data or "").partition(":")[0], (None, None))
+            if kind is not None and data is not None:
+                with suppress(ValueError, TypeError):  # of another version
+                    return kind, data.unpack(button.callback_data or "").key
+    return None
 
 
 def _button(text: str, data: CallbackData) -> InlineKeyboardButton:

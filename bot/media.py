@@ -1,4 +1,4 @@
-"""Which file of a message is the picture, and how it is fetched within limits."""
+"""Which file of a message is the picture or clip, and how it is fetched within limits."""
 
 from __future__ import annotations
 
@@ -6,18 +6,30 @@ import asyncio
 import io
 import logging
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import PurePath
-from typing import Final
+from typing import Final, TypeAlias
 
 import aiohttp
 from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest, TelegramNetworkError
 from aiogram.methods import GetFile
-from aiogram.types import Message
+from aiogram.types import (
+    Animation,
+    Document,
+    ExternalReplyInfo,
+    Message,
+    PhotoSize,
+    Sticker,
+    TelegramObject,
+    Video,
+    VideoNote,
+)
 
 from bot.storage import Picture
+from model.errors import EmptyFile, MediaError, NotAnImage, PdfDocument, VectorDrawing, WebPage
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +37,12 @@ HOSTED_LIMIT: Final = 20 * 1024 * 1024  # what the hosted Bot API lets bots down
 TRIES: Final = 5
 TIMEOUT: Final = 120
 EXTENSIONS: Final = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif")
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
+        *(".avif", ".avifs", ".heic", ".heif", ".heics", ".heifs", ".hif"),
+    )
 )
+CLIP_EXTENSIONS: Final = frozenset((".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".gif"))
 
 
 class PictureError(Exception):
@@ -53,6 +69,14 @@ class Forgotten(PictureError):
     """A button was pressed whose picture is not known any more."""
 
 
+class NotOfClips(PictureError):
+    """What was asked for is done with pictures, and this is a clip."""
+
+
+class LinkInstead(PictureError):
+    """An address where a picture may lie, in place of the picture."""
+
+
 class NoClip(PictureError):
     """A button was pressed whose clip is not known any more."""
 
@@ -65,23 +89,6 @@ class ClipTooLongHere(PictureError):
         self.limit = limit
 
 
-def picture_of(message: Message) -> Picture | None:
-    """The picture that a message carries: a photo in its largest size, or a file that claims to be an image."""
-    if message.photo:
-        photo = message.photo[-1]
-        return Picture(photo.file_id, photo.file_unique_id, photo.file_size)
-    document = message.document
-    if document is None or message.animation is not None:  # an animation comes with a document too
-        return None
-    suffix = PurePath(document.file_name or "").suffix.lower()
-    if (document.mime_type or "").lower().startswith("image/") or suffix in EXTENSIONS:
-        return Picture(document.file_id, document.file_unique_id, document.file_size)
-    return None
-
-
-CLIP_EXTENSIONS: Final = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif"))
-
-
 @dataclass(frozen=True)
 class SentClip:
     """A moving picture in a message."""
@@ -91,19 +98,93 @@ class SentClip:
     maybe_still: bool = False  # a GIF sent as a file may have one frame only
 
 
-def clip_of(message: Message) -> SentClip | None:
-    """The clip that a message carries: a video, a GIF, a video note, or a file that claims to be one of them."""
-    if (moving := message.video or message.animation or message.video_note) is not None:
-        return SentClip(Picture(moving.file_id, moving.file_unique_id, moving.file_size), moving.duration)
-    document = message.document
-    if document is None:
-        return None
-    kind, suffix = (document.mime_type or "").lower(), PurePath(document.file_name or "").suffix.lower()
-    is_gif = kind == "image/gif" or suffix == ".gif"
-    if kind.startswith("video/") or is_gif or suffix in CLIP_EXTENSIONS:
-        file = Picture(document.file_id, document.file_unique_id, document.file_size)
-        return SentClip(file, maybe_still=is_gif)
+Medium: TypeAlias = Picture | SentClip
+
+
+def medium_of(source: Message | ExternalReplyInfo) -> Medium | None:
+    """The picture or clip that a message carries, or a message of another chat that is replied to.
+
+    A photo in its largest size, a video, a GIF, a video note, a sticker (not those that are drawn), a file that claims
+    to be any of them; else the first one among paid media that were paid for, in a poll's question, or in a rich
+    message. What a file is in truth shows when it is read.
+    """
+    for carrier in _carriers(source):
+        if (medium := _clip_in(carrier) or _picture_in(carrier)) is not None:
+            return medium
     return None
+
+
+def picture_of(source: Message | ExternalReplyInfo) -> Picture | None:
+    """The medium, where it is a picture."""
+    medium = medium_of(source)
+    return medium if isinstance(medium, Picture) else None
+
+
+def clip_of(source: Message | ExternalReplyInfo) -> SentClip | None:
+    """The medium, where it is a clip."""
+    medium = medium_of(source)
+    return medium if isinstance(medium, SentClip) else None
+
+
+def _carriers(source: TelegramObject) -> Iterator[TelegramObject]:
+    """What may hold a medium, all under the same names of fields."""
+    yield source
+    if (paid := getattr(source, "paid_media", None)) is not None:
+        yield from paid.paid_media
+    if (media := getattr(getattr(source, "poll", None), "media", None)) is not None:
+        yield media
+    if (rich := getattr(source, "rich_message", None)) is not None:
+        yield from rich.blocks
+
+
+def _clip_in(carrier: TelegramObject) -> SentClip | None:
+    for kind in ("video", "animation", "video_note"):  # an animation comes with a document too
+        if (moving := getattr(carrier, kind, None)) is not None:
+            return SentClip(_file(moving), moving.duration)
+    if (sticker := getattr(carrier, "sticker", None)) is not None and sticker.is_video:
+        return SentClip(_file(sticker))
+    if (document := getattr(carrier, "document", None)) is not None:
+        kind, suffix = _claims(document)
+        is_gif = kind == "image/gif" or suffix == ".gif"
+        if kind.startswith("video/") or is_gif or suffix in CLIP_EXTENSIONS:
+            return SentClip(_file(document), maybe_still=is_gif)
+    return None
+
+
+def _picture_in(carrier: TelegramObject) -> Picture | None:
+    sizes = getattr(carrier, "photo", None) or getattr(getattr(carrier, "live_photo", None), "photo", None)
+    if sizes:
+        return _file(sizes[-1])
+    if (sticker := getattr(carrier, "sticker", None)) is not None and not sticker.is_animated:
+        return _file(sticker)
+    if (document := getattr(carrier, "document", None)) is not None:
+        kind, suffix = _claims(document)
+        if kind.startswith("image/") or suffix in EXTENSIONS:
+            return _file(document)
+    return None
+
+
+def _file(sent: PhotoSize | Document | Sticker | Video | Animation | VideoNote) -> Picture:
+    return Picture(sent.file_id, sent.file_unique_id, sent.file_size)
+
+
+def _claims(document: Document) -> tuple[str, str]:
+    """The mime type and the suffix, in small letters."""
+    return (document.mime_type or "").lower(), PurePath(document.file_name or "").suffix.lower()
+
+
+def sent_instead(document: Document) -> MediaError:
+    """What is wrong with a file that does not even claim to be a picture or a clip."""
+    kind, suffix = _claims(document)
+    if document.file_size == 0:
+        return EmptyFile("the file is empty")
+    if kind == "application/pdf" or suffix == ".pdf":
+        return PdfDocument("a PDF document")
+    if kind in ("text/html", "application/xhtml+xml") or suffix in (".html", ".htm", ".xhtml", ".mhtml"):
+        return WebPage("a web page")
+    if suffix in (".svg", ".svgz"):
+        return VectorDrawing("a vector drawing")
+    return NotAnImage("a file that does not claim to be a picture")
 
 
 def download_limit(bot: Bot) -> int | None:

@@ -4,10 +4,38 @@ from __future__ import annotations
 
 from aiogram import Router
 
-from handlers import admin, buttons, cancel, errors, fallback, groups, photo, privacy, sample, settings, start, video
+from handlers import (
+    admin,
+    buttons,
+    cancel,
+    caption,
+    errors,
+    fallback,
+    groups,
+    photo,
+    privacy,
+    sample,
+    settings,
+    start,
+    video,
+)
 
 
 def create_routers() -> list[Router]:
     """New routers, in the order in which they are asked."""
-    modules = (errors, groups, admin, start, cancel, settings, privacy, sample, video, photo, buttons, fallback)
+    modules = (
+        errors,
+        groups,
+        admin,
+        start,
+        cancel,
+        settings,
+        privacy,
+        sample,
+        video,
+        photo,
+        caption,
+        buttons,
+        fallback,
+    )
     return [module.create_router() for module in modules]

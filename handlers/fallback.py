@@ -6,17 +6,18 @@ In groups, only who names the bot gets it: there, words in reply to a caption ar
 from __future__ import annotations
 
 from aiogram import F, Router
-from aiogram.enums import ChatType, ContentType, MessageEntityType
+from aiogram.enums import ChatType, ContentType
 from aiogram.filters import or_f
 from aiogram.types import CallbackQuery, Message
 
 from bot import replies
-from handlers.filters import Named
+from bot.media import sent_instead
+from handlers.filters import HasLink, Named
 from handlers.presses import acknowledge
 
 WORDS = {
-    ContentType.STICKER: replies.no_stickers,
-    ContentType.DOCUMENT: replies.not_a_picture,
+    ContentType.STICKER: replies.drawn_sticker,  # the others are pictures or clips
+    ContentType.PAID_MEDIA: replies.locked_media,
     **dict.fromkeys(
         (
             ContentType.AUDIO,
@@ -28,20 +29,19 @@ WORDS = {
             ContentType.DICE,
             ContentType.GAME,
             ContentType.STORY,
-            ContentType.PAID_MEDIA,
         ),
         replies.only_pictures,
     ),
 }
-LINKS = {MessageEntityType.URL, MessageEntityType.TEXT_LINK}
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
     router.message.filter(or_f(F.chat.type == ChatType.PRIVATE, Named()))
     router.message.register(unknown_command, F.text.startswith("/"))
-    router.message.register(link, F.entities[...].type.in_(LINKS) | F.text.contains("://"))
+    router.message.register(link, HasLink())
     router.message.register(text, F.text)
+    router.message.register(document, F.document)
     router.message.register(something_else, F.content_type.in_(WORDS))
     router.callback_query.register(unknown_button)
     return router
@@ -62,6 +62,11 @@ async def unknown_button(query: CallbackQuery) -> None:
 
 async def text(message: Message) -> None:
     await message.reply(replies.send_a_photo())
+
+
+async def document(message: Message) -> None:
+    assert message.document is not None
+    raise sent_instead(message.document)
 
 
 async def something_else(message: Message) -> None:

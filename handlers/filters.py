@@ -9,6 +9,7 @@ from aiogram.filters import Filter
 from aiogram.types import Message
 
 from bot.config import Settings
+from bot.meant import has_link, replied_medium
 from bot.media import clip_of, picture_of
 
 
@@ -26,6 +27,21 @@ class HasClip(Filter):
     async def __call__(self, message: Message) -> bool | dict[str, Any]:
         clip = clip_of(message)
         return clip is not None and {"clip": clip}
+
+
+class RepliesToMedium(Filter):
+    """Passes an answer to somebody's picture or clip, and hands that on as `medium`."""
+
+    async def __call__(self, message: Message, bot: Bot) -> bool | dict[str, Any]:
+        medium = replied_medium(bot, message)
+        return medium is not None and {"medium": medium}
+
+
+class HasLink(Filter):
+    """Passes a text with an address in it."""
+
+    async def __call__(self, message: Message) -> bool:
+        return has_link(message)
 
 
 class Named(Filter):

@@ -1,11 +1,11 @@
-"""A photo, or a picture sent as a file."""
+"""A photo, a sticker, or a picture sent as a file."""
 
 from __future__ import annotations
 
 from aiogram import Bot, Router
 from aiogram.types import Message
 
-from bot.captioning import Captioning
+from bot.answering import Answering
 from bot.chat_settings import ChatSettings
 from bot.inbox import Accepted
 from bot.storage import Picture
@@ -22,8 +22,8 @@ async def describe(
     message: Message,
     bot: Bot,
     picture: Picture,
-    captioning: Captioning,
+    answering: Answering,
     accepted: Accepted,
     chat_settings: ChatSettings,
 ) -> None:
-    await captioning.describe(bot, message, picture, accepted, chat_settings)
+    await answering.answer(bot, message, picture, accepted, chat_settings)

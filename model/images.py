@@ -21,7 +21,7 @@ from model.not_pictures import breaks_off, not_a_picture
 MAX_PIXELS: Final = 100_000_000  # of a picture that is decoded at all
 MAX_KEPT: Final = 8_000_000
 # No format that starts a program. AVIF before HEIF, for some brands of their container stand for both.
-FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+FORMATS: Final[tuple[str, ...]] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 WORKING_SIDE: Final = 1280  # larger pictures are reduced as they are decoded, their longer side not below this
 LEAST_SIDE: Final = 299  # nor their shorter side below this, unless MAX_KEPT needs it
 

@@ -393,6 +393,13 @@ class Person(Chat):
         content = {key: copy.deepcopy(message[key]) for key in kept if key in message}
         return await self._say({"forward_origin": origin, "forward_date": message["date"]} | content, where)
 
+    async def reply_elsewhere(self, message: Message, text: str, **where: Unpack[Where]) -> Message:
+        """Answer a message of another chat in this one: only what it shows comes along, not its words."""
+        origin = {"type": "user", "date": message["date"], "sender_user": message["from"]}
+        shown = {key: copy.deepcopy(message[key]) for key in MEDIA_KINDS if key in message}
+        content = {"text": text, "external_reply": {"origin": origin} | shown} | entities_part("entities", text)
+        return await self._say(content, where)
+
     async def edit_text(self, message: Message, text: str) -> Message:
         """Change the words of an own message, text or caption: an `edited_message` update."""
         current = self.server.stored_message(message)

@@ -312,8 +312,8 @@ async def test_anything_else_gets_a_helpful_line(queue: FakeQueue, ann: Person) 
     assert "only look at pictures" in await answer_to(await ann.send_voice(b"x"))
     assert "only look at pictures" in await answer_to(await ann.send_location(1.0, 2.0))
     assert "only look at pictures" in await answer_to(await ann.send_contact("1", "Bob"))
-    assert "stickers" in await answer_to(await ann.send_sticker(b"x"))
-    assert "not a picture" in await answer_to(await ann.send_document(b"x", "a.pdf", "application/pdf"))
+    assert "moving drawing" in await answer_to(await ann.send_sticker(b"x", is_animated=True))
+    assert "not a picture" in await answer_to(await ann.send_document(b"x", "a.zip", "application/zip"))
     assert not queue.jobs
 
 

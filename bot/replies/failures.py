@@ -9,7 +9,8 @@ from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
 from bot.arguments import COUNTS, SEEDS, TOP_K, TOP_P, WrongArguments
-from bot.media import ClipTooLongHere, Forgotten, Gone, NoClip, NoPicture, TooBig
+from bot.media import ClipTooLongHere, Forgotten, Gone, LinkInstead, NoClip, NoPicture, NotOfClips, TooBig
+from bot.replies.media import FAULTS, no_links, not_of_clips
 from bot.replies.text import escaped, shortened
 from bot.throttle import TooFast
 from model.errors import CaptionError
@@ -42,7 +43,10 @@ def failure(error: Exception) -> str:
                 "Please send it again."
             )
         case NoPicture():
-            return _("I have seen no picture in this chat yet. Send a photo first, or answer a photo with /sample.")
+            return _(
+                "I have seen no picture in this chat yet. "
+                "Send a photo first, or send this command as a reply to a photo."
+            )
         case WrongArguments():
             return usage(error.argument)
         case Busy():
@@ -51,10 +55,12 @@ def failure(error: Exception) -> str:
             return too_fast(error)
         case CaptionError(kind="empty"):
             return _("This file is empty. Please send another one.")
-        case CaptionError(kind="not_image"):
-            return not_a_picture()
-        case CaptionError(kind="damaged"):
-            return _("This picture is damaged, or did not arrive whole. Please send it again, or send another one.")
+        case CaptionError(kind=kind) if kind in FAULTS:
+            return FAULTS[kind]()
+        case NotOfClips():
+            return not_of_clips()
+        case LinkInstead():
+            return no_links()
         case CaptionError(kind="too_large"):
             return _("This picture has too many pixels for me. Please send a smaller copy, or send it as a photo.")
         case CaptionError(kind="not_a_clip"):
@@ -155,7 +161,3 @@ def gave_up() -> str:
 
 def went_wrong() -> str:
     return _("Something went wrong on my side, and your message got no answer. Please send it again.")
-
-
-def not_a_picture() -> str:
-    return _("This file is not a picture that I can read. Please send a photo, or a JPEG, PNG or WebP file.")

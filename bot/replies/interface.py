@@ -21,7 +21,10 @@ def start() -> str:
 def about(*, sheets: bool) -> str:
     """The answer to /help; `sheets`: answers come with a heatmap."""
     paragraphs = [
-        _("Send me a photo, a picture as a file, a video or a GIF, and I will tell you in words what is in it."),
+        _(
+            "Send me a photo, a sticker, a picture as a file, a video or a GIF, "
+            "and I will tell you in words what is in it."
+        ),
         _(
             "The first line of my answer is my best caption. "
             "Below it stand how sure I am of it and some other captions of the same picture."
@@ -35,7 +38,7 @@ def about(*, sheets: bool) -> str:
             "/sample 8 t=1.2 makes them more varied; the temperature can be {coldest} to {hottest}."
         ).format(least=COUNTS[0], most=COUNTS[1], coldest=TEMPERATURES[0], hottest=TEMPERATURES[1]),
         _(
-            "/caption, as a reply to a picture or a clip, describes that one.\n"
+            "/caption, as a reply to a picture or a clip, also one of another chat, describes that one.\n"
             "/cancel stops the work on what you sent.\n"
             "/settings chooses the model, how many captions you get, the heatmap and more.\n"
             "/language chooses the language in which I speak.\n"
@@ -60,14 +63,6 @@ def send_a_photo() -> str:
 
 def unknown_command() -> str:
     return _("I do not know this command. /help tells you what I can do.")
-
-
-def no_links() -> str:
-    return _("I do not open links. Please send me the picture itself, as a photo or as a file.")
-
-
-def no_stickers() -> str:
-    return _("I cannot describe stickers. Please send me a photo.")
 
 
 def only_pictures() -> str:

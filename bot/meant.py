@@ -1,0 +1,96 @@
+"""Which picture or clip a person means."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from aiogram import Bot
+from aiogram.enums import MessageEntityType
+from aiogram.types import ExternalReplyInfo, Message
+
+from bot.answers import Answers
+from bot.keyboards import key_below
+from bot.media import LinkInstead, Medium, NoPicture, NotOfClips, SentClip, medium_of
+from bot.storage import Picture, Storage
+
+LINKS: Final = (MessageEntityType.URL, MessageEntityType.TEXT_LINK)
+
+
+async def medium_meant(bot: Bot, message: Message, answers: Answers, storage: Storage) -> Medium:
+    """What a command is about: what it came with, else what it replies to, else the chat's last picture.
+
+    A reply to an answer of the bot means the picture or clip that was answered. Raises LinkInstead where the person
+    shows nothing but an address, NoPicture when nothing is known.
+    """
+    own = medium_of(message)
+    if own is not None:
+        if isinstance(own, Picture):
+            await storage.remember_picture(message.chat.id, own)
+        return own
+    if (shown := replied_medium(bot, message)) is not None:
+        return shown
+    if (answered := await _answered(bot, message, answers, storage)) is not None:
+        return answered
+    if has_link(message) or (message.reply_to_message is not None and has_link(message.reply_to_message)):
+        raise LinkInstead
+    last = await storage.last_picture(message.chat.id)
+    if last is None:
+        raise NoPicture
+    return last
+
+
+async def picture_meant(bot: Bot, message: Message, answers: Answers, storage: Storage) -> Picture:
+    """The same for what is done with pictures only. Raises NotOfClips as well."""
+    medium = await medium_meant(bot, message, answers, storage)
+    if isinstance(medium, SentClip) and not medium.maybe_still:
+        raise NotOfClips
+    return medium.file if isinstance(medium, SentClip) else medium
+
+
+def replied_medium(bot: Bot, message: Message) -> Medium | None:
+    """The picture or clip of the message that this one replies to, here or in another chat, but for the bot's own.
+
+    Those are sheets and timelines, and what is wanted are captions of what they are about.
+    """
+    other = message.external_reply
+    if other is not None:
+        return None if _origin(other) == bot.id else medium_of(other)
+    replied = message.reply_to_message
+    if replied is None:
+        return None
+    return medium_of(replied) if not _is_by(replied, bot) else _medium_of_reply(replied)
+
+
+def has_link(message: Message) -> bool:
+    """Whether its text, not its caption, has an address in it."""
+    text = message.text or ""
+    return "://" in text or any(entity.type in LINKS for entity in message.entities or ())
+
+
+async def _answered(bot: Bot, message: Message, answers: Answers, storage: Storage) -> Medium | None:
+    """What an answer that is replied to is about, as far as its buttons still tell."""
+    replied = message.reply_to_message
+    if replied is None or not _is_by(replied, bot) or (below := key_below(replied)) is None:
+        return None
+    kind, key = below
+    if kind == "answer":
+        answer = await answers.find(message.chat.id, key)
+        return answer.picture if answer is not None else None
+    text = await storage.noted(message.chat.id, f"clip:{key}")
+    return SentClip(Picture(**json.loads(text))) if text is not None else None
+
+
+def _medium_of_reply(answer: Message) -> Medium | None:
+    """Telegram leaves out to what a message that is replied to was itself a reply; should it not, this is it."""
+    return medium_of(answer.reply_to_message) if answer.reply_to_message is not None else None
+
+
+def _is_by(message: Message, bot: Bot) -> bool:
+    return message.from_user is not None and message.from_user.id == bot.id
+
+
+def _origin(other: ExternalReplyInfo) -> int | None:
+    """Who wrote the message in the other chat, where that is told."""
+    sender = getattr(other.origin, "sender_user", None)
+    return sender.id if sender is not None else None
