@@ -27,12 +27,16 @@ class ClipLimits:
     bytes: int = 512 * 1024 * 1024
     seconds: float = 300.0  # of the clip
     pixels: int = 40_000_000  # a frame; 8K has 33 million
+    animated_pixels: int = (
+        17_000_000  # a frame of an animated picture, of which decoders keep several; 4K has 8 million
+    )
     decoding: float = 90.0  # seconds of work on the clip, waiting for who takes the frames not counted
 
-    def check_pixels(self, width: int, height: int) -> None:
-        """Raises ClipTooLarge."""
-        if width * height > self.pixels:
-            raise ClipTooLarge(f"frames of {width} x {height} are more than {self.pixels:,} pixels")
+    def check_pixels(self, width: int, height: int, *, animated: bool = False) -> None:
+        """Raises ClipTooLarge. animated: it is a picture that moves, not a video."""
+        most = min(self.pixels, self.animated_pixels) if animated else self.pixels
+        if width * height > most:
+            raise ClipTooLarge(f"frames of {width} x {height} are more than {most:,} pixels")
 
     def check_seconds(self, seconds: float) -> None:
         """Raises ClipTooLong."""

@@ -64,7 +64,7 @@ def _open_animation(data: bytes, kind: Animation, limits: ClipLimits, budget: Bu
     timing = animation_timing(data, kind)
     if len(timing.durations) < 2:
         raise NotAClip("a still picture, or the first of an animation whose rest is missing")
-    limits.check_pixels(*timing.size)
+    limits.check_pixels(*timing.size, animated=True)
     ends = np.cumsum(timing.durations)
     duration = float(ends[-1])
     limits.check_seconds(duration)
@@ -89,7 +89,7 @@ def _animation_frames(
             first = int(getattr(file, "default_image", False))
         except Exception as error:  # decoders of damaged files raise nearly anything
             raise DamagedClip(f"the animation cannot be opened: {error}") from error
-        limits.check_pixels(*file.size)  # a container may say less than its decoder
+        limits.check_pixels(*file.size, animated=True)  # a container may say less than its decoder
         for index in range(chosen[-1] + 1):
             budget.check()
             try:

@@ -13,6 +13,7 @@ from docs import figures
 from docs.architecture import draw_architecture
 from model.checkpoint import fingerprint
 from tests.conftest import ROOT
+from tests.corpus import WORKER_MEMORY
 
 
 def test_pictures_need_nothing_but_the_repository(tmp_path: Path) -> None:
@@ -58,3 +59,9 @@ def test_each_picture_and_file_that_the_documents_point_to_is_there() -> None:
     for document in (ROOT / "README.md", ROOT / "weights" / "README.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)[^)]*\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} points to {target}"
+
+
+def test_the_cap_on_a_workers_memory_is_stated() -> None:
+    stated = re.search(r"worker's memory, on a CPU: under (\d+) GiB", (ROOT / "docs" / "operations.md").read_text())
+    assert stated is not None
+    assert int(stated[1]) * 1024**3 == WORKER_MEMORY
