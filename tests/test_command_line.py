@@ -166,7 +166,7 @@ def test_caption_takes_photos_and_clips_together(tmp_path: Path, photo_files: li
     assert all(0 <= frame["score"] <= 1 for frame in moving["frames"])
     assert moving["still"] is False
     assert still["greedy"]["text"]
-    assert bad["error"]["kind"] == "not_image"
+    assert bad["error"]["kind"] == "web_page"
     assert plain["still"] is True
     assert len(plain["moments"]) == 1
     assert sorted(path.name for path in out.iterdir()) == [
