@@ -113,9 +113,9 @@ async def test_settings_are_told_in_words_and_on_buttons(queue: FakeQueue, ann: 
     lines = [
         "Model: attention",
         "Other captions: 5",
-        "How they are drawn: likeliest words (top-k)",
+        "Words by: likeliest (top-k)",
         "Temperature: 0.6",
-        "Main caption: best of several (beam)",
+        "Main caption: thorough (beam)",
         "Heatmap: on",
         "Language: as in Telegram",
         "Voice message: not available",
@@ -170,7 +170,7 @@ async def test_switches_switch_and_say_so(server: FakeTelegram, ann: Person, tmp
     async with running_bot(server, FakeQueue(), tmp_path):
         menu = await menu_of(ann)
         for before, after in (
-            ("Main caption: best of several (beam)", "Main caption: word by word (greedy)"),
+            ("Main caption: thorough (beam)", "Main caption: quick (greedy)"),
             ("Heatmap: on", "Heatmap: off"),
             ("Short answer first: off", "Short answer first: on"),
         ):
@@ -405,7 +405,7 @@ async def test_the_menu_in_russian(queue: FakeQueue, olga: Person) -> None:
     assert _lines(menu["text"])[:3] == [
         "Модель: с вниманием",
         "Других описаний: 5",
-        "Как они выбираются: из самых вероятных слов (top-k)",
+        "Выбор слов: вероятные (top-k)",
     ]
 
 

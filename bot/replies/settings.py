@@ -47,7 +47,7 @@ def setting_line(name: str, settings: ChatSettings, *, can_speak: bool) -> str:
         case "samples":
             return _("Other captions: {value}").format(value=value)
         case "strategy":
-            return _("How they are drawn: {value}").format(value=value)
+            return _("Words by: {value}").format(value=value)
         case "temperature":
             return _("Temperature: {value}").format(value=value)
         case "beam":
@@ -73,13 +73,13 @@ def choice(name: str, value: Any) -> str:
         case "model", _model:
             return _("attention")
         case "strategy", "top-k":
-            return _("likeliest words (top-k)")
+            return _("likeliest (top-k)")
         case "strategy", "top-p":
             return _("nucleus (top-p)")
         case "strategy", _strategy:
             return _("ladder")
         case "beam", chosen:
-            return _("best of several (beam)") if chosen else _("word by word (greedy)")
+            return _("thorough (beam)") if chosen else _("quick (greedy)")
         case "language", code:
             return LANGUAGE_NAMES.get(code) or _("as in Telegram")
         case _name, bool():
