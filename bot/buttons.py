@@ -111,10 +111,13 @@ class Buttons:
         about = {"compare": True, "beam": chat_settings.beam_width}
         await self._serve(bot, query, message, answer, accepted, "compare", show, **about)
 
-    async def may_delete(self, bot: Bot, query: CallbackQuery, user: int) -> bool:
-        """Who asked for it may, and in a group its administrators."""
+    async def may_delete(self, bot: Bot, query: CallbackQuery, key: str, user: int) -> bool:
+        """Who asked for it may, and in a group its administrators. `user`: who asked, should it not be noted."""
         chat = query.message.chat if query.message else None
-        if chat is None or chat.type == ChatType.PRIVATE or query.from_user.id == user:
+        if chat is None or chat.type == ChatType.PRIVATE:
+            return True
+        answer = await self._answers.find(chat.id, key)
+        if query.from_user.id == (user if answer is None else answer.user):
             return True
         try:
             member = await bot.get_chat_member(chat.id, query.from_user.id)

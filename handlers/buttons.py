@@ -80,7 +80,7 @@ async def compare(
 
 
 async def delete(query: CallbackQuery, bot: Bot, callback_data: DeleteAnswer, buttons: Buttons) -> None:
-    allowed = await buttons.may_delete(bot, query, callback_data.user)
+    allowed = await buttons.may_delete(bot, query, callback_data.key, callback_data.user)
     await acknowledge(query, None if allowed else replies.not_your_answer())
     if allowed:
         await buttons.delete(bot, query, callback_data.key)

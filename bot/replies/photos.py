@@ -94,8 +94,7 @@ def explained_caption(result: JobResult) -> str:
 def weighed_words(result: JobResult) -> str:
     """What stands under the chart of a caption."""
     legend = _("The picture shows, for each word, which other words I weighed and how likely I found each.")
-    sureness = confidence(result.main)
-    return _page([shortened(main_caption(result), MAX_CAPTION - length(f"\n{sureness}\n{legend}")), sureness, legend])
+    return _page([shortened(main_caption(result), MAX_CAPTION - length(f"\n{legend}")), legend])
 
 
 def confidence(caption: WireCaption) -> str:
