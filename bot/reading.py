@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 from collections.abc import Iterable
 from typing import Any, Final
@@ -27,8 +28,9 @@ def read_update(body: dict[str, Any], bot: Bot) -> Update:
     """An update, without those parts of its messages that are not understood where the rest makes sense.
 
     Telegram extends its types every few months: a photo forwarded from a new kind of chat is still a photo.
-    Raises ValidationError.
+    Halves of UTF-16 pairs become question marks, as no text with one can be encoded. Raises ValidationError.
     """
+    body = json.loads(json.dumps(body, ensure_ascii=False).encode(errors="replace"))
     try:
         return Update.model_validate(body, context={"bot": bot})
     except ValidationError as error:

@@ -71,6 +71,12 @@ def test_a_message_that_would_mean_something_else_is_not_understood(odd: dict[st
         read_update(update(**odd), Bot(TOKEN))
 
 
+def test_half_a_character_becomes_a_question_mark_of_the_same_length() -> None:
+    message = read_update(update(caption="a\ud83d @bot 😀"), Bot(TOKEN)).message
+    assert message is not None
+    assert message.caption == "a? @bot 😀"
+
+
 def test_an_update_is_not_changed_by_being_read() -> None:
     body = update(forward_origin={"type": "hologram"})
     photo_in(body)
