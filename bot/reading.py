@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from aiogram import Bot
-from aiogram.types import Update, User
+from aiogram.types import MessageEntity, Update, User
 from pydantic import ValidationError
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ ESSENTIAL: Final = frozenset(
     [
         *("message_id", "date", "chat", "message_thread_id", "is_topic_message", "media_group_id", "reply_to_message"),
         *("text", "entities", "caption", "caption_entities"),
-        *("photo", "document", "video", "animation", "video_note", "sticker"),
+        *("photo", "document", "video", "animation", "video_note", "sticker", "paid_media"),
     ]
 )
 
@@ -45,6 +45,12 @@ def read_update(body: dict[str, Any], bot: Bot) -> Update:
 def places(error: ValidationError) -> str:
     """Where it is wrong; what stands there is a person's."""
     return ", ".join(sorted({".".join(map(str, detail["loc"])) for detail in error.errors(include_input=False)}))
+
+
+def entity_text(entity: MessageEntity, text: str) -> str:
+    """The words an entity covers. Unlike aiogram's `extract_from`, also where it begins or ends within a character."""
+    units = text.encode("utf-16-le")
+    return units[2 * entity.offset : 2 * (entity.offset + entity.length)].decode("utf-16-le", errors="replace")
 
 
 def is_spoken_to(me: User, message: dict[str, Any]) -> bool:

@@ -81,6 +81,8 @@ class Waiting:
             task.cancel()
 
     async def _follow(self, bot: Bot, group: Group) -> None:
+        if not group.works:  # over before it began, such as for a file that is too large
+            return
         status = _Status(bot, group, self._inbox)
         try:
             await self._keep_true(status, group)

@@ -11,6 +11,7 @@ from aiogram.types import Message
 from bot.config import Settings
 from bot.meant import has_link, replied_medium
 from bot.media import clip_of, picture_of
+from bot.reading import entity_text
 
 
 class HasPicture(Filter):
@@ -54,9 +55,9 @@ class Named(Filter):
             match entity.type:
                 case "text_mention" if entity.user is not None and entity.user.id == bot.id:
                     return True
-                case "mention" if entity.extract_from(text).casefold() == name:
+                case "mention" if entity_text(entity, text).casefold() == name:
                     return True
-                case "bot_command" if entity.extract_from(text).casefold().endswith(name):
+                case "bot_command" if entity_text(entity, text).casefold().endswith(name):
                     return True
         return False
 

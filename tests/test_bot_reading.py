@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from aiogram import Bot
-from aiogram.types import User
+from aiogram.types import MessageEntity, User
 from pydantic import ValidationError
 
-from bot.reading import is_spoken_to, read_update
+from bot.reading import entity_text, is_spoken_to, read_update
 from tests.fake_telegram import TOKEN
 
 ME = User(id=424242, is_bot=True, first_name="Captions", username="captions_test_bot")
@@ -75,6 +75,14 @@ def test_half_a_character_becomes_a_question_mark_of_the_same_length() -> None:
     message = read_update(update(caption="a\ud83d @bot 😀"), Bot(TOKEN)).message
     assert message is not None
     assert message.caption == "a? @bot 😀"
+
+
+@pytest.mark.parametrize(
+    ("offset", "length", "words"),
+    [(3, 4, "@bot"), (0, 2, "😀"), (1, 2, "\ufffd "), (3, 99, "@bot"), (99, 1, ""), (0, 0, "")],
+)
+def test_an_entity_covers_words_even_where_it_does_not_fit(offset: int, length: int, words: str) -> None:
+    assert entity_text(MessageEntity(type="mention", offset=offset, length=length), "😀 @bot") == words
 
 
 def test_an_update_is_not_changed_by_being_read() -> None:
