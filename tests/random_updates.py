@@ -208,9 +208,10 @@ class Crowd:
                     query["game_short_name"] = query.pop("data")
             case _:
                 others = chat.bot_messages()
-                query["message"] = self.random.choice(others) if others else None
-                if query["message"] is None:
-                    del query["message"]
+                if others:
+                    query["message"] = self.random.choice(others)
+                    own = [button["callback_data"] for button in buttons(query["message"])]
+                    query["data"] = self._bent(self.random.choice(own or ["x:1"]))
         return self._push("callback_query", query, chat.id if "message" in query else None)
 
     def _bent(self, data: str) -> str:

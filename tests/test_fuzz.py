@@ -103,7 +103,9 @@ def uninvited(server: FakeTelegram, crowd: Crowd) -> list[str]:
     for call in server.sent():
         chat, reply = call.params["chat_id"], call.params.get("reply_parameters")
         presses = any(sent.kind == "callback_query" and sent.chat == chat for sent in crowd.sent)
-        if chat in quiet or (chat < 0 and reply and not presses and (chat, reply.get("message_id")) not in meant):
+        if chat in quiet or (
+            chat < 0 and not presses and reply and "message_id" in reply and (chat, reply["message_id"]) not in meant
+        ):
             said.append(f"{call.method} {call.params}")
     return said
 
