@@ -104,6 +104,7 @@ class Clips:
         """The album and then the timeline; what is out is not sent again when the bot was killed after it."""
         if isinstance(result, JobResult):  # of the still picture it turned out to be, before it was interrupted
             return await self._captioning.send(message, result)
+        assert isinstance(result, ClipResult)
         note = f"sent:{accepted.id}"
         sent = await self._storage.noted(message.chat.id, note)
         if sent is None:

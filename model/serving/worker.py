@@ -25,7 +25,8 @@ from typing import Any, Final, TypeVar
 from model.captioner import CaptionSet
 from model.errors import CaptionError, JobFailed
 from model.images import open_image, to_square
-from model.moments import DescribedFrame, PreparedFrame
+from model.moments import DescribedFrame
+from model.serving.albums import compose_album, prepare_album
 from model.serving.answers import compose, compose_clip
 from model.serving.clips import frame_batches
 from model.serving.health import Deadline
@@ -63,16 +64,16 @@ class _Held:
     overdue: float  # when it is left to other workers
     picture: Picture | None = None  # once it is decoded
     begun: bool = False  # the network has had it
-    watching: asyncio.Task[None] | None = None  # of a clip
+    watching: asyncio.Task[None] | None = None  # of a clip, or of an album
 
 
 @dataclass(eq=False)
-class _Frames:
-    """Frames of a clip that wait for the network."""
+class _Waiting:
+    """Frames of a clip, or pictures of an album, that wait for the network."""
 
-    model: str
-    frames: list[PreparedFrame]
-    described: asyncio.Future[list[DescribedFrame]]
+    work: Callable[[], Any]
+    size: int
+    done: asyncio.Future[Any]
 
 
 def choose(quick: Sequence[T], bulk: Sequence[T], most: int, turn: int) -> list[T]:
@@ -119,7 +120,7 @@ class Worker:
         self._device = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._held: dict[str, _Held] = {}
         self._changed = asyncio.Condition()
-        self._frames: deque[_Frames] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._watched: Recent[tuple[list[DescribedFrame], float]] = Recent(WATCHED)
         self._tasks: set[asyncio.Task[None]] = set()  # decoding, and drawing and handing in
         self._answering = 0
@@ -184,6 +185,8 @@ class Worker:
         with working_for(job.id):  # tasks keep it
             if is_clip:
                 held.watching = asyncio.create_task(self._watch_clip(held))
+            elif job.album:
+                held.watching = asyncio.create_task(self._draw_album(held))
             else:
                 self._spawn(self._decode(held))
 
@@ -215,12 +218,12 @@ class Worker:
         pictures_next = True
         for turn in itertools.count():
             async with self._changed:
-                await self._changed.wait_for(lambda: self._frames or self._pictures_wait())
-                pictures_next = self._pictures_wait() and (pictures_next or not self._frames)
+                await self._changed.wait_for(lambda: self._waiting or self._pictures_wait())
+                pictures_next = self._pictures_wait() and (pictures_next or not self._waiting)
                 batch = self._next_pictures(turn) if pictures_next else []
-                frames = None if pictures_next else self._frames.popleft()
+                waiting = None if pictures_next else self._waiting.popleft()
                 self._changed.notify_all()
-            if frames is None:
+            if waiting is None:
                 pictures = [held.picture for held in batch if held.picture is not None]
                 forward = asyncio.ensure_future(self._forward(partial(self.network.caption, pictures), len(pictures)))
                 try:
@@ -228,8 +231,8 @@ class Worker:
                 except asyncio.CancelledError:
                     self._answer(batch, await forward)
                     raise
-            elif not frames.described.done():
-                await self._describe(frames)
+            elif not waiting.done.done():
+                await self._settle(waiting)
             pictures_next = not pictures_next
 
     async def _forward(self, work: Callable[[], T], size: int) -> T:
@@ -241,17 +244,15 @@ class Worker:
             self.forward.clear()
             self.metrics.batch(size, time.monotonic() - began)
 
-    async def _describe(self, frames: _Frames) -> None:
+    async def _settle(self, waiting: _Waiting) -> None:
         try:
-            described = await self._forward(
-                partial(self.network.describe, frames.model, frames.frames), len(frames.frames)
-            )
+            found = await self._forward(waiting.work, waiting.size)
         except Exception as error:
-            if not frames.described.done():
-                frames.described.set_exception(error)
+            if not waiting.done.done():
+                waiting.done.set_exception(error)
         else:
-            if not frames.described.done():
-                frames.described.set_result(described)
+            if not waiting.done.done():
+                waiting.done.set_result(found)
 
     def _pictures_wait(self) -> bool:
         """Sheets may be drawn more slowly than captions come: then the network waits."""
@@ -290,17 +291,36 @@ class Worker:
         batches = frame_batches(held.lease.media, self.network.image_size, self.clip_limits, self._pool)
         async with aclosing(batches) as batches:
             async for batch in batches:
-                described += await self._through_network(job.model, batch.frames)
+                work = partial(self.network.describe, job.model, batch.frames)
+                described += await self._through_network(work, len(batch.frames))
                 duration = batch.duration
                 await self.consumer.progress(job.id, len(described) / batch.expected)
         return described, duration
 
-    async def _through_network(self, model: str, frames: list[PreparedFrame]) -> list[DescribedFrame]:
-        waiting = _Frames(model, frames, asyncio.get_running_loop().create_future())
+    async def _through_network(self, work: Callable[[], T], size: int) -> T:
+        waiting = _Waiting(work, size, asyncio.get_running_loop().create_future())
         async with self._changed:
-            self._frames.append(waiting)
+            self._waiting.append(waiting)
             self._changed.notify_all()
-        return await waiting.described
+        found: T = await waiting.done
+        return found
+
+    # -- albums
+
+    async def _draw_album(self, held: _Held) -> None:
+        """From the pictures of an album to its sheet; cancelled as `_watch_clip` is."""
+        try:
+            prepare = partial(prepare_album, held.lease, self.network.image_size)
+            pictures = await self._in_thread(self._pool, prepare)
+            captions: list[CaptionSet | Exception] = []
+            for start in range(0, len(pictures), self.max_batch):
+                some = [each.picture for each in pictures[start : start + self.max_batch]]
+                captions += await self._through_network(partial(self.network.caption, some), len(some))
+            result = await self._in_thread(self._pool, partial(compose_album, pictures, captions))
+        except Exception as error:
+            await self._fail(held, error)
+        else:
+            await self._finish(held, result)
 
     # -- from the network to the queue
 
