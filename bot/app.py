@@ -16,6 +16,8 @@ from aiogram.exceptions import AiogramError
 from aiogram.utils.i18n import I18n
 
 from bot import replies
+from bot.album_sheets import AlbumSheets
+from bot.albums import Albums
 from bot.captioning import Captioning
 from bot.clips import Clips
 from bot.config import Settings
@@ -144,6 +146,7 @@ async def _run(
     requests = Requests(settings, queue, notices, metrics=metrics)
     captioning = Captioning(settings, requests, storage)
     clips = Clips(settings, requests, captioning, storage, Progress(inbox))
+    sheets = AlbumSheets(requests, storage)
     allowed = settings.allowed_ids | settings.admin_ids if settings.allowed_ids else frozenset[int]()
     dispatcher = create_dispatcher(
         i18n,
@@ -151,6 +154,8 @@ async def _run(
         allowed,
         captioning=captioning,
         clips=clips,
+        albums=Albums(settings, requests, storage, sheets),
+        album_sheets=sheets,
         settings=settings,
         queue=queue,
         metrics=metrics,

@@ -72,8 +72,9 @@ class Clips:
         send = partial(_send_captions, message)
         await self._requests.serve(Request(bot, message, file, job, accepted, "clip", send))
 
-    def _job(self, bot: Bot, user: int, accepted: Accepted, count: int | None) -> Job:
-        return Job(id=job_id(bot, accepted.id), user=user, kind="clip", model=self._model, moments=count)
+    def _job(self, bot: Bot, user: int, accepted: Accepted, count: int | None, media_group: str | None = None) -> Job:
+        request = f"{user}:{media_group}" if media_group else ""  # as the photos of the album
+        return Job(job_id(bot, accepted.id), user, "clip", request=request, model=self._model, moments=count)
 
     async def _serve(
         self, bot: Bot, message: Message, user: int, file: Picture, accepted: Accepted, count: int | None
@@ -83,7 +84,7 @@ class Clips:
                 bot,
                 message,
                 file,
-                self._job(bot, user, accepted, count),
+                self._job(bot, user, accepted, count, message.media_group_id),
                 accepted,
                 "clip",
                 partial(self._send, bot, message, file, accepted, count),

@@ -31,6 +31,19 @@ class AllCaptions(CallbackData, prefix="t"):
     key: str
 
 
+class AlbumSheet(CallbackData, prefix="as"):
+    """Draw what the captions of the album noted under `key` looked at; `user`: whose it is."""
+
+    key: str
+    user: int
+
+
+class DeleteAlbum(CallbackData, prefix="ad"):
+    """Delete the answer to an album; `user`: whose it is."""
+
+    user: int
+
+
 def cancel_button(update_id: int, user: int) -> InlineKeyboardMarkup:
     return _rows([_button(replies.cancel_button(), Cancel(update=update_id, user=user))])
 
@@ -43,6 +56,12 @@ def clip_buttons(key: str, count: int, most: int) -> InlineKeyboardMarkup:
     if count < min(MOST_MOMENTS, most):
         choice.append(_button(replies.more_button(), OtherMoments(key=key, count=count + 1)))
     return _rows(choice, [_button(replies.captions_button(), AllCaptions(key=key))])
+
+
+def album_buttons(key: str, user: int, *, sheet: bool) -> InlineKeyboardMarkup:
+    """`sheet`: there is one to be drawn, of what was noted under `key`."""
+    drawing = [_button(replies.album_sheet_button(), AlbumSheet(key=key, user=user))] if sheet else []
+    return _rows([*drawing, _button(replies.delete_button(), DeleteAlbum(user=user))])
 
 
 def _button(text: str, data: CallbackData) -> InlineKeyboardButton:

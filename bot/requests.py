@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,11 +17,11 @@ from aiogram.types import Message
 from bot.admission import ByteBudget, Pace
 from bot.config import Settings
 from bot.inbox import Accepted
-from bot.media import HOSTED_LIMIT, check_size, download
+from bot.media import HOSTED_LIMIT, PictureError, check_size, download
 from bot.metrics import BotMetrics
 from bot.notices import Notices
 from bot.storage import Picture
-from model.errors import JobCancelled
+from model.errors import CaptionError, JobCancelled
 from model.serving.job_context import working_for
 from model.serving.jobs import Job, Outcome
 from model.serving.queue import Busy, JobLost, JobProducer
@@ -48,6 +48,7 @@ class Request:
     kind: str  # as the metrics name it
     send: Callable[[Outcome], Awaitable[None]]
     progress: Callable[[], AbstractAsyncContextManager[Tell | None]] = nullcontext  # shown while it is in work
+    fetch: Callable[[], Awaitable[bytes]] | None = None  # the media, where they are not those of `file` alone
 
 
 class Requests:
@@ -119,6 +120,44 @@ class Requests:
                 log.info("answered")
         self._metrics.answered(request.kind, None if accepted.again else time.time() - accepted.received)
 
+    async def serve_together(
+        self, requests: Sequence[Request], send: Callable[[list[Outcome | Exception]], Awaitable[None]]
+    ) -> None:
+        """Serve several requests as one: admitted together, in work together, answered by one `send`.
+
+        Their jobs have the same `Job.request`, and the first speaks for all. `send` is given the result of each, or
+        why it has none: a CaptionError or a PictureError of one does not spoil the others. Raises what else `serve`
+        raises, and JobCancelled when any of them was cancelled.
+        """
+        first = requests[0]
+        with working_for(first.job.id):
+            for request in requests:
+                await self._admit(request.job, request.accepted.again)
+                self._admitted.add(request.job.id)
+            async with self._notices.while_waiting(first.message):
+                async with self._typing_shown(first.bot, first.message), first.progress() as tell:
+                    working = [asyncio.create_task(self._outcome(request, tell)) for request in requests]
+                    try:
+                        outcomes = await asyncio.gather(*working)
+                    finally:
+                        for task in working:
+                            task.cancel()
+                        await asyncio.gather(*working, return_exceptions=True)
+                self._pace.completed()
+                self._now_sending()
+                await send(outcomes)
+                log.info("answered")
+        self._metrics.answered(first.kind, None if first.accepted.again else time.time() - first.accepted.received)
+
+    async def _outcome(self, request: Request, tell: Tell | None) -> Outcome | Exception:
+        with working_for(request.job.id):
+            try:
+                return await self._work(request, tell)
+            except JobCancelled:
+                raise
+            except (CaptionError, PictureError) as error:
+                return error
+
     async def _admit(self, job: Job, again: bool) -> None:
         try:
             await self._queue.admit(job, before=again)
@@ -142,11 +181,12 @@ class Requests:
             with suppress(JobLost):
                 if put == 1 and await self._queue.has(job.id):  # from before, perhaps with its result
                     return await self._queue.wait(job.id, tell)
-                check_size(request.bot, file.file_size)
+                if request.fetch is None:
+                    check_size(request.bot, file.file_size)
                 async with self._budget.hold(file.file_size or HOSTED_LIMIT):
                     async with self._downloads:
                         began = time.monotonic()
-                        media = await download(request.bot, file)
+                        media = await (request.fetch() if request.fetch is not None else download(request.bot, file))
                     self._metrics.downloaded(len(media), time.monotonic() - began)
                     if job.id in self._cancelled:
                         raise JobCancelled("cancelled before it was put in line")

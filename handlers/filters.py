@@ -27,6 +27,20 @@ class HasClip(Filter):
         return clip is not None and {"clip": clip}
 
 
+class AlbumItem(Filter):
+    """Passes a message with a clip, or one with a picture, and says whether it is `addressed` to the bot.
+
+    In a group one item's caption speaks for the whole album.
+    """
+
+    def __init__(self, *, clips: bool) -> None:
+        self._has = HasClip() if clips else HasPicture()
+
+    async def __call__(self, message: Message, bot: Bot) -> bool | dict[str, Any]:
+        found = await self._has(message)
+        return isinstance(found, dict) and {**found, "addressed": await Addressed()(message, bot)}
+
+
 class Addressed(Filter):
     """Passes what is said to the bot: all in a private chat; in a group, mentions of it and replies to it."""
 

@@ -8,7 +8,7 @@ from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
 from bot.arguments import COUNTS, WrongArguments
-from bot.media import ClipTooLongHere, Gone, NoClip, NoPicture, TooBig
+from bot.media import ClipTooLongHere, Gone, NoAlbum, NoClip, NoPicture, TooBig
 from model.errors import CaptionError
 from model.sampling import TEMPERATURES
 from model.serving.queue import Busy
@@ -28,6 +28,8 @@ def failure(error: Exception) -> str:
             return too_long(error.limit)
         case NoClip():
             return _("I no longer know which clip this was. Please send it again.")
+        case NoAlbum():
+            return _("I no longer know which album this was. Please send it again.")
         case NoPicture():
             return _("I have seen no picture in this chat yet. Send a photo first, or answer a photo with /sample.")
         case WrongArguments():

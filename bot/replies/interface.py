@@ -31,6 +31,7 @@ def about(*, sheets: bool) -> str:
             "Send me a video, a GIF or a video note, and I will show you its most dissimilar moments, "
             "each with its time and a caption."
         ),
+        _("Photos that you send together, as an album, I describe together, in one numbered answer."),
         _(
             "/sample gives more captions of the last picture. "
             "To choose another picture, send /sample as a reply to it.\n"
