@@ -162,7 +162,9 @@ class AlbumNotes:
         await self._note(f"plan:{plan.leader}", about, LEASE if plan.together else KEPT)
 
     async def done(self, leader: int, done: Done) -> None:
+        """The plan of this leader has been carried out."""
         await self._note(f"done:{leader}", dataclasses.asdict(done), KEPT)
+        await self._note(f"plan:{leader}", {"items": [], "together": True}, 0.0)
 
     async def refused(self) -> bool:
         """Whether it was said already that there is no room for this album."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from aiogram import Bot, F, Router
+from aiogram import Bot, Router
 from aiogram.types import CallbackQuery, Message
 
 from bot import replies
@@ -23,8 +23,8 @@ from handlers.presses import acknowledge
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(photo, F.media_group_id, AlbumItem(clips=False))
-    router.message.register(clip, F.media_group_id, AlbumItem(clips=True))
+    router.message.register(clip, AlbumItem(clips=True))
+    router.message.register(photo, AlbumItem(clips=False))
     router.callback_query.register(sheet, AlbumSheet.filter())
     router.callback_query.register(delete, DeleteAlbum.filter())
     return router

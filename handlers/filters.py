@@ -28,7 +28,7 @@ class HasClip(Filter):
 
 
 class AlbumItem(Filter):
-    """Passes a message with a clip, or one with a picture, and says whether it is `addressed` to the bot.
+    """Passes an item of an album, a clip or a picture, and says whether it is `addressed` to the bot.
 
     In a group one item's caption speaks for the whole album.
     """
@@ -37,6 +37,8 @@ class AlbumItem(Filter):
         self._has = HasClip() if clips else HasPicture()
 
     async def __call__(self, message: Message, bot: Bot) -> bool | dict[str, Any]:
+        if message.media_group_id is None:
+            return False
         found = await self._has(message)
         return isinstance(found, dict) and {**found, "addressed": await Addressed()(message, bot)}
 

@@ -16,7 +16,7 @@ from typing import Any
 from bot.app import run_polling
 from bot.config import Secret, Settings
 from model.errors import CaptionError
-from model.serving.jobs import AlbumResult, Job, JobResult, Outcome, WireCaption
+from model.serving.jobs import AlbumResult, ClipResult, Job, JobResult, Outcome, WireCaption
 from model.serving.queue import Busy, JobProducer, Limits, Status
 from tests.fake_telegram import TOKEN, FakeTelegram
 
@@ -27,7 +27,7 @@ def captions(*samples: str, greedy: str = "a cat on a sofa", sheet: bytes | None
     return JobResult(WireCaption(greedy, 0.466), tuple(WireCaption(text, 0.3) for text in samples or SAMPLES), sheet)
 
 
-Decide = Callable[[Job, bytes], JobResult | AlbumResult | Exception]
+Decide = Callable[[Job, bytes], Outcome | Exception]
 
 
 @dataclass
@@ -73,7 +73,7 @@ class FakeQueue:
         await self.open.wait()
         if job_id not in self.results:
             outcome = self.outcome(self.jobs[job_id], self.media.pop(job_id))
-            if not isinstance(outcome, CaptionError | JobResult | AlbumResult):
+            if not isinstance(outcome, CaptionError | JobResult | ClipResult | AlbumResult):
                 raise outcome
             self.results[job_id] = outcome
         result = self.results[job_id]
