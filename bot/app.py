@@ -14,6 +14,8 @@ from aiogram.client.telegram import TelegramAPIServer
 from aiogram.enums import ParseMode
 from aiogram.utils.i18n import I18n
 
+from bot.album_sheets import AlbumSheets
+from bot.albums import Albums
 from bot.answering import Answering
 from bot.answers import Answers
 from bot.buttons import Buttons
@@ -200,6 +202,7 @@ async def _run(
     answers = Answers(storage)
     captioning = Captioning(settings, requests, storage, answers, Voice())
     clips = Clips(settings, requests, captioning, storage)
+    sheets = AlbumSheets(requests, storage)
     allowed = settings.allowed_ids | settings.admin_ids if settings.allowed_ids else frozenset[int]()
     dispatcher = create_dispatcher(
         i18n,
@@ -208,6 +211,8 @@ async def _run(
         captioning=captioning,
         buttons=Buttons(settings, requests, answers),
         clips=clips,
+        albums=Albums(settings, requests, storage, sheets),
+        album_sheets=sheets,
         answering=Answering(requests, captioning, clips, answers, storage),
         edits=Edits(),
         forgetting=Forgetting(storage, inbox, queue),

@@ -70,6 +70,7 @@ class Clips:
         return Job(
             id=job_id(bot, accepted.id),
             user=user,
+            request=f"{user}:{message.media_group_id}" if message.media_group_id else "",  # as an album's photos
             kind="clip",
             model=self._model,
             moments=count,
@@ -106,6 +107,7 @@ class Clips:
         if isinstance(result, JobResult):  # of the still picture it turned out to be, before it was interrupted
             chat_settings = await self._storage.settings(message.chat.id)
             return await self._captioning.send(message, file, accepted, chat_settings, result)
+        assert isinstance(result, ClipResult)
         note = f"sent:{accepted.id}"
         sent = await self._storage.noted(message.chat.id, note)
         if sent is None:

@@ -104,6 +104,19 @@ class DeleteAnswer(CallbackData, prefix="ad"):
     user: int
 
 
+class AlbumSheet(CallbackData, prefix="as"):
+    """Draw what the captions of the album noted under `key` looked at; `user`: whose it is."""
+
+    key: str
+    user: int
+
+
+class DeleteAlbum(CallbackData, prefix="az"):
+    """Delete the answer to an album; `user`: whose it is."""
+
+    user: int
+
+
 def clip_buttons(key: str, count: int, most: int) -> InlineKeyboardMarkup:
     """Fewer and more moments, where there can be (`most`, or what an album holds), and the captions of all frames."""
     choice = []
@@ -153,6 +166,12 @@ def key_below(message: Message) -> tuple[Literal["clip", "answer"], str] | None:
                 with suppress(ValueError, TypeError):  # of another version
                     return kind, data.unpack(button.callback_data or "").key
     return None
+
+
+def album_buttons(key: str, user: int, *, sheet: bool) -> InlineKeyboardMarkup:
+    """`sheet`: there is one to be drawn, of what was noted under `key`."""
+    drawing = [_button(replies.album_sheet_button(), AlbumSheet(key=key, user=user))] if sheet else []
+    return _rows([*drawing, _button(replies.delete_button(), DeleteAlbum(user=user))])
 
 
 def _button(text: str, data: CallbackData) -> InlineKeyboardButton:

@@ -81,6 +81,10 @@ class NoClip(PictureError):
     """A button was pressed whose clip is not known any more."""
 
 
+class NoAlbum(PictureError):
+    """A button was pressed whose album is not known any more."""
+
+
 class ClipTooLongHere(PictureError):
     """A clip of more seconds than this bot watches."""
 

@@ -56,6 +56,11 @@ RECLAIM_SECONDS: Final = 3.0
 OUR_FAULT: Final = (OSError, StorageError, RedisRefused, JobLost)  # not the update's: worth another try
 
 
+def worth_another_try(error: Exception) -> bool:
+    """Whether an update that failed with this is processed again later."""
+    return is_passing(error) or isinstance(error, (TelegramUnauthorizedError, *OUR_FAULT))
+
+
 @dataclass(frozen=True)
 class Answered:
     """The update is to be struck off."""
@@ -223,7 +228,7 @@ class Processor:
             log.warning("update %d: Telegram refused the answer: %s", entry.id, impersonal(error.message))
             self._metrics.failed("refused")
         except (AiogramError, *OUR_FAULT) as error:
-            if is_passing(error) or isinstance(error, (TelegramUnauthorizedError, *OUR_FAULT)):
+            if worth_another_try(error):
                 log.warning("update %d failed (%s) and will be tried again", entry.id, type(error).__name__)
                 return None
             if isinstance(error, ClientDecodeError):  # Telegram did what was asked; only its answer is strange

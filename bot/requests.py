@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiogram import Bot
 from aiogram.exceptions import AiogramError
@@ -18,15 +18,17 @@ from bot.admission import ByteBudget, Pace
 from bot.config import Settings
 from bot.in_work import InWork, Work
 from bot.inbox import Accepted
-from bot.media import HOSTED_LIMIT, check_size, download
+from bot.media import HOSTED_LIMIT, PictureError, check_size, download
 from bot.metrics import BotMetrics
 from bot.storage import Picture
 from bot.throttle import Throttle, waited
 from bot.waiting import Waiting
-from model.errors import FeaturesGone
+from model.errors import CaptionError, FeaturesGone, JobCancelled
 from model.serving.job_context import working_for
 from model.serving.jobs import Job, Outcome
 from model.serving.queue import Busy, JobLost, JobProducer
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class Request:
     accepted: Accepted
     kind: str  # as the metrics name it
     send: Callable[[Outcome], Awaitable[None]]
+    fetch: Callable[[], Awaitable[bytes]] | None = None  # the media, where they are not those of `file` alone
 
 
 class Requests:
@@ -101,22 +104,58 @@ class Requests:
         A request that was accepted before is not refused now. Raises CaptionError (JobCancelled when the person wants
         the answer no more), PictureError, TooFast, Busy, or JobLost when the queue lost the job time and again.
         """
-        job, message, accepted = request.job, request.message, request.accepted
-        work = Work(job, message, accepted)
-        with working_for(job.id), self._in_work.enter(work) as group:
-            if not waited(accepted, message, job.user, self._began):
-                self._throttle.check(job.user, job.request or job.id)
-            await self._admit(job, accepted.again)
-            self._admitted.add(job.id)
-            self._waiting.watch(request.bot, group)
-            async with self._typing_shown(request.bot, message):
-                result = await self._work(request, work)
-            work.now_sending()
+
+        async def send(results: list[Outcome]) -> None:
+            await request.send(results[0])
+
+        await self._serve([request], self._work, send)
+
+    async def serve_together(
+        self, requests: Sequence[Request], send: Callable[[list[Outcome | Exception]], Awaitable[None]]
+    ) -> None:
+        """Serve several requests of one person as one: admitted together, in work together, answered by one `send`.
+
+        Their jobs have the same `Job.request`, and the first speaks for all. `send` is given the result of each, or
+        why it has none: a CaptionError or a PictureError of one does not spoil the others. Raises what else `serve`
+        raises, and JobCancelled when they were cancelled.
+        """
+        await self._serve(requests, self._outcome, send)
+
+    async def _serve(
+        self,
+        requests: Sequence[Request],
+        do: Callable[[Request, Work], Awaitable[T]],
+        send: Callable[[list[T]], Awaitable[None]],
+    ) -> None:
+        first = requests[0]
+        works = [Work(request.job, request.message, request.accepted) for request in requests]
+        with working_for(first.job.id), ExitStack() as entered:
+            groups = [entered.enter_context(self._in_work.enter(work)) for work in works]
+            if not waited(first.accepted, first.message, first.job.user, self._began):
+                self._throttle.check(first.job.user, first.job.request or first.job.id)
+            for request in requests:
+                await self._admit(request.job, request.accepted.again)
+                self._admitted.add(request.job.id)
+            self._waiting.watch(first.bot, groups[0])
+            async with self._typing_shown(first.bot, first.message):
+                results = await _all_of(do(request, work) for request, work in zip(requests, works, strict=True))
+            for work in works:
+                work.now_sending()
             self._pace.completed()
             self._now_sending()
-            await request.send(result)
+            await send(results)
             log.info("answered")
-        self._metrics.answered(request.kind, None if accepted.again else time.time() - accepted.received)
+        self._metrics.answered(first.kind, None if first.accepted.again else time.time() - first.accepted.received)
+
+    async def _outcome(self, request: Request, work: Work) -> Outcome | Exception:
+        """The result, or why there is none. Raises JobCancelled and what is no fault of this one request."""
+        with working_for(request.job.id):
+            try:
+                return await self._work(request, work)
+            except JobCancelled:
+                raise
+            except (CaptionError, PictureError) as error:
+                return error
 
     async def _admit(self, job: Job, again: bool) -> None:
         try:
@@ -167,12 +206,13 @@ class Requests:
     async def _fetch(self, request: Request, work: Work, held: AsyncExitStack) -> bytes:
         """The file, downloaded; room for it in memory is kept as long as `held` is open."""
         file = request.file
-        check_size(request.bot, file.file_size)
+        if request.fetch is None:
+            check_size(request.bot, file.file_size)
         async with work.interruptible():
             await held.enter_async_context(self._budget.hold(file.file_size or HOSTED_LIMIT))
             async with self._downloads:
                 began = time.monotonic()
-                media = await download(request.bot, file)
+                media = await (download(request.bot, file) if request.fetch is None else request.fetch())
         self._metrics.downloaded(len(media), time.monotonic() - began)
         return media
 
@@ -192,6 +232,17 @@ class Requests:
             if not typing.users:
                 del self._typing[key]
                 typing.task.cancel()
+
+
+async def _all_of(works: Iterable[Awaitable[T]]) -> list[T]:
+    """What all of them come to, done at the same time; when one fails, the others are ended."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def job_id(bot: Bot, update_id: int) -> str:

@@ -6,6 +6,7 @@ from aiogram import Router
 
 from handlers import (
     admin,
+    album,
     buttons,
     cancel,
     caption,
@@ -32,6 +33,7 @@ def create_routers() -> list[Router]:
         settings,
         privacy,
         sample,
+        album,
         video,
         photo,
         caption,

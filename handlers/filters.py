@@ -69,6 +69,22 @@ class FromAdmin(Filter):
         return message.from_user is not None and message.from_user.id in settings.admin_ids
 
 
+class AlbumItem(Filter):
+    """Passes an item of an album, a clip or a picture, and says whether it is `addressed` to the bot.
+
+    In a group one item's caption speaks for the whole album.
+    """
+
+    def __init__(self, *, clips: bool) -> None:
+        self._has = HasClip() if clips else HasPicture()
+
+    async def __call__(self, message: Message, bot: Bot) -> bool | dict[str, Any]:
+        if message.media_group_id is None:
+            return False
+        found = await self._has(message)
+        return isinstance(found, dict) and {**found, "addressed": await Addressed()(message, bot)}
+
+
 class Addressed(Filter):
     """Passes what is said to the bot: all in a private chat; in a group, what names it and replies to it."""
 

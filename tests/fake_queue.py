@@ -19,7 +19,7 @@ from bot.config import Secret, Settings
 from bot.keyboards import Cancel
 from bot.waiting import Rhythm
 from model.errors import CaptionError
-from model.serving.jobs import ClipResult, Job, JobResult, Outcome, WireCaption
+from model.serving.jobs import AlbumResult, ClipResult, Job, JobResult, Outcome, WireCaption
 from model.serving.queue import Busy, JobProducer, Limits, Status
 from tests.fake_telegram import TOKEN, FakeTelegram, Message
 
@@ -93,7 +93,7 @@ class FakeQueue:
         await self.open.wait()
         if job_id not in self.results:
             outcome = self.outcome(self.jobs[job_id], self.media.pop(job_id))
-            if not isinstance(outcome, CaptionError | JobResult | ClipResult):
+            if not isinstance(outcome, CaptionError | JobResult | ClipResult | AlbumResult):
                 raise outcome
             self.results[job_id] = outcome
         result = self.results[job_id]

@@ -280,11 +280,12 @@ def describe(message: Message) -> str:
 
 
 class Where(TypedDict, total=False):
-    """Where a person says something; default: the private chat with the bot, replying to nothing."""
+    """Where a person says something; default: the private chat with the bot, replying to nothing, in no album."""
 
     chat: Chat | None
     thread_id: int | None
     reply_to: Message | None
+    media_group_id: str | None
 
 
 class Details(Where, total=False):
@@ -313,6 +314,8 @@ class Person(Chat):
     async def _say(self, content: Json, where: Where) -> Message:
         chat = where.get("chat") or self
         chat.members[self.id] = self
+        if (group := where.get("media_group_id")) is not None:
+            content = content | {"media_group_id": group}
         message = chat.new_message(self.user, content, where.get("thread_id"), where.get("reply_to"))
         self.server.push("message", message)
         return copy.deepcopy(message)
@@ -332,24 +335,18 @@ class Person(Chat):
         *,
         sizes: Sequence[tuple[int, int]] | None = None,
         file_size: int | None = None,
-        media_group_id: str | None = None,
         **where: Unpack[Where],
     ) -> Message:
         """Several PhotoSize, the largest last; bytes that are no picture get made-up sizes."""
         content = self.server.store_photo(data, sizes, file_size) | caption_part(caption)
-        if media_group_id is not None:
-            content["media_group_id"] = media_group_id
         return await self._say(content, where)
 
     async def send_album(
         self, photos: Iterable[bytes], caption: str | None = None, **where: Unpack[Where]
     ) -> list[Message]:
         """An album is N messages that share a media_group_id; its caption is on the first one."""
-        group = self.server.new_media_group()
-        return [
-            await self.send_photo(data, None if number else caption, media_group_id=group, **where)
-            for number, data in enumerate(photos)
-        ]
+        where["media_group_id"] = self.server.new_media_group()
+        return [await self.send_photo(data, None if number else caption, **where) for number, data in enumerate(photos)]
 
     async def send_document(
         self,

@@ -251,20 +251,6 @@ async def test_too_much_at_once_is_answered_with_busy(
         assert (await ann.next_message())["text"].startswith("a cat")
 
 
-async def test_an_album_counts_as_one_request_and_its_last_picture_is_remembered(
-    server: FakeTelegram, ann: Person, tmp_path: Path
-) -> None:
-    queue = FakeQueue()
-    pictures = [jpeg(40 + number, 40) for number in range(4)]
-    async with running_bot(server, queue, tmp_path, max_per_user=1):
-        album = await ann.send_album(pictures)
-        for _ in pictures:
-            assert (await ann.next_message())["text"].startswith("a cat")
-        await ann.send_text("/sample")
-        await ann.next_message()
-    assert list(queue.jobs.values())[-1].picture == album[-1]["photo"][-1]["file_unique_id"]
-
-
 async def test_downloads_wait_for_room_in_memory(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
     queue = FakeQueue()
     queue.open.clear()

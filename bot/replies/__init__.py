@@ -3,6 +3,7 @@
 What is returned is HTML for Telegram. Texts are whole sentences, so that a translation can turn them around.
 """
 
+from bot.replies.albums import *
 from bot.replies.clips import *
 from bot.replies.failures import *
 from bot.replies.interface import *

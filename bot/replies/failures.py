@@ -9,7 +9,7 @@ from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
 from bot.arguments import COUNTS, SEEDS, TOP_K, TOP_P, WrongArguments
-from bot.media import ClipTooLongHere, Forgotten, Gone, LinkInstead, NoClip, NoPicture, NotOfClips, TooBig
+from bot.media import ClipTooLongHere, Forgotten, Gone, LinkInstead, NoAlbum, NoClip, NoPicture, NotOfClips, TooBig
 from bot.replies.media import FAULTS, no_links, not_of_clips
 from bot.replies.text import escaped, shortened
 from bot.throttle import TooFast
@@ -40,6 +40,11 @@ def failure(error: Exception) -> str:
         case Forgotten():
             return _(
                 "I no longer know which picture this was: its time is over, or it was deleted with /forget. "
+                "Please send it again."
+            )
+        case NoAlbum():
+            return _(
+                "I no longer know which album this was: its time is over, or it was deleted with /forget. "
                 "Please send it again."
             )
         case NoPicture():

@@ -30,6 +30,7 @@ def about(*, sheets: bool) -> str:
             "Below it stand how sure I am of it and some other captions of the same picture."
         ),
         _("The picture in my answer shows, word by word, where I looked in yours.") if sheets else "",
+        _("Photos that you send together, as an album, I describe together, in one numbered answer."),
         _("Of a clip I show the most dissimilar moments, each with its time and a caption."),
         _(
             "/sample gives more captions of the last picture. "

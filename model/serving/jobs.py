@@ -50,6 +50,9 @@ class Job:
     compare: bool = False  # the main caption of the other model, too
     place: str = ""  # the chat; what workers keep of its media is forgotten together
     picture: str = ""  # the name of the file there: grid features are kept under it for a while; empty: they are not
+    album: tuple[
+        str, ...
+    ] = ()  # one caption for each picture in the media (`pack_album`); wanted is a sheet of them all
     known: bool = False  # sent without its media, in the hope that a worker has its features (else: features_gone)
 
 
@@ -105,7 +108,15 @@ class ClipResult:
         return tuple(frame for frame in self.frames if frame.chosen)
 
 
-Outcome: TypeAlias = JobResult | ClipResult
+@dataclass(frozen=True)
+class AlbumResult:
+    """What the captions of an album looked at, on one sheet: a JPEG file."""
+
+    sheet: bytes
+    drawn: int  # how many of its pictures are on it
+
+
+Outcome: TypeAlias = JobResult | ClipResult | AlbumResult
 
 
 @dataclass(frozen=True)
@@ -147,6 +158,11 @@ def unpack(frame: bytes) -> tuple[dict[str, Any], list[bytes]]:
     return header, attachments
 
 
+def pack_album(pictures: Sequence[bytes]) -> bytes:
+    """The media of a job with an album: its pictures, empty for one that cannot be had."""
+    return pack({}, pictures)
+
+
 def encode_job(job: Job) -> dict[str, Any]:
     return dataclasses.asdict(job)
 
@@ -155,7 +171,11 @@ def decode_job(header: dict[str, Any]) -> Job:
     """Raises WireError."""
     try:
         exclude = header.get("exclude")
-        changed = {"sampling": Sampling(**header["sampling"]), "exclude": None if exclude is None else tuple(exclude)}
+        changed = {
+            "sampling": Sampling(**header["sampling"]),
+            "exclude": None if exclude is None else tuple(exclude),
+            "album": tuple(header.get("album", ())),
+        }
         return Job(**{**header, **changed})
     except (TypeError, KeyError, ValueError) as error:
         raise WireError(f"not a job: {error}") from error
@@ -165,6 +185,8 @@ def encode_outcome(result: Outcome) -> tuple[dict[str, Any], list[bytes]]:
     if isinstance(result, ClipResult):
         fields = dataclasses.asdict(result)
         return {"clip": fields}, [fields.pop("timeline"), *fields.pop("pictures")]
+    if isinstance(result, AlbumResult):
+        return {"album": {"drawn": result.drawn}}, [result.sheet]
     header = {
         "greedy": dataclasses.asdict(result.greedy),
         "samples": [dataclasses.asdict(sample) for sample in result.samples],
@@ -183,6 +205,9 @@ def decode_outcome(header: dict[str, Any], attachments: Sequence[bytes]) -> Outc
             frames = tuple(ClipFrame(**frame) for frame in fields["frames"])
             timeline, *pictures = attachments
             return ClipResult(**{**fields, "frames": frames, "timeline": timeline, "pictures": tuple(pictures)})
+        if "album" in header:
+            [sheet] = attachments
+            return AlbumResult(sheet, **header["album"])
         return JobResult(
             greedy=WireCaption(**header["greedy"]),
             samples=tuple(WireCaption(**sample) for sample in header["samples"]),

@@ -25,6 +25,7 @@ from model.container import is_clip
 from model.errors import AnimatedPicture, CaptionError, FeaturesGone, JobFailed
 from model.images import open_image, to_square
 from model.moments import DescribedFrame, PreparedFrame
+from model.serving.albums import compose_album, prepare_album
 from model.serving.answers import compose, compose_clip
 from model.serving.clips import describe_clip, frame_batches
 from model.serving.health import Deadline
@@ -62,16 +63,16 @@ class _Held:
     overdue: float  # when it is left to other workers
     picture: Picture | None = None  # once it is ready for the network
     begun: bool = False  # the network has had it
-    watching: asyncio.Task[None] | None = None  # of a clip
+    watching: asyncio.Task[None] | None = None  # of a clip, or of an album
 
 
 @dataclass(eq=False)
-class _Frames:
-    """Frames of a clip that wait for the network."""
+class _Waiting:
+    """Frames of a clip, or pictures of an album, that wait for the network."""
 
-    model: str
-    frames: list[PreparedFrame]
-    described: asyncio.Future[list[DescribedFrame]]
+    work: Callable[[], Any]
+    size: int
+    done: asyncio.Future[Any]
 
 
 def choose(quick: Sequence[T], bulk: Sequence[T], most: int, turn: int) -> list[T]:
@@ -118,7 +119,7 @@ class Worker:
         self._device = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._held: dict[str, _Held] = {}
         self._changed = asyncio.Condition()
-        self._frames: deque[_Frames] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._kept = Kept()
         self._tasks: set[asyncio.Task[None]] = set()  # decoding, and drawing and handing in
         self._answering = 0
@@ -184,6 +185,8 @@ class Worker:
         with working_for(job.id):  # tasks keep it
             if is_clip:
                 held.watching = asyncio.create_task(self._watch_clip(held))
+            elif job.album:
+                held.watching = asyncio.create_task(self._draw_album(held))
             else:
                 self._spawn(self._prepare(held))
 
@@ -225,12 +228,12 @@ class Worker:
         pictures_next = True
         for turn in itertools.count():
             async with self._changed:
-                await self._changed.wait_for(lambda: self._frames or self._pictures_wait())
-                pictures_next = self._pictures_wait() and (pictures_next or not self._frames)
+                await self._changed.wait_for(lambda: self._waiting or self._pictures_wait())
+                pictures_next = self._pictures_wait() and (pictures_next or not self._waiting)
                 batch = self._next_pictures(turn) if pictures_next else []
-                frames = None if pictures_next else self._frames.popleft()
+                waiting = None if pictures_next else self._waiting.popleft()
                 self._changed.notify_all()
-            if frames is None:
+            if waiting is None:
                 pictures = [held.picture for held in batch if held.picture is not None]
                 forward = asyncio.ensure_future(self._forward(partial(self.network.caption, pictures), len(pictures)))
                 try:
@@ -238,8 +241,8 @@ class Worker:
                 except asyncio.CancelledError:
                     self._answer(batch, await forward)
                     raise
-            elif not frames.described.done():
-                await self._describe(frames)
+            elif not waiting.done.done():
+                await self._settle(waiting)
             pictures_next = not pictures_next
 
     async def _forward(self, work: Callable[[], T], size: int) -> T:
@@ -251,17 +254,15 @@ class Worker:
             self.forward.clear()
             self.metrics.batch(size, time.monotonic() - began)
 
-    async def _describe(self, frames: _Frames) -> None:
+    async def _settle(self, waiting: _Waiting) -> None:
         try:
-            described = await self._forward(
-                partial(self.network.describe, frames.model, frames.frames), len(frames.frames)
-            )
+            found = await self._forward(waiting.work, waiting.size)
         except Exception as error:
-            if not frames.described.done():
-                frames.described.set_exception(error)
+            if not waiting.done.done():
+                waiting.done.set_exception(error)
         else:
-            if not frames.described.done():
-                frames.described.set_result(described)
+            if not waiting.done.done():
+                waiting.done.set_result(found)
 
     def _pictures_wait(self) -> bool:
         """Sheets may be drawn more slowly than captions come: then the network waits."""
@@ -282,12 +283,16 @@ class Worker:
     async def _watch_clip(self, held: _Held) -> None:
         """From its bytes to its moments. Cancelled when nobody wants it any more, or the worker stops."""
         job = held.lease.job
+
+        async def describe(frames: list[PreparedFrame]) -> list[DescribedFrame]:
+            return await self._through_network(partial(self.network.describe, job.model, frames), len(frames))
+
         try:
             digest = await self._in_thread(self._pool, lambda: hashlib.sha256(held.lease.media).digest())
             frames, duration = await describe_clip(
                 frame_batches(held.lease.media, self.network.image_size, self.clip_limits, self._pool),
                 self._kept.frames(job, digest),
-                partial(self._through_network, job.model),
+                describe,
                 partial(self.consumer.progress, job.id),
             )
             self._kept.keep_frames(job, digest, [frame.found for frame in frames], held.put)
@@ -297,12 +302,30 @@ class Worker:
         else:
             await self._finish(held, result)
 
-    async def _through_network(self, model: str, frames: list[PreparedFrame]) -> list[DescribedFrame]:
-        waiting = _Frames(model, frames, asyncio.get_running_loop().create_future())
+    async def _through_network(self, work: Callable[[], T], size: int) -> T:
+        waiting = _Waiting(work, size, asyncio.get_running_loop().create_future())
         async with self._changed:
-            self._frames.append(waiting)
+            self._waiting.append(waiting)
             self._changed.notify_all()
-        return await waiting.described
+        found: T = await waiting.done
+        return found
+
+    # -- albums
+
+    async def _draw_album(self, held: _Held) -> None:
+        """From the pictures of an album to its sheet; cancelled as `_watch_clip` is."""
+        try:
+            prepare = partial(prepare_album, held.lease, self.network.image_size)
+            pictures = await self._in_thread(self._pool, prepare)
+            captions: list[Findings | Exception] = []
+            for start in range(0, len(pictures), self.max_batch):
+                some = [each.picture for each in pictures[start : start + self.max_batch]]
+                captions += await self._through_network(partial(self.network.caption, some), len(some))
+            result = await self._in_thread(self._pool, partial(compose_album, pictures, captions))
+        except Exception as error:
+            await self._fail(held, error)
+        else:
+            await self._finish(held, result)
 
     # -- from the network to the queue
 

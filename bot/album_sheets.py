@@ -1,0 +1,137 @@
+"""The buttons under the answer to an album: one sheet of what its captions looked at, and its deletion."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+from aiogram import Bot
+from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramEntityTooLarge
+from aiogram.types import BufferedInputFile, CallbackQuery, Message
+
+from bot import replies
+from bot.config import MIB
+from bot.inbox import Accepted
+from bot.keyboards import AlbumSheet, album_buttons
+from bot.media import HOSTED_LIMIT, Gone, NoAlbum, PictureError, download
+from bot.requests import Request, Requests, job_id
+from bot.storage import Picture, Storage
+from model.serving.jobs import AlbumResult, Job, Outcome, pack_album
+
+log = logging.getLogger(__name__)
+
+NOTED: Final = 90 * 86_400.0  # seconds for which the button of an answer works
+MOST_BYTES: Final = 64 * MIB  # of photos that are fetched again for one sheet; those beyond are left out
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The captions that stand in an answer, and their photos, by position in the album."""
+
+    model: str
+    beam: int | None
+    captions: dict[int, str]
+    pictures: dict[int, Picture]
+
+    @classmethod
+    def of(cls, text: str) -> Shown:
+        found: dict[str, Any] = json.loads(text)
+        captions = {int(number): caption for number, caption in found["captions"].items()}
+        pictures = {int(number): Picture(**picture) for number, picture in found["pictures"].items()}
+        return cls(found["model"], found["beam"], captions, pictures)
+
+
+class AlbumSheets:
+    """What handlers ask for when a button under an album's answer is pressed."""
+
+    def __init__(self, requests: Requests, storage: Storage) -> None:
+        self._requests = requests
+        self._storage = storage
+
+    async def note(self, chat_id: int, key: str, shown: Shown) -> None:
+        """Keep what the button with this key needs."""
+        await self._storage.note(chat_id, f"album-sheet:{key}", json.dumps(dataclasses.asdict(shown)), NOTED)
+
+    async def draw(self, bot: Bot, query: CallbackQuery, pressed: AlbumSheet, accepted: Accepted) -> None:
+        """Answer with one sheet for the album. Raises NoAlbum and what `Requests.serve` raises."""
+        message = answered_by(bot, query)
+        noted = await self._storage.noted(message.chat.id, f"album-sheet:{pressed.key}")
+        if noted is None:
+            raise NoAlbum
+        shown = Shown.of(noted)
+        pictures = _within(MOST_BYTES, shown.pictures)
+        job = Job(
+            id=job_id(bot, accepted.id),
+            user=query.from_user.id,
+            model=shown.model,
+            samples=0,
+            beam=shown.beam,
+            album=tuple(shown.captions.get(number, "") for number in range(1, max(shown.captions) + 1)),
+        )
+        file = Picture("", "", sum(map(_size, pictures.values())))
+        fetch = partial(_fetch, bot, pictures, len(job.album))
+        send = partial(self._send, message, shown, pressed.user)
+        await self._requests.serve(Request(bot, message, file, job, accepted, "album_sheet", send, fetch=fetch))
+
+    async def _send(self, message: Message, shown: Shown, user: int, result: Outcome) -> None:
+        assert isinstance(result, AlbumResult)
+        words = replies.album_sheet(shown.captions, complete=result.drawn == len(shown.captions))
+        try:
+            await message.reply_photo(BufferedInputFile(result.sheet, "album.jpg"), caption=words)
+        except (TelegramBadRequest, TelegramEntityTooLarge) as error:  # such as where bots may not send photos
+            log.warning("the sheet of an album was refused (%s)", error.message)
+            await message.reply(replies.no_pictures_here())
+        with suppress(AiogramError):  # it stands there already: the button has done its work
+            await message.edit_reply_markup(reply_markup=album_buttons("", user, sheet=False))
+
+    async def delete(self, bot: Bot, query: CallbackQuery) -> bool:
+        """Delete the answer; whether that could be done."""
+        message = answered_by(bot, query)
+        try:
+            return await bot.delete_message(message.chat.id, message.message_id)
+        except TelegramBadRequest as error:  # after 48 hours
+            log.info("an answer could not be deleted: %s", error.message)
+            return False
+
+
+def answered_by(bot: Bot, query: CallbackQuery) -> Message:
+    """The message under which a button was pressed, as far as Telegram still shows it. Raises NoAlbum."""
+    if isinstance(query.message, Message):
+        return query.message
+    if query.message is None:
+        raise NoAlbum
+    return Message(message_id=query.message.message_id, chat=query.message.chat, date=datetime.now(UTC)).as_(bot)
+
+
+def _size(picture: Picture) -> int:
+    return picture.file_size or HOSTED_LIMIT
+
+
+def _within(room: int, pictures: dict[int, Picture]) -> dict[int, Picture]:
+    """The pictures in their order, without those for which there is no room any more."""
+    kept = {}
+    for number, picture in sorted(pictures.items()):
+        if _size(picture) <= room:
+            kept[number] = picture
+            room -= _size(picture)
+    return kept
+
+
+async def _fetch(bot: Bot, pictures: dict[int, Picture], count: int) -> bytes:
+    """The media of the job, with nothing for a picture that cannot be had. Raises PictureError when none can."""
+    found = [b""] * count
+    wrong: PictureError = Gone("there is room for no picture of the album")
+    for number, picture in pictures.items():
+        try:
+            found[number - 1] = await download(bot, picture)
+        except PictureError as error:
+            wrong = error
+    if not any(found):
+        raise wrong
+    return pack_album(found)

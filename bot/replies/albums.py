@@ -1,0 +1,56 @@
+"""The words of an answer to an album."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aiogram.utils.i18n import gettext as _
+
+from bot.replies.failures import failure
+from bot.replies.photos import confidence
+from bot.replies.text import MAX_CAPTION, MAX_TEXT, escaped, fitting, length, one_line, shortened
+from model.serving.jobs import JobResult, Outcome
+
+
+def album_answer(found: Mapping[int, Outcome | Exception], limit: int = MAX_TEXT) -> str:
+    """A numbered line for each photo, by its position in the album: its caption, or why there is none."""
+    room = limit // max(1, len(found)) - 1
+    return "\n".join(escaped(_line(number, each, room)) for number, each in sorted(found.items()))
+
+
+def _line(number: int, found: Outcome | Exception, room: int) -> str:
+    if isinstance(found, JobResult):
+        sure = confidence(found.main)
+        room -= length(f"{number}.  · {sure}")
+        return f"{number}. {shortened(_caption(found.main.text), room)} · {sure}"
+    words = failure(found) if isinstance(found, Exception) else ""
+    return shortened(f"{number}. {words}", room)
+
+
+def album_sheet(captions: Mapping[int, str], *, complete: bool, limit: int = MAX_CAPTION) -> str:
+    """The captions that the sheet explains, numbered, as the words under it; `complete`: all of them are on it."""
+    lines = [f"{number}. {_caption(caption)}" for number, caption in sorted(captions.items())]
+    if complete:
+        return escaped("\n".join(fitting(lines, limit + 1)))
+    missing = _("Not every photo could be drawn.")
+    return escaped("\n".join([*fitting(lines, limit - length(missing)), missing]))
+
+
+def _caption(text: str) -> str:
+    return one_line(text) or _("I cannot say what is in this picture.")
+
+
+def album_sheet_button() -> str:
+    return _("🔥 Heatmaps")
+
+
+def not_your_album() -> str:
+    return _("Only the person who sent the album can delete this.")
+
+
+def too_old_to_delete() -> str:
+    return _("Telegram lets me delete my messages for 48 hours only. You can still delete this one yourself.")
+
+
+def no_pictures_here() -> str:
+    return _("Telegram did not take my picture. Perhaps bots may not send pictures in this chat.")

@@ -1,0 +1,76 @@
+"""The items of an album, one message each, and the buttons under its answer."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from aiogram import Bot, Router
+from aiogram.types import CallbackQuery, Message
+
+from bot import replies
+from bot.album_sheets import AlbumSheets
+from bot.albums import Albums
+from bot.answering import Answering
+from bot.chat_settings import ChatSettings
+from bot.inbox import Accepted, Bury
+from bot.keyboards import AlbumSheet, DeleteAlbum
+from bot.media import SentClip
+from bot.storage import Picture
+from handlers.filters import AlbumItem
+from handlers.presses import acknowledge
+
+
+def create_router() -> Router:
+    router = Router(name=__name__)
+    router.message.register(clip, AlbumItem(clips=True))
+    router.message.register(photo, AlbumItem(clips=False))
+    router.callback_query.register(sheet, AlbumSheet.filter())
+    router.callback_query.register(delete, DeleteAlbum.filter())
+    return router
+
+
+async def photo(
+    message: Message,
+    bot: Bot,
+    picture: Picture,
+    addressed: bool,
+    albums: Albums,
+    answering: Answering,
+    accepted: Accepted,
+    chat_settings: ChatSettings,
+) -> Bury | None:
+    alone = partial(answering.answer, bot, message, picture, accepted, chat_settings)
+    return await albums.take(
+        bot, message, picture, accepted, chat_settings, is_clip=False, addressed=addressed, alone=alone
+    )
+
+
+async def clip(
+    message: Message,
+    bot: Bot,
+    clip: SentClip,
+    addressed: bool,
+    albums: Albums,
+    answering: Answering,
+    accepted: Accepted,
+    chat_settings: ChatSettings,
+) -> Bury | None:
+    alone = partial(answering.answer, bot, message, clip, accepted, chat_settings)
+    return await albums.take(
+        bot, message, clip.file, accepted, chat_settings, is_clip=True, addressed=addressed, alone=alone
+    )
+
+
+async def sheet(
+    query: CallbackQuery, bot: Bot, callback_data: AlbumSheet, album_sheets: AlbumSheets, accepted: Accepted
+) -> None:
+    await acknowledge(query)
+    await album_sheets.draw(bot, query, callback_data, accepted)
+
+
+async def delete(query: CallbackQuery, bot: Bot, callback_data: DeleteAlbum, album_sheets: AlbumSheets) -> None:
+    if callback_data.user != query.from_user.id:
+        await acknowledge(query, replies.not_your_album())
+    else:
+        deleted = await album_sheets.delete(bot, query)
+        await acknowledge(query, None if deleted else replies.too_old_to_delete())
