@@ -73,16 +73,14 @@ async def sampled(person: Person) -> None:
 
 async def settings(person: Person) -> None:
     await person.send_text("/settings")
-    menu = await person.next_message()
     await settled(person.server)
-    del menu
     await person.send_text("/privacy")
     await settled(person.server)
 
 
 async def album(person: Person) -> None:
     await person.send_album([photo(name) for name in ("coffee", "rocket", "flower", "photographer")])
-    answer = await person.next_message()
+    answer = await person.wait_for(lambda message: "🔥" in str(message.get("reply_markup")))
     await press(person, answer, "🔥")
 
 
