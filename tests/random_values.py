@@ -33,6 +33,8 @@ COMMANDS: Final = (
     *(
         "/language",
         "/privacy",
+        "/forget",
+        "/help",
         "/stats",
         "/nosuch",
         "/",

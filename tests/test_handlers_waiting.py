@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -98,6 +99,18 @@ async def test_what_is_answered_soon_gets_an_answer_and_nothing_else(server: Fak
         assert (await ann.next_message())["text"].startswith("a cat")
     assert len(server.sent(ann.id)) == 1
     assert not server.sent(ann.id, "deleteMessage")
+
+
+async def test_what_is_refused_at_once_gets_its_words_and_nothing_else(
+    server: FakeTelegram, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is over before anybody could be told to wait."""
+    ann = server.person("Ann")
+    async with running_bot(server, FakeQueue(), tmp_path, rhythm=Rhythm(after=0.0)):
+        await ann.send_document(PHOTO, "big.png", "image/png", file_size=20 * 1024 * 1024 + 1)
+        assert "larger than 20 MB" in (await ann.next_message())["text"]
+    assert len(server.sent(ann.id)) == 1
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 async def test_the_place_in_line_is_said_and_goes_when_the_answer_comes(
