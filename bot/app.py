@@ -215,7 +215,7 @@ async def _run(
         album_sheets=sheets,
         answering=Answering(requests, captioning, clips, answers, storage),
         edits=Edits(),
-        forgetting=Forgetting(storage, inbox, queue),
+        forgetting=Forgetting(storage, inbox, queue, stats),
         settings_menu=SettingsMenu(storage, i18n, settings.model),
         cancelling=Cancelling(in_work, inbox, queue),
         settings=settings,

@@ -7,6 +7,7 @@ from typing import Any
 
 from bot.chat_settings import ChatSettings
 from bot.inbox import DeadLetter, Inbox
+from bot.stats import Stats
 from bot.storage import Storage
 from model.serving.queue import JobProducer
 
@@ -16,7 +17,7 @@ class Deleted:
     """What was deleted."""
 
     letters: int = 0  # updates that had been given up
-    notes: int = 0
+    notes: bool = False  # on pictures, clips and answers
     settings: bool = False  # other than the defaults
     whole: bool = False  # all of the chat
 
@@ -24,23 +25,33 @@ class Deleted:
 class Forgetting:
     """Deletes what is kept of chats. What is being worked on is answered all the same."""
 
-    def __init__(self, storage: Storage, inbox: Inbox, queue: JobProducer) -> None:
+    def __init__(self, storage: Storage, inbox: Inbox, queue: JobProducer, statistics: Stats) -> None:
         self._storage = storage
         self._inbox = inbox
         self._queue = queue
+        self._statistics = statistics
 
-    async def chat(self, bot_id: int, chat_id: int) -> Deleted:
-        """All of a chat. Done twice, the second time finds nothing. Raises StorageError or RedisRefused."""
+    async def chat(self, bot_id: int, chat_id: int, user_id: int) -> Deleted:
+        """All of a chat, and that this person, who asks for it, used the bot. Done twice, the second time finds nothing.
+
+        Raises StorageError, RedisRefused, or what a client of Redis raises.
+        """
         settings = await self._storage.settings(chat_id) != ChatSettings()
-        notes = len(await self._storage.notes(chat_id, ""))
+        notes = bool(await self._storage.notes(chat_id, ""))
         await self._storage.forget_chat(chat_id)
         letters = await forget_letters(self._inbox, chat_id)
         await self._queue.forget_place(f"{bot_id}:{chat_id}")
+        await self._statistics.forget(user_id)  # last: /stats may be broken, and this is tried again then
         return Deleted(letters, notes, settings, whole=True)
 
     async def person(self, chat_id: int, user_id: int) -> Deleted:
-        """What is one person's own in a group: the messages that could not be answered."""
-        return Deleted(await forget_letters(self._inbox, chat_id, user_id))
+        """What is one person's own in a group: the messages that could not be answered, and that they used the bot.
+
+        Raises as `chat` does.
+        """
+        letters = await forget_letters(self._inbox, chat_id, user_id)
+        await self._statistics.forget(user_id)
+        return Deleted(letters)
 
 
 async def forget_letters(inbox: Inbox, chat_id: int, user_id: int | None = None) -> int:

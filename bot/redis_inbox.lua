@@ -100,9 +100,11 @@ if command == 'record' then -- time, the time before which ids are forgotten, id
   end
   return answer(new)
 
-elseif command == 'take' then -- "all" or "free", the most attempts
+elseif command == 'take' then -- "all" or "free", the most attempts, the times before which letters and ids go
   local before = said_before()
   if before then return before end
+  drop_dead(redis.call('ZRANGEBYSCORE', key('died'), '-inf', '(' .. ARGV[6])) -- also when nobody writes for days
+  redis.call('ZREMRANGEBYSCORE', key('struck'), '-inf', '(' .. ARGV[7])
   local all, most = ARGV[4] == 'all', tonumber(ARGV[5])
   if all then redis.call('DEL', key('alive')) end
   redis.call('ZADD', key('alive'), now + ALIVE, me)

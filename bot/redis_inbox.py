@@ -61,10 +61,14 @@ class RedisInbox:
         return _entries(await self._call("waiting"))
 
     async def recover(self, max_attempts: int) -> list[Recorded]:
-        return _entries(await self._call("take", "all", max_attempts))
+        return await self._take("all", max_attempts)
 
     async def reclaim(self, max_attempts: int) -> list[Recorded]:
-        return _entries(await self._call("take", "free", max_attempts))
+        return await self._take("free", max_attempts)
+
+    async def _take(self, which: str, max_attempts: int) -> list[Recorded]:
+        now = time.time()
+        return _entries(await self._call("take", which, max_attempts, now - DEAD_KEPT, now - REMEMBERED))
 
     async def begin_alone(self, update_id: int) -> None:
         await self._call("alone", update_id)

@@ -6,10 +6,12 @@ import json
 import sqlite3
 import time
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Final
 
 from bot.inbox import DEAD_KEPT, REMEMBERED, DeadLetter, Notice, Recorded, process_name, reduced
 from bot.sqlite_database import Database
+
+FORGET_SECONDS: Final = 600.0  # between two times when what is too old is dropped
 
 
 class SqliteInbox:
@@ -26,7 +28,7 @@ class SqliteInbox:
         entries = [Recorded(int(update["update_id"]), update, now) for update in updates]
 
         def work(connection: sqlite3.Connection) -> list[Recorded]:
-            if now > self._forgotten + 3600:
+            if now > self._forgotten + FORGET_SECONDS:
                 self._forget(connection, now)
             insert = "INSERT OR IGNORE INTO updates (bot, id, received, body) VALUES (?, ?, ?, ?)"
             return [
@@ -67,6 +69,8 @@ class SqliteInbox:
         now = time.time()
 
         def work(connection: sqlite3.Connection) -> list[Recorded]:
+            if now > self._forgotten + FORGET_SECONDS:  # also when nobody writes for days
+                self._forget(connection, now)
             query = "DELETE FROM dead WHERE bot = ? AND retry RETURNING id, body"
             entries = [
                 Recorded(number, json.loads(body), now) for number, body in connection.execute(query, (self._bot,))
@@ -166,9 +170,10 @@ class SqliteInbox:
         return await self._database.run(work)
 
     def _forget(self, connection: sqlite3.Connection, now: float) -> None:
-        """Drop old letters, and ids that Telegram will not repeat: after a quiet week it may give them anew."""
+        """Drop old letters and notes, and ids that Telegram will not repeat: after a quiet week it may give them anew."""
         connection.execute("DELETE FROM updates WHERE body IS NULL AND received < ?", (now - REMEMBERED,))
         connection.execute("DELETE FROM dead WHERE died < ? AND NOT retry", (now - DEAD_KEPT,))
+        connection.execute("DELETE FROM chat_notes WHERE expires <= ?", (now,))
         self._forgotten = now
 
     def _waiting(self, connection: sqlite3.Connection) -> list[Recorded]:

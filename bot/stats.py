@@ -30,6 +30,7 @@ HOUR: Final = 3600
 HOURS: Final = 24
 KEPT: Final = 25 * HOUR  # seconds
 WRITE_SECONDS: Final = 5.0  # between two writes; a kill costs the counts of so long
+SWEEP_SECONDS: Final = 600.0  # after which what is too old is dropped although nothing was counted
 PATIENCE: Final = 5.0  # seconds for what is kept, or the queue, to answer
 MOST_FIELDS: Final = 1000  # that are not written yet; a disk that is full for hours must not fill the memory, too
 MOST_PEOPLE: Final = 100_000
@@ -102,6 +103,7 @@ class Stats(BotMetrics):
         self._counts: Counter[Field] = Counter()
         self._people: dict[int, float] = {}  # who was served → when last
         self._failing = False
+        self._written = clock()
         self._writing = asyncio.Lock()
 
     def answered(self, kind: str, seconds: float | None = None) -> None:
@@ -134,7 +136,7 @@ class Stats(BotMetrics):
         """
         async with self._writing:
             counts, people = self._counts, self._people
-            if not counts and not people:
+            if not counts and not people and self._clock() < self._written + SWEEP_SECONDS:
                 return
             self._counts, self._people = Counter(), {}
             try:
@@ -145,6 +147,7 @@ class Stats(BotMetrics):
                 self._counts.update(counts)
                 self._people = people | self._people
                 raise
+            self._written = now
 
     async def keep_writing(self, stop: asyncio.Event, every: float = WRITE_SECONDS) -> None:
         """Until `stop`, and then once more. What cannot be written is said once."""

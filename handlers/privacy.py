@@ -45,8 +45,8 @@ async def press(query: CallbackQuery, bot: Bot, callback_data: Forget, forgettin
         case "no":
             await edits.edit(message, replies.not_forgotten())
         case "yes":
-            chat = message.chat.id
-            done = await (forgetting.chat(bot.id, chat) if user is None else forgetting.person(chat, user))
+            chat, asks = message.chat.id, query.from_user.id
+            done = await (forgetting.chat(bot.id, chat, asks) if user is None else forgetting.person(chat, asks))
             await edits.edit(message, replies.forgotten(done))
 
 

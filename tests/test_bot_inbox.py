@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -197,6 +198,30 @@ async def test_what_is_put_back_while_no_bot_runs_is_taken_up_by_the_next(place:
     later = place.inbox()
     entries = [*await later.recover(3), *await later.reclaim(3)]
     assert [(entry.id, entry.attempts) for entry in entries] == [(1, 0)]
+
+
+async def left_of_the_past(place: Place) -> int:
+    """How many ids, letters and notes lie there, of whatever age."""
+    if place.database is not None:
+        count = "SELECT (SELECT count(*) FROM updates) + (SELECT count(*) FROM dead) + (SELECT count(*) FROM chat_notes)"
+        return await place.database.run(lambda connection: int(connection.execute(count).fetchone()[0]))
+    struck, died, dead = (f"{{captions}}:bot:1:{name}" for name in ("struck", "died", "dead"))
+    zcard = place.client.zcard
+    return int(await zcard(struck) + await zcard(died) + await place.client.hlen(dead))
+
+
+async def test_what_is_too_old_goes_although_nobody_writes(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox, began = place.inbox(), time.time()
+    await inbox.recover(3)
+    await inbox.record([update(1), update(2)])
+    await inbox.strike(1)
+    await inbox.bury(2, "it kills workers", 3)
+    await place.storage().note(5, "known:x", "1", 3600.0)
+    await inbox.reclaim(3)
+    assert await left_of_the_past(place) >= 4
+    monkeypatch.setattr("time.time", lambda: began + 8 * 24 * 3600)
+    await inbox.reclaim(3)
+    assert await left_of_the_past(place) == 0
 
 
 async def test_the_buried_are_dropped_by_hand_or_after_a_week(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

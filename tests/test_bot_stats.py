@@ -159,6 +159,11 @@ async def test_what_is_old_is_gone_from_the_file(tmp_path: Path, clock: Clock) -
     await stats.write()
     assert connection.execute("SELECT field FROM counts").fetchall() == [("failed:gone",)]
     assert connection.execute("SELECT * FROM people").fetchall() == []
+    stats.served(123456789)
+    await stats.write()
+    clock.now += KEPT + HOUR
+    await stats.write()  # although nothing was counted
+    assert connection.execute("SELECT hour FROM counts UNION ALL SELECT seen FROM people").fetchall() == []
     connection.close()
     await store.close()
 

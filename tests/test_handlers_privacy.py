@@ -18,6 +18,8 @@ from bot.dead_letters import dead
 from bot.keyboards import Forget, OtherMoments
 from bot.logs import configure_logging
 from bot.pacing import Pacer, Rate
+from bot.sqlite_stats import FILE_NAME as STATS_FILE
+from bot.waiting import Rhythm
 from model.errors import DamagedImage, JobCrashed
 from tests.fake_queue import FakeQueue, captions, eventually, running_bot, settings_for
 from tests.fake_telegram import FakeTelegram, Message, Person
@@ -79,13 +81,15 @@ async def test_privacy_tells_what_is_kept_and_for_how_long(
         "90 days",
         "1 hour at most",
         "7 days",
+        "about a day",
+        "For 2 hours",
         "third parties",
         "/forget",
     ):
         assert words in english
-    for words in ("48 часов", "90 дней", "1 час", "7 дней", "Третьим лицам", "/forget"):
+    for words in ("48 часов", "90 дней", "1 час", "7 дней", "около суток", "2 часа", "Третьим лицам", "/forget"):
         assert words in russian
-    assert english.count("• ") == russian.count("• ") == 8
+    assert english.count("• ") == russian.count("• ") == 10
 
 
 async def test_privacy_keeps_its_word(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
@@ -128,7 +132,7 @@ async def test_forget_takes_two_presses_and_deletes_all_of_the_chat(
         assert done["text"].split("\n")[:4] == [
             "I have deleted:",
             "• the settings of this chat",
-            "• 1 note on pictures, clips and my answers",
+            "• what I noted of pictures, clips and my answers, for their buttons",
             "• 1 message that I could not answer",
         ]
         assert "reply_markup" not in done
@@ -138,6 +142,30 @@ async def test_forget_takes_two_presses_and_deletes_all_of_the_chat(
         await ann.send_text("/sample")
         assert "no picture in this chat" in (await ann.next_message())["text"]
     assert "file_id" not in everything(tmp_path)
+
+
+def people_counted(folder: Path) -> int:
+    """How many count as people who used the bot."""
+    connection = sqlite3.connect(folder / STATS_FILE)
+    try:
+        return int(connection.execute("SELECT count(*) FROM people").fetchone()[0])
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("in_a_group", [False, True])
+async def test_who_asks_is_no_longer_counted(
+    server: FakeTelegram, ann: Person, olga: Person, tmp_path: Path, in_a_group: bool
+) -> None:
+    group = server.group("Cats", ann)
+    async with running_bot(server, FakeQueue(), tmp_path):
+        for person in (ann, olga):
+            await person.send_text("/help")
+            await person.next_message()
+        question = await menu_of(olga, "/forget", group if in_a_group else None)
+        await tampered(olga, question, Forget(do="yes", user=olga.id if in_a_group else None).pack())
+        await becomes(olga, question, "Больше удалять нечего.")
+    assert people_counted(tmp_path) == 1  # Ann
 
 
 async def test_a_second_yes_at_the_same_time_is_no_failure(server: FakeTelegram, olga: Person, tmp_path: Path) -> None:
@@ -272,7 +300,7 @@ async def test_the_log_names_nobody_and_repeats_nothing(
     group = server.group("Marked-Group", eve)
     queue = FakeQueue()
     configure_logging(Settings())
-    async with running_bot(server, queue, tmp_path, notice_after=0.1):
+    async with running_bot(server, queue, tmp_path, rhythm=Rhythm(after=0.1)):
         photo = await eve.send_photo(PHOTO, "Marked-Caption")
         await eve.next_message()
         secrets = [str(eve.id), str(group.id), "marked", photo["photo"][-1]["file_id"], "photo_"]

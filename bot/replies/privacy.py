@@ -11,7 +11,7 @@ from bot.storage import LONGEST_NOTE, PICTURE_KEPT
 from model.serving.recent import SECONDS
 
 HOUR = 3600.0
-COUNTED = 24 * HOUR  # for how long somebody counts as a user of the bot
+HEARD = 2 * HOUR  # for how long programs are told which chats were deleted; FORGOTTEN_SECONDS of the queue in Redis
 
 
 def privacy() -> str:
@@ -22,38 +22,49 @@ def privacy() -> str:
             "Your message: until it is answered. After that only its number, for {time}, so that nothing is "
             "answered twice."
         ).format(time=_hours(REMEMBERED)),
+        _("While you wait: the number of my message that says how far I am, until I have deleted it."),
         _("The settings of this chat: until they are changed or deleted."),
         _(
             "The last picture in this chat: not the picture, but the name under which Telegram keeps it, for {time}. "
             "/sample needs it."
         ).format(time=_days(PICTURE_KEPT)),
         _(
-            "The pictures and clips that I answered: their names at Telegram and the captions that I gave, "
-            "for {time} at most. The buttons under my answers need them."
+            "The pictures and clips that I answered: their names at Telegram, the number there of who asked, and the "
+            "captions that I gave, for {time} at most. The buttons under my answers need them."
         ).format(time=_days(LONGEST_NOTE)),
         _(
-            "What I computed from recent pictures and clips: numbers, in the memory of the program only, "
-            "for {time} at most."
+            "What I found in recent pictures and clips: numbers, and the captions of a clip's frames, in the memory of "
+            "the program only, for {time} at most."
         ).format(time=_hours(SECONDS)),
         _(
-            "A message that I could not answer in spite of several tries: for {time}. That is your number and this "
-            "chat's at Telegram, the name of the file there, and the command; not the picture, no other words, "
-            "and nobody's name."
+            "A message that I could not answer in spite of several tries: for {time}. That is numbers at Telegram "
+            "(yours, this chat's, and of who wrote what you replied to), the time, your language, the name and kind of "
+            "the file there, and the command; not the picture, no other words, and nobody's name."
         ).format(time=_days(DEAD_KEPT)),
         _(
-            "That somebody used me: for {time} at most, as a code that cannot be turned back into a person, to count "
-            "how many there were."
-        ).format(time=_hours(COUNTED)),
+            "That somebody used me: for about a day, as a code made of your number with a secret key, to count how "
+            "many there were."
+        ),
+        _(
+            "Who asked or cancelled lately, and where I wrote: numbers at Telegram, in the memory of the program only, "
+            "so that everybody is served in turn. Usually for minutes, at most until the program is started anew."
+        ),
     ]
     paragraphs = [
         _("This is all that I keep:"),
         "\n".join(f"• {line}" for line in kept),
-        _("My log has neither names nor numbers of people, and nothing of what they send."),
+        _(
+            "My log has neither names nor numbers of people, and nothing of what they send, unless whoever runs this "
+            "bot makes it tell everything for a while to find a mistake."
+        ),
         _(
             "Nothing goes to third parties. Programs of whoever runs this bot look at the pictures; "
             "what you send and what I answer travels through Telegram."
         ),
-        _("/forget deletes what I keep of this chat, now."),
+        _(
+            "/forget deletes what I keep of this chat, and that you used me, now. For {time} this chat's number stays, "
+            "so that every part of the program hears of it."
+        ).format(time=_hours(HEARD)),
     ]
     return "\n\n".join(paragraphs)
 
@@ -63,11 +74,11 @@ def forget_offer(*, whole: bool) -> str:
     if not whole:
         return _(
             "What I keep of the whole group only its administrators can delete. "
-            "I can delete those messages of yours here that I could not answer."
+            "I can delete those messages of yours here that I could not answer, and that you used me."
         )
     return _(
         "I can delete all that I keep of this chat: its settings, which pictures and clips I answered, and messages "
-        "that I could not answer. The buttons under my earlier answers then stop working. "
+        "that I could not answer; also that you used me. The buttons under my earlier answers then stop working. "
         "The messages in this chat stay as they are; only people can delete those."
     )
 
@@ -80,13 +91,7 @@ def forgotten(done: Deleted) -> str:
     """What was deleted."""
     lines = [
         _("the settings of this chat") if done.settings else "",
-        ngettext(
-            "{count} note on pictures, clips and my answers",
-            "{count} notes on pictures, clips and my answers",
-            done.notes,
-        ).format(count=done.notes)
-        if done.notes
-        else "",
+        _("what I noted of pictures, clips and my answers, for their buttons") if done.notes else "",
         ngettext(
             "{count} message that I could not answer", "{count} messages that I could not answer", done.letters
         ).format(count=done.letters)
