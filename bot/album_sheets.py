@@ -19,6 +19,7 @@ from bot import replies
 from bot.config import MIB
 from bot.inbox import Accepted
 from bot.keyboards import AlbumSheet, album_buttons
+from bot.logs import impersonal
 from bot.media import HOSTED_LIMIT, Gone, NoAlbum, PictureError, download
 from bot.requests import Request, Requests, job_id
 from bot.storage import Picture, Storage
@@ -85,7 +86,7 @@ class AlbumSheets:
         try:
             await message.reply_photo(BufferedInputFile(result.sheet, "album.jpg"), caption=words)
         except (TelegramBadRequest, TelegramEntityTooLarge) as error:  # such as where bots may not send photos
-            log.warning("the sheet of an album was refused (%s)", error.message)
+            log.warning("the sheet of an album was refused (%s)", impersonal(error.message))
             await message.reply(replies.no_pictures_here())
         with suppress(AiogramError):  # it stands there already: the button has done its work
             await message.edit_reply_markup(reply_markup=album_buttons("", user, sheet=False))
@@ -96,7 +97,7 @@ class AlbumSheets:
         try:
             return await bot.delete_message(message.chat.id, message.message_id)
         except TelegramBadRequest as error:  # after 48 hours
-            log.info("an answer could not be deleted: %s", error.message)
+            log.info("an answer could not be deleted: %s", impersonal(error.message))
             return False
 
 

@@ -21,6 +21,7 @@ from bot.chat_settings import ChatSettings
 from bot.config import Settings
 from bot.inbox import Accepted
 from bot.keyboards import number_buttons
+from bot.logs import impersonal
 from bot.media import Forgotten
 from bot.replies.text import MAX_CAPTION, MAX_TEXT
 from bot.requests import Request, Requests, job_id, place
@@ -68,7 +69,7 @@ class Buttons:
         except TelegramBadRequest as error:
             if _is_so_already(error):
                 return
-            log.info("the buttons of an answer cannot be changed (%s)", error.message)
+            log.info("the buttons of an answer cannot be changed (%s)", impersonal(error.message))
         if choosing:
             words = replies.new_page(answer.captions, 1).markup if answer.captions else replies.choose_heatmap()
             await message.reply(words, reply_markup=number_buttons(key, range(1, 1 + len(answer.captions))))
@@ -140,7 +141,7 @@ class Buttons:
             except TelegramBadRequest as error:
                 if "not found" in error.message:  # somebody was faster
                     continue
-                log.info("an answer cannot be deleted: %s", error.message)
+                log.info("an answer cannot be deleted: %s", impersonal(error.message))
                 message = _answerable(bot, query.message, answer.thread if answer is not None else None)
                 await message.reply(replies.cannot_be_deleted())
                 return
@@ -271,7 +272,7 @@ async def _edited(bot: Bot, chat_id: int, page: Page, markup: str, buttons: Inli
             await bot.edit_message_text(markup, **where)
     except TelegramBadRequest as error:
         if not _is_so_already(error):
-            log.info("an answer cannot be added to (%s)", error.message)
+            log.info("an answer cannot be added to (%s)", impersonal(error.message))
             return False
     return True
 

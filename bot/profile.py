@@ -62,4 +62,4 @@ async def _set_commands(
         if [each.model_dump() for each in shown] != [each.model_dump() for each in commands]:
             await bot.set_my_commands(commands, scope=scope, language_code=language)
     except TelegramBadRequest as error:  # of an administrator who never wrote to the bot there is no chat
-        log.warning("a menu of commands could not be set (%s)", error.message)
+        log.warning("a menu of commands could not be set (%s)", impersonal(error.message))
