@@ -32,7 +32,7 @@ class Forgetting:
         self._statistics = statistics
 
     async def chat(self, bot_id: int, chat_id: int, user_id: int) -> Deleted:
-        """All of a chat, and that this person, who asks for it, used the bot. Done twice, the second time finds nothing.
+        """All of a chat, and that this person, who asks for it, used the bot. Done twice, the second finds nothing.
 
         Raises StorageError, RedisRefused, or what a client of Redis raises.
         """

@@ -18,6 +18,7 @@ from aiogram.utils.i18n import I18n
 
 from bot import replies
 from bot.i18n import DEFAULT
+from bot.logs import impersonal
 
 log = logging.getLogger(__name__)
 

@@ -170,7 +170,7 @@ class SqliteInbox:
         return await self._database.run(work)
 
     def _forget(self, connection: sqlite3.Connection, now: float) -> None:
-        """Drop old letters and notes, and ids that Telegram will not repeat: after a quiet week it may give them anew."""
+        """Drop old letters and notes, and ids that Telegram will not repeat: in a quiet week it may give them anew."""
         connection.execute("DELETE FROM updates WHERE body IS NULL AND received < ?", (now - REMEMBERED,))
         connection.execute("DELETE FROM dead WHERE died < ? AND NOT retry", (now - DEAD_KEPT,))
         connection.execute("DELETE FROM chat_notes WHERE expires <= ?", (now,))
