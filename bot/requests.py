@@ -108,6 +108,8 @@ class Requests:
         async def send(results: list[Outcome]) -> None:
             await request.send(results[0])
 
+        if request.fetch is None:
+            check_size(request.bot, request.file.file_size)
         await self._serve([request], self._work, send)
 
     async def serve_together(

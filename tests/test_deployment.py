@@ -56,7 +56,7 @@ def closure(requirements: list[str]) -> set[str]:
     return found
 
 
-WORKER_MODULES = "answers clips kept network process worker"  # of model.serving, never imported by the bot
+WORKER_MODULES = "albums answers clips kept network process worker"  # of model.serving, never imported by the bot
 
 
 def test_the_bot_needs_only_its_own_requirements() -> None:

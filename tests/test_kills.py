@@ -73,7 +73,8 @@ async def check(server: FakeTelegram, killing: Awaitable[tuple[int, ...]], allow
     print(f"{len(found)} answered, {doubled} twice, {kills} kills")
     assert len(found) == PHOTOS
     assert doubled <= allowed(kills)
-    assert server.violations == []
+    # What tells people of the wait may be deleted twice, when the bot was killed after the first time.
+    assert [each for each in server.violations if not each.endswith("message to delete not found")] == []
 
 
 async def replace(program: Program) -> None:
