@@ -64,6 +64,7 @@ class Crowd:
         """In the `quiet` chats nobody ever means the bot. All files have the bytes `media`, or none."""
         self.server, self.seed, self.media = server, seed, media
         self.sent: list[Sent] = []
+        self._album: list[tuple[Chat, Json, str]] = []  # chat, sender and name of an album, for each item to come
         self.random = random.Random(seed)
         self.values = Values(self.random, self._file)
         codes = ("en", "ru", "de", "ru-RU")
@@ -78,10 +79,15 @@ class Crowd:
         self.quiet = [*self.groups[groups // 2 :], self.channel]
 
     def send(self, count: int) -> None:
-        for _ in range(count):
+        """An album that begins within these updates ends within them."""
+        for left in range(count, 0, -1):
             number = len(self.sent)
             self.random = self.values.random = random.Random(f"{self.seed}/{number}")  # each update by itself
-            self.sent.append(self._one())
+            if not self._album and left > 1 and self.random.random() < 0.03:
+                chat = self._chat()
+                sender = chat if isinstance(chat, Person) else self.random.choice(self.people)
+                self._album = [(chat, sender.user, f"{MARK}{number}")] * min(left, self.random.randint(2, 10))
+            self.sent.append(self._item() if self._album else self._one())
 
     def _one(self) -> Sent:
         chance = self.random.random()
@@ -109,11 +115,23 @@ class Crowd:
         before = [each.payload for each in self.sent if each.kind == "message" and each.damaged is None and each.chat]
         return copy.deepcopy(self.random.choice(before)) if before else {}
 
-    def _say(self, content: Json, chat: Chat, kind: str = "message") -> Sent:
-        sender = chat if isinstance(chat, Person) else self.random.choice(self.people)
-        kept = chat.new_message(sender.user, {"text": MARK}, None, None)  # for the bot to reply to
+    def _item(self) -> Sent:
+        """Of an album: a photo, or seldom a video."""
+        chat, sender, name = self._album.pop()
+        if self.random.random() < 0.9:
+            content: Json = {"photo": [self.values.make("PhotoSize")]}
+        else:
+            content = {"video": self.values.make("Video")}
+        if self.random.random() < 0.3:
+            content["caption"], content["caption_entities"] = self.values.words(1024)
+        return self._say(content | {"media_group_id": name}, chat, sender=sender)
+
+    def _say(self, content: Json, chat: Chat, kind: str = "message", sender: Json | None = None) -> Sent:
+        if sender is None:
+            sender = (chat if isinstance(chat, Person) else self.random.choice(self.people)).user
+        kept = chat.new_message(sender, {"text": MARK}, None, None)  # for the bot to reply to
         payload = self._about() | content
-        payload |= {"message_id": kept["message_id"], "date": NOW, "from": dict(sender.user), "chat": dict(chat.shape)}
+        payload |= {"message_id": kept["message_id"], "date": NOW, "from": dict(sender), "chat": dict(chat.shape)}
         if chat not in self.quiet and chat.shape["type"] != "private" and self.random.random() < 0.7:
             self._address(payload)
         for field in ("text", "caption"):

@@ -79,26 +79,38 @@ def answered(server: FakeTelegram) -> set[tuple[int, int]]:
 
 
 def unanswered(server: FakeTelegram, crowd: Crowd) -> list[Sent]:
-    """Pictures without an answer; that of an album may be a reply to any item."""
+    """Pictures without an answer; that of an album may be a reply to any item, unless there are clips in it."""
     done = answered(server)
-    albums = {
-        (sent.chat, sent.payload["media_group_id"])
-        for sent in crowd.sent
-        if (sent.chat, sent.message) in done and sent.payload.get("media_group_id")
-    }
+    items = [sent for sent in crowd.sent if album_of(sent)]
+    with_clips = {album_of(sent) for sent in items if clip_of_album(sent)}
+    albums = {album_of(sent) for sent in items if (sent.chat, sent.message) in done} - with_clips
     return [
         sent
         for sent in crowd.sent
-        if awaits_answer(sent, server.bot)
-        and (sent.chat, sent.message) not in done
-        and (sent.chat, sent.payload.get("media_group_id")) not in albums
+        if awaits_answer(sent, server.bot) and (sent.chat, sent.message) not in done and album_of(sent) not in albums
     ]
+
+
+def album_of(sent: Sent) -> tuple[int, str] | None:
+    """The chat and the name of the album of which this is an item."""
+    if sent.kind != "message" or sent.chat is None or not sent.payload.get("media_group_id"):
+        return None
+    if sent.damaged and sent.damaged[0] == "media_group_id":
+        return None
+    return sent.chat, sent.payload["media_group_id"]
+
+
+def clip_of_album(sent: Sent) -> bool:
+    """One that is sent as such, in an album that came at once."""
+    return sent.payload["media_group_id"].startswith(MARK) and "video" in sent.payload and not sent.damaged
 
 
 def uninvited(server: FakeTelegram, crowd: Crowd) -> list[str]:
     """What the bot said where nobody meant it."""
     quiet = {chat.id for chat in crowd.quiet}
-    meant = {(s.chat, s.message) for s in crowd.sent if s.chat and (s.chat > 0 or s.damaged or is_meant(s, server.bot))}
+    asked = [s for s in crowd.sent if s.chat and (s.chat > 0 or s.damaged or is_meant(s, server.bot))]
+    albums = {album_of(s) for s in asked} - {None}  # one item of an album asks for all
+    meant = {(s.chat, s.message) for s in (*asked, *(s for s in crowd.sent if album_of(s) in albums))}
     said = []
     for call in server.sent():
         chat, reply = call.params["chat_id"], call.params.get("reply_parameters")
@@ -151,12 +163,14 @@ def outcome(job: Job, media: bytes) -> Outcome | Exception:
 
 @pytest.fixture
 def unpaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bot sends as fast as it can."""
+    """The bot sends as fast as it can, and soon takes an album to be complete."""
 
     async def at_once(*_: Any) -> None:
         return None
 
     monkeypatch.setattr(Pacer, "wait_for_turn", at_once)
+    for name, seconds in {"album_plans.QUIET": 0.1, "album_plans.SILENCE": 0.3, "albums.LATER": 0.3}.items():
+        monkeypatch.setattr(f"bot.{name}", seconds)
 
 
 async def all_done(server: FakeTelegram, crowd: Crowd, inbox: Inbox, alive: Callable[[], bool]) -> None:
