@@ -8,6 +8,8 @@ that are in no plan yet writes one, and leads:
     album:GROUP:plan:LEADER    which items are answered with it, and whether in one message
     album:GROUP:done:LEADER    these have been answered, or never will be
 
+Pictures that turn out to move are not done with their plan: they are noted as clips, and make one of their own.
+
 A plan to answer together is a lease, which its leader renews; should its process die, the inbox gives its update to
 another, which leads again, and if that fails too, the item after it does. Items that come too late make a plan of
 their own.
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 from bot.storage import Picture, Storage
@@ -141,8 +143,9 @@ class AlbumNotes:
             kind, _, number = key.removeprefix(self._prefix).partition(":")
             found: dict[str, Any] = json.loads(text)
             match kind:
-                case "item" if int(number) != me.message:
-                    items[int(number)] = Item(**{**found, "picture": Picture(**found["picture"])})
+                case "item":
+                    noted = Item(**{**found, "picture": Picture(**found["picture"])})
+                    items[noted.message] = noted if noted.message != me.message else replace(me, clip=noted.clip)
                 case "plan":
                     plans.append(Plan(int(number), tuple(found["items"]), found["together"]))
                 case "done":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import secrets
 import time
@@ -17,6 +18,7 @@ from aiogram.types import Message, ReplyParameters
 from bot import replies
 from bot.album_plans import KEPT, Album, AlbumNotes, Done, Follow, Item, Lead, NotMeant, Over, Plan, Wait, decide
 from bot.album_sheets import AlbumSheets, Shown
+from bot.answers import Answers
 from bot.chat_settings import ChatSettings
 from bot.config import Settings
 from bot.inbox import Accepted, Bury
@@ -24,7 +26,7 @@ from bot.keyboards import album_buttons
 from bot.processing import OUR_FAULT, worth_another_try
 from bot.requests import Request, Requests, asker, job_id, place
 from bot.storage import Picture, Storage
-from model.errors import JobCrashed
+from model.errors import AnimatedPicture, JobCrashed
 from model.serving.jobs import Job, JobResult, Outcome
 from model.serving.queue import Busy
 
@@ -59,6 +61,7 @@ class Albums:
         requests: Requests,
         storage: Storage,
         sheets: AlbumSheets,
+        answers: Answers,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -67,6 +70,7 @@ class Albums:
         self._requests = requests
         self._storage = storage
         self._sheets = sheets
+        self._answers = answers
         self._clock = clock
         self._sleep = sleep
         self._leading: dict[tuple[int, str | None, int], asyncio.Event] = {}  # plans that this process carries out
@@ -114,10 +118,13 @@ class Albums:
                 case Lead(plan=plan, new=new):
                     if new:
                         await notes.plan(plan)
-                    if plan.together:
-                        return await self._lead(asked, album, plan)
-                    await self._by_itself(asked, plan, alone)
-                    return None
+                    if not plan.together:
+                        await self._by_itself(asked, plan, alone)
+                        return None
+                    done = await self._lead(asked, album, plan)
+                    if item.message in done.items:
+                        reason = done.buried.get(item.message)
+                        return Bury(reason) if reason is not None else None
 
     async def _follow(self, message: Message, plan: Plan) -> None:
         here = self._leading.get(_key(message, plan))
@@ -135,20 +142,26 @@ class Albums:
             await asked.notes.refuse()
             raise
 
-    async def _lead(self, asked: _Asked, album: Album, plan: Plan) -> Bury | None:
-        """Answer the items of a plan in one message."""
+    async def _lead(self, asked: _Asked, album: Album, plan: Plan) -> Done:
+        """Answer the items of a plan in one message, but for those that turn out to move."""
         items = {album.position(number): album.items[number] for number in plan.items if number in album.items}
         requests = [self._request(asked, item) for item in items.values()]
-        buried: dict[int, str] = {}
+        done = Done({item.message: item.received for item in items.values()})
+        moving: list[Item] = []
 
         async def send(outcomes: list[Outcome | Exception]) -> None:
             found = dict(zip(items, outcomes, strict=True))
-            buried.update({items[n].message: str(each) for n, each in found.items() if isinstance(each, JobCrashed)})
-            await self._send(asked, plan, items, found)
+            done.buried.update({items[n].message: str(e) for n, e in found.items() if isinstance(e, JobCrashed)})
+            moving.extend(items[n] for n, each in found.items() if isinstance(each, AnimatedPicture))
+            if len(moving) < len(items):
+                await self._send(asked, plan, items, found)
 
         async def over() -> None:
             """Jobs of other processes' updates are forgotten too."""
-            await asked.notes.done(plan.leader, Done({item.message: item.received for item in items.values()}, buried))
+            for item in moving:
+                await asked.notes.add(dataclasses.replace(item, clip=True))
+                del done.items[item.message]
+            await asked.notes.done(plan.leader, done)
             for request in requests:
                 await self._requests.forget(request.job.id)
 
@@ -161,8 +174,7 @@ class Albums:
                     await over()
                 raise
             await over()
-        reason = buried.get(asked.item.message)
-        return Bury(reason) if reason is not None else None
+        return done
 
     def _request(self, asked: _Asked, item: Item) -> Request:
         user = asker(asked.message)
@@ -205,6 +217,8 @@ class Albums:
     ) -> None:
         captions = {number: each.main.text for number, each in found.items() if isinstance(each, JobResult)}
         model = asked.settings.model or self._model
+        for number in captions:
+            await self._answers.looked_at(asked.message.chat.id, items[number].picture)
         key = secrets.token_urlsafe(9)
         has_sheet = bool(captions) and model == "attention"
         if has_sheet:

@@ -211,7 +211,7 @@ async def _run(
         captioning=captioning,
         buttons=Buttons(settings, requests, answers),
         clips=clips,
-        albums=Albums(settings, requests, storage, sheets),
+        albums=Albums(settings, requests, storage, sheets, answers),
         album_sheets=sheets,
         answering=Answering(requests, captioning, clips, answers, storage),
         edits=Edits(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aiogram import Bot
-from aiogram.filters import Filter
+from aiogram.filters import Command, Filter
 from aiogram.types import Message
 
 from bot.config import Settings
@@ -72,7 +72,7 @@ class FromAdmin(Filter):
 class AlbumItem(Filter):
     """Passes an item of an album, a clip or a picture, and says whether it is `addressed` to the bot.
 
-    In a group one item's caption speaks for the whole album.
+    In a group one item's caption speaks for the whole album: it names the bot, or is /caption.
     """
 
     def __init__(self, *, clips: bool) -> None:
@@ -82,7 +82,10 @@ class AlbumItem(Filter):
         if message.media_group_id is None:
             return False
         found = await self._has(message)
-        return isinstance(found, dict) and {**found, "addressed": await Addressed()(message, bot)}
+        if not isinstance(found, dict):
+            return False
+        addressed = await Addressed()(message, bot) or bool(await Command("caption")(message, bot))
+        return {**found, "addressed": addressed}
 
 
 class Addressed(Filter):

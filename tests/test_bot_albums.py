@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from bot.album_plans import (
     SILENCE,
     STAGGER,
     Album,
+    AlbumNotes,
     Done,
     Follow,
     Item,
@@ -22,6 +24,8 @@ from bot.album_plans import (
     Wait,
     decide,
 )
+from bot.config import Settings
+from bot.memory import open_memory
 from bot.storage import Picture
 
 LONG = 10_000.0
@@ -96,3 +100,16 @@ def test_one_item_speaks_for_an_album() -> None:
     assert decide(Album(found), found[2], SILENCE) == NotMeant()
     found[3] = dataclasses.replace(found[3], addressed=True)
     assert isinstance(decide(Album(found), found[1], QUIET), Lead)
+
+
+async def test_a_picture_that_turned_out_to_move_remains_a_clip_whoever_reads_the_notes(tmp_path: Path) -> None:
+    first, second = items(2).values()
+    async with open_memory(Settings(data_dir=tmp_path), 424242) as (_, storage):
+        notes = AlbumNotes(storage, 1, "group")
+        for item in (first, second):
+            await notes.add(item)
+        await notes.add(dataclasses.replace(first, clip=True))
+        for me in (first, second):
+            album = await notes.read(me)
+            assert [album.items[number].clip for number in (1, 2)] == [True, False]
+            assert decide(album, first, QUIET) == Lead(Plan(1, (1, 2), together=False), new=True)

@@ -35,13 +35,14 @@ from bot.processing import Processor
 from bot.requests import Requests
 from bot.session import RetryMiddleware
 from bot.throttle import Throttle
-from bot.waiting import Waiting
-from model.errors import DamagedImage, JobCrashed
+from bot.waiting import Rhythm, Waiting
+from model.errors import AnimatedPicture, DamagedImage, JobCrashed
 from model.serving.jobs import AlbumResult, ClipFrame, ClipResult, Job, Outcome, unpack
 from tests.fake_queue import FakeQueue, captions, eventually, running_bot, settings_for
 from tests.fake_telegram import FakeTelegram, Message, Person
 from tests.redis_server import RedisServer
 from tests.test_bot_polling import ROOT, waiting_in
+from tests.test_handlers_settings import menu_of
 
 MENTION = "@captions_test_bot"
 
@@ -110,6 +111,16 @@ def replied(answer: Message) -> int:
 
 def buttons(message: Message) -> list[str]:
     return [b["text"] for row in message.get("reply_markup", {}).get("inline_keyboard", []) for b in row]
+
+
+async def forget_all(person: Person) -> None:
+    """/forget, and the presses that it takes."""
+    question = await menu_of(person, "/forget")
+    ask, no = buttons(question)
+    await person.press(question, ask)
+    sure = await person.wait_for(lambda m: m["message_id"] == question["message_id"] and buttons(m)[:1] == [no], 5)
+    await person.press(sure, buttons(sure)[1])
+    await person.wait_for(lambda m: m["message_id"] == question["message_id"] and not buttons(m), 5)
 
 
 async def all_settled(folder: Path, queue: FakeQueue) -> None:
@@ -277,13 +288,125 @@ async def test_a_late_item_that_comes_while_the_others_are_in_work(
 
 
 async def test_the_last_photo_of_an_album_is_the_chats_last_picture(queue: FakeQueue, ann: Person) -> None:
-    seen: list[bytes] = []
-    await ann.send_album(PHOTOS[:3])
+    album = await ann.send_album(PHOTOS[:3])
     await ann.next_message()
-    queue.outcome = lambda job, media: seen.append(media) or captions("one")  # type: ignore[func-returns-value]
+    queue.outcome = lambda job, media: captions("one")
     await ann.send_text("/sample 1")
     await ann.next_message()
-    assert seen == [PHOTOS[2]]
+    assert list(queue.jobs.values())[-1].picture == album[2]["photo"][-1]["file_unique_id"]
+
+
+async def test_a_command_on_one_item_speaks_for_the_album_in_a_group(
+    server: FakeTelegram, queue: FakeQueue, ann: Person
+) -> None:
+    group = server.group("Cats", ann)
+    album = await ann.send_album(PHOTOS[:3], "/caption@another_bot", chat=group)
+    await server.until(lambda: all(map(server.confirmed, album)) or None, 5)
+    album = await ann.send_album(PHOTOS[:2], "/caption", chat=group)
+    answer = await group.next_message()
+    assert (answer["text"], replied(answer)) == (lines(1, 2), album[0]["message_id"])
+    assert len(group.bot_messages()) == 1
+
+
+async def test_pictures_that_turn_out_to_move_are_answered_as_clips_beside_the_others(
+    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path
+) -> None:
+    """Nobody knows before they are read; then each is answered like a clip that came by itself."""
+    queue.outcome = lambda job, media: (
+        AnimatedPicture("it moves") if job.kind == "photo" and media[:1] == b"m" else see(job, media)
+    )
+    group = server.new_media_group()
+    sent = []
+    for name, data in enumerate((b"m1", PHOTOS[1], PHOTOS[2], b"m2")):
+        sent.append(await ann.send_document(data, f"{name}.png", "image/png", media_group_id=group))
+    answer = await ann.next_message()
+    assert answer["text"].split("\n")[1:3] == lines(2, 3).split("\n")
+    moving = "It moves: its moments come in an answer of their own."
+    assert [answer["text"].split("\n")[n] for n in (0, 3)] == [f"1. {moving}", f"4. {moving}"]
+    await server.until(lambda: len(ann.bot_messages()) == 1 + 2 * 3 or None, 10)
+    await all_settled(tmp_path, queue)
+    clips = [each for each in ann.bot_messages() if "2 moments" in each.get("caption", "")]
+    assert sorted(map(replied, clips)) == [sent[0]["message_id"], sent[3]["message_id"]]
+    assert len(ann.bot_messages()) == 7
+
+
+async def test_an_album_of_nothing_but_moving_pictures_has_no_answer_beside_theirs(
+    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path
+) -> None:
+    queue.outcome = lambda job, media: AnimatedPicture("it moves") if job.kind == "photo" else see(job, media)
+    group = server.new_media_group()
+    for name in range(2):
+        await ann.send_document(b"m", f"{name}.png", "image/png", media_group_id=group)
+    await server.until(lambda: len(ann.bot_messages()) == 2 * 3 or None, 10)
+    await all_settled(tmp_path, queue)
+    assert len(ann.bot_messages()) == 6
+
+
+async def test_photos_of_an_album_are_known_when_they_are_asked_about_again(queue: FakeQueue, ann: Person) -> None:
+    album = await ann.send_album([*PHOTOS[:2], b"broken"])
+    await ann.next_message()
+    places = {job.place for job in queue.jobs.values()}
+    for photo, known in zip(album, (True, True, False), strict=True):
+        await ann.send_text("/sample 2", reply_to=photo)
+        await ann.next_message()
+        job = list(queue.jobs.values())[-1]
+        assert (job.picture, job.known) == (photo["photo"][-1]["file_unique_id"], known)
+        assert {job.place} == places == {f"424242:{ann.id}"}
+
+
+# While it is in work
+
+
+async def test_an_album_in_work_has_one_status_and_is_cancelled_as_a_whole(
+    server: FakeTelegram, ann: Person, tmp_path: Path
+) -> None:
+    queue = FakeQueue(see)
+    queue.open.clear()
+    async with running_bot(server, queue, tmp_path, grace=0.2, rhythm=Rhythm(after=0.1, every=0.2)):
+        await ann.send_album(PHOTOS[:4])
+        assert (await ann.next_message())["text"] == "In work: 4 pictures."
+        await ann.send_text("/cancel")
+        assert (await ann.next_message())["text"] == "Cancelled: 4 pictures."
+        await all_settled(tmp_path, queue)
+        await eventually(lambda: len(ann.bot_messages()) == 1)
+        queue.open.set()
+        await ann.send_album(PHOTOS[:2])
+        assert (await ann.next_message())["text"] == lines(1, 2)
+        await all_settled(tmp_path, queue)
+    assert [each["text"] for each in ann.bot_messages()] == ["Cancelled: 4 pictures.", lines(1, 2)]
+
+
+async def test_an_album_that_is_still_coming_in_can_be_cancelled(
+    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.album_plans.QUIET", 1.0)
+    await ann.send_album(PHOTOS[:3])
+    await ann.send_text("/cancel")
+    assert (await ann.next_message())["text"] == "Cancelled: 3 pictures."
+    await all_settled(tmp_path, queue)
+    assert not queue.jobs
+    assert len(ann.bot_messages()) == 1
+
+
+async def test_a_button_after_everything_was_deleted_says_why_it_does_nothing(
+    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path
+) -> None:
+    olga = server.person("Ольга", language_code="ru")
+    for person, button, why in (
+        (ann, "🔥 Heatmaps", "no longer know which album this was"),
+        (olga, "🔥 Тепловые карты", "больше не знаю, какой это был альбом"),
+    ):
+        await person.send_album(PHOTOS[:2])
+        answer = await person.next_message()
+        await all_settled(tmp_path, queue)
+        await forget_all(person)
+        await person.press(answer, button)
+        refused = await person.next_message()
+        assert why in refused["text"]
+        assert "/forget" in refused["text"]
+        assert replied(refused) == answer["message_id"]
+    async with open_memory(settings_for(server, tmp_path), 424242) as (_, storage):
+        assert await storage.notes(ann.id, "") == {}
 
 
 # Buttons
@@ -448,7 +571,7 @@ async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: Redi
                 i18n,
                 storage,
                 answering=Answering(requests, captioning, clips, answers, storage),
-                albums=Albums(settings, requests, storage, sheets),
+                albums=Albums(settings, requests, storage, sheets, answers),
                 album_sheets=sheets,
                 settings=settings,
                 queue=queue,

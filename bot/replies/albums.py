@@ -9,6 +9,7 @@ from aiogram.utils.i18n import gettext as _
 from bot.replies.failures import failure
 from bot.replies.photos import confidence
 from bot.replies.text import MAX_CAPTION, MAX_TEXT, escaped, fitting, length, one_line, shortened
+from model.errors import AnimatedPicture
 from model.serving.jobs import JobResult, Outcome
 
 
@@ -23,7 +24,10 @@ def _line(number: int, found: Outcome | Exception, room: int) -> str:
         sure = confidence(found.main)
         room -= length(f"{number}.  · {sure}")
         return f"{number}. {shortened(_caption(found.main.text), room)} · {sure}"
-    words = failure(found) if isinstance(found, Exception) else ""
+    if isinstance(found, AnimatedPicture):
+        words = _("It moves: its moments come in an answer of their own.")
+    else:
+        words = failure(found) if isinstance(found, Exception) else ""
     return shortened(f"{number}. {words}", room)
 
 
