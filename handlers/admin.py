@@ -10,13 +10,13 @@ from aiogram.types import Message
 from bot import replies
 from bot.inbox import Inbox
 from bot.stats import Stats
-from handlers.filters import FromAdmin
+from handlers.filters import FromAdmin, Where
 from model.serving.queue import JobProducer
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(stats, F.chat.type == ChatType.PRIVATE, Command("stats"), FromAdmin())
+    router.message.register(stats, Where(F.chat.type == ChatType.PRIVATE), Command("stats"), FromAdmin())
     return router
 
 

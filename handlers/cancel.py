@@ -12,12 +12,13 @@ from bot.in_work import Place
 from bot.inbox import Accepted
 from bot.keyboards import Cancel
 from bot.requests import asker
+from handlers.filters import Where
 from handlers.presses import acknowledge
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(cancel, F.text, Command("cancel"))
+    router.message.register(cancel, Where(F.text), Command("cancel"))
     router.callback_query.register(press, Cancel.filter())
     return router
 

@@ -10,13 +10,13 @@ from bot.answering import Answering
 from bot.chat_settings import ChatSettings
 from bot.inbox import Accepted
 from bot.media import Medium
-from handlers.filters import Addressed, RepliesToMedium
+from handlers.filters import Addressed, RepliesToMedium, Where
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
     router.message.register(caption, Command("caption"))
-    router.message.register(answer_replied, F.text, ~F.text.startswith("/"), RepliesToMedium(), Addressed())
+    router.message.register(answer_replied, Where(F.text & ~F.text.startswith("/")), RepliesToMedium(), Addressed())
     return router
 
 

@@ -12,7 +12,7 @@ from aiogram.types import CallbackQuery, Message
 
 from bot import replies
 from bot.media import sent_instead
-from handlers.filters import HasLink, Named
+from handlers.filters import HasLink, Named, Where
 from handlers.presses import acknowledge
 
 WORDS = {
@@ -37,12 +37,12 @@ WORDS = {
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.filter(or_f(F.chat.type == ChatType.PRIVATE, Named()))
-    router.message.register(unknown_command, F.text.startswith("/"))
+    router.message.filter(or_f(Where(F.chat.type == ChatType.PRIVATE), Named()))
+    router.message.register(unknown_command, Where(F.text.startswith("/")))
     router.message.register(link, HasLink())
-    router.message.register(text, F.text)
-    router.message.register(document, F.document)
-    router.message.register(something_else, F.content_type.in_(WORDS))
+    router.message.register(text, Where(F.text))
+    router.message.register(document, Where(F.document))
+    router.message.register(something_else, Where(F.content_type.in_(WORDS)))
     router.callback_query.register(unknown_button)
     return router
 

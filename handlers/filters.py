@@ -6,12 +6,23 @@ from typing import Any
 
 from aiogram import Bot
 from aiogram.filters import Command, Filter
-from aiogram.types import Message
+from aiogram.types import Message, TelegramObject
+from aiogram.utils.magic_filter import MagicFilter
 
 from bot.config import Settings
 from bot.meant import has_link, replied_medium
 from bot.media import clip_of, picture_of
 from bot.reading import entity_text
+
+
+class Where(Filter):
+    """Passes what a magic filter (`F`) passes. A bare one is asked in a thread by aiogram, for each update."""
+
+    def __init__(self, magic: MagicFilter) -> None:
+        self._magic = magic
+
+    async def __call__(self, event: TelegramObject) -> bool:
+        return bool(self._magic.resolve(event))
 
 
 class HasPicture(Filter):

@@ -7,11 +7,12 @@ from aiogram.types import Message
 
 from bot.chat_settings import ChatSettings
 from bot.storage import Storage
+from handlers.filters import Where
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(moved, F.migrate_to_chat_id)
+    router.message.register(moved, Where(F.migrate_to_chat_id))
     return router
 
 

@@ -12,13 +12,14 @@ from bot.editing import Edits
 from bot.forgetting import Forgetting
 from bot.keyboards import Forget, forget_buttons, forget_sure_buttons
 from bot.requests import asker
+from handlers.filters import Where
 from handlers.presses import acknowledge
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(privacy, F.text, Command("privacy", ignore_case=True))
-    router.message.register(forget, F.text, Command("forget", ignore_case=True))
+    router.message.register(privacy, Where(F.text), Command("privacy", ignore_case=True))
+    router.message.register(forget, Where(F.text), Command("forget", ignore_case=True))
     router.callback_query.register(press, Forget.filter())
     return router
 

@@ -11,13 +11,14 @@ from bot.administrators import may_decide
 from bot.chat_settings import ChatSettings
 from bot.keyboards import OpenSettings
 from bot.settings_menu import MenuPress, SettingsMenu
+from handlers.filters import Where
 from handlers.presses import acknowledge
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(settings, F.text, Command("settings", ignore_case=True))
-    router.message.register(language, F.text, Command("language", ignore_case=True))
+    router.message.register(settings, Where(F.text), Command("settings", ignore_case=True))
+    router.message.register(language, Where(F.text), Command("language", ignore_case=True))
     router.callback_query.register(open_settings, OpenSettings.filter())
     router.callback_query.register(change, MenuPress.filter())
     return router

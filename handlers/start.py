@@ -8,12 +8,13 @@ from aiogram.types import Message
 
 from bot import replies
 from bot.config import Settings
+from handlers.filters import Where
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(start, F.text, CommandStart(ignore_case=True))
-    router.message.register(about, F.text, Command("help", ignore_case=True))
+    router.message.register(start, Where(F.text), CommandStart(ignore_case=True))
+    router.message.register(about, Where(F.text), Command("help", ignore_case=True))
     return router
 
 
