@@ -22,7 +22,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
-from bot.storage import Picture, Storage
+from bot.storage import Note, Picture, Storage
 
 QUIET: Final = 1.0  # seconds without a new item after which an album is taken to be complete
 SILENCE: Final = 3.0  # the same for an album in which nobody has spoken to the bot
@@ -166,8 +166,12 @@ class AlbumNotes:
 
     async def done(self, leader: int, done: Done) -> None:
         """The plan of this leader has been carried out."""
-        await self._note(f"done:{leader}", dataclasses.asdict(done), KEPT)
-        await self._note(f"plan:{leader}", {"items": [], "together": True}, 0.0)
+        over = {"items": [], "together": True}
+        notes = [
+            self._entry(f"done:{leader}", dataclasses.asdict(done), KEPT),
+            self._entry(f"plan:{leader}", over, 0.0),
+        ]
+        await self._storage.note_all(self._chat, notes)
 
     async def refused(self) -> bool:
         """Whether it was said already that there is no room for this album."""
@@ -177,4 +181,7 @@ class AlbumNotes:
         await self._note("busy:0", {}, LEASE)
 
     async def _note(self, key: str, about: dict[str, Any], seconds: float) -> None:
-        await self._storage.note(self._chat, self._prefix + key, json.dumps(about), seconds)
+        await self._storage.note_all(self._chat, [self._entry(key, about, seconds)])
+
+    def _entry(self, key: str, about: dict[str, Any], seconds: float) -> Note:
+        return Note(self._prefix + key, json.dumps(about), seconds)

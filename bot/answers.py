@@ -16,7 +16,7 @@ from aiogram.types import InlineKeyboardMarkup, Message
 
 from bot.keyboards import answer_buttons
 from bot.media import picture_of
-from bot.storage import LONGEST_NOTE, Picture, Storage
+from bot.storage import LONGEST_NOTE, Note, Picture, Storage
 
 FEATURES_KEPT: Final = 3600.0  # seconds for which workers keep what they found of a picture
 DONE_KEPT: Final = 20  # presses
@@ -116,8 +116,12 @@ class Answers:
         """To be held from reading a note to writing it anew."""
         return self._locks.setdefault((chat_id, key), asyncio.Lock())
 
-    async def keep(self, chat_id: int, key: str, answer: Answer) -> None:
-        await self._storage.note(chat_id, f"answer:{key}", answer.encode(), LONGEST_NOTE)
+    async def keep(self, chat_id: int, key: str, answer: Answer, *, looked_at: bool = False) -> None:
+        """`looked_at`: as the method of this name says, at no further cost."""
+        notes = [Note(f"answer:{key}", answer.encode(), LONGEST_NOTE)]
+        if looked_at:
+            notes.append(_known(answer.picture))
+        await self._storage.note_all(chat_id, notes)
 
     async def find(self, chat_id: int, key: str) -> Answer | None:
         text = await self._storage.noted(chat_id, f"answer:{key}")
@@ -128,11 +132,15 @@ class Answers:
 
     async def looked_at(self, chat_id: int, picture: Picture) -> None:
         """A worker has just had this picture: for a while it need not be sent again."""
-        await self._storage.note(chat_id, f"known:{picture.file_unique_id}", "1", FEATURES_KEPT)
+        await self._storage.note_all(chat_id, [_known(picture)])
 
     async def is_known(self, chat_id: int, picture: Picture) -> bool:
         """Whether a worker is likely to have the features of this picture still."""
-        return await self._storage.noted(chat_id, f"known:{picture.file_unique_id}") is not None
+        return await self._storage.noted(chat_id, _known(picture).key) is not None
+
+
+def _known(picture: Picture) -> Note:
+    return Note(f"known:{picture.file_unique_id}", "1", FEATURES_KEPT)
 
 
 def new_key() -> str:

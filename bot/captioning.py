@@ -102,11 +102,9 @@ class Captioning:
 
         async def send(result: Outcome) -> None:
             assert isinstance(result, JobResult)
-            if not job.known:
-                await self._answers.looked_at(chat_id, picture)
             words = replies.sample_answer(result)
             main = words.captions[0] if words.captions else ""
-            _, buttons = await self._note(message, picture, model, main, words)
+            _, buttons = await self._note(message, picture, model, main, words, looked_at=not job.known)
             await message.reply(words.markup, reply_markup=buttons)
 
         await self._requests.serve(Request(bot, message, picture, job, accepted, "sample", send))
@@ -145,11 +143,12 @@ class Captioning:
         beside: tuple[int, ...],
     ) -> str:
         """The key of the answer."""
-        await self._answers.looked_at(message.chat.id, picture)
         words = replies.photo_answer(result)
         model = chat_settings.model or self._model
         others = (result.greedy.text,)
-        key, buttons = await self._note(message, picture, model, result.main.text, words, others, beside)
+        key, buttons = await self._note(
+            message, picture, model, result.main.text, words, others, beside, looked_at=True
+        )
         await reply_picture(message, result.sheet, "captions.jpg", words.markup, buttons)
         return key
 
@@ -179,8 +178,10 @@ class Captioning:
         words: replies.Words,
         others: tuple[str, ...] = (),
         beside: tuple[int, ...] = (),
+        *,
+        looked_at: bool,
     ) -> tuple[str, InlineKeyboardMarkup]:
-        """Note an answer that is about to be sent; its key and its buttons."""
+        """Note an answer that is about to be sent, perhaps also that a worker knows its picture; key and buttons."""
         key = new_key()
         answer = Answer(
             picture=picture,
@@ -193,7 +194,7 @@ class Captioning:
             beside=beside,
             thread=thread_of(message),
         )
-        await self._answers.keep(message.chat.id, key, answer)
+        await self._answers.keep(message.chat.id, key, answer, looked_at=looked_at)
         return key, answer.buttons(key)
 
 

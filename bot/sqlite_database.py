@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS chat_notes (
     PRIMARY KEY (bot, chat, key)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS expiring_notes ON chat_notes (expires);
+CREATE INDEX IF NOT EXISTS notes_of_chats ON chat_notes (bot, chat, expires);
 DROP TABLE IF EXISTS pictures;  -- of an earlier version
 DROP TABLE IF EXISTS notes;
 CREATE TABLE IF NOT EXISTS dead (
@@ -72,6 +73,7 @@ class Database:
         self._schema = schema
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
         self._connection: sqlite3.Connection | None = None
+        self._at_once = True
 
     @classmethod
     async def open(cls, folder: Path, name: str = FILE_NAME, schema: str = SCHEMA) -> Self:
@@ -105,16 +107,23 @@ class Database:
             raise
         self._connection = connection
 
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What `work` returns, once its transaction is on the disk. Raises what it raises; StorageError."""
+    async def run(self, work: Callable[[sqlite3.Connection], T], *, at_once: bool = True) -> T:
+        """What `work` returns, once its transaction is on the disk. Raises what it raises; StorageError.
+
+        Not `at_once`: the transaction outlives this process, but is on the disk only with the next one, which a failing
+        machine may forestall. A disk takes milliseconds to confirm.
+        """
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, self._transact, work)
+            return await asyncio.get_running_loop().run_in_executor(self._executor, self._transact, work, at_once)
         except sqlite3.Error as error:
             raise StorageError(f"{self.path}: {error}") from error
 
-    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def _transact(self, work: Callable[[sqlite3.Connection], T], at_once: bool) -> T:
         if self._connection is None:
             raise sqlite3.ProgrammingError("the database is closed")
+        if at_once != self._at_once:  # each transaction that is confirmed takes those before it along
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if at_once else 'NORMAL'}")
+            self._at_once = at_once
         with self._connection:
             return work(self._connection)
 

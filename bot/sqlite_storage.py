@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sqlite3
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from bot.chat_settings import ChatSettings
 from bot.sqlite_database import Database
-from bot.storage import PICTURE_KEPT, Picture
+from bot.storage import LASTING, MOST_LASTING, PICTURE, Note, Picture
+
+_MAKE_ROOM: Final = """
+DELETE FROM chat_notes WHERE bot = :bot AND chat = :chat AND expires > :end AND key <> :picture AND expires <= (
+    SELECT expires FROM chat_notes WHERE bot = :bot AND chat = :chat AND expires > :end AND key <> :picture
+    ORDER BY expires DESC LIMIT 1 OFFSET :most
+)
+"""
 
 
 class SqliteStorage:
@@ -39,21 +47,27 @@ class SqliteStorage:
         await self._database.run(work)
 
     async def remember_picture(self, chat_id: int, picture: Picture) -> None:
-        await self.note(chat_id, "picture", json.dumps(dataclasses.asdict(picture)), PICTURE_KEPT)
+        await self.note_all(chat_id, [Note.of_picture(picture)])
 
     async def last_picture(self, chat_id: int) -> Picture | None:
-        found = await self.noted(chat_id, "picture")
+        found = await self.noted(chat_id, PICTURE)
         return Picture(**json.loads(found)) if found else None
 
     async def note(self, chat_id: int, key: str, text: str, seconds: float) -> None:
+        await self.note_all(chat_id, [Note(key, text, seconds)])
+
+    async def note_all(self, chat_id: int, notes: Sequence[Note]) -> None:
         now = self._clock()
+        rows = [(self._bot, chat_id, note.key, note.text, now + note.seconds) for note in notes]
+        lasting = {"bot": self._bot, "chat": chat_id, "end": now + LASTING, "picture": PICTURE, "most": MOST_LASTING}
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM chat_notes WHERE expires <= ?", (now,))
-            row = (self._bot, chat_id, key, text, now + seconds)
-            connection.execute("INSERT OR REPLACE INTO chat_notes VALUES (?, ?, ?, ?, ?)", row)
+            connection.executemany("INSERT OR REPLACE INTO chat_notes VALUES (?, ?, ?, ?, ?)", rows)
+            if any(note.seconds > LASTING for note in notes):
+                connection.execute(_MAKE_ROOM, lasting)
 
-        await self._database.run(work)
+        await self._database.run(work, at_once=False)
 
     async def noted(self, chat_id: int, key: str) -> str | None:
         query = "SELECT text FROM chat_notes WHERE bot = ? AND chat = ? AND key = ? AND expires > ?"
@@ -74,11 +88,12 @@ class SqliteStorage:
     async def notes(self, chat_id: int, prefix: str) -> dict[str, str]:
         query = (
             "SELECT key, text FROM chat_notes "
-            "WHERE bot = ? AND chat = ? AND substr(key, 1, ?) = ? AND expires > ? ORDER BY key"
+            "WHERE bot = ? AND chat = ? AND key >= ? AND key < ? AND expires > ? ORDER BY key"
         )
+        after = prefix + chr(sys.maxunicode)  # texts are compared by their UTF-8
 
         def work(connection: sqlite3.Connection) -> dict[str, str]:
-            return dict(connection.execute(query, (self._bot, chat_id, len(prefix), prefix, self._clock())))
+            return dict(connection.execute(query, (self._bot, chat_id, prefix, after, self._clock())))
 
         return await self._database.run(work)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -9,6 +12,9 @@ from bot.chat_settings import ChatSettings
 
 PICTURE_KEPT: Final = 90 * 86_400.0  # seconds after a chat's last picture
 LONGEST_NOTE: Final = PICTURE_KEPT
+LASTING: Final = 2 * 86_400.0  # seconds; notes that are to be kept for longer are those that buttons need
+MOST_LASTING: Final = 1000  # of them in one chat
+PICTURE: Final = "picture"  # the key of the chat's last one
 
 
 class StorageError(Exception):
@@ -24,8 +30,25 @@ class Picture:
     file_size: int | None = None  # bytes, as Telegram says
 
 
+@dataclass(frozen=True)
+class Note:
+    """A short text of a chat under a key, to be kept for so many seconds, LONGEST_NOTE at most."""
+
+    key: str
+    text: str
+    seconds: float
+
+    @classmethod
+    def of_picture(cls, picture: Picture) -> Note:
+        return cls(PICTURE, json.dumps(dataclasses.asdict(picture)), PICTURE_KEPT)
+
+
 class Storage(Protocol):
-    """What is remembered of chats. What was written is found by every later read. All raise StorageError."""
+    """What is remembered of chats. What was written is found by every later read. All raise StorageError.
+
+    Settings, and that something was deleted, are on the disk when the call returns; notes once the update that they
+    belong to is struck off.
+    """
 
     async def settings(self, chat_id: int) -> ChatSettings:
         """As they were kept last; the defaults for a chat of which none were."""
@@ -40,7 +63,14 @@ class Storage(Protocol):
         """The picture the chat saw last, if any."""
 
     async def note(self, chat_id: int, key: str, text: str, seconds: float) -> None:
-        """Keep a short text of a chat under a key for so many seconds, LONGEST_NOTE at most."""
+        """Keep one note."""
+
+    async def note_all(self, chat_id: int, notes: Sequence[Note]) -> None:
+        """Keep several notes, all or none, at the cost of one.
+
+        Of those that last longer than LASTING a chat has at most MOST_LASTING, beside its last picture: the ones that
+        would be over first make room.
+        """
 
     async def noted(self, chat_id: int, key: str) -> str | None:
         """The text under a key, unless its time is over."""

@@ -293,7 +293,7 @@ async def test_what_was_written_is_there_after_reopening(tmp_path: Path) -> None
     await SqliteInbox(database, 1).record([update(1)])
     await database.close()
     with pytest.raises(sqlite3.Error):
-        database._transact(lambda connection: None)
+        database._transact(lambda connection: None, at_once=True)
     database = await Database.open(tmp_path)
     assert await ids(SqliteInbox(database, 1)) == [1]
     await database.close()

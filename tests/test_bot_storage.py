@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from bot import redis_storage, sqlite_storage
 from bot.chat_settings import ChatSettings
 from bot.redis_storage import RedisStorage
 from bot.sqlite_database import Database
 from bot.sqlite_storage import SqliteStorage
-from bot.storage import PICTURE_KEPT, Picture, Storage
+from bot.storage import PICTURE_KEPT, Note, Picture, Storage
 from model.serving.redis_connection import connect
 from tests.clock import Clock
 from tests.redis_server import RedisServer
@@ -199,6 +200,31 @@ async def test_two_bots_in_one_place_have_memories_of_their_own(place: Place) ->
     assert await one.settings(CHAT) == ChatSettings(samples=1)
 
 
+async def test_several_notes_are_kept_at_once(place: Place) -> None:
+    await place.storage().note_all(CHAT, [Note("a", "one", 60), Note("b", "two", DAY), Note("c", "three", 0.0)])
+    assert await place.storage().notes(CHAT, "") == {"a": "one", "b": "two"}
+    place.clock.now += 61
+    assert await place.storage().notes(CHAT, "") == {"b": "two"}
+
+
+async def test_a_chat_cannot_fill_the_memory(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what lasts for months the latest is kept; what is needed for a day and the last picture are not counted."""
+    for engine in (sqlite_storage, redis_storage):
+        monkeypatch.setattr(engine, "MOST_LASTING", 20)
+    storage = place.storage()
+    await storage.remember_picture(CHAT, Picture("a", "b"))
+    await storage.note(CHAT, "parts:1", "x", DAY)
+    for number in range(50):
+        place.clock.now += 1
+        await storage.note_all(CHAT, [Note(f"answer:{number}", "x", 90 * DAY), Note("known:b", "1", 3600)])
+        await storage.note(OTHER, f"answer:{number % 20}", "x", 90 * DAY)
+    found = await storage.notes(CHAT, "")
+    assert found.keys() == {"picture", "parts:1", "known:b", *(f"answer:{number}" for number in range(30, 50))}
+    assert len(await storage.notes(OTHER, "")) == 20
+    assert await storage.noted(CHAT, "answer:29") is None
+    assert await storage.last_picture(CHAT) == Picture("a", "b")
+
+
 async def test_what_is_over_takes_no_room(place: Place) -> None:
     storage = place.storage()
     for number in range(50):
@@ -208,3 +234,18 @@ async def test_what_is_over_takes_no_room(place: Place) -> None:
     await asyncio.sleep(0.05)
     assert await storage.notes(CHAT, "") == {"last": "x"}
     assert await place.stored() <= 2
+
+
+async def test_notes_can_be_written_to_a_full_redis(redis_server: RedisServer) -> None:
+    """Each answer needs one, and only answers make room."""
+    client = connect(redis_server.url)
+    await client.flushall()
+    storage = RedisStorage(client, 1)
+    await client.config_set("maxmemory", "1")
+    try:
+        async with asyncio.timeout(5):
+            await storage.note(CHAT, "answer:a", "a cat", DAY)
+            assert await storage.noted(CHAT, "answer:a") == "a cat"
+    finally:
+        await client.config_set("maxmemory", "0")
+        await client.aclose()
