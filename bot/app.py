@@ -200,7 +200,8 @@ async def _run(
     in_work = InWork()
     requests = Requests(settings, queue, in_work, waiting, Throttle(settings.admin_ids), metrics=metrics)
     answers = Answers(storage)
-    captioning = Captioning(settings, requests, storage, answers, Voice())
+    voice = Voice()
+    captioning = Captioning(settings, requests, storage, answers, voice)
     clips = Clips(settings, requests, captioning, storage)
     sheets = AlbumSheets(requests, storage)
     allowed = settings.allowed_ids | settings.admin_ids if settings.allowed_ids else frozenset[int]()
@@ -216,7 +217,7 @@ async def _run(
         answering=Answering(requests, captioning, clips, answers, storage),
         edits=Edits(),
         forgetting=Forgetting(storage, inbox, queue, stats),
-        settings_menu=SettingsMenu(storage, i18n, settings.model),
+        settings_menu=SettingsMenu(storage, i18n, settings.model, voice),
         cancelling=Cancelling(in_work, inbox, queue),
         settings=settings,
         queue=queue,

@@ -23,6 +23,7 @@ from bot.meant import picture_meant
 from bot.requests import Request, Requests, asker, job_id, place
 from bot.session import is_passing
 from bot.storage import Picture, Storage
+from bot.voice import seconds
 from model.serving.jobs import Job, JobResult, Outcome
 
 log = logging.getLogger(__name__)
@@ -158,7 +159,7 @@ class Captioning:
         if spoken is None:
             return
         try:
-            sent = await message.reply_voice(BufferedInputFile(spoken, "caption.ogg"))
+            sent = await message.reply_voice(BufferedInputFile(spoken, "caption.ogg"), duration=seconds(spoken) or None)
         except AiogramError as error:  # such as from people who take no voice messages
             if is_passing(error):
                 raise

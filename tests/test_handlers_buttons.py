@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 from bot.answers import Answer
-from bot.captioning import Captioning
 from bot.chat_settings import ChatSettings
 from bot.sqlite_database import Database
 from bot.sqlite_storage import SqliteStorage
@@ -467,6 +466,11 @@ async def test_the_settings_of_a_chat_are_obeyed(server: FakeTelegram, ann: Pers
         assert (last(queue).model, last(queue).beam, last(queue).sheet) == ("baseline", 5, False)
 
 
+# The head and the last page of an OGG/Opus file: 312 samples to be skipped, then 2 s at 48 kHz (RFC 7845).
+HEAD, LAST_PAGE = b"OggS" + bytes(22) + b"OpusHead\1\1", b"OggS\0\4"
+TWO_SECONDS = HEAD + (312).to_bytes(2, "little") + LAST_PAGE + (96312).to_bytes(8, "little")
+
+
 class Spoken:
     """Says what it is told to."""
 
@@ -478,19 +482,14 @@ class Spoken:
 
     async def speak(self, text: str, language: str = "en") -> bytes | None:
         self.texts.append(text)
-        return b"OggS"
-
-
-def speaking(voice: Spoken, *given: Any) -> Captioning:
-    settings, requests, storage, answers, *_ = given
-    return Captioning(settings, requests, storage, answers, voice)
+        return TWO_SECONDS
 
 
 async def test_a_short_answer_comes_first_and_a_voice_last(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     voice = Spoken()
-    monkeypatch.setattr("bot.app.Captioning", lambda *given: speaking(voice, *given))
+    monkeypatch.setattr("bot.app.Voice", lambda: voice)
     await keep(tmp_path, ann.id, ChatSettings(short_first=True, voice=True))
     queue = FakeQueue(outcome=lambda job, media: captions(greedy="a <cat>", sheet=SHEET))
     async with running_bot(server, queue, tmp_path):
@@ -498,7 +497,7 @@ async def test_a_short_answer_comes_first_and_a_voice_last(
         short, answer, spoken = [await ann.next_message() for _ in range(3)]
         assert (short["text"], "entities" in short) == ("a <cat>", False)
         assert words(answer)[:2] == ["a <cat>", "fairly sure (47 %)"]
-        assert "voice" in spoken
+        assert spoken["voice"]["duration"] == 2
         assert voice.texts == ["a <cat>"]
         assert {message["reply_to_message"]["message_id"] for message in (short, answer, spoken)} == {
             photo["message_id"]
@@ -507,12 +506,23 @@ async def test_a_short_answer_comes_first_and_a_voice_last(
         await eventually(lambda: not ann.bot_messages())
 
 
+async def test_a_voice_that_is_switched_on_in_the_menu_is_heard(
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.app.Voice", Spoken)
+    async with running_bot(server, FakeQueue(outcome=work), tmp_path):
+        await ann.send_text("/settings")
+        assert await press(ann, await ann.next_message(), "Voice message: off") == "Voice message: on"
+        await ann.send_photo(PHOTO)
+        await ann.wait_for(lambda m: "voice" in m, 10)
+
+
 @pytest.mark.parametrize("broken", ["sendPhoto", "sendVoice"])
 async def test_a_part_that_is_out_is_not_sent_again(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     """The bot ends between the messages of an answer."""
-    monkeypatch.setattr("bot.app.Captioning", lambda *given: speaking(Spoken(), *given))
+    monkeypatch.setattr("bot.app.Voice", Spoken)
     await keep(tmp_path, ann.id, ChatSettings(short_first=True, voice=True))
     queue = FakeQueue(outcome=work)
     fault = server.faults.add(broken, "500")
@@ -533,7 +543,7 @@ async def test_a_part_that_is_out_is_not_sent_again(
 async def test_who_takes_no_voice_messages_gets_the_answer(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.app.Captioning", lambda *given: speaking(Spoken(), *given))
+    monkeypatch.setattr("bot.app.Voice", Spoken)
     await keep(tmp_path, ann.id, ChatSettings(voice=True))
     server.faults.add("sendVoice", "blocked")
     queue = FakeQueue(outcome=work)

@@ -15,7 +15,7 @@ from bot.chat_settings import ChatSettings
 from bot.i18n import create_i18n
 from bot.keyboards import OpenSettings
 from bot.replies.settings import LANGUAGE_NAMES, SETTINGS
-from bot.settings_menu import CHOICES, SWITCHES, MenuPress, SettingsMenu
+from bot.settings_menu import CHOICES, SWITCHES, MenuPress
 from bot.sqlite_database import Database
 from bot.sqlite_storage import SqliteStorage
 from bot.waiting import Rhythm
@@ -28,6 +28,17 @@ from tests.test_handlers_conversation import PHOTO
 class Speaking:
     async def available(self) -> bool:
         return True
+
+
+class Mute:
+    async def available(self) -> bool:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is installed where the tests run."""
+    monkeypatch.setattr("bot.app.Voice", Mute)
 
 
 @pytest.fixture
@@ -262,7 +273,7 @@ async def test_a_voice_that_is_there_is_switched_on_and_when_it_goes_off(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("bot.app.SettingsMenu", partial(SettingsMenu, voice=Speaking()))
+        patched.setattr("bot.app.Voice", Speaking)
         async with running_bot(server, FakeQueue(), tmp_path):
             menu = await menu_of(ann)
             assert "not installed" not in menu["text"]
