@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from bot.config import ConfigurationError, Settings
-from bot.inbox import DeadLetter, Inbox
+from bot.inbox import MEDIA, DeadLetter, Inbox
 from bot.memory import open_memory
 
 HEAD: Final = ("ID", "GIVEN UP", "TRIES", "CHAT", "WHAT", "REASON")
@@ -51,7 +51,7 @@ def print_letters(letters: Sequence[DeadLetter], as_json: bool) -> None:
 
 def _row(letter: DeadLetter) -> tuple[str, ...]:
     message = letter.body.get("message", {})
-    what = next((name for name in ("photo", "document") if name in message), "")
+    what = next((name for name in MEDIA if name in message), "")
     words = str(message.get("text") or message.get("caption") or "").strip(".")
     chat = str(message.get("chat", {}).get("id", ""))
     reason = " ".join(letter.reason.split())

@@ -13,6 +13,11 @@ from bot.arguments import WrongArguments, parse_sample
 
 REMEMBERED: Final = 48 * 3600.0  # Telegram keeps unconfirmed updates for 24 h
 DEAD_KEPT: Final = 7 * 24 * 3600.0
+MEDIA: Final = ("photo", "video", "animation", "video_note", "sticker", "live_photo", "document", "paid_media")
+FILE: Final = (
+    *("file_id", "file_unique_id", "file_size", "mime_type", "width", "height", "length", "duration"),
+    *("type", "is_animated", "is_video"),
+)
 COMMAND: Final = re.compile(r"/(?P<name>\w{1,32})(?:@\w+)?(?:\s+(?P<rest>.*))?", re.ASCII | re.DOTALL)
 
 
@@ -128,6 +133,9 @@ def reduced(update: dict[str, Any], bot_id: int) -> dict[str, Any]:
     replied = message.get("reply_to_message")
     if isinstance(replied, dict):
         kept["reply_to_message"] = _reduced_message(replied)
+    other = message.get("external_reply")
+    if isinstance(other, dict) and other.get("origin", {}).get("sender_user", {}).get("id") != bot_id:
+        kept["external_reply"] = {"origin": {"type": "hidden_user", "date": 0, "sender_user_name": ""}} | _media(other)
     command = _command(str(message.get("text") or message.get("caption") or ""))
     field = "text" if "text" in message else "caption"
     if command:
@@ -147,14 +155,29 @@ def _reduced_message(message: dict[str, Any]) -> dict[str, Any]:
     kept["chat"] = {name: message["chat"][name] for name in ("id", "type") if name in message.get("chat", {})}
     if "from" in message:
         kept["from"] = _reduced_user(message["from"])
-    sizes = ("file_id", "file_unique_id", "width", "height", "file_size")
-    if message.get("photo"):
-        kept["photo"] = [{name: message["photo"][-1][name] for name in sizes if name in message["photo"][-1]}]
-    if isinstance(document := message.get("document"), dict):
-        about = ("file_id", "file_unique_id", "mime_type", "file_size")
-        kept["document"] = {name: document[name] for name in about if name in document}
-        if suffix := PurePath(str(document.get("file_name", ""))).suffix:
-            kept["document"]["file_name"] = f"file{suffix[:8]}"
+    return kept | _media(message)
+
+
+def _media(source: dict[str, Any]) -> dict[str, Any]:
+    """The pictures and clips that a message, or one item of paid media, shows: their files, without their names."""
+    kept: dict[str, Any] = {}
+    if source.get("photo"):
+        kept["photo"] = [_file(source["photo"][-1])]
+    for kind in MEDIA[1:-1]:
+        if isinstance(shown := source.get(kind), dict):
+            kept[kind] = _file(shown)
+            if shown.get("photo"):
+                kept[kind]["photo"] = [_file(shown["photo"][-1])]
+    if isinstance(paid := source.get("paid_media"), dict):
+        items = [{"type": item.get("type")} | _media(item) for item in paid.get("paid_media", ())]
+        kept["paid_media"] = {"star_count": paid.get("star_count"), "paid_media": items}
+    return kept
+
+
+def _file(shown: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: shown[name] for name in FILE if name in shown}
+    if suffix := PurePath(str(shown.get("file_name", ""))).suffix:
+        kept["file_name"] = f"file{suffix[:8]}"
     return kept
 
 

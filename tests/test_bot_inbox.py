@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiogram.types import Message
 
 from bot.config import Secret, Settings
 from bot.dead_letters import print_letters
 from bot.forgetting import forget_letters
 from bot.inbox import Inbox, Notice, reduced
+from bot.media import Medium, medium_of
 from bot.memory import open_memory
 from bot.redis_inbox import RedisInbox
 from bot.redis_storage import RedisStorage
@@ -476,6 +478,50 @@ def test_what_is_kept_names_nobody_and_repeats_no_words(capsys: pytest.CaptureFi
 
     print_letters([], as_json=False)
     assert capsys.readouterr().out.startswith("ID")
+
+
+FILE = {"file_id": "AgAC", "file_unique_id": "Ag", "file_size": 9}
+MOVING = {**FILE, "width": 3, "height": 2, "duration": 4, "file_name": "secret.mp4", "mime_type": "video/mp4"}
+STICKER = {**FILE, "type": "regular", "width": 5, "height": 5, "is_animated": False, "set_name": "secret", "emoji": "s"}
+STORY = {"photo": [{**FILE, "width": 3, "height": 2}]}
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {"video": {**MOVING, "cover": STORY["photo"]}},
+        {"animation": MOVING, "document": {**FILE, "mime_type": "video/mp4"}},
+        {"video_note": {**FILE, "length": 240, "duration": 3}},
+        {"sticker": {**STICKER, "is_video": False}},
+        {"sticker": {**STICKER, "is_video": True}},
+        {"live_photo": {**MOVING, "photo": STORY["photo"]}},
+        {"paid_media": {"star_count": 5, "paid_media": [{"type": "photo", **STORY}]}},
+        {"paid_media": {"star_count": 5, "paid_media": [{"type": "video", "video": MOVING}]}},
+    ],
+)
+@pytest.mark.parametrize("where", ["message", "reply", "elsewhere"])
+def test_what_is_tried_again_is_the_same_file(shown: dict[str, Any], where: str) -> None:
+    person = {"id": 7, "is_bot": False, "first_name": "Secretname"}
+    said = {"message_id": 3, "date": 1_700_000_000, "chat": {"id": 7, "type": "private"}, "from": person}
+    message: dict[str, Any] = {
+        "message": {**said, **shown},
+        "reply": {**said, "text": "/caption", "reply_to_message": {**said, **shown}},
+        "elsewhere": {
+            **said,
+            "text": "/caption",
+            "external_reply": {"origin": {"type": "user", "date": 1, "sender_user": person}, **shown},
+        },
+    }[where]
+    kept = reduced({"update_id": 1, "message": message}, bot_id=42)
+
+    def medium(body: dict[str, Any]) -> Medium | None:
+        read = Message.model_validate(body)
+        return medium_of(read.external_reply or read.reply_to_message or read)
+
+    assert "ecret" not in json.dumps(kept)
+    assert medium(kept["message"]) == medium(message) is not None
+    person["id"] = 42  # what the bot itself has shown elsewhere is no picture to be captioned
+    assert reduced({"update_id": 1, "message": message}, bot_id=42)["message"].get("external_reply") is None
 
 
 async def test_the_table_and_the_lines(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
