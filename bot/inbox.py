@@ -175,7 +175,7 @@ def _media(source: dict[str, Any]) -> dict[str, Any]:
 
 
 def _file(shown: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: shown[name] for name in FILE if name in shown}
+    kept: dict[str, Any] = {name: shown[name] for name in FILE if name in shown}
     if suffix := PurePath(str(shown.get("file_name", ""))).suffix:
         kept["file_name"] = f"file{suffix[:8]}"
     return kept
