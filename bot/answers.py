@@ -14,6 +14,7 @@ from weakref import WeakValueDictionary
 from aiogram import Bot
 from aiogram.types import InlineKeyboardMarkup, Message
 
+from bot.inbox import Accepted
 from bot.keyboards import answer_buttons
 from bot.media import picture_of
 from bot.storage import LONGEST_NOTE, Note, Picture, Storage
@@ -134,9 +135,12 @@ class Answers:
         """A worker has just had this picture: for a while it need not be sent again."""
         await self._storage.note_all(chat_id, [_known(picture)])
 
-    async def is_known(self, chat_id: int, picture: Picture) -> bool:
-        """Whether a worker is likely to have the features of this picture still."""
-        return await self._storage.noted(chat_id, _known(picture).key) is not None
+    async def is_known(self, chat_id: int, picture: Picture, accepted: Accepted) -> bool:
+        """Whether a worker is likely to have the features of this picture still.
+
+        Also where an earlier process may have thought so: its job is in the queue then, without the picture.
+        """
+        return accepted.again or await self._storage.noted(chat_id, _known(picture).key) is not None
 
 
 def _known(picture: Picture) -> Note:

@@ -98,7 +98,7 @@ class Captioning:
             exclude=(),
             place=place(bot, chat_id),
             picture=picture.file_unique_id,
-            known=await self._answers.is_known(chat_id, picture),
+            known=await self._answers.is_known(chat_id, picture, accepted),
         )
 
         async def send(result: Outcome) -> None:

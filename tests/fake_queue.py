@@ -77,7 +77,9 @@ class FakeQueue:
                 raise Busy(own)
             if request not in requests and len(requests) >= self.limits.requests:
                 raise Busy
-        self.admitted.setdefault(job.id, job)
+        if job.id in self.admitted and job.id in self.jobs:  # as the queue in Redis does it
+            self.jobs[job.id] = job
+        self.admitted[job.id] = job
 
     async def has(self, job_id: str) -> bool:
         return job_id in self.media or job_id in self.results

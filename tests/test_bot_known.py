@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from model.errors import FeaturesGone
+from bot.sqlite_database import Database
+from bot.sqlite_storage import SqliteStorage
+from model.errors import EmptyFile, FeaturesGone
 from model.serving.jobs import Job, JobResult
 from tests.fake_queue import FakeQueue, captions, eventually, running_bot
 from tests.fake_telegram import FakeTelegram, Person
@@ -84,4 +86,33 @@ async def test_it_is_answered_once_though_the_bot_ends_meanwhile(
         await answered(server, ann, [photo])
         await eventually(lambda: not waiting_in(tmp_path))
     assert downloads(server) == 1
+    assert not queue.admitted
+
+
+async def test_a_job_without_its_picture_is_answered_though_the_next_process_does_not_know_it_as_known(
+    server: FakeTelegram, ann: Person, tmp_path: Path
+) -> None:
+    """An hour may be over, or all forgotten."""
+
+    def as_workers_do(job: Job, media: bytes) -> JobResult | Exception:
+        return captions() if media else FeaturesGone("not here") if job.known else EmptyFile("it is empty")
+
+    queue = FakeQueue(as_workers_do)
+    async with running_bot(server, queue, tmp_path, grace=0.0):
+        photo = await ann.send_photo(PHOTO)
+        await answered(server, ann, [photo])
+        await eventually(lambda: not waiting_in(tmp_path))
+        queue.open.clear()
+        sample = await ann.send_text("/sample")
+        await eventually(lambda: len(queue.jobs) == 2)
+    database = await Database.open(tmp_path)
+    storage = SqliteStorage(database, server.bot["id"])
+    for key in await storage.notes(ann.id, "known:"):
+        await storage.forget_note(ann.id, key)
+    await database.close()
+    queue.open.set()
+    async with running_bot(server, queue, tmp_path):
+        await answered(server, ann, [photo, sample])
+        await eventually(lambda: not waiting_in(tmp_path))
+    assert ann.bot_messages()[-1]["text"].startswith("a cat sits")
     assert not queue.admitted
