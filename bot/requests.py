@@ -193,7 +193,8 @@ class Requests:
         for put in range(1, MOST_PUTS + 1):
             with suppress(JobLost):
                 async with AsyncExitStack() as held:
-                    if put > 1 or not await self._queue.has(job.id):  # else from before, perhaps with its result
+                    # What was accepted before may be there, perhaps with its result.
+                    if put > 1 or not (request.accepted.again and await self._queue.has(job.id)):
                         media = b"" if job.known else await self._fetch(request, work, held)
                         await self._queue.put(job, media)  # not interrupted: what is put must be there to be forgotten
                         del media
