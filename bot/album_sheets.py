@@ -27,6 +27,7 @@ from model.serving.jobs import AlbumResult, Job, Outcome, pack_album
 
 log = logging.getLogger(__name__)
 
+NOTE: Final = "album-sheet:{}"  # by the key of the buttons
 NOTED: Final = 90 * 86_400.0  # seconds for which the button of an answer works
 MOST_BYTES: Final = 64 * MIB  # of photos that are fetched again for one sheet; those beyond are left out
 
@@ -57,12 +58,12 @@ class AlbumSheets:
 
     async def note(self, chat_id: int, key: str, shown: Shown) -> None:
         """Keep what the button with this key needs."""
-        await self._storage.note(chat_id, f"album-sheet:{key}", json.dumps(dataclasses.asdict(shown)), NOTED)
+        await self._storage.note(chat_id, NOTE.format(key), json.dumps(dataclasses.asdict(shown)), NOTED)
 
     async def draw(self, bot: Bot, query: CallbackQuery, pressed: AlbumSheet, accepted: Accepted) -> None:
         """Answer with one sheet for the album. Raises NoAlbum and what `Requests.serve` raises."""
         message = answered_by(bot, query)
-        noted = await self._storage.noted(message.chat.id, f"album-sheet:{pressed.key}")
+        noted = await self._storage.noted(message.chat.id, NOTE.format(pressed.key))
         if noted is None:
             raise NoAlbum
         shown = Shown.of(noted)
@@ -77,10 +78,10 @@ class AlbumSheets:
         )
         file = Picture("", "", sum(map(_size, pictures.values())))
         fetch = partial(_fetch, bot, pictures, len(job.album))
-        send = partial(self._send, message, shown, pressed.user)
+        send = partial(self._send, message, shown, pressed)
         await self._requests.serve(Request(bot, message, file, job, accepted, "album_sheet", send, fetch=fetch))
 
-    async def _send(self, message: Message, shown: Shown, user: int, result: Outcome) -> None:
+    async def _send(self, message: Message, shown: Shown, pressed: AlbumSheet, result: Outcome) -> None:
         assert isinstance(result, AlbumResult)
         words = replies.album_sheet(shown.captions, complete=result.drawn == len(shown.captions))
         try:
@@ -88,17 +89,22 @@ class AlbumSheets:
         except (TelegramBadRequest, TelegramEntityTooLarge) as error:  # such as where bots may not send photos
             log.warning("the sheet of an album was refused (%s)", impersonal(error.message))
             await message.reply(replies.no_pictures_here())
+        if await self._storage.noted(message.chat.id, NOTE.format(pressed.key)) is None:
+            return  # the answer was deleted meanwhile
         with suppress(AiogramError):  # it stands there already: the button has done its work
-            await message.edit_reply_markup(reply_markup=album_buttons("", user, sheet=False))
+            buttons = album_buttons(pressed.key, pressed.user, sheet=False)
+            await message.edit_reply_markup(reply_markup=buttons)
 
-    async def delete(self, bot: Bot, query: CallbackQuery) -> bool:
-        """Delete the answer; whether that could be done."""
+    async def delete(self, bot: Bot, query: CallbackQuery, key: str) -> bool:
+        """Delete the answer and what was noted of it; whether that could be done."""
         message = answered_by(bot, query)
         try:
-            return await bot.delete_message(message.chat.id, message.message_id)
+            await bot.delete_message(message.chat.id, message.message_id)
         except TelegramBadRequest as error:  # after 48 hours
             log.info("an answer could not be deleted: %s", impersonal(error.message))
             return False
+        await self._storage.forget_note(message.chat.id, NOTE.format(key))
+        return True
 
 
 def answered_by(bot: Bot, query: CallbackQuery) -> Message:

@@ -201,7 +201,8 @@ class Albums:
             yield
         finally:
             renewing.cancel()
-            del self._leading[key]
+            if self._leading.get(key) is over:  # else the same message came under another update
+                del self._leading[key]
             over.set()
 
     async def _renew(self, notes: AlbumNotes, plan: Plan) -> None:

@@ -112,8 +112,9 @@ class AlbumSheet(CallbackData, prefix="as"):
 
 
 class DeleteAlbum(CallbackData, prefix="az"):
-    """Delete the answer to an album; `user`: whose it is."""
+    """Delete the answer to an album, and what was noted of it under `key`; `user`: whose it is."""
 
+    key: str
     user: int
 
 
@@ -169,9 +170,9 @@ def key_below(message: Message) -> tuple[Literal["clip", "answer"], str] | None:
 
 
 def album_buttons(key: str, user: int, *, sheet: bool) -> InlineKeyboardMarkup:
-    """`sheet`: there is one to be drawn, of what was noted under `key`."""
+    """`key`: under which the album is noted. `sheet`: there is one to be drawn."""
     drawing = [_button(replies.album_sheet_button(), AlbumSheet(key=key, user=user))] if sheet else []
-    return _rows([*drawing, _button(replies.delete_button(), DeleteAlbum(user=user))])
+    return _rows([*drawing, _button(replies.delete_button(), DeleteAlbum(key=key, user=user))])
 
 
 def _button(text: str, data: CallbackData) -> InlineKeyboardButton:

@@ -72,5 +72,5 @@ async def delete(query: CallbackQuery, bot: Bot, callback_data: DeleteAlbum, alb
     if callback_data.user != query.from_user.id:
         await acknowledge(query, replies.not_your_album())
     else:
-        deleted = await album_sheets.delete(bot, query)
+        deleted = await album_sheets.delete(bot, query, callback_data.key)
         await acknowledge(query, None if deleted else replies.too_old_to_delete())

@@ -18,6 +18,7 @@ from handlers.presses import acknowledge
 WORDS = {
     ContentType.STICKER: replies.drawn_sticker,  # the others are pictures or clips
     ContentType.PAID_MEDIA: replies.locked_media,
+    ContentType.LIVE_PHOTO: replies.send_a_photo,  # without the photo that belongs to it
     **dict.fromkeys(
         (
             ContentType.AUDIO,

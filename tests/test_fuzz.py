@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from bot.inbox import Inbox
 from bot.memory import open_memory
 from bot.pacing import Pacer
 from model.errors import KINDS
-from model.serving.jobs import ClipFrame, ClipResult, Job, Outcome
+from model.serving.jobs import AlbumResult, ClipFrame, ClipResult, Job, Outcome
 from tests.conftest import PHOTOS
 from tests.fake_queue import FakeQueue, captions, running_bot, settings_for
 from tests.fake_telegram import FakeTelegram, Json
@@ -79,11 +80,11 @@ def answered(server: FakeTelegram) -> set[tuple[int, int]]:
 
 
 def unanswered(server: FakeTelegram, crowd: Crowd) -> list[Sent]:
-    """Pictures without an answer; that of an album may be a reply to any item, unless there are clips in it."""
+    """Pictures without an answer; that of an album is a reply to any item, with a numbered line for each."""
     done = answered(server)
-    items = [sent for sent in crowd.sent if album_of(sent)]
-    with_clips = {album_of(sent) for sent in items if clip_of_album(sent)}
-    albums = {album_of(sent) for sent in items if (sent.chat, sent.message) in done} - with_clips
+    asked = Counter(album_of(sent) for sent in crowd.sent if awaits_answer(sent, server.bot))
+    lines = lines_of_albums(server, crowd)
+    albums = {album for album, count in asked.items() if album is not None and lines[album] >= count}
     return [
         sent
         for sent in crowd.sent
@@ -100,9 +101,24 @@ def album_of(sent: Sent) -> tuple[int, str] | None:
     return sent.chat, sent.payload["media_group_id"]
 
 
-def clip_of_album(sent: Sent) -> bool:
-    """One that is sent as such, in an album that came at once."""
-    return sent.payload["media_group_id"].startswith(MARK) and "video" in sent.payload and not sent.damaged
+def lines_of_albums(server: FakeTelegram, crowd: Crowd) -> Counter[tuple[int, str] | None]:
+    """How many items of each album the answers tell of: those with a number, and each that has its own answer."""
+    items = [sent for sent in crowd.sent if album_of(sent)]
+    albums = {(sent.chat, sent.message): album_of(sent) for sent in items}
+    for sent in items:
+        if isinstance(damaged := sent.payload.get("message_id"), int):
+            albums[sent.chat, damaged] = album_of(sent)
+    lines: Counter[tuple[int, str] | None] = Counter()
+    alone = set()
+    for call in server.sent():
+        item = call.params["chat_id"], call.params.get("reply_parameters", {}).get("message_id")
+        text = call.params.get("text", "")
+        if re.match(r"\d+\. ", text):
+            lines[albums.get(item)] += len(re.findall(r"^\d+\. ", text, re.MULTILINE))
+        elif item in albums:
+            alone.add(item)
+    lines.update(albums[item] for item in alone)
+    return lines
 
 
 def uninvited(server: FakeTelegram, crowd: Crowd) -> list[str]:
@@ -153,11 +169,13 @@ def outcome(job: Job, media: bytes) -> Outcome | Exception:
     chance = random.Random(job.id).random()
     if chance < 0.15:
         return random.Random(job.id).choice(list(KINDS.values()))("as it happens")
-    if chance < 0.2:
+    if chance < 0.2 and not job.request:  # of an album all would get one apology, which is not to be told from silence
         return RuntimeError(f"unforeseen {MARK}")
     if job.kind == "clip":
         frames = tuple(ClipFrame(float(n), "a cat", 0.5, n < 3) for n in range(5))
         return ClipResult(5.0, frames, 0.5, False, (PICTURE,) * 3, PICTURE)
+    if job.album:
+        return AlbumResult(PICTURE, len(job.album))
     return captions(sheet=PICTURE if job.sheet else None)
 
 

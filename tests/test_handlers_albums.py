@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import signal
+import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -287,6 +289,22 @@ async def test_a_late_item_that_comes_while_the_others_are_in_work(
     await all_settled(tmp_path, queue)
 
 
+async def test_an_item_that_comes_again_while_the_album_is_in_work(
+    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same message under another update."""
+    queue.open.clear()
+    group = server.new_media_group()
+    first, _ = [await ann.send_photo(PHOTOS[number], media_group_id=group) for number in (0, 1)]
+    await eventually(lambda: len(queue.jobs) == 2)
+    server.push("message", first)
+    await eventually(lambda: len(queue.jobs) == 3)
+    queue.open.set()
+    assert (await ann.next_message())["text"] == lines(1, 2)
+    await all_settled(tmp_path, queue)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
 async def test_the_last_photo_of_an_album_is_the_chats_last_picture(queue: FakeQueue, ann: Person) -> None:
     album = await ann.send_album(PHOTOS[:3])
     await ann.next_message()
@@ -469,6 +487,24 @@ async def test_an_answer_is_deleted_by_whom_it_was_for(server: FakeTelegram, que
     assert len(group.bot_messages()) == 1
     await ann.callback_answer(await ann.press(answer, "🗑 Delete"))
     assert group.bot_messages() == []
+
+
+async def test_what_was_noted_of_an_answer_goes_with_it(
+    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path
+) -> None:
+    """Also while its sheet is being drawn, which comes, and changes nothing in what is gone."""
+    await ann.send_album(PHOTOS[:2])
+    answer = await ann.next_message()
+    queue.open.clear()
+    await ann.press(answer, "🔥 Heatmaps")
+    await eventually(lambda: any(job.album for job in queue.jobs.values()))
+    await ann.callback_answer(await ann.press(answer, "🗑 Delete"))
+    queue.open.set()
+    assert (await ann.next_message())["caption"] == "1. 1 cats\n2. 2 cats"
+    await all_settled(tmp_path, queue)
+    connection = sqlite3.connect(tmp_path / "bot.sqlite3")
+    assert connection.execute("SELECT key FROM chat_notes WHERE key LIKE 'album-sheet:%'").fetchall() == []
+    connection.close()
 
 
 # Kills

@@ -295,6 +295,10 @@ async def test_anything_else_gets_a_helpful_line(queue: FakeQueue, ann: Person) 
     ann.server.push("message", linked | bare)
     assert "do not open links" in await answer_to(linked)
     assert "do not know this command" in await answer_to(await ann.send_text("/dance"))
+    lively = {key: value for key, value in linked.items() if key != "text"}
+    ids = {"file_id": "x", "file_unique_id": "y"}
+    ann.server.push("message", lively | {"live_photo": ids | {"width": 1, "height": 1, "duration": 1}, "photo": []})
+    assert "Send me a photo" in await answer_to(linked)
     assert "only look at pictures" in await answer_to(await ann.send_voice(b"x"))
     assert "only look at pictures" in await answer_to(await ann.send_location(1.0, 2.0))
     assert "only look at pictures" in await answer_to(await ann.send_contact("1", "Bob"))
