@@ -11,7 +11,17 @@ from aiogram.types import ExternalReplyInfo, Message
 
 from bot.answers import Answers
 from bot.keyboards import key_below
-from bot.media import LinkInstead, Medium, NoPicture, NotOfClips, SentClip, medium_of
+from bot.media import (
+    Forgotten,
+    LinkInstead,
+    Medium,
+    NoClip,
+    NoPicture,
+    NotOfClips,
+    SentClip,
+    check_shown,
+    medium_of,
+)
 from bot.storage import Picture, Storage
 
 LINKS: Final = (MessageEntityType.URL, MessageEntityType.TEXT_LINK)
@@ -21,7 +31,8 @@ async def medium_meant(bot: Bot, message: Message, answers: Answers, storage: St
     """What a command is about: what it came with, else what it replies to, else the chat's last picture.
 
     A reply to an answer of the bot means the picture or clip that was answered. Raises LinkInstead where the person
-    shows nothing but an address, NoPicture when nothing is known.
+    shows nothing but an address, what `check_shown` raises where they point at something else, Forgotten or NoClip for
+    an answer of which nothing is known any more, NoPicture when nothing is known at all.
     """
     own = medium_of(message)
     if own is not None:
@@ -34,6 +45,8 @@ async def medium_meant(bot: Bot, message: Message, answers: Answers, storage: St
         return answered
     if has_link(message) or (message.reply_to_message is not None and has_link(message.reply_to_message)):
         raise LinkInstead
+    if (replied := message.external_reply or message.reply_to_message) is not None:
+        check_shown(replied)
     last = await storage.last_picture(message.chat.id)
     if last is None:
         raise NoPicture
@@ -69,16 +82,20 @@ def has_link(message: Message) -> bool:
 
 
 async def _answered(bot: Bot, message: Message, answers: Answers, storage: Storage) -> Medium | None:
-    """What an answer that is replied to is about, as far as its buttons still tell."""
+    """What an answer that is replied to is about, by its buttons. Raises Forgotten or NoClip."""
     replied = message.reply_to_message
     if replied is None or not _is_by(replied, bot) or (below := key_below(replied)) is None:
         return None
     kind, key = below
     if kind == "answer":
         answer = await answers.find(message.chat.id, key)
-        return answer.picture if answer is not None else None
+        if answer is None:
+            raise Forgotten
+        return answer.picture
     text = await storage.noted(message.chat.id, f"clip:{key}")
-    return SentClip(Picture(**json.loads(text))) if text is not None else None
+    if text is None:
+        raise NoClip
+    return SentClip(Picture(**json.loads(text)))
 
 
 def _medium_of_reply(answer: Message) -> Medium | None:

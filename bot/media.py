@@ -42,6 +42,9 @@ EXTENSIONS: Final = frozenset(
         *(".avif", ".avifs", ".heic", ".heif", ".heics", ".heifs", ".hif"),
     )
 )
+SHOWN_INSTEAD: Final = (  # of stickers those that are drawn, of paid media those that were not paid for
+    *("sticker", "paid_media", "audio", "voice", "contact", "location", "venue", "poll", "dice", "game", "story"),
+)
 CLIP_EXTENSIONS: Final = frozenset((".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".gif"))
 
 
@@ -75,6 +78,14 @@ class NotOfClips(PictureError):
 
 class LinkInstead(PictureError):
     """An address where a picture may lie, in place of the picture."""
+
+
+class NoPictureThere(PictureError):
+    """What was pointed at shows something else than a picture: `kind`, as Telegram names it."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
 
 
 class NoClip(PictureError):
@@ -189,6 +200,15 @@ def sent_instead(document: Document) -> MediaError:
     if suffix in (".svg", ".svgz"):
         return VectorDrawing("a vector drawing")
     return NotAnImage("a file that does not claim to be a picture")
+
+
+def check_shown(source: Message | ExternalReplyInfo) -> None:
+    """Raises what is wrong with a message without a medium, where it shows something; words alone are nothing."""
+    if source.document is not None:
+        raise sent_instead(source.document)
+    for kind in SHOWN_INSTEAD:
+        if getattr(source, kind) is not None:
+            raise NoPictureThere(kind)
 
 
 def download_limit(bot: Bot) -> int | None:

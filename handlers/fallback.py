@@ -6,34 +6,14 @@ In groups, only who names the bot gets it: there, words in reply to a caption ar
 from __future__ import annotations
 
 from aiogram import F, Router
-from aiogram.enums import ChatType, ContentType
+from aiogram.enums import ChatType
 from aiogram.filters import or_f
 from aiogram.types import CallbackQuery, Message
 
 from bot import replies
-from bot.media import sent_instead
+from bot.media import SHOWN_INSTEAD, sent_instead
 from handlers.filters import HasLink, Named, Where
 from handlers.presses import acknowledge
-
-WORDS = {
-    ContentType.STICKER: replies.drawn_sticker,  # the others are pictures or clips
-    ContentType.PAID_MEDIA: replies.locked_media,
-    ContentType.LIVE_PHOTO: replies.send_a_photo,  # without the photo that belongs to it
-    **dict.fromkeys(
-        (
-            ContentType.AUDIO,
-            ContentType.VOICE,
-            ContentType.CONTACT,
-            ContentType.LOCATION,
-            ContentType.VENUE,
-            ContentType.POLL,
-            ContentType.DICE,
-            ContentType.GAME,
-            ContentType.STORY,
-        ),
-        replies.only_pictures,
-    ),
-}
 
 
 def create_router() -> Router:
@@ -43,7 +23,7 @@ def create_router() -> Router:
     router.message.register(link, HasLink())
     router.message.register(text, Where(F.text))
     router.message.register(document, Where(F.document))
-    router.message.register(something_else, Where(F.content_type.in_(WORDS)))
+    router.message.register(something_else, Where(F.content_type.in_(SHOWN_INSTEAD)))
     router.callback_query.register(unknown_button)
     return router
 
@@ -71,4 +51,4 @@ async def document(message: Message) -> None:
 
 
 async def something_else(message: Message) -> None:
-    await message.reply(WORDS[ContentType(message.content_type)]())
+    await message.reply(replies.shown_instead(message.content_type))

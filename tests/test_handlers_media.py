@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -354,6 +356,49 @@ async def test_a_reply_to_an_answer_means_what_was_answered(queue: LocalQueue, a
         assert lease.job.picture == photo["photo"][-1]["file_unique_id"]
     await ann.send_text("/caption", reply_to=timeline)
     assert await watched(queue) == b"mp4"
+
+
+@pytest.mark.parametrize("command", ["/caption", "/sample 3"])
+async def test_a_command_in_reply_to_no_picture_is_not_about_another_one(
+    server: FakeTelegram, queue: LocalQueue, ann: Person, command: str
+) -> None:
+    await ann.send_photo(PHOTO)
+    await looked_at(queue)
+    await ann.next_message()
+    replied = [
+        (await ann.send_document(b"x", "a.pdf", "application/pdf"), "PDF"),
+        (await ann.send_sticker(b"tgs", is_animated=True), "moving drawing"),
+        (await ann.send_voice(b"x"), "only look at pictures"),
+    ]
+    for message, words in replied:
+        await told(ann, words)
+        asked = await ann.send_text(command, reply_to=message)
+        answer = await ann.wait_for(lambda m, asked=asked: answered(m) == asked["message_id"], 10)  # type: ignore[misc]
+        assert words in answer["text"]
+    bob = server.person("Bob")
+    drawn = await bob.send_sticker(b"x", chat=server.group("News", bob), is_animated=True)
+    asked = await ann.reply_elsewhere(drawn, command)
+    answer = await ann.wait_for(lambda m: answered(m) == asked["message_id"], 10)
+    assert "moving drawing" in answer["text"]
+    await all_done(queue)
+
+
+@pytest.mark.parametrize("command", ["/caption", "/sample 3"])
+async def test_a_reply_to_an_answer_that_is_not_known_any_more_is_not_about_another_picture(
+    queue: LocalQueue, ann: Person, tmp_path: Path, command: str
+) -> None:
+    await ann.send_photo(PHOTO)
+    await looked_at(queue)
+    answer = await ann.next_message()
+    await ann.send_video(b"mp4")
+    await watched(queue)
+    timeline = await told(ann, "2 moments in 0:09")
+    with contextlib.closing(sqlite3.connect(tmp_path / "bot.sqlite3")) as database, database:
+        database.execute("DELETE FROM chat_notes WHERE key LIKE 'answer:%' OR key LIKE 'clip:%'")
+    await ann.send_text(command, reply_to=answer)
+    assert await told(ann, "no longer know which picture")
+    await ann.send_text(command, reply_to=timeline)
+    assert await told(ann, "no longer know which clip")
 
 
 async def test_sample_of_a_clip_says_what_does_it(queue: LocalQueue, ann: Person, olga: Person) -> None:

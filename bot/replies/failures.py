@@ -9,8 +9,19 @@ from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
 from bot.arguments import COUNTS, SEEDS, TOP_K, TOP_P, WrongArguments
-from bot.media import ClipTooLongHere, Forgotten, Gone, LinkInstead, NoAlbum, NoClip, NoPicture, NotOfClips, TooBig
-from bot.replies.media import FAULTS, no_links, not_of_clips
+from bot.media import (
+    ClipTooLongHere,
+    Forgotten,
+    Gone,
+    LinkInstead,
+    NoAlbum,
+    NoClip,
+    NoPicture,
+    NoPictureThere,
+    NotOfClips,
+    TooBig,
+)
+from bot.replies.media import FAULTS, no_links, not_of_clips, shown_instead
 from bot.replies.text import escaped, shortened
 from bot.throttle import TooFast
 from model.errors import CaptionError
@@ -52,6 +63,8 @@ def failure(error: Exception) -> str:
                 "I have seen no picture in this chat yet. "
                 "Send a photo first, or send this command as a reply to a photo."
             )
+        case NoPictureThere(kind=kind):
+            return shown_instead(kind)
         case WrongArguments():
             return usage(error.argument)
         case Busy():

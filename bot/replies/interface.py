@@ -64,7 +64,3 @@ def send_a_photo() -> str:
 
 def unknown_command() -> str:
     return _("I do not know this command. /help tells you what I can do.")
-
-
-def only_pictures() -> str:
-    return _("I only look at pictures. Please send me a photo, and I will tell you in words what is in it.")

@@ -19,6 +19,20 @@ def locked_media() -> str:
     return _("This picture is for sale, and I only see it once it is paid for. Please send me the picture itself.")
 
 
+def only_pictures() -> str:
+    return _("I only look at pictures. Please send me a photo, and I will tell you in words what is in it.")
+
+
+def shown_instead(kind: str) -> str:
+    """What is said of something that is no picture; `kind`: as Telegram names it."""
+    match kind:
+        case "sticker":
+            return drawn_sticker()
+        case "paid_media":
+            return locked_media()
+    return only_pictures()
+
+
 def not_of_clips() -> str:
     return _(
         "/sample draws captions of still pictures, and this one moves. "
