@@ -171,14 +171,15 @@ class _Reader:
     def text(self, name: str) -> str | None:
         return (self.values.get(name) or "").strip() or None
 
-    def value(self, name: str, parse: Callable[[str], T], allowed: str) -> T | None:
+    def value(self, name: str, parse: Callable[[str], T], allowed: str, show: Callable[[str], str] = str) -> T | None:
+        """`show`: as much of a wrong value as may be told."""
         text = self.text(name)
         if text is None:
             return None
         try:
             return parse(text)
         except (ValueError, KeyError) as error:
-            raise ConfigurationError(f"{name} is {text!r}, but must be {allowed}") from error
+            raise ConfigurationError(f"{name} is {show(text)!r}, but must be {allowed}") from error
 
     def secret(self, name: str, pattern: re.Pattern[str], allowed: str) -> Secret | None:
         text = self.text(name)
@@ -205,7 +206,7 @@ class _Reader:
             allowed = f"an https address on one of the ports {ports}, such as https://example.org/captions"
         else:
             allowed = "an address such as https://example.org/captions"
-        return self.value(name, lambda text: _webhook_url(text, official), allowed)
+        return self.value(name, lambda text: _webhook_url(text, official), allowed, _without_path)
 
     def number(self, name: str, least: int, most: int) -> int | None:
         def parse(text: str) -> int:
@@ -244,6 +245,15 @@ def _webhook_url(text: str, official: bool) -> str:
     if not WEBHOOK_PATH.fullmatch(parts.path) or (official and (port or 443) not in WEBHOOK_PORTS):
         raise ValueError(text)
     return text
+
+
+def _without_path(url: str) -> str:
+    """An address without what is often a secret: the path, and who logs in."""
+    scheme = re.match(r"(\w+://)?", url, re.ASCII)
+    assert scheme is not None
+    rest = url[scheme.end() :]
+    place = re.split("[/?#]", rest, maxsplit=1)[0]
+    return scheme[0] + place.rpartition("@")[2] + ("" if place == rest else "/…")
 
 
 def _switch(text: str) -> bool:
