@@ -20,6 +20,7 @@ from bot.media import picture_of
 from bot.storage import LONGEST_NOTE, Note, Picture, Storage
 
 FEATURES_KEPT: Final = 3600.0  # seconds for which workers keep what they found of a picture
+DELETED_KEPT: Final = 86_400.0  # seconds; what was pressed before is done by then
 DONE_KEPT: Final = 20  # presses
 LINE: Final = re.compile(r"(?:(?P<number>\d+)\.|[^:]+:) (?P<text>.+)")  # "3. a cat", "greedy: a cat"
 
@@ -128,8 +129,14 @@ class Answers:
         text = await self._storage.noted(chat_id, f"answer:{key}")
         return Answer.decode(text) if text else None
 
-    async def forget(self, chat_id: int, key: str) -> None:
+    async def delete(self, chat_id: int, key: str) -> None:
+        """Its messages are gone, and nothing is to be added to them."""
+        await self._storage.note(chat_id, f"deleted:{key}", "", DELETED_KEPT)
         await self._storage.forget_note(chat_id, f"answer:{key}")
+
+    async def is_deleted(self, chat_id: int, key: str) -> bool:
+        """Unlike an answer whose note was merely forgotten."""
+        return await self._storage.noted(chat_id, f"deleted:{key}") is not None
 
     async def looked_at(self, chat_id: int, picture: Picture) -> None:
         """A worker has just had this picture: for a while it need not be sent again."""

@@ -25,6 +25,7 @@ from bot.logs import impersonal
 from bot.media import Forgotten
 from bot.replies.text import MAX_CAPTION, MAX_TEXT
 from bot.requests import Request, Requests, job_id, place
+from model.errors import JobCancelled
 from model.serving.jobs import Job, JobResult, Outcome
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,6 @@ class Buttons:
             message, answer = await self._pressed(bot, query, key, chat_settings)
             if accepted.id in answer.done:  # the bot was killed before it could strike the press off
                 return
-            await self._answers.keep(chat_id, key, answer)  # so that it is seen if it is deleted meanwhile
             samples = chat_settings.samples or ChatSettings.samples
             about = {"samples": samples, "sampling": chat_settings.sampling, "exclude": answer.shown}
             show = partial(self._add, bot, query, key, message, answer, accepted)
@@ -145,15 +145,17 @@ class Buttons:
                 message = _answerable(bot, query.message, answer.thread if answer is not None else None)
                 await message.reply(replies.cannot_be_deleted())
                 return
-        await self._answers.forget(chat_id, key)
+        await self._answers.delete(chat_id, key)
 
     async def _pressed(
         self, bot: Bot, query: CallbackQuery, key: str, chat_settings: ChatSettings
     ) -> tuple[Message, Answer]:
-        """The message to reply to, and what is known of the answer. Raises Forgotten."""
+        """The message to reply to, and what is known of the answer. Raises Forgotten, JobCancelled if it is deleted."""
         message = query.message
         if message is None:
             raise Forgotten
+        if await self._answers.is_deleted(message.chat.id, key):
+            raise JobCancelled("its answer was deleted")
         answer = await self._answers.find(message.chat.id, key)
         if isinstance(message, InaccessibleMessage):
             if answer is None:
@@ -208,7 +210,7 @@ class Buttons:
     ) -> None:
         """Put new captions below those of the answer's last message, and what does not fit into new ones."""
         chat_id = message.chat.id
-        if await self._answers.find(chat_id, key) is None:  # deleted meanwhile
+        if await self._answers.is_deleted(chat_id, key):  # meanwhile
             return
         new = [text for text in dict.fromkeys(replies.texts(result)) if text not in answer.shown]
         if not new:
@@ -225,6 +227,8 @@ class Buttons:
             if added and await _edited(bot, chat_id, last, words.markup, buttons):
                 first += added
                 pages[-1] = dataclasses.replace(last, markup=words.markup, numbers=(last.numbers[0], first))
+        if await self._answers.is_deleted(chat_id, key):
+            return
         await self._new_pages(message, pages, answer.captions, first, buttons)
         done = (*answer.done, accepted.id)[-DONE_KEPT:]
         await self._answers.keep(chat_id, key, dataclasses.replace(answer, pages=tuple(pages), done=done))

@@ -156,7 +156,7 @@ class Captioning:
     async def _send_voice(self, message: Message, key: str, result: JobResult) -> None:
         """The main caption read aloud, where that can be done; it is deleted with its answer."""
         spoken = await self._voice.speak(result.main.text) if self._voice is not None else None
-        if spoken is None:
+        if spoken is None or await self._answers.is_deleted(message.chat.id, key):
             return
         try:
             sent = await message.reply_voice(BufferedInputFile(spoken, "caption.ogg"), duration=seconds(spoken) or None)

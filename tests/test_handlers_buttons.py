@@ -16,6 +16,7 @@ from PIL import Image
 
 from bot.answers import Answer
 from bot.chat_settings import ChatSettings
+from bot.keyboards import Forget
 from bot.sqlite_database import Database
 from bot.sqlite_storage import SqliteStorage
 from model.sampling import Sampling
@@ -23,6 +24,7 @@ from model.serving.jobs import Job, JobResult
 from tests import bot_api_rules as rules
 from tests.fake_queue import FakeQueue, captions, eventually, running_bot, worked
 from tests.fake_telegram import TOKEN, Chat, FakeTelegram, Message, Person
+from tests.test_handlers_settings import tampered
 
 BOT = int(TOKEN.partition(":")[0])
 
@@ -248,6 +250,34 @@ async def test_the_words_that_were_weighed(server: FakeTelegram, queue: FakeQueu
     assert server.file_bytes(chart["photo"][-1]["file_id"]) == CHART
     job = last(queue)
     assert (job.explain, job.chart, job.sheet, job.known) == ("a cat on a sofa", True, False, True)
+
+
+async def test_captions_that_are_in_work_when_all_is_forgotten_are_shown(queue: FakeQueue, ann: Person) -> None:
+    answer = await answered(ann)
+    queue.open.clear()
+    await press(ann, answer, MORE)
+    await eventually(lambda: len(queue.jobs) == 2)
+    await ann.send_text("/forget")
+    question = await ann.next_message()
+    await tampered(ann, question, Forget(do="yes").pack())
+    await ann.wait_for(lambda m: "will be answered" in m.get("text", ""), 10)
+    queue.open.set()
+    longer = await edited(ann, answer, lambda m: "10. " in m["caption"])
+    await press(ann, longer, MORE)
+    await edited(ann, answer, lambda m: "15. a cat with 15 <legs>" in m["caption"])
+
+
+async def test_what_is_pressed_after_its_answer_was_deleted_gets_silence(queue: FakeQueue, ann: Person) -> None:
+    answer = await answered(ann)
+    await press(ann, answer, DELETE)
+    await eventually(lambda: not ann.bot_messages())
+    for row in answer["reply_markup"]["inline_keyboard"]:
+        for button in row:
+            if button["text"] not in (SETTINGS, DELETE):
+                await tampered(ann, answer, button["callback_data"])
+    await ann.send_text("/help")
+    await ann.next_message()
+    assert len(ann.bot_messages()) == 1
 
 
 async def test_both_models_side_by_side(queue: FakeQueue, ann: Person) -> None:
