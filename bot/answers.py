@@ -8,11 +8,12 @@ import json
 import re
 import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from aiogram import Bot
-from aiogram.types import InlineKeyboardMarkup, Message
+from aiogram.types import InaccessibleMessage, InlineKeyboardMarkup, Message
 
 from bot.inbox import Accepted
 from bot.keyboards import answer_buttons
@@ -152,6 +153,20 @@ class Answers:
 
 def _known(picture: Picture) -> Note:
     return Note(f"known:{picture.file_unique_id}", "1", FEATURES_KEPT)
+
+
+def answerable(bot: Bot, message: Message | InaccessibleMessage, thread: int | None) -> Message:
+    """A message to reply to, also where Telegram tells no more of it than which it was."""
+    if isinstance(message, Message):
+        return message
+    stand_in = Message(
+        message_id=message.message_id,
+        date=datetime.now(UTC),
+        chat=message.chat,
+        message_thread_id=thread,
+        is_topic_message=thread is not None,
+    )
+    return stand_in.as_(bot)
 
 
 def new_key() -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -15,7 +14,7 @@ from aiogram.exceptions import AiogramError, TelegramBadRequest
 from aiogram.types import CallbackQuery, InaccessibleMessage, InlineKeyboardMarkup, Message
 
 from bot import replies
-from bot.answers import DONE_KEPT, Answer, Answers, Page
+from bot.answers import DONE_KEPT, Answer, Answers, Page, answerable
 from bot.captioning import reply_picture
 from bot.chat_settings import ChatSettings
 from bot.config import Settings
@@ -142,7 +141,7 @@ class Buttons:
                 if "not found" in error.message:  # somebody was faster
                     continue
                 log.info("an answer cannot be deleted: %s", impersonal(error.message))
-                message = _answerable(bot, query.message, answer.thread if answer is not None else None)
+                message = answerable(bot, query.message, answer.thread if answer is not None else None)
                 await message.reply(replies.cannot_be_deleted())
                 return
         await self._answers.delete(chat_id, key)
@@ -160,7 +159,7 @@ class Buttons:
         if isinstance(message, InaccessibleMessage):
             if answer is None:
                 raise Forgotten
-            return _answerable(bot, message, answer.thread), answer
+            return answerable(bot, message, answer.thread), answer
         answer = answer or Answer.recalled(message, bot, chat_settings.model or self._model)
         if answer is None:
             raise Forgotten
@@ -250,20 +249,6 @@ def _chat(query: CallbackQuery) -> int:
     if query.message is None:
         raise Forgotten
     return query.message.chat.id
-
-
-def _answerable(bot: Bot, message: Message | InaccessibleMessage, thread: int | None) -> Message:
-    """A message to reply to, also where Telegram tells no more of it than which it was."""
-    if isinstance(message, Message):
-        return message
-    stand_in = Message(
-        message_id=message.message_id,
-        date=datetime.now(UTC),
-        chat=message.chat,
-        message_thread_id=thread,
-        is_topic_message=thread is not None,
-    )
-    return stand_in.as_(bot)
 
 
 async def _edited(bot: Bot, chat_id: int, page: Page, markup: str, buttons: InlineKeyboardMarkup) -> bool:

@@ -14,6 +14,7 @@ from aiogram.exceptions import TelegramBadRequest, TelegramEntityTooLarge
 from aiogram.types import BufferedInputFile, CallbackQuery, InputMediaPhoto, Message, ReplyParameters
 
 from bot import replies
+from bot.answers import answerable
 from bot.captioning import Captioning
 from bot.config import Settings
 from bot.inbox import Accepted
@@ -56,23 +57,26 @@ class Clips:
 
     async def other_moments(self, bot: Bot, query: CallbackQuery, key: str, count: int, accepted: Accepted) -> None:
         """Answer a button: the same clip with another number of moments. Raises NoClip and what `watch` raises."""
-        message, file = await self._noted(query, key)
+        message, file = await self._noted(bot, query, key)
         await self._serve(bot, message, query.from_user.id, file, accepted, count)
 
     async def captions_of_frames(self, bot: Bot, query: CallbackQuery, key: str, accepted: Accepted) -> None:
         """Answer a button: the captions of all frames in a file. Raises as `other_moments` does."""
-        message, file = await self._noted(query, key)
-        job = self._job(bot, message, query.from_user.id, file, accepted, None)
+        message, file = await self._noted(bot, query, key)
+        job = await self._job(bot, message, query.from_user.id, file, accepted, None)
         send = partial(_send_captions, message)
         await self._requests.serve(Request(bot, message, file, job, accepted, "clip", send))
 
-    def _job(self, bot: Bot, message: Message, user: int, file: Picture, accepted: Accepted, count: int | None) -> Job:
+    async def _job(
+        self, bot: Bot, message: Message, user: int, file: Picture, accepted: Accepted, count: int | None
+    ) -> Job:
+        chat_settings = await self._storage.settings(message.chat.id)
         return Job(
             id=job_id(bot, accepted.id),
             user=user,
             request=f"{user}:{message.media_group_id}" if message.media_group_id else "",  # as an album's photos
             kind="clip",
-            model=self._model,
+            model=chat_settings.model or self._model,
             moments=count,
             place=place(bot, message.chat.id),
             picture=file.file_unique_id,
@@ -86,19 +90,19 @@ class Clips:
                 bot,
                 message,
                 file,
-                self._job(bot, message, user, file, accepted, count),
+                await self._job(bot, message, user, file, accepted, count),
                 accepted,
                 "clip",
                 partial(self._send, bot, message, file, accepted, count),
             )
         )
 
-    async def _noted(self, query: CallbackQuery, key: str) -> tuple[Message, Picture]:
+    async def _noted(self, bot: Bot, query: CallbackQuery, key: str) -> tuple[Message, Picture]:
         """The message to answer, and the clip that was noted for its buttons."""
         found = await self._storage.noted(query.message.chat.id, f"clip:{key}") if query.message else None
-        if found is None or not isinstance(query.message, Message):
+        if found is None or query.message is None:
             raise NoClip
-        return query.message, Picture(**json.loads(found))
+        return answerable(bot, query.message, None), Picture(**json.loads(found))
 
     async def _send(
         self, bot: Bot, message: Message, file: Picture, accepted: Accepted, count: int | None, result: Outcome
@@ -155,4 +159,8 @@ async def _send_album(bot: Bot, message: Message, result: ClipResult) -> None:
 async def _send_captions(message: Message, result: Outcome) -> None:
     assert isinstance(result, ClipResult)
     text = "".join(f"{line}\n" for line in replies.frame_lines(result))
-    await message.reply_document(BufferedInputFile(text.encode(), "captions.txt"))
+    try:
+        await message.reply_document(BufferedInputFile(text.encode(), "captions.txt"))
+    except (TelegramBadRequest, TelegramEntityTooLarge) as error:
+        log.warning("a file was refused (%s), the words go alone", impersonal(error.message))
+        await message.reply(replies.shortened(text, replies.MAX_TEXT), parse_mode=None)

@@ -13,11 +13,13 @@ import pytest
 from PIL import Image
 
 from bot.keyboards import OtherMoments
+from bot.settings_menu import MenuPress
 from model.serving.jobs import ClipFrame, ClipResult, JobFailure, JobResult, WireCaption
 from model.serving.local_queue import LocalQueue
 from model.serving.queue import Lease
 from tests.fake_queue import eventually, running_bot
 from tests.fake_telegram import FakeTelegram, Message, Person
+from tests.test_handlers_settings import tampered
 
 WORKER = 1
 
@@ -268,6 +270,42 @@ async def test_a_button_of_a_deleted_message_still_says_why_it_does_not_work(
     assert "больше не знаю" in (await ann.next_message())["text"]
 
 
+async def test_a_button_works_where_telegram_tells_no_more_of_its_message(
+    server: FakeTelegram, queue: LocalQueue, ann: Person
+) -> None:
+    await ann.send_video(b"mp4")
+    await answer(queue, found())
+    timeline = await timeline_of(ann)
+    [[_, more], _] = timeline["reply_markup"]["inline_keyboard"]
+    bare = {"chat": timeline["chat"], "message_id": timeline["message_id"], "date": 0}
+    await tampered(ann, bare, more["callback_data"])
+    assert (await answer(queue, found(chosen=4))).job.moments == 4
+    again = await ann.wait_for(lambda m: "4 moments" in m.get("caption", ""), 10)
+    assert again["reply_to_message"]["message_id"] == timeline["message_id"]
+
+
+async def test_where_files_are_refused_captions_come_as_text(
+    server: FakeTelegram, queue: LocalQueue, ann: Person
+) -> None:
+    await ann.send_video(b"mp4")
+    await answer(queue, found())
+    timeline = await timeline_of(ann)
+    server.faults.add("sendDocument", "too_old")  # as where a group lets nobody send files
+    await ann.press(timeline, "📄 All captions")
+    await answer(queue, found())
+    assert await ann.wait_for(lambda m: m.get("text", "").startswith("* 0:"), 10)
+
+
+async def test_the_model_of_the_chat_looks_at_its_clips(queue: LocalQueue, ann: Person) -> None:
+    await ann.send_text("/settings")
+    menu = await ann.next_message()
+    await tampered(ann, menu, MenuPress(do="set", name="model", value="baseline").pack())
+    await ann.send_video(b"mp4")
+    assert (await answer(queue, found())).job.model == "baseline"
+    await ann.press(await timeline_of(ann), "➕ More moments")
+    assert (await answer(queue, found(chosen=4))).job.model == "baseline"
+
+
 @pytest.mark.parametrize("data", ["of:another:version", "t"])
 async def test_no_button_goes_on_spinning(server: FakeTelegram, ann: Person, data: str) -> None:
     await ann.send_text("/start")
@@ -331,4 +369,4 @@ async def test_a_russian_reads_russian(server: FakeTelegram, queue: LocalQueue, 
     await answer(queue, found(chosen=5))
     timeline = await olga.wait_for(lambda m: "момент" in m.get("caption", ""), 10)
     assert timeline["caption"] == "5 моментов за 1:04 · разнообразие: 62 %"
-    assert buttons(timeline) == ["➖ Меньше кадров", "➕ Больше кадров", "📄 Все подписи"]
+    assert buttons(timeline) == ["➖ Меньше кадров", "➕ Больше кадров", "📄 Все описания"]
