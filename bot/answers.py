@@ -23,7 +23,7 @@ from bot.storage import LONGEST_NOTE, Note, Picture, Storage
 FEATURES_KEPT: Final = 3600.0  # seconds for which workers keep what they found of a picture
 DELETED_KEPT: Final = 86_400.0  # seconds; what was pressed before is done by then
 DONE_KEPT: Final = 20  # presses
-LINE: Final = re.compile(r"(?:(?P<number>\d+)\.|[^:]+:) (?P<text>.+)")  # "3. a cat", "greedy: a cat"
+LINE: Final = re.compile(r"(?:(?P<number>\d+)\.|[^:]+:) (?P<text>.+)")  # "3. a cat", "my first thought: a cat"
 
 
 @dataclass(frozen=True)

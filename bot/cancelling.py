@@ -11,13 +11,17 @@ from pydantic import ValidationError
 
 from bot.in_work import InWork, Place
 from bot.inbox import COMMAND, Accepted, Inbox
-from bot.keyboards import AllCaptions, Cancel, OtherMoments
+from bot.keyboards import AllCaptions, Cancel, ChooseHeatmap, DeleteAnswer, Forget, OpenSettings, OtherMoments
 from bot.media import clip_of, picture_of
 from bot.requests import job_id
+from bot.settings_menu import MenuPress
 from model.serving.jobs import Kind
 from model.serving.queue import JobProducer
 
 OF_CLIPS: Final = (AllCaptions.__prefix__, OtherMoments.__prefix__)
+IDLE: Final = tuple(  # that cause no work
+    data.__prefix__ for data in (Cancel, OpenSettings, MenuPress, Forget, ChooseHeatmap, DeleteAnswer)
+)
 COMMANDS: Final = ("sample", "caption")  # that cause work
 
 
@@ -67,9 +71,9 @@ def asked_for(update: dict[str, Any], place: Place) -> Kind | None:
         return None
     if query is not None:
         prefix = str(query.get("data", "")).partition(":")[0]
-        return None if prefix == Cancel.__prefix__ else "clip" if prefix in OF_CLIPS else "photo"
+        return None if prefix in IDLE else "clip" if prefix in OF_CLIPS else "photo"
     if clip_of(message) is not None:
         return "clip"
     command = COMMAND.fullmatch(message.text or "")
-    is_command = command is not None and command["name"] in COMMANDS
+    is_command = command is not None and command["name"].lower() in COMMANDS
     return "photo" if is_command or picture_of(message) is not None else None

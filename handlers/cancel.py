@@ -18,7 +18,7 @@ from handlers.presses import acknowledge
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(cancel, Where(F.text), Command("cancel"))
+    router.message.register(cancel, Where(F.text), Command("cancel", ignore_case=True))
     router.callback_query.register(press, Cancel.filter())
     return router
 

@@ -15,7 +15,7 @@ from handlers.filters import Addressed, RepliesToMedium, Where
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(caption, Command("caption"))
+    router.message.register(caption, Command("caption", ignore_case=True))
     router.message.register(answer_replied, Where(F.text & ~F.text.startswith("/")), RepliesToMedium(), Addressed())
     return router
 

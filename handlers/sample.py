@@ -14,7 +14,7 @@ from bot.inbox import Accepted
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(sample, Command("sample"))
+    router.message.register(sample, Command("sample", ignore_case=True))
     return router
 
 

@@ -7,6 +7,7 @@ from aiogram.filters import Command, CommandStart
 from aiogram.types import Message
 
 from bot import replies
+from bot.chat_settings import ChatSettings
 from bot.config import Settings
 from handlers.filters import Where
 
@@ -22,5 +23,6 @@ async def start(message: Message) -> None:
     await message.answer(replies.start())
 
 
-async def about(message: Message, settings: Settings) -> None:
-    await message.answer(replies.about(sheets=settings.model == "attention"))
+async def about(message: Message, settings: Settings, chat_settings: ChatSettings) -> None:
+    model = chat_settings.model or settings.model
+    await message.answer(replies.about(sheets=model == "attention" and chat_settings.heatmap))

@@ -378,7 +378,7 @@ async def test_an_answer_whose_note_is_gone_tells_what_its_buttons_need(
     forget_notes(tmp_path, "%")
     await press(ann, answer, MORE)
     longer = await edited(ann, answer, lambda m: "7. " in m["caption"])
-    assert words(longer)[2:6] == ["greedy: a cat sits", "1. a <b>", "2. a cat", "3. a cat with 1 <legs>"]
+    assert words(longer)[2:6] == ["my first thought: a cat sits", "1. a <b>", "2. a cat", "3. a cat with 1 <legs>"]
     job = last(queue)
     assert job.exclude == ("a cat on a sofa", "a cat sits", "a <b>", "a cat")
     assert (job.picture, job.known) == (ann.messages[1]["photo"][-1]["file_unique_id"], False)

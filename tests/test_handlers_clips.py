@@ -94,7 +94,7 @@ async def test_a_video_is_answered_with_its_moments_and_a_timeline(
     lease = await answer(queue, found())
     assert (lease.job.kind, lease.job.user, lease.job.moments, lease.media) == ("clip", ann.id, None, b"mp4")
     timeline = await timeline_of(ann)
-    assert album(server, ann) == ["0:00 · scene <0>", "0:08 · scene <1>", "0:16 · scene <2>"]
+    assert album(server, ann) == ["scene <0> · 0:00", "scene <1> · 0:08", "scene <2> · 0:16"]
     assert timeline["caption"] == "3 moments in 1:04 · how varied: 62 %"
     assert timeline["reply_to_message"]["message_id"] == video["message_id"]
     assert buttons(timeline) == ["➖ Fewer moments", "➕ More moments", "📄 All captions"]
@@ -106,7 +106,7 @@ async def test_a_video_is_answered_with_its_moments_and_a_timeline(
 async def test_one_moment_is_one_picture(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
     await ann.send_video_note(b"mp4")
     await answer(queue, found(chosen=1, still=True))
-    moment = await ann.wait_for(lambda m: m.get("caption") == "0:00 · scene <0>", 10)
+    moment = await ann.wait_for(lambda m: m.get("caption") == "scene <0> · 0:00", 10)
     assert "photo" in moment
     timeline = await ann.wait_for(lambda m: "One shot" in m.get("caption", ""), 10)
     assert timeline["caption"] == "One shot of 1:04 in which little changes"

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bot.cancelling import asked_for
 from bot.in_work import InWork, Place, Work
 from bot.inbox import Accepted
 from bot.sqlite_inbox import SqliteInbox
@@ -492,6 +493,26 @@ class Said:
     chat = Chat()
     message_thread_id = None
     is_topic_message = None
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ({"data": "am:key"}, "photo"),
+        ({"data": "t:key"}, "clip"),
+        ({"data": "set:show::"}, None),
+        ({"data": "forget:yes:"}, None),
+        ({"data": "ad:key:7"}, None),
+        ({"text": "/Sample 3"}, "photo"),
+        ({"text": "/help"}, None),
+    ],
+)
+def test_only_what_causes_work_is_cancelled(said: dict[str, str], kind: str | None) -> None:
+    person = {"id": 7, "is_bot": False, "first_name": "Ann"}
+    message = {"message_id": 1, "date": 1, "chat": {"id": 7, "type": "private"}, "from": person}
+    press = {"callback_query": {"from": person, "message": message, **said}}
+    update = {"message": message | said} if "text" in said else press
+    assert asked_for(update, Place(7, None, 7)) == kind
 
 
 async def test_what_came_after_a_cancel_is_not_cancelled_by_it() -> None:

@@ -105,7 +105,7 @@ async def test_twenty_photos_at_once_each_get_their_own_captions(
         assert f"{main['confidence']:.0%}".rstrip("%") in lines(answer)[1]
         others = lines(answer)[2:]
         if greedy["text"] != main["text"]:
-            assert others.pop(0) == f"greedy: {greedy['text']}"
+            assert others.pop(0) == f"my first thought: {greedy['text']}"
         for line, sample in zip(others, entry["samples"], strict=True):
             assert line.endswith(sample["text"])
     assert len({lines(answer)[0] for answer in answers.values()}) >= 7  # seven subjects

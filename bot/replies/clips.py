@@ -5,14 +5,15 @@ from __future__ import annotations
 from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
-from bot.replies.text import MAX_CAPTION, clock, escaped, one_line, shortened
+from bot.replies.text import MAX_CAPTION, clock, escaped, length, one_line, shortened
 from model.serving.jobs import ClipFrame, ClipResult
 
 
 def moment(frame: ClipFrame, limit: int = MAX_CAPTION) -> str:
-    """What stands under one picture of an album."""
+    """What stands under one picture of an album: the caption comes first, for those who listen."""
     text = one_line(frame.text) or _("I cannot say what is in this picture.")
-    return escaped(shortened(f"{clock(frame.time)} · {text}", limit))
+    time = f" · {clock(frame.time)}"
+    return escaped(shortened(text, limit - length(time)) + time)
 
 
 def clip_summary(result: ClipResult) -> str:

@@ -37,7 +37,7 @@ def failure(error: Exception) -> str:
         case TooBig():
             return _(
                 "This file is larger than {limit} MB, the most that Telegram lets bots download. "
-                "Please send it as a photo, or send a smaller file."
+                "Please send a smaller one; a picture you can also send as a photo."
             ).format(limit=error.limit // (1024 * 1024))
         case Gone():
             return _("Telegram no longer gives me this file. Please send it again.")

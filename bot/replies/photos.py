@@ -37,7 +37,7 @@ def photo_answer(result: JobResult, limit: int = MAX_CAPTION) -> Words:
     samples = texts(result)
     lines = numbered(samples, 1)
     if (greedy := one_line(result.greedy.text)) and greedy != main:
-        lines.insert(0, _("greedy: {caption}").format(caption=greedy))
+        lines.insert(0, _("my first thought: {caption}").format(caption=greedy))
     others = len(lines) - len(samples)
     lines = fitting(lines, limit - length(f"{main}\n{sureness}"))
     return Words(_page([main, sureness, *lines]), tuple(samples[: max(0, len(lines) - others)]))
