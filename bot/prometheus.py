@@ -22,7 +22,7 @@ from model.serving.queue import LINES, Status
 FAILURES: Final = frozenset(
     (*KINDS, "busy", "too_fast", "too_big", "gone", "no_picture", "refused", "unforeseen", "given_up")
 )
-ANSWERS: Final = ("photo", "clip", "sample", "more", "heatmap", "chart", "compare")
+ANSWERS: Final = ("photo", "album", "clip", "sample", "more", "heatmap", "chart", "compare", "album_sheet")
 OUTCOMES: Final = ("ok", "flood", "server", "network", "refused", "cancelled")
 LONG_POLL: Final = "getUpdates"  # it waits on purpose: its time says nothing
 METHODS: Final = 64  # aiogram's names are many, those that this bot calls few

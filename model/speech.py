@@ -202,6 +202,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.check:
             check()
+            print("voice messages can be had")
             return OK
         text = sys.stdin.buffer.read(4 * LONGEST_TEXT + 4).decode(errors="ignore")
         spoken = speak(text, options.language)

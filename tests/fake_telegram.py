@@ -1179,6 +1179,7 @@ async def converse(port: int, photo: Path | None, save: Path | None) -> None:
     """Send one photo as a person and print what the bot answers, until interrupted."""
     async with FakeTelegram(port) as server:
         print(f"TELEGRAM_API_URL={server.url} BOT_TOKEN={server.token}", flush=True)
+        server._update_ids = itertools.count(int(time.time()))  # a bot remembers those that it has answered
         ann = server.person("Ann")
         if photo is not None:
             await ann.send_photo(await asyncio.to_thread(photo.read_bytes))

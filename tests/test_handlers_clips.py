@@ -369,4 +369,4 @@ async def test_a_russian_reads_russian(server: FakeTelegram, queue: LocalQueue, 
     await answer(queue, found(chosen=5))
     timeline = await olga.wait_for(lambda m: "момент" in m.get("caption", ""), 10)
     assert timeline["caption"] == "5 моментов за 1:04 · разнообразие: 62 %"
-    assert buttons(timeline) == ["➖ Меньше кадров", "➕ Больше кадров", "📄 Все описания"]
+    assert buttons(timeline) == ["➖ Меньше моментов", "➕ Больше моментов", "📄 Все описания"]

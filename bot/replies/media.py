@@ -20,7 +20,7 @@ def locked_media() -> str:
 
 
 def only_pictures() -> str:
-    return _("I only look at pictures. Please send me a photo, and I will tell you in words what is in it.")
+    return _("I only look at pictures and clips. Please send me a photo, and I will tell you in words what is in it.")
 
 
 def shown_instead(kind: str) -> str:
@@ -45,7 +45,9 @@ def no_links() -> str:
 
 
 def not_a_picture() -> str:
-    return _("This file is not a picture that I can read. Please send a photo, or a JPEG, PNG or WebP file.")
+    return _(
+        "This file is not a picture that I can read. Please send a photo, a JPEG, PNG, WebP or HEIC file, or a video."
+    )
 
 
 def _vector_drawing() -> str:

@@ -39,7 +39,17 @@ def _day(day: Day) -> list[str]:
 
 
 def _latency(latency: Latency) -> str:
-    names = {"photo": _("Photos"), "sample": _("Samples"), "clip": _("Clips")}
+    names = {
+        "photo": _("Photos"),
+        "album": _("Albums"),
+        "album_sheet": _("Heatmaps of albums"),
+        "sample": _("Samples"),
+        "more": _("More captions"),
+        "heatmap": _("Heatmaps"),
+        "chart": _("Words weighed"),
+        "compare": _("Comparisons"),
+        "clip": _("Clips"),
+    }
     name = names.get(latency.kind, latency.kind)
     if latency.median is None or latency.p95 is None:
         return _("{kind}: {count}").format(kind=name, count=latency.answers)

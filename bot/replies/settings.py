@@ -22,8 +22,8 @@ def settings_text(settings: ChatSettings, *, can_speak: bool) -> str:
     lines = [setting_line(name, settings, can_speak=can_speak) for name in SETTINGS]
     notes = [
         _(
-            "The voice message reads the main caption aloud. The short answer is the main caption alone, "
-            "in a message before the whole answer; it helps those who use a screen reader."
+            "The voice message reads the main caption of a single picture aloud. The short answer is that caption "
+            "alone, in a message before the whole answer; it helps those who use a screen reader."
         )
     ]
     if settings.heatmap and settings.model == "baseline":
@@ -95,7 +95,7 @@ def _meaning(name: str) -> str:
                 "The baseline model looks at the whole picture once and has no heatmap."
             )
         case "samples":
-            return _("So many other captions stand below the main one.")
+            return _("How many other captions stand below the main one.")
         case "strategy":
             (_words, first), (_words, second) = LADDER
             return _(
