@@ -47,14 +47,15 @@ def test_markup_in_captions_is_shown_as_it_is() -> None:
 
 @pytest.mark.parametrize("sign", ["a", "<", "&", "я", "🐈"])
 def test_long_captions_are_cut_to_what_fits(sign: str) -> None:
-    result = captions(*(sign * 300 for _ in range(5)), greedy=sign * 200)
+    samples = [f"{number}{sign * 299}" for number in range(5)]
+    result = captions(*samples, greedy=sign * 200)
     words = replies.photo_answer(result)
     lines = as_seen(words.markup)
     assert lines[0] == sign * 200
     units = rules.utf16_length(sign)
-    fitting = (1024 - 200 * units - 19) // (300 * units + 4)
-    assert lines[2:] == [f"{number}. {sign * 300}" for number in range(1, 1 + fitting)]
-    assert words.captions == (sign * 300,) * fitting
+    fitting = (1024 - 200 * units - 19) // (299 * units + 5)
+    assert lines[2:] == [f"{number}. {text}" for number, text in enumerate(samples[:fitting], 1)]
+    assert words.captions == tuple(samples[:fitting])
 
     lines = as_seen(replies.photo_answer(captions(greedy=sign * 5000)).markup)
     assert lines[0].endswith("…")
@@ -134,3 +135,11 @@ def test_no_two_texts_have_one_name() -> None:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
     ]
     assert len(names) == len(set(names)), [name for name in names if names.count(name) > 1]
+
+
+def test_no_caption_of_a_picture_comes_twice() -> None:
+    best = captions(greedy="a cat").greedy
+    drawn = captions("a dog", "a cat", "a dog", "a cat sits", greedy="a cat sits")
+    words = replies.photo_answer(JobResult(drawn.greedy, drawn.samples, best=best))
+    assert as_seen(words.markup)[2:] == ["1. a dog", "2. a cat sits"]
+    assert words.captions == ("a dog", "a cat sits")

@@ -28,15 +28,15 @@ class Words:
 
 
 def photo_answer(result: JobResult, limit: int = MAX_CAPTION) -> Words:
-    """The main caption in bold, its confidence, the greedy one where it differs, then each sampled caption, numbered.
+    """The main caption in bold, its confidence, the greedy one, then the sampled ones, numbered; none comes twice.
 
     Samples that do not fit into `limit` (counted as Telegram does, without markup) are left out from the end.
     """
     sureness = confidence(result.main)
     main = shortened(main_caption(result), limit - 1 - length(sureness))
-    samples = texts(result)
+    samples = [text for text in dict.fromkeys(texts(result)) if text != main]
     lines = numbered(samples, 1)
-    if (greedy := one_line(result.greedy.text)) and greedy != main:
+    if (greedy := one_line(result.greedy.text)) and greedy not in (main, *samples):
         lines.insert(0, _("my first thought: {caption}").format(caption=greedy))
     others = len(lines) - len(samples)
     lines = fitting(lines, limit - length(f"{main}\n{sureness}"))
