@@ -42,8 +42,21 @@ EXTENSIONS: Final = frozenset(
         *(".avif", ".avifs", ".heic", ".heif", ".heics", ".heifs", ".hif"),
     )
 )
-SHOWN_INSTEAD: Final = (  # of stickers those that are drawn, of paid media those that were not paid for
-    *("sticker", "paid_media", "audio", "voice", "contact", "location", "venue", "poll", "dice", "game", "story"),
+SHOWN_INSTEAD: Final = (  # stickers that are drawn, media not paid for, live photos without the photo in them
+    *(
+        "sticker",
+        "paid_media",
+        "live_photo",
+        "audio",
+        "voice",
+        "contact",
+        "location",
+        "venue",
+        "poll",
+        "dice",
+        "game",
+        "story",
+    ),
 )
 CLIP_EXTENSIONS: Final = frozenset((".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".gif"))
 
@@ -207,7 +220,7 @@ def check_shown(source: Message | ExternalReplyInfo) -> None:
     if source.document is not None:
         raise sent_instead(source.document)
     for kind in SHOWN_INSTEAD:
-        if getattr(source, kind) is not None:
+        if getattr(source, kind, None) is not None:
             raise NoPictureThere(kind)
 
 
