@@ -57,6 +57,7 @@ MEASURES: Final[dict[str, tuple[str, ...]]] = {
     "animation": ("width", "height", "duration"),
     "voice": ("duration",),
 }
+LOOK_SECONDS: Final = 0.1  # between two looks at what happens elsewhere, such as in a log
 THUMBNAIL_SIDES: Final = (90, 320, 800)
 
 
@@ -607,11 +608,12 @@ class FakeTelegram:
         event.set()
 
     async def until(self, ready: Callable[[], T | None], seconds: float) -> T | None:
-        """What `ready` gives as soon as it is not None; None when time is up."""
+        """What `ready` gives as soon as it is not None; None when time is up. It may also look at what is not here."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while (value := ready()) is None:
-                    await self._changed.wait()
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
                 return value
         return ready()
 
