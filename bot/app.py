@@ -104,32 +104,9 @@ async def run_bot(
     3: another process polls with the same token. Raises ConfigurationError when there is no token, or when the port or
     the address of the webhook cannot be used.
     """
-    run = run_polling if settings.webhook_url is None else run_webhook
-    return await run(settings, queue, stop, grace=grace, rhythm=rhythm)
-
-
-async def run_polling(
-    settings: Settings,
-    queue: JobProducer,
-    stop: asyncio.Event,
-    *,
-    grace: float = GRACE,
-    rhythm: Rhythm = RHYTHM,
-) -> int:
-    """As `run_bot`, asking Telegram for updates."""
-    contact = Deadline("no answer to getUpdates", CONTACT_SECONDS)
-    return await _run_counted(settings, queue, stop, receive_by_polling, contact, grace, rhythm)
-
-
-async def run_webhook(
-    settings: Settings,
-    queue: JobProducer,
-    stop: asyncio.Event,
-    *,
-    grace: float = GRACE,
-    rhythm: Rhythm = RHYTHM,
-) -> int:
-    """As `run_bot`, called by Telegram."""
+    if settings.webhook_url is None:
+        contact = Deadline("no answer to getUpdates", CONTACT_SECONDS)
+        return await _run_counted(settings, queue, stop, receive_by_polling, contact, grace, rhythm)
     from bot.webhook import receive_by_webhook  # aiohttp's server is not needed to poll
 
     contact = Deadline("Telegram has not confirmed the webhook", CONTACT_SECONDS)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bot.app import run_polling
+from bot.app import run_bot
 from bot.config import Secret
 from bot.inbox import Recorded
 from bot.sqlite_inbox import SqliteInbox
@@ -366,7 +366,7 @@ async def test_the_journal_is_for_its_owner_alone(server: FakeTelegram, ann: Per
 
 async def test_the_bot_needs_a_token(server: FakeTelegram, tmp_path: Path) -> None:
     with pytest.raises(Exception, match="BOT_TOKEN is not set"):
-        await run_polling(settings_for(server, tmp_path, token=None), FakeQueue(), asyncio.Event())
+        await run_bot(settings_for(server, tmp_path, token=None), FakeQueue(), asyncio.Event())
 
 
 async def test_many_photos_at_once_are_each_answered(server: FakeTelegram, tmp_path: Path) -> None:

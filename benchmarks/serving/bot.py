@@ -29,7 +29,7 @@ async def run_embedded(settings: Settings, worker: Sequence[str]) -> int:
     queue = LocalQueue(max_attempts=settings.max_attempts, limits=Limits(settings.max_queue, settings.max_per_user))
     working = asyncio.create_task(EmbeddedWorker(queue, worker, dict(os.environ)).run())
     try:
-        return await app.run_polling(settings, queue, stop)
+        return await app.run_bot(settings, queue, stop)
     finally:
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
