@@ -46,7 +46,7 @@ class Work:
     since: float = field(default_factory=time.monotonic)
     sending: bool = False  # the answer is on its way: too late to cancel
     cancelled: bool = False
-    _scope: asyncio.Timeout | None = None
+    scope: asyncio.Timeout | None = None  # what `cancel` ends: see `interruptible`
 
     @property
     def place(self) -> Place:
@@ -64,24 +64,8 @@ class Work:
         """Nobody wants the answer any more: what is interruptible ends at once."""
         if self.wanted:
             self.cancelled = True
-            if self._scope is not None:
-                self._scope.reschedule(asyncio.get_running_loop().time())
-
-    @asynccontextmanager
-    async def interruptible(self) -> AsyncIterator[None]:
-        """A block that `cancel` ends. Raises JobCancelled then, or when the request was cancelled before."""
-        self.check()
-        try:
-            async with asyncio.timeout(None) as scope:
-                self._scope = scope
-                yield
-        except TimeoutError:
-            if scope.expired():
-                raise JobCancelled("cancelled") from None
-            raise
-        finally:
-            self._scope = None
-        self.check()
+            if self.scope is not None:
+                self.scope.reschedule(asyncio.get_running_loop().time())
 
     def check(self) -> None:
         """Raises JobCancelled when nobody wants the answer any more."""
@@ -92,6 +76,27 @@ class Work:
         """From here on it cannot be cancelled. Raises JobCancelled when it was."""
         self.check()
         self.sending = True
+
+
+@asynccontextmanager
+async def interruptible(*works: Work) -> AsyncIterator[None]:
+    """A block that ends when one of these is cancelled. Raises JobCancelled then, or when one was cancelled before."""
+    for work in works:
+        work.check()
+    try:
+        async with asyncio.timeout(None) as scope:
+            for work in works:
+                work.scope = scope
+            yield
+    except TimeoutError:
+        if scope.expired():
+            raise JobCancelled("cancelled") from None
+        raise
+    finally:
+        for work in works:
+            work.scope = None
+    for work in works:
+        work.check()
 
 
 @dataclass(eq=False)

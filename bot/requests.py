@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from aiogram import Bot
@@ -16,12 +17,13 @@ from aiogram.types import Message
 
 from bot.admission import ByteBudget, Pace
 from bot.config import Settings
-from bot.in_work import InWork, Work
+from bot.in_work import InWork, Work, interruptible
 from bot.inbox import Accepted
 from bot.media import HOSTED_LIMIT, PictureError, check_size, download
 from bot.metrics import BotMetrics
 from bot.storage import Picture
 from bot.throttle import Throttle, waited
+from bot.turns import Turn, turns_taken_by
 from bot.waiting import Waiting
 from model.errors import CaptionError, FeaturesGone, JobCancelled
 from model.serving.job_context import working_for
@@ -141,11 +143,9 @@ class Requests:
             self._waiting.watch(first.bot, groups[0])
             async with self._typing_shown(first.bot, first.message):
                 results = await _all_of(do(request, work) for request, work in zip(requests, works, strict=True))
-            for work in works:
-                work.now_sending()
             self._pace.completed()
-            self._now_sending()
-            await send(results)
+            with turns_taken_by(partial(self._take_turn, works)):
+                await send(results)
             log.info("answered")
         self._metrics.answered(first.kind, None if first.accepted.again else time.time() - first.accepted.received)
 
@@ -168,8 +168,18 @@ class Requests:
                 raise Busy(busy.of_person, self._pace.seconds(requests)) from None
             raise
 
-    def _now_sending(self) -> None:
-        """From here on the task is not to be cancelled: Telegram may have the answer and the inbox not know it."""
+    async def _take_turn(self, works: Sequence[Work], turn: Turn) -> None:
+        """Await the turn of one message of an answer; the first one is waited for only as long as it is wanted.
+
+        From then on neither the person nor a stop of the bot calls the answer off: Telegram may have it and the inbox
+        not know it. Raises JobCancelled.
+        """
+        if works[0].sending:
+            return await turn()
+        async with interruptible(*works):
+            await turn()
+        for work in works:
+            work.now_sending()
         task = asyncio.current_task()
         assert task is not None
         self.sending.add(task)
@@ -198,7 +208,7 @@ class Requests:
                         media = b"" if job.known else await self._fetch(request, work, held)
                         await self._queue.put(job, media)  # not interrupted: what is put must be there to be forgotten
                         del media
-                    async with work.interruptible():
+                    async with interruptible(work):
                         return await self._queue.wait(job.id, work.tell)
             work.check()
             log.warning("the queue lost the job or its picture")
@@ -211,7 +221,7 @@ class Requests:
         file = request.file
         if request.fetch is None:
             check_size(request.bot, file.file_size)
-        async with work.interruptible():
+        async with interruptible(work):
             await held.enter_async_context(self._budget.hold(file.file_size or HOSTED_LIMIT))
             async with self._downloads:
                 began = time.monotonic()

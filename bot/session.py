@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final, cast
 
 from aiogram import Bot
@@ -24,7 +25,8 @@ from aiogram.methods import DeleteWebhook, GetMe, Response, SendChatAction, Tele
 from aiogram.methods.base import TelegramType
 
 from bot.metrics import BotMetrics
-from bot.pacing import Pacer, chat_of
+from bot.pacing import Pacer, chat_of, messages_of
+from bot.turns import take_turn
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +104,8 @@ class RetryMiddleware(BaseRequestMiddleware):
         end: float | None = None
         flood_waits, pause, moved = 0, 0.5, False
         while True:
-            await self._pacer.wait_for_turn(method)
+            turn = partial(self._pacer.wait_for_turn, method)
+            await (take_turn(turn) if messages_of(method) else turn())
             try:
                 return await make_request(bot, method)
             except TelegramRetryAfter as error:

@@ -8,14 +8,17 @@ import json
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bot.cancelling import asked_for
-from bot.in_work import InWork, Place, Work
+from bot.in_work import InWork, Place, Work, interruptible
 from bot.inbox import Accepted
+from bot.keyboards import Cancel
+from bot.pacing import Pacer, Rate
 from bot.sqlite_inbox import SqliteInbox
 from bot.waiting import Rhythm
 from model.errors import JobCancelled
@@ -399,6 +402,27 @@ async def test_what_is_being_sent_is_not_cancelled(server: FakeTelegram, queue: 
     assert texts[1].startswith("a cat")
 
 
+async def test_an_answer_that_waits_for_its_turn_is_cancelled(
+    server: FakeTelegram, queue: FakeQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Telegram takes one message a second in a chat: what is captioned and not yet on its way can be called off."""
+    monkeypatch.setattr("bot.app.Pacer", partial(Pacer, private=Rate(3600.0, burst=2)))
+    queue.open.set()
+    ann = server.person("Ann")
+    async with running_bot(server, queue, tmp_path, grace=0.2):
+        for _ in range(5):
+            await ann.send_photo(PHOTO)
+        answers = [await ann.next_message() for _ in range(2)]
+        await eventually(lambda: len(queue.jobs) == 5 and len(queue.results) == 3)  # two are done with
+        data = Cancel(user=ann.id).pack()
+        query = {"id": server.new_query(), "from": ann.user, "message": answers[0], "chat_instance": "1", "data": data}
+        server.push("callback_query", query)
+        assert (await ann.callback_answer(query))["text"] == "Cancelled: 3 pictures."
+        await eventually(lambda: not queue.admitted)
+    assert waiting_in(tmp_path) == []
+    assert ann.bot_messages() == answers
+
+
 async def test_a_press_is_acknowledged_before_any_work(real_queue: LocalQueue, vic: Person) -> None:
     """An outage of the queue is waited for; the button does not spin meanwhile."""
     await vic.send_video(b"mp4")
@@ -533,7 +557,7 @@ async def test_a_cancelled_block_ends_at_once_and_later_ones_do_not_begin() -> N
     reached: list[str] = []
 
     async def run() -> None:
-        async with stopped.interruptible():
+        async with interruptible(stopped):
             reached.append("begun")
             await asyncio.Event().wait()
 
@@ -549,7 +573,7 @@ async def test_a_cancelled_block_ends_at_once_and_later_ones_do_not_begin() -> N
 
 async def test_a_timeout_inside_is_no_cancellation() -> None:
     with pytest.raises(TimeoutError):
-        async with work(Said(), 1).interruptible():
+        async with interruptible(work(Said(), 1)):
             raise TimeoutError
 
 
