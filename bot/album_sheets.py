@@ -29,7 +29,9 @@ from model.serving.recent import Recent
 log = logging.getLogger(__name__)
 
 NOTE: Final = "album-sheet:{}"  # by the key of the buttons
+VOICE: Final = "album-voice:{}"
 NOTED: Final = 90 * 86_400.0  # seconds for which the button of an answer works
+DELETABLE: Final = 48 * 3600.0  # seconds for which bots can delete their messages
 MOST_BYTES: Final = 64 * MIB  # of photos that are fetched again for one sheet; those beyond are left out
 
 
@@ -63,6 +65,10 @@ class AlbumSheets:
         """Keep what the button with this key needs."""
         await self._storage.note(chat_id, NOTE.format(key), json.dumps(dataclasses.asdict(shown)), NOTED)
 
+    async def note_voice(self, chat_id: int, key: str, message: int) -> None:
+        """This voice message goes when the answer with these buttons is deleted."""
+        await self._storage.note(chat_id, VOICE.format(key), str(message), DELETABLE)
+
     async def draw(self, bot: Bot, query: CallbackQuery, pressed: AlbumSheet, accepted: Accepted) -> None:
         """Answer with one sheet for the album, also to a finger that trembles.
 
@@ -91,6 +97,7 @@ class AlbumSheets:
             samples=0,
             beam=shown.beam,
             album=tuple(shown.captions.get(number, "") for number in range(1, max(shown.captions) + 1)),
+            labels=replies.drawn_labels(),
         )
         file = Picture("", "", sum(map(_size, pictures.values())))
         fetch = partial(_fetch, bot, pictures, len(job.album))
@@ -115,8 +122,11 @@ class AlbumSheets:
         """Delete the answer and what was noted of it; whether that could be done."""
         message = answered_by(bot, query)
         self._deleted.keep((message.chat.id, message.message_id), True)
+        voice = await self._storage.noted(message.chat.id, VOICE.format(key))
         try:
             await bot.delete_message(message.chat.id, message.message_id)
+            if voice is not None:
+                await bot.delete_message(message.chat.id, int(voice))
         except TelegramBadRequest as error:  # after 48 hours
             log.info("an answer could not be deleted: %s", impersonal(error.message))
             return False

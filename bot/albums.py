@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from aiogram import Bot
@@ -19,10 +20,12 @@ from bot import replies
 from bot.album_plans import KEPT, Album, AlbumNotes, Done, Follow, Item, Lead, NotMeant, Over, Plan, Wait, decide
 from bot.album_sheets import AlbumSheets, Shown
 from bot.answers import Answers
+from bot.captioning import Captioning
 from bot.chat_settings import ChatSettings
 from bot.config import Settings
 from bot.inbox import Accepted, Bury
 from bot.keyboards import album_buttons
+from bot.parts import Parts
 from bot.processing import OUR_FAULT, worth_another_try
 from bot.requests import Request, Requests, asker, job_id, place
 from bot.storage import Picture, Storage
@@ -62,6 +65,7 @@ class Albums:
         storage: Storage,
         sheets: AlbumSheets,
         answers: Answers,
+        captioning: Captioning,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -71,6 +75,7 @@ class Albums:
         self._storage = storage
         self._sheets = sheets
         self._answers = answers
+        self._captioning = captioning
         self._clock = clock
         self._sleep = sleep
         self._leading: dict[tuple[int, str | None, int], asyncio.Event] = {}  # plans that this process carries out
@@ -216,6 +221,19 @@ class Albums:
     async def _send(
         self, asked: _Asked, plan: Plan, items: dict[int, Item], found: dict[int, Outcome | Exception]
     ) -> None:
+        settings, chat_id = asked.settings, asked.message.chat.id
+        parts = Parts(self._storage, chat_id, asked.accepted, several=settings.voice)
+        key = await parts.once("answer", partial(self._send_lines, asked, plan, items, found))
+        captions = replies.album_captions(found)
+        if settings.voice and captions:
+            speak = partial(self._captioning.read_aloud, asked.message, replies.spoken(captions))
+            if (voice := await parts.once("voice", speak)) is not None:
+                await self._sheets.note_voice(chat_id, key, voice)
+
+    async def _send_lines(
+        self, asked: _Asked, plan: Plan, items: dict[int, Item], found: dict[int, Outcome | Exception]
+    ) -> str:
+        """The key of the answer."""
         captions = {number: each.main.text for number, each in found.items() if isinstance(each, JobResult)}
         model = asked.settings.model or self._model
         for number in captions:
@@ -231,6 +249,7 @@ class Albums:
             reply_parameters=ReplyParameters(message_id=plan.items[0], allow_sending_without_reply=True),
             reply_markup=album_buttons(key, asker(asked.message), sheet=has_sheet),
         )
+        return key
 
 
 def _key(message: Message, plan: Plan) -> tuple[int, str | None, int]:

@@ -10,10 +10,11 @@ from aiogram.types import Message
 from bot.answers import Answers
 from bot.captioning import Captioning
 from bot.chat_settings import ChatSettings
-from bot.clips import SENT, Clips
+from bot.clips import Clips
 from bot.inbox import Accepted
 from bot.meant import medium_meant
 from bot.media import Medium, SentClip
+from bot.parts import SENT
 from bot.requests import Requests, job_id
 from bot.storage import Picture, Storage
 from model.errors import AnimatedPicture

@@ -189,7 +189,7 @@ async def _run(
         captioning=captioning,
         buttons=Buttons(settings, requests, answers),
         clips=clips,
-        albums=Albums(settings, requests, storage, sheets, answers),
+        albums=Albums(settings, requests, storage, sheets, answers, captioning),
         album_sheets=sheets,
         answering=Answering(requests, captioning, clips, answers, storage),
         edits=Edits(),

@@ -185,6 +185,7 @@ class Buttons:
             model=answer.model,
             place=place(bot, chat_id),
             picture=picture.file_unique_id,
+            labels=replies.drawn_labels(),
             known=not about.get("sheet") and await self._answers.is_known(chat_id, picture, accepted),
             **(nothing | about),
         )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Protocol
 
 from aiogram import Bot
 from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramEntityTooLarge
@@ -20,6 +20,7 @@ from bot.config import Settings
 from bot.inbox import Accepted
 from bot.logs import impersonal
 from bot.meant import picture_meant
+from bot.parts import Parts
 from bot.requests import Request, Requests, asker, job_id, place
 from bot.session import is_passing
 from bot.storage import Picture, Storage
@@ -27,8 +28,6 @@ from bot.voice import seconds
 from model.serving.jobs import Job, JobResult, Outcome
 
 log = logging.getLogger(__name__)
-
-SENT: Final = 86_400.0  # seconds for which it is known that a part of an answer is out
 
 
 class Speaker(Protocol):
@@ -73,6 +72,7 @@ class Captioning:
             sheet=model == "attention" and chat_settings.heatmap,
             place=place(bot, message.chat.id),
             picture=picture.file_unique_id,
+            labels=replies.drawn_labels(),
         )
         send = partial(self.send, message, picture, accepted, chat_settings)
         await self._requests.serve(Request(bot, message, picture, job, accepted, "photo", send))
@@ -104,9 +104,17 @@ class Captioning:
         async def send(result: Outcome) -> None:
             assert isinstance(result, JobResult)
             words = replies.sample_answer(result)
-            main = words.captions[0] if words.captions else ""
-            _, buttons = await self._note(message, picture, model, main, words, looked_at=not job.known)
-            await message.reply(words.markup, reply_markup=buttons)
+
+            async def answer() -> str:
+                main = words.captions[0] if words.captions else ""
+                key, buttons = await self._note(message, picture, model, main, words, looked_at=not job.known)
+                await message.reply(words.markup, reply_markup=buttons)
+                return key
+
+            parts = Parts(self._storage, chat_id, accepted, several=chat_settings.voice)
+            key = await parts.once("answer", answer)
+            if chat_settings.voice:
+                await parts.once("voice", partial(self._send_voice, message, key, replies.spoken(words.captions)))
 
         await self._requests.serve(Request(bot, message, picture, job, accepted, "sample", send))
 
@@ -118,22 +126,15 @@ class Captioning:
         What is out is not sent again when the bot was killed after it.
         """
         assert isinstance(result, JobResult)
-        chat_id, note = message.chat.id, f"parts:{accepted.id}"
-        several = chat_settings.short_first or chat_settings.voice
-        noted = await self._storage.noted(chat_id, note) if several else None
-        out: dict[str, Any] = json.loads(noted) if noted else {}
-        if chat_settings.short_first and "short" not in out:
-            short = await message.reply(replies.main_caption(result), parse_mode=None)
-            out["short"] = short.message_id
-            await self._storage.note(chat_id, note, json.dumps(out), SENT)
-        if "answer" not in out:
-            beside = (out["short"],) if "short" in out else ()
-            out["answer"] = await self._send_captions(message, picture, chat_settings, result, beside)
-            if several:
-                await self._storage.note(chat_id, note, json.dumps(out), SENT)
-        if chat_settings.voice and "voice" not in out:
-            await self._send_voice(message, out["answer"], result)
-            await self._storage.note(chat_id, note, json.dumps({**out, "voice": True}), SENT)
+        short_first, voice = chat_settings.short_first, chat_settings.voice
+        parts = Parts(self._storage, message.chat.id, accepted, several=short_first or voice)
+        beside: tuple[int, ...] = ()
+        if short_first:
+            beside = (await parts.once("short", partial(send_short, message, replies.main_caption(result))),)
+        send_captions = partial(self._send_captions, message, picture, chat_settings, result, beside)
+        key = await parts.once("answer", send_captions)
+        if voice:
+            await parts.once("voice", partial(self._send_voice, message, key, result.main.text))
 
     async def _send_captions(
         self,
@@ -153,22 +154,31 @@ class Captioning:
         await reply_picture(message, result.sheet, "captions.jpg", words.markup, buttons)
         return key
 
-    async def _send_voice(self, message: Message, key: str, result: JobResult) -> None:
-        """The main caption read aloud, where that can be done; it is deleted with its answer."""
-        spoken = await self._voice.speak(result.main.text) if self._voice is not None else None
-        if spoken is None or await self._answers.is_deleted(message.chat.id, key):
+    async def _send_voice(self, message: Message, key: str, text: str) -> None:
+        """Captions read aloud, where that can be done; the voice message is deleted with its answer."""
+        chat_id = message.chat.id
+        sent = await self.read_aloud(message, text, unless=partial(self._answers.is_deleted, chat_id, key))
+        if sent is None:
             return
+        async with self._answers.alone(chat_id, key):
+            if (answer := await self._answers.find(chat_id, key)) is not None:
+                await self._answers.keep(chat_id, key, dataclasses.replace(answer, beside=(*answer.beside, sent)))
+
+    async def read_aloud(
+        self, message: Message, text: str, *, unless: Callable[[], Awaitable[bool]] | None = None
+    ) -> int | None:
+        """Reply with a voice message, where that can be done, unless nobody wants it by then; its id."""
+        spoken = await self._voice.speak(text) if self._voice is not None else None
+        if spoken is None or (unless is not None and await unless()):
+            return None
         try:
             sent = await message.reply_voice(BufferedInputFile(spoken, "caption.ogg"), duration=seconds(spoken) or None)
         except AiogramError as error:  # such as from people who take no voice messages
             if is_passing(error):
                 raise
             log.warning("a voice message was refused (%s)", type(error).__name__)
-            return
-        async with self._answers.alone(message.chat.id, key):
-            if (answer := await self._answers.find(message.chat.id, key)) is not None:
-                answer = dataclasses.replace(answer, beside=(*answer.beside, sent.message_id))
-                await self._answers.keep(message.chat.id, key, answer)
+            return None
+        return sent.message_id
 
     async def _note(
         self,
@@ -197,6 +207,11 @@ class Captioning:
         )
         await self._answers.keep(message.chat.id, key, answer, looked_at=looked_at)
         return key, answer.buttons(key)
+
+
+async def send_short(message: Message, text: str) -> int:
+    """The captions alone, for screen readers; the message's id."""
+    return (await message.reply(text, parse_mode=None)).message_id
 
 
 async def reply_picture(

@@ -15,12 +15,13 @@ from aiogram.types import BufferedInputFile, CallbackQuery, InputMediaPhoto, Mes
 
 from bot import replies
 from bot.answers import answerable
-from bot.captioning import Captioning
+from bot.captioning import Captioning, send_short
 from bot.config import Settings
 from bot.inbox import Accepted
 from bot.keyboards import clip_buttons
 from bot.logs import impersonal
 from bot.media import ClipTooLongHere, NoClip, SentClip
+from bot.parts import Parts
 from bot.requests import Request, Requests, asker, job_id, place
 from bot.storage import Picture, Storage
 from model.errors import NotAClip
@@ -29,7 +30,6 @@ from model.serving.jobs import ClipResult, Job, JobResult, Outcome
 log = logging.getLogger(__name__)
 
 NOTED: Final = 90 * 86_400.0  # seconds for which the buttons of an answer work
-SENT: Final = 86_400.0  # seconds for which it is known that a part of an answer is out
 
 
 class Clips:
@@ -80,6 +80,7 @@ class Clips:
             moments=count,
             place=place(bot, message.chat.id),
             picture=file.file_unique_id,
+            labels=replies.drawn_labels(),
         )
 
     async def _serve(
@@ -107,19 +108,20 @@ class Clips:
     async def _send(
         self, bot: Bot, message: Message, file: Picture, accepted: Accepted, count: int | None, result: Outcome
     ) -> None:
-        """The album and then the timeline; what is out is not sent again when the bot was killed after it."""
+        """Perhaps the captions alone, then the album and the timeline, then perhaps a voice."""
         if isinstance(result, JobResult):  # of the still picture it turned out to be, before it was interrupted
             chat_settings = await self._storage.settings(message.chat.id)
             return await self._captioning.send(message, file, accepted, chat_settings, result)
         assert isinstance(result, ClipResult)
-        note = f"sent:{accepted.id}"
-        sent = await self._storage.noted(message.chat.id, note)
-        if sent is None:
-            await _send_album(bot, message, result)
-            await self._storage.note(message.chat.id, note, "album", SENT)
-        if sent != "timeline":
-            await self._send_timeline(message, file, count, result)
-            await self._storage.note(message.chat.id, note, "timeline", SENT)
+        chat_settings = await self._storage.settings(message.chat.id)
+        captions = replies.moment_captions(result)
+        parts = Parts(self._storage, message.chat.id, accepted)
+        if chat_settings.short_first:
+            await parts.once("short", partial(send_short, message, "\n".join(captions)))
+        await parts.once("album", partial(_send_album, bot, message, result))
+        await parts.once("timeline", partial(self._send_timeline, message, file, count, result))
+        if chat_settings.voice:
+            await parts.once("voice", partial(self._captioning.read_aloud, message, replies.spoken(captions)))
 
     async def _send_timeline(self, message: Message, file: Picture, count: int | None, result: ClipResult) -> None:
         key = secrets.token_urlsafe(9)

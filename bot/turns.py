@@ -1,4 +1,4 @@
-"""The turn of an answer's first message. Until it comes nobody has seen anything of the answer: it can be called off."""
+"""The turn of an answer's first message: until it comes nobody has seen anything, and the answer can be called off."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ async def unknown_button(query: CallbackQuery) -> None:
 
 
 async def text(message: Message) -> None:
-    await message.reply(replies.send_a_photo())
+    await message.reply(replies.send_a_photo(group=message.chat.type != ChatType.PRIVATE))
 
 
 async def document(message: Message) -> None:

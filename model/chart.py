@@ -17,10 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from model.captions import END_OF_CAPTION, Step
-from model.heatmap import BACKGROUND, INK, _font
+from model.captions import Step
+from model.heatmap import BACKGROUND, INK
+from model.labels import ENGLISH, Labels
+from model.typeface import Font, font
 
 WIDTH: Final = 640  # pixels, at most
 HEIGHT: Final = 1280  # at most
@@ -87,7 +89,7 @@ class _Layout:
         return len(columns) * (self.width + self.gap) + self.gap, max(heights) + self.gap
 
 
-def draw_chart(steps: Sequence[Step]) -> Image.Image:
+def draw_chart(steps: Sequence[Step], labels: Labels = ENGLISH) -> Image.Image:
     """The chart of one caption's steps (`Captioner.explain`): RGB, WIDTH × HEIGHT pixels at most.
 
     Of a long caption fewer words are told of each step, FEWEST at least. Raises ValueError for no steps.
@@ -95,7 +97,7 @@ def draw_chart(steps: Sequence[Step]) -> Image.Image:
     if not steps:
         raise ValueError("a caption that was not explained has no chart")
     for most in range(max(FEWEST, *(len(step.likeliest) for step in steps)), FEWEST - 1, -1):
-        cells = [_rows(step, most) for step in steps]
+        cells = [_rows(step, most, labels.end) for step in steps]
         layout = _layout(cells)
         if layout.size >= READABLE:
             break
@@ -105,7 +107,7 @@ def draw_chart(steps: Sequence[Step]) -> Image.Image:
     for column in layout.columns(cells):
         top = layout.gap
         for rows in column:
-            _draw_cell(draw, number + 1, _shown(steps[number].word), rows, (left, top), layout)
+            _draw_cell(draw, number + 1, steps[number].word or labels.end, rows, (left, top), layout)
             top += layout.height(rows) + layout.gap
             number += 1
         left += layout.width + layout.gap
@@ -120,27 +122,22 @@ def encode_png(chart: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def _shown(word: str) -> str:
-    return "(end)" if word == END_OF_CAPTION else word
-
-
 def _percent(probability: float) -> str:
     return "< 1 %" if 0 < probability < 0.005 else f"{100 * probability:.0f} %"
 
 
-def _rows(step: Step, most: int) -> list[_Row]:
+def _rows(step: Step, most: int, end: str) -> list[_Row]:
     """The likeliest words, then the one that was said unless it is among them."""
-    rows = [_Row(_shown(word), p, word == step.word) for word, p in step.likeliest[:most]]
+    rows = [_Row(word or end, p, word == step.word) for word, p in step.likeliest[:most]]
     if not any(row.said for row in rows):
-        rows.append(_Row(_shown(step.word), step.probability, said=True))
+        rows.append(_Row(step.word or end, step.probability, said=True))
     return rows
 
 
 def _layout(cells: Sequence[Sequence[_Row]]) -> _Layout:
     """The one with the largest type that fits; among those, with the fewest columns."""
-    font = _font(LARGEST)  # widths are in proportion
-    longest = min(_WORD, max(font.getlength(row.word) for rows in cells for row in rows) / LARGEST)
-    needed = longest + font.getlength(_FIGURES) / LARGEST + _INDENT + 2 * _SPACE + _BARS + 2 * _INSIDE
+    longest = min(_WORD, max(font(LARGEST, row.word).getlength(row.word) for rows in cells for row in rows) / LARGEST)
+    needed = longest + font(LARGEST).getlength(_FIGURES) / LARGEST + _INDENT + 2 * _SPACE + _BARS + 2 * _INSIDE
     best: _Layout | None = None
     for columns in range(1, min(len(cells), MOST_COLUMNS) + 1):
         for size in range(LARGEST, SMALLEST - 1 if best is None else best.size, -1):
@@ -169,10 +166,10 @@ def _draw_cell(
     draw.rounded_rectangle((left, top, left + layout.width, top + layout.height(rows)), size // 3, fill=_CELL)
     left, right = left + layout.inside, left + layout.width - layout.inside
     words = left + _INDENT * size
-    bars, bars_end = words + layout.words + _SPACE * size, right - _font(size).getlength(_FIGURES) - _SPACE * size
+    bars, bars_end = words + layout.words + _SPACE * size, right - font(size).getlength(_FIGURES) - _SPACE * size
     y = top + layout.inside + _TITLE * size / 2
     draw.text((words, y), title, INK, _fitting(title, 1.15 * size, right - words - 1.2 * size), anchor="lm")
-    draw.text((right, y), str(number), _FAINT, _font(round(0.8 * size)), anchor="rm")
+    draw.text((right, y), str(number), _FAINT, font(round(0.8 * size)), anchor="rm")
     y += (_TITLE + _LINE) * size / 2
     for row in rows:
         ink = INK
@@ -184,13 +181,13 @@ def _draw_cell(
         draw.rectangle((bars, above, bars_end, below), fill=_TRACK)
         length = max(1.0, (bars_end - bars) * row.probability)
         draw.rectangle((bars, above, bars + length, below), fill=_SAID if row.said else _BAR)
-        draw.text((right, y), _percent(row.probability), ink, _font(size), anchor="rm")
+        draw.text((right, y), _percent(row.probability), ink, font(size), anchor="rm")
         y += _LINE * size
 
 
-def _fitting(text: str, size: float, width: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _fitting(text: str, size: float, width: float) -> Font:
     """The font, of `size` at most, in which a text is at most so wide: a long word is never cut off."""
     whole = round(size)
-    while whole > 6 and _font(whole).getlength(text) > width:
+    while whole > 6 and font(whole, text).getlength(text) > width:
         whole -= 1
-    return _font(whole)
+    return font(whole, text)

@@ -22,7 +22,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from model.heatmap import BACKGROUND, GAP, INK, _fit, _font, _overlay, _palette
+from model.heatmap import BACKGROUND, GAP, INK, _fit, _overlay, _palette
+from model.labels import ENGLISH, Labels, percent
+from model.typeface import font
 
 WIDTH: Final = 1280
 TALLEST: Final = 2400  # pixels: Telegram keeps photos of up to 2560
@@ -56,7 +58,7 @@ class Captioned:
     attention: npt.NDArray[np.float32] | None  # (words, rows, columns), each map summing to 1; None: the photo alone
 
 
-def draw_contact_sheet(items: Sequence[Captioned]) -> Image.Image:
+def draw_contact_sheet(items: Sequence[Captioned], labels: Labels = ENGLISH) -> Image.Image:
     """The sheet: RGB, WIDTH pixels wide and at most TALLEST high. Raises ValueError for no photos."""
     if not items:
         raise ValueError("a contact sheet of no photos")
@@ -72,7 +74,7 @@ def draw_contact_sheet(items: Sequence[Captioned]) -> Image.Image:
         sheet.paste(block, (0, top))
         top += block.height
     if maps is not None:
-        _draw_scale(sheet, legend, maps[0].size)
+        _draw_scale(sheet, legend, labels.attention_of_each.format(regions=maps[0].size))
     return sheet
 
 
@@ -112,27 +114,30 @@ def _write_title(draw: ImageDraw.ImageDraw, item: Captioned, peak: float) -> Non
     middle = _BETWEEN + _TITLE / 2 - 2
     right = float(WIDTH - GAP)
     if peak:
-        draw.text((right, middle), f"{peak:.0%}".replace("%", " %"), fill=_FAINT, font=_font(22), anchor="rm")
+        draw.text((right, middle), percent(peak), fill=_FAINT, font=font(22), anchor="rm")
         right -= 80
     number = str(item.number)
-    draw.text((GAP, middle), number, fill=_ACCENT, font=_font(30), anchor="lm")
-    left = GAP + draw.textlength(number, font=_font(30)) + 14
+    draw.text((GAP, middle), number, fill=_ACCENT, font=font(30), anchor="lm")
+    left = GAP + draw.textlength(number, font=font(30)) + 14
     _write(draw, " ".join(item.words), (left, middle), right - left, 28, "lm")
 
 
 def _write(draw: ImageDraw.ImageDraw, text: str, at: tuple[float, float], width: float, size: int, anchor: str) -> None:
     """Text shrunk until it fits a width."""
-    while size > 10 and draw.textlength(text, font=_font(size)) > width:
+    while size > 10 and draw.textlength(text, font=font(size)) > width:
         size -= 1
-    draw.text(at, text, fill=INK, font=_font(size), anchor=anchor)
+    draw.text(at, text, fill=INK, font=font(size), anchor=anchor)
 
 
-def _draw_scale(sheet: Image.Image, height: int, regions: int) -> None:
+def _draw_scale(sheet: Image.Image, height: int, high: str) -> None:
     draw = ImageDraw.Draw(sheet)
     middle = sheet.height - height / 2
-    low, high = "0 %", f"the figure beside each caption: the most of a word's attention in one of {regions} regions"
-    left = GAP + int(draw.textlength(low, font=_font(20))) + GAP
-    draw.text((GAP, middle), low, fill=_FAINT, font=_font(20), anchor="lm")
+    low = "0 %"
+    left = GAP + int(draw.textlength(low, font=font(20))) + GAP
+    draw.text((GAP, middle), low, fill=_FAINT, font=font(20), anchor="lm")
     bar = Image.fromarray(np.broadcast_to(_palette()[np.newaxis], (1, 256, 3)).copy())
     sheet.paste(bar.resize((300, 14)), (left, round(middle) - 7))
-    draw.text((left + 300 + GAP, middle), high, fill=_FAINT, font=_font(20), anchor="lm")
+    size = 20
+    while size > 10 and left + 300 + GAP + draw.textlength(high, font=font(size, high)) > WIDTH - GAP:
+        size -= 1
+    draw.text((left + 300 + GAP, middle), high, fill=_FAINT, font=font(size, high), anchor="lm")

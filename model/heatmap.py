@@ -13,7 +13,10 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from model.labels import ENGLISH, Labels, percent
+from model.typeface import font
 
 SIDE: Final = 1280  # the sheet's longer side is at most this, in pixels
 GAP: Final = 8
@@ -36,12 +39,9 @@ def _palette() -> npt.NDArray[np.uint8]:
     return np.stack([np.interp(at, range(len(_ANCHORS)), channel) for channel in _ANCHORS.T], axis=1).astype(np.uint8)
 
 
-@functools.cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
-
-
-def draw_sheet(photo: Image.Image, words: Sequence[str], attention: npt.NDArray[np.float32]) -> Image.Image:
+def draw_sheet(
+    photo: Image.Image, words: Sequence[str], attention: npt.NDArray[np.float32], labels: Labels = ENGLISH
+) -> Image.Image:
     """The sheet of one caption.
 
     photo: upright, of any size and ratio. attention: (words, rows, columns), each map summing to 1, over the photo
@@ -62,14 +62,15 @@ def draw_sheet(photo: Image.Image, words: Sequence[str], attention: npt.NDArray[
         BACKGROUND,
     )
     draw = ImageDraw.Draw(sheet)
-    tiles = [("photo", small), *((w, _overlay(dimmed, m, peak)) for w, m in zip(words, attention, strict=True))]
+    tiles = [(labels.photo, small), *((w, _overlay(dimmed, m, peak)) for w, m in zip(words, attention, strict=True))]
     for index, (text, tile) in enumerate(tiles):
         left = GAP + index % columns * (width + GAP)
         top = GAP + index // columns * (title + height + GAP)
         _write(draw, text, (left, top, width, title), faint=index == 0)
         offset = ((width - tile.width) // 2, (height - tile.height) // 2)
         sheet.paste(tile, (left + offset[0], top + title + offset[1]))
-    _draw_legend(sheet, draw, legend, peak, attention[0].size if len(attention) else 1)
+    regions = attention[0].size if len(attention) else 1
+    _draw_legend(sheet, draw, legend, labels.attention.format(peak=percent(peak), regions=regions))
     return sheet
 
 
@@ -116,25 +117,25 @@ def _write(draw: ImageDraw.ImageDraw, text: str, box: tuple[int, int, int, int],
     """Text on the box's middle line, shrunk until it fits its width."""
     left, top, width, height = box
     size = max(8, int(height * 0.72))
-    while size > 8 and draw.textlength(text, font=_font(size)) > width:
+    while size > 8 and draw.textlength(text, font=font(size, text)) > width:
         size -= 1
     colour = tuple(channel // 2 for channel in INK) if faint else INK
-    draw.text((left + width / 2, top + height / 2), text, fill=colour, font=_font(size), anchor="mm")
+    draw.text((left + width / 2, top + height / 2), text, fill=colour, font=font(size, text), anchor="mm")
 
 
-def _draw_legend(sheet: Image.Image, draw: ImageDraw.ImageDraw, height: int, peak: float, regions: int) -> None:
-    """The colours, and the share of a word's attention that their ends stand for."""
+def _draw_legend(sheet: Image.Image, draw: ImageDraw.ImageDraw, height: int, high: str) -> None:
+    """The colours, and what their ends stand for: no attention, and what `high` says."""
     bar_height = max(4, height // 3)
     top = sheet.height - height + (height - bar_height) // 2
     size = max(8, int(height * 0.42))
-    low, high = "0 %", f"{peak:.0%} of a word's attention in one of {regions} regions".replace("%", " %")
-    left = GAP + int(draw.textlength(low, font=_font(size))) + GAP
+    low = "0 %"
+    left = GAP + int(draw.textlength(low, font=font(size))) + GAP
     room = sheet.width - left - 2 * GAP
-    while size > 8 and draw.textlength(high, font=_font(size)) > room * 0.7:
+    while size > 8 and draw.textlength(high, font=font(size, high)) > room * 0.7:
         size -= 1
-    bar_width = max(8, min(sheet.width // 3, room - int(draw.textlength(high, font=_font(size)))))
+    bar_width = max(8, min(sheet.width // 3, room - int(draw.textlength(high, font=font(size, high)))))
     middle = top + bar_height / 2
-    draw.text((GAP, middle), low, fill=INK, font=_font(size), anchor="lm")
+    draw.text((GAP, middle), low, fill=INK, font=font(size), anchor="lm")
     bar = Image.fromarray(np.broadcast_to(_palette()[np.newaxis], (1, 256, 3)).copy())
     sheet.paste(bar.resize((bar_width, bar_height)), (left, top))
-    draw.text((left + bar_width + GAP, middle), high, fill=INK, font=_font(size), anchor="lm")
+    draw.text((left + bar_width + GAP, middle), high, fill=INK, font=font(size, high), anchor="lm")

@@ -17,8 +17,10 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw
 
-from model.heatmap import BACKGROUND, GAP, INK, _fit, _font
+from model.heatmap import BACKGROUND, GAP, INK, _fit
+from model.labels import ENGLISH, Labels, percent
 from model.moments import Moment, Moments
+from model.typeface import font
 
 WIDTH: Final = 1280
 _MARGIN: Final = 28
@@ -46,7 +48,7 @@ def clock(seconds: float, *, tenths: bool = False) -> str:
     return f"{text}.{int(seconds * 10 + 1e-6) % 10}" if tenths else text
 
 
-def draw_timeline(clip: Moments) -> Image.Image:
+def draw_timeline(clip: Moments, labels: Labels = ENGLISH) -> Image.Image:
     """The timeline of a clip: RGB, WIDTH pixels wide and less high. Raises ValueError for no frames."""
     if not clip.frames:
         raise ValueError("a clip without frames has no timeline")
@@ -60,7 +62,7 @@ def draw_timeline(clip: Moments) -> Image.Image:
     _draw_film(sheet, clip, tops["film"])
     _draw_curve(sheet, clip, tops["curve"])
     draw = ImageDraw.Draw(sheet)
-    _draw_title(draw, clip)
+    _draw_title(draw, clip, labels)
     _draw_axis(draw, clip.duration, tops["curve"] + _CURVE)
     _draw_moments(sheet, clip, pictures, tops)
     return sheet
@@ -80,16 +82,15 @@ def _row(moments: Sequence[Moment], inner: int) -> list[Image.Image]:
     return [_fit(source, box) for source, box in zip(sources, boxes, strict=True)]
 
 
-def _draw_title(draw: ImageDraw.ImageDraw, clip: Moments) -> None:
-    count = len(clip.moments)
+def _draw_title(draw: ImageDraw.ImageDraw, clip: Moments, labels: Labels) -> None:
     if clip.still:
-        said = "one shot, little changes"
+        said = labels.still
     else:
-        said = f"{count} moment{'s' * (count != 1)} · how varied: {clip.variedness:.0%}".replace("%", " %")
+        said = labels.moments.format(count=len(clip.moments), variedness=percent(clip.variedness))
     draw.text(
-        (_MARGIN, _TITLE / 2), clock(clip.duration, tenths=clip.duration < 1), fill=INK, font=_font(20), anchor="lm"
+        (_MARGIN, _TITLE / 2), clock(clip.duration, tenths=clip.duration < 1), fill=INK, font=font(20), anchor="lm"
     )
-    draw.text((WIDTH - _MARGIN, _TITLE / 2), said, fill=_FAINT, font=_font(20), anchor="rm")
+    draw.text((WIDTH - _MARGIN, _TITLE / 2), said, fill=_FAINT, font=font(20, said), anchor="rm")
 
 
 def _draw_film(sheet: Image.Image, clip: Moments, top: int) -> None:
@@ -142,9 +143,9 @@ def _draw_axis(draw: ImageDraw.ImageDraw, duration: float, top: int) -> None:
     while time <= duration + 1e-6:
         x, text = _across(time, duration), clock(time, tenths=tenths)
         draw.line([(x, top), (x, top + 6)], fill=_FAINT, width=1)
-        half = draw.textlength(text, font=_font(16)) / 2
+        half = draw.textlength(text, font=font(16)) / 2
         x = min(max(x, _MARGIN / 2 + half), WIDTH - _MARGIN / 2 - half)
-        draw.text((x, top + 21), text, fill=INK, font=_font(16), anchor="mm")
+        draw.text((x, top + 21), text, fill=INK, font=font(16), anchor="mm")
         time += step
 
 
@@ -163,8 +164,8 @@ def _draw_moments(sheet: Image.Image, clip: Moments, pictures: list[Image.Image]
         pen.line([(a * _OVER, b * _OVER) for a, b in way], fill=_ACCENT, width=2 * _OVER, joint="curve")
         draw.line([(x, tops["film"]), (x, tops["curve"])], fill=_ACCENT, width=2)
         text = clock(moment.time, tenths=tenths)
-        half = draw.textlength(text, font=_font(17)) / 2 + 6
+        half = draw.textlength(text, font=font(17)) / 2 + 6
         draw.rectangle((left, bottom - 26, left + round(2 * half), bottom - 1), fill=_ACCENT)
-        draw.text((left + half, bottom - 13), text, fill=BACKGROUND, font=_font(17), anchor="mm")
+        draw.text((left + half, bottom - 13), text, fill=BACKGROUND, font=font(17), anchor="mm")
         left += picture.width + GAP
     sheet.paste(lines.reduce(_OVER), (0, bottom))

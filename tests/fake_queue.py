@@ -19,11 +19,16 @@ from bot.config import Secret, Settings
 from bot.keyboards import Cancel
 from bot.waiting import Rhythm
 from model.errors import CaptionError
-from model.serving.jobs import AlbumResult, ClipResult, Job, JobResult, Outcome, WireCaption
+from model.serving.jobs import AlbumResult, ClipResult, Job, JobResult, Outcome, WeighedWord, WireCaption
 from model.serving.queue import Busy, JobProducer, Limits, Status
 from tests.fake_telegram import TOKEN, FakeTelegram, Message
 
 NO_STATUS = Rhythm(after=30.0)  # most tests are not about waiting, and may be slow
+WEIGHED = (
+    WeighedWord("a", 0.834, (("two", 0.09), ("the", 0.004))),
+    WeighedWord("<cat>", 0.41, (("dog", 0.22), ("man", 0.2), ("sofa", 0.1), ("tie", 0.05))),
+    WeighedWord("", 0.0, ()),
+)
 SAMPLES = ("a cat sits", "a cat sleeps", "a cat on a mat", "a small animal", "a cat")
 
 
@@ -35,7 +40,8 @@ def worked(job: Job, media: bytes = b"", *, sheet: bytes | None = None, chart: b
     """As a worker answers: what was shown does not come again, and a caption from before is explained."""
     drawn = None if job.chart or not job.sheet else sheet
     if job.explain:
-        return JobResult(WireCaption(job.explain, 0.3), (), drawn, chart=chart if job.chart else None)
+        weighed = WEIGHED if job.chart else ()
+        return JobResult(WireCaption(job.explain, 0.3), (), drawn, chart=chart if job.chart else None, weighed=weighed)
     others = (f"a cat with {number} <legs>" for number in itertools.count(1))
     new = (text for text in others if text not in (job.exclude or ()))
     return JobResult(

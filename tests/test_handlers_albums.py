@@ -24,6 +24,7 @@ from bot.answering import Answering
 from bot.answers import Answers
 from bot.app import create_bot, create_dispatcher
 from bot.captioning import Captioning
+from bot.chat_settings import ChatSettings
 from bot.clips import Clips
 from bot.config import Secret
 from bot.dead_letters import dead
@@ -44,6 +45,7 @@ from tests.fake_queue import FakeQueue, captions, eventually, running_bot, setti
 from tests.fake_telegram import FakeTelegram, Message, Person
 from tests.redis_server import RedisServer
 from tests.test_bot_polling import ROOT, waiting_in
+from tests.test_handlers_buttons import Spoken, keep
 from tests.test_handlers_settings import menu_of
 
 MENTION = "@captions_test_bot"
@@ -128,6 +130,24 @@ async def forget_all(person: Person) -> None:
 async def all_settled(folder: Path, queue: FakeQueue) -> None:
     await eventually(lambda: not waiting_in(folder))
     assert not queue.admitted
+
+
+async def test_an_album_is_read_aloud_where_a_chat_wants_that_and_the_voice_goes_with_it(
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voice = Spoken()
+    monkeypatch.setattr("bot.app.Voice", lambda: voice)
+    await keep(tmp_path, ann.id, ChatSettings(voice=True))
+    async with running_bot(server, FakeQueue(see), tmp_path):
+        await ann.send_album([PHOTOS[0], b"no photo", PHOTOS[2]])
+        answer = await ann.next_message()
+        assert len(answer["text"].split("\n")) == 3
+        spoken = await ann.next_message()
+        assert voice.texts == ["1. 1 cats. 3. 3 cats"]
+        await eventually(lambda: not waiting_in(tmp_path))
+        await ann.press(answer, buttons(answer)[-1])
+        await eventually(lambda: not ann.bot_messages())
+    assert "voice" in spoken
 
 
 async def test_an_album_is_answered_photo_by_photo_in_one_message(
@@ -622,7 +642,7 @@ async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: Redi
                 i18n,
                 storage,
                 answering=Answering(requests, captioning, clips, answers, storage),
-                albums=Albums(settings, requests, storage, sheets, answers),
+                albums=Albums(settings, requests, storage, sheets, answers, captioning),
                 album_sheets=sheets,
                 settings=settings,
                 queue=queue,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -14,13 +15,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from bot import replies
 from bot.answers import Answer
 from bot.chat_settings import ChatSettings
+from bot.i18n import create_i18n
 from bot.keyboards import Forget
+from bot.replies.text import length
 from bot.sqlite_database import Database
 from bot.sqlite_storage import SqliteStorage
 from model.sampling import Sampling
-from model.serving.jobs import Job, JobResult
+from model.serving.jobs import Job, JobResult, WeighedWord, WireCaption
 from tests import bot_api_rules as rules
 from tests.fake_queue import FakeQueue, captions, eventually, running_bot, worked
 from tests.fake_telegram import TOKEN, Chat, FakeTelegram, Message, Person
@@ -245,11 +249,41 @@ async def test_the_words_that_were_weighed(server: FakeTelegram, queue: FakeQueu
     answer = await answered(ann)
     await press(ann, answer, WEIGHED)
     chart = await ann.next_message()
-    assert words(chart)[0] == "a cat on a sofa"
-    assert "which other words I weighed" in words(chart)[1]
+    assert words(chart) == [
+        "a cat on a sofa",
+        "For each word, how likely I found it, and in brackets which others I weighed:",
+        "a 83 % (two 9 %, the < 1 %)",
+        "<cat> 41 % (dog 22 %, man 20 %, sofa 10 %)",
+        "(end) 0 %",
+    ]
     assert server.file_bytes(chart["photo"][-1]["file_id"]) == CHART
     job = last(queue)
     assert (job.explain, job.chart, job.sheet, job.known) == ("a cat on a sofa", True, False, True)
+
+
+@pytest.mark.parametrize("locale", ["en", "ru"])
+def test_a_long_caption_keeps_within_what_telegram_takes(locale: str) -> None:
+    step = WeighedWord("counterrevolutionaries", 0.5, (("counterrevolutionary", 0.4),) * 5)
+    result = JobResult(WireCaption("a cat " * 50, 0.5), (), chart=CHART, weighed=(step,) * 40)
+    with (i18n := create_i18n()).context(), i18n.use_locale(locale):
+        text = replies.weighed_words(result)
+    assert 900 < length(re.sub("<[^>]*>", "", text)) <= 1024
+
+
+async def test_a_russian_reads_russian_on_pictures_too(server: FakeTelegram, queue: FakeQueue) -> None:
+    olga = server.person("Ольга", language_code="ru")
+    await olga.send_photo(PHOTO)
+    answer = await olga.next_message()
+    assert last(queue).labels.photo == "фото"
+    await press(olga, answer, "📊 Выбор слов")
+    chart = await olga.next_message()
+    assert words(chart)[1:] == [
+        "Для каждого слова — насколько вероятным оно мне показалось, а в скобках — какие ещё я взвешивал:",
+        "a 83 % (two 9 %, the < 1 %)",
+        "<cat> 41 % (dog 22 %, man 20 %, sofa 10 %)",
+        "(конец) 0 %",
+    ]
+    assert (last(queue).labels.end, "внимания" in last(queue).labels.attention) == ("(конец)", True)
 
 
 async def test_captions_that_are_in_work_when_all_is_forgotten_are_shown(queue: FakeQueue, ann: Person) -> None:

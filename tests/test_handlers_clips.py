@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bot.chat_settings import ChatSettings
 from bot.keyboards import OtherMoments
 from bot.settings_menu import MenuPress
 from model.serving.jobs import ClipFrame, ClipResult, JobFailure, JobResult, WireCaption
@@ -19,6 +20,8 @@ from model.serving.local_queue import LocalQueue
 from model.serving.queue import Lease
 from tests.fake_queue import eventually, running_bot
 from tests.fake_telegram import FakeTelegram, Message, Person
+from tests.test_bot_polling import waiting_in
+from tests.test_handlers_buttons import Spoken, keep
 from tests.test_handlers_settings import tampered
 
 WORKER = 1
@@ -363,10 +366,35 @@ async def test_a_clip_that_is_answered_is_not_answered_again(
     assert [m["message_id"] for m in ann.bot_messages() if "reply_markup" in m] == [timeline["message_id"]]
 
 
+async def test_captions_come_first_and_are_read_aloud_where_a_chat_wants_that(
+    server: FakeTelegram, queue: LocalQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bot ends before the last part; nothing comes twice."""
+    voice = Spoken()
+    monkeypatch.setattr("bot.app.Voice", lambda: voice)
+    ann = server.person("Ann")
+    await keep(tmp_path, ann.id, ChatSettings(short_first=True, voice=True))
+    fault = server.faults.add("sendVoice", "500")
+    async with running_bot(server, queue, tmp_path, grace=0.2):
+        await ann.send_video(b"mp4")
+        await answer(queue, found())
+        await eventually(lambda: fault.fired)
+    server.faults.clear()
+    async with running_bot(server, queue, tmp_path):
+        await ann.wait_for(lambda m: "voice" in m, 10)
+        await eventually(lambda: not waiting_in(tmp_path))
+    first, *_, last = ann.bot_messages()
+    assert first["text"] == "scene <0>\nscene <1>\nscene <2>"
+    assert "voice" in last
+    assert voice.texts[-1] == "scene <0>. scene <1>. scene <2>"
+    assert len(ann.bot_messages()) == 1 + 3 + 1 + 1
+
+
 async def test_a_russian_reads_russian(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
     olga = server.person("Ольга", language_code="ru")
     await olga.send_video(b"mp4")
-    await answer(queue, found(chosen=5))
+    lease = await answer(queue, found(chosen=5))
     timeline = await olga.wait_for(lambda m: "момент" in m.get("caption", ""), 10)
     assert timeline["caption"] == "5 моментов за 1:04 · разнообразие: 62 %"
+    assert lease.job.labels.moments == "моментов: {count} · разнообразие: {variedness}"
     assert buttons(timeline) == ["➖ Меньше моментов", "➕ Больше моментов", "📄 Все описания"]

@@ -99,7 +99,7 @@ async def in_the_name_of(server: FakeTelegram, group: Chat, sender: dict[str, An
 async def test_a_mention_in_words_alone_gets_one_line(queue: FakeQueue, group: Chat, eve: Person) -> None:
     question = await eve.send_text(f"what can you do, {BOT}?", chat=group)
     said = await group.next_message()
-    assert "Send me a photo" in said["text"]
+    assert said["text"].startswith("Send a photo with my name in its caption, or /caption as a reply to a photo")
     assert replied(said) == question["message_id"]
     await nothing_was_said(group, eve, 1)
 

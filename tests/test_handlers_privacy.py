@@ -244,7 +244,7 @@ async def test_in_a_group_members_delete_their_own_and_administrators_all(
         assert await press(ann, offer, "🗑 Yes, delete it") == "Only the person who asked for this can press it."
         await press(eve, offer, "🗑 Yes, delete it")
         assert (await becomes(eve, offer, "I have deleted"))["text"] == (
-            "I have deleted:\n• 1 message that I could not answer"
+            "I have deleted:\n• 1 message that I could not answer\n\nNothing tells any more that you used me."
         )
         left = [
             (update["message"]["chat"]["id"], update["message"]["from"]["id"])

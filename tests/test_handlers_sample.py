@@ -11,9 +11,9 @@ from bot.arguments import SEEDS, TOP_K, TOP_P, WrongArguments, parse_sample
 from bot.chat_settings import ChatSettings
 from bot.inbox import reduced
 from model.sampling import Sampling
-from tests.fake_queue import FakeQueue, captions, running_bot, worked
+from tests.fake_queue import FakeQueue, captions, eventually, running_bot, worked
 from tests.fake_telegram import FakeTelegram, Person
-from tests.test_handlers_buttons import MORE, PHOTO, answered, buttons, edited, keep, last, press, words
+from tests.test_handlers_buttons import DELETE, MORE, PHOTO, Spoken, answered, buttons, edited, keep, last, press, words
 
 
 @pytest.fixture
@@ -50,6 +50,25 @@ async def test_sample_draws_distinct_captions_of_the_last_photo(queue: FakeQueue
     photo = ann.messages[1]["photo"][-1]["file_unique_id"]
     job = last(queue)
     assert (job.picture, job.known, job.samples, job.exclude, job.sheet) == (photo, True, 3, (), False)
+
+
+async def test_samples_are_read_aloud_where_a_chat_wants_that_and_deleted_with_their_answer(
+    server: FakeTelegram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voice = Spoken()
+    monkeypatch.setattr("bot.app.Voice", lambda: voice)
+    ann = server.person("Ann")
+    await keep(tmp_path, ann.id, ChatSettings(voice=True))
+    async with running_bot(server, FakeQueue(outcome=worked), tmp_path):
+        await answered(ann)
+        await ann.wait_for(lambda m: "voice" in m, 10)
+        before = len(ann.bot_messages())
+        await ann.send_text("/sample 2")
+        sampled = await ann.wait_for(lambda m: "2. a cat" in m.get("text", ""), 10)
+        await eventually(lambda: len(ann.bot_messages()) == before + 2)
+        assert voice.texts == ["a cat on a sofa", "a cat with 1 <legs>. a cat with 2 <legs>"]
+        await press(ann, sampled, DELETE)
+        await eventually(lambda: len(ann.bot_messages()) == before)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,12 @@ def album_answer(found: Mapping[int, Outcome | Exception], limit: int = MAX_TEXT
     return "\n".join(escaped(_line(number, each, room)) for number, each in sorted(found.items()))
 
 
+def album_captions(found: Mapping[int, Outcome | Exception]) -> list[str]:
+    """The captions that there are, numbered. Plain text."""
+    results = ((number, each) for number, each in sorted(found.items()) if isinstance(each, JobResult))
+    return [f"{number}. {_caption(each.main.text)}" for number, each in results]
+
+
 def _line(number: int, found: Outcome | Exception, room: int) -> str:
     if isinstance(found, JobResult):
         sure = confidence(found.main)

@@ -9,9 +9,18 @@ from bot.replies.text import MAX_CAPTION, clock, escaped, length, one_line, shor
 from model.serving.jobs import ClipFrame, ClipResult
 
 
+def moment_captions(result: ClipResult) -> list[str]:
+    """What the moments show, in the order of time, none twice. Plain text."""
+    return list(dict.fromkeys(map(_caption, result.moments)))
+
+
+def _caption(frame: ClipFrame) -> str:
+    return one_line(frame.text) or _("I cannot say what is in this picture.")
+
+
 def moment(frame: ClipFrame, limit: int = MAX_CAPTION) -> str:
     """What stands under one picture of an album: the caption comes first, for those who listen."""
-    text = one_line(frame.text) or _("I cannot say what is in this picture.")
+    text = _caption(frame)
     time = f" · {clock(frame.time)}"
     return escaped(shortened(text, limit - length(time)) + time)
 

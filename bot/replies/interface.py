@@ -58,7 +58,13 @@ def about(*, sheets: bool) -> str:
     return "\n\n".join(filter(None, paragraphs))
 
 
-def send_a_photo() -> str:
+def send_a_photo(*, group: bool) -> str:
+    """The answer to words; in a `group` the bot sees only what is addressed to it."""
+    if group:
+        return _(
+            "Send a photo with my name in its caption, or /caption as a reply to a photo, "
+            "and I will tell you in words what is in it. /help tells you what else I can do."
+        )
     return _("Send me a photo, and I will tell you in words what is in it. /help tells you what else I can do.")
 
 

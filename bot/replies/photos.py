@@ -11,12 +11,14 @@ from typing import Final
 from aiogram.utils.i18n import gettext as _
 
 from bot.replies.text import MAX_CAPTION, MAX_TEXT, escaped, fitting, length, one_line, shortened
-from model.serving.jobs import JobResult, WireCaption
+from model.labels import Labels
+from model.serving.jobs import JobResult, WeighedWord, WireCaption
 
 # Confidence is the probability that a caption is right: a caption of which one is "sure" is right at least twice as
 # often as it is wrong, and one of which one is "unsure" is wrong more than twice as often as it is right.
 SURE: Final = 2 / 3
 FAIRLY_SURE: Final = 1 / 3
+MOST_OTHERS: Final = 3  # words told of beside the one that was said
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,35 @@ def explained_caption(result: JobResult) -> str:
 
 
 def weighed_words(result: JobResult) -> str:
-    """What stands under the chart of a caption."""
-    legend = _("The picture shows, for each word, which other words I weighed and how likely I found each.")
-    return _page([shortened(main_caption(result), MAX_CAPTION - length(f"\n{legend}")), legend])
+    """What stands under the chart of a caption: the same figures, for those who listen, as far as there is room."""
+    legend = _("For each word, how likely I found it, and in brackets which others I weighed:")
+    main = shortened(main_caption(result), MAX_CAPTION - length(f"\n{legend}"))
+    steps = fitting(map(_weighed, result.weighed), MAX_CAPTION - length(f"{main}\n{legend}"))
+    return _page([main, legend, *steps])
+
+
+def _weighed(step: WeighedWord) -> str:
+    others = ", ".join(_likelihood(word, p) for word, p in step.others[:MOST_OTHERS])
+    said = _likelihood(step.word, step.probability)
+    return f"{said} ({others})" if others else said
+
+
+def _likelihood(word: str, probability: float) -> str:
+    percent = round(100 * probability)
+    figure = f"{percent} %" if percent or not probability else "< 1 %"
+    return f"{word or drawn_labels().end} {figure}"
+
+
+def drawn_labels() -> Labels:
+    """What is written on pictures."""
+    return Labels(
+        photo=_("photo"),
+        attention=_("{peak} of a word's attention in one of {regions} regions"),
+        attention_of_each=_("beside each caption: the most of a word's attention in one of {regions} regions"),
+        end=_("(end)"),
+        still=_("one shot, little changes"),
+        moments=_("moments: {count} · how varied: {variedness}"),
+    )
 
 
 def confidence(caption: WireCaption) -> str:

@@ -100,7 +100,7 @@ def forgotten(done: Deleted) -> str:
     ]
     found = [f"• {line}" for line in lines if line]
     head = _("I have deleted:") if found else _("There is nothing left to delete.")
-    text = "\n".join([head, *found])
+    text = "\n".join([head, *found, "", _("Nothing tells any more that you used me.")])
     if not done.whole:
         return text
     rest = _(

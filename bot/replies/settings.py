@@ -22,8 +22,8 @@ def settings_text(settings: ChatSettings, *, can_speak: bool) -> str:
     lines = [setting_line(name, settings, can_speak=can_speak) for name in SETTINGS]
     notes = [
         _(
-            "The voice message reads the main caption of a single picture aloud. The short answer is that caption "
-            "alone, in a message before the whole answer; it helps those who use a screen reader."
+            "The voice message reads the captions aloud. The short answer is the caption of a single picture, or those "
+            "of a clip's moments, alone in a message before the whole answer; it helps those who use a screen reader."
         )
     ]
     if settings.heatmap and settings.model == "baseline":

@@ -33,6 +33,11 @@ def escaped(text: str) -> str:
     return html.escape(text, quote=False)
 
 
+def spoken(captions: Iterable[str]) -> str:
+    """Several captions, to be read aloud one after the other."""
+    return ". ".join(captions)
+
+
 def fitting(lines: Iterable[str], room: int) -> list[str]:
     """The first lines that fit into `room`, each with the line break before it."""
     kept = []

@@ -12,7 +12,7 @@ from model.contact import PHOTO_SIDE, Captioned, draw_contact_sheet
 from model.errors import CaptionError, EmptyFile
 from model.heatmap import encode_jpeg
 from model.images import open_image, to_square
-from model.serving.jobs import AlbumResult, unpack
+from model.serving.jobs import AlbumResult, Job, unpack
 from model.serving.network import Findings, Picture
 from model.serving.queue import Lease
 
@@ -50,7 +50,7 @@ def prepare_album(lease: Lease, size: int) -> list[AlbumPicture]:
     return found
 
 
-def compose_album(pictures: Sequence[AlbumPicture], findings: Sequence[Findings | Exception]) -> AlbumResult:
+def compose_album(job: Job, pictures: Sequence[AlbumPicture], findings: Sequence[Findings | Exception]) -> AlbumResult:
     """The sheet; a picture that the network failed on is left out. Raises its error when it failed on all."""
     items = [
         Captioned(each.number, each.photo, found.captions.main.words, found.captions.main.attention)
@@ -59,4 +59,4 @@ def compose_album(pictures: Sequence[AlbumPicture], findings: Sequence[Findings 
     ]
     if not items:
         raise next(found for found in findings if isinstance(found, Exception))
-    return AlbumResult(encode_jpeg(draw_contact_sheet(items)), len(items))
+    return AlbumResult(encode_jpeg(draw_contact_sheet(items, job.labels)), len(items))

@@ -9,11 +9,11 @@ from typing import Final
 
 from PIL import Image
 
-from model.captions import Caption
+from model.captions import Caption, Step
 from model.chart import draw_chart, encode_png
 from model.heatmap import BACKGROUND, draw_sheet, encode_jpeg
 from model.moments import DescribedFrame, find_clip_moments
-from model.serving.jobs import ClipFrame, ClipResult, Job, JobResult, WireCaption
+from model.serving.jobs import ClipFrame, ClipResult, Job, JobResult, WeighedWord, WireCaption
 from model.serving.network import Findings, Picture
 from model.timeline import draw_timeline
 
@@ -26,23 +26,29 @@ def compose(picture: Picture, found: Findings) -> JobResult:
     regions and the photo is there.
     """
     sheet = chart = None
-    captions, main = found.captions, found.captions.main
+    captions, main, labels = found.captions, found.captions.main, picture.job.labels
     if picture.job.chart:
-        chart = encode_png(draw_chart(main.steps))
+        chart = encode_png(draw_chart(main.steps, labels))
     if picture.job.sheet and picture.photo is not None and main.attention is not None:
-        sheet = encode_jpeg(draw_sheet(picture.photo, main.words, main.attention))
+        sheet = encode_jpeg(draw_sheet(picture.photo, main.words, main.attention, labels))
     return JobResult(
         greedy=_wire(captions.greedy),
         samples=tuple(_wire(sample) for sample in captions.samples),
         sheet=sheet,
         best=None if captions.best is None else _wire(captions.best),
         chart=chart,
+        weighed=tuple(map(_weighed, main.steps)) if picture.job.chart else (),
         other=None if found.other is None else _wire(found.other),
     )
 
 
 def _wire(caption: Caption) -> WireCaption:
     return WireCaption(caption.text, round(caption.confidence, 4))
+
+
+def _weighed(step: Step) -> WeighedWord:
+    others = ((word, round(p, 4)) for word, p in step.likeliest if word != step.word)
+    return WeighedWord(step.word, round(step.probability, 4), tuple(others))
 
 
 def compose_clip(job: Job, frames: Sequence[DescribedFrame], duration: float) -> ClipResult:
@@ -54,7 +60,7 @@ def compose_clip(job: Job, frames: Sequence[DescribedFrame], duration: float) ->
         variedness=round(clip.variedness, 4),
         still=clip.still,
         pictures=tuple(_for_album(moment.jpeg) for moment in clip.moments),
-        timeline=encode_jpeg(draw_timeline(clip)),
+        timeline=encode_jpeg(draw_timeline(clip, job.labels)),
     )
 
 

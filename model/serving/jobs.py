@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
+from model.labels import ENGLISH, Labels
 from model.sampling import Sampling
 
 MAGIC: Final = b"CAPT"
@@ -53,6 +54,7 @@ class Job:
     album: tuple[
         str, ...
     ] = ()  # one caption for each picture in the media (`pack_album`); wanted is a sheet of them all
+    labels: Labels = ENGLISH  # what is written on drawn pictures
     known: bool = False  # sent without its media, in the hope that a worker has its features (else: features_gone)
 
 
@@ -60,6 +62,15 @@ class Job:
 class WireCaption:
     text: str
     confidence: float  # geometric mean of the word probabilities, in [0, 1]
+
+
+@dataclass(frozen=True)
+class WeighedWord:
+    """One step of a caption that was explained."""
+
+    word: str  # that was said; empty: the caption ends
+    probability: float  # in [0, 1]
+    others: tuple[tuple[str, float], ...]  # the likeliest other words, the likeliest first
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,7 @@ class JobResult:
     sheet: bytes | None = None  # of the main caption
     best: WireCaption | None = None  # the beam's, where one was asked for
     chart: bytes | None = None  # a PNG file, where one was asked for
+    weighed: tuple[WeighedWord, ...] = ()  # what is on the chart
     other: WireCaption | None = None  # the other model's main caption, where it was asked for
 
     @property
@@ -175,6 +187,7 @@ def decode_job(header: dict[str, Any]) -> Job:
             "sampling": Sampling(**header["sampling"]),
             "exclude": None if exclude is None else tuple(exclude),
             "album": tuple(header.get("album", ())),
+            "labels": Labels(**header.get("labels", {})),
         }
         return Job(**{**header, **changed})
     except (TypeError, KeyError, ValueError) as error:
@@ -192,6 +205,7 @@ def encode_outcome(result: Outcome) -> tuple[dict[str, Any], list[bytes]]:
         "samples": [dataclasses.asdict(sample) for sample in result.samples],
         "best": None if result.best is None else dataclasses.asdict(result.best),
         "other": None if result.other is None else dataclasses.asdict(result.other),
+        "weighed": [dataclasses.asdict(step) for step in result.weighed],
     }
     pictures = {name: data for name in PICTURES if (data := getattr(result, name)) is not None}
     return {**header, "pictures": list(pictures)}, list(pictures.values())
@@ -213,6 +227,10 @@ def decode_outcome(header: dict[str, Any], attachments: Sequence[bytes]) -> Outc
             samples=tuple(WireCaption(**sample) for sample in header["samples"]),
             best=WireCaption(**header["best"]) if header.get("best") else None,
             other=WireCaption(**header["other"]) if header.get("other") else None,
+            weighed=tuple(
+                WeighedWord(step["word"], step["probability"], tuple((word, p) for word, p in step["others"]))
+                for step in header.get("weighed", ())
+            ),
             **{name: data for name, data in zip(header["pictures"], attachments, strict=True) if name in PICTURES},
         )
     except (TypeError, KeyError, ValueError) as error:

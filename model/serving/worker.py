@@ -321,7 +321,7 @@ class Worker:
             for start in range(0, len(pictures), self.max_batch):
                 some = [each.picture for each in pictures[start : start + self.max_batch]]
                 captions += await self._through_network(partial(self.network.caption, some), len(some))
-            result = await self._in_thread(self._pool, partial(compose_album, pictures, captions))
+            result = await self._in_thread(self._pool, partial(compose_album, held.lease.job, pictures, captions))
         except Exception as error:
             await self._fail(held, error)
         else:

@@ -1,0 +1,26 @@
+"""The words on drawn pictures that are not those of a caption. Free of torch and of whatever draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Labels:
+    """In English, unless who asks for a picture brings those of another language. Names in braces are filled in."""
+
+    photo: str = "photo"
+    attention: str = "{peak} of a word's attention in one of {regions} regions"
+    attention_of_each: str = "beside each caption: the most of a word's attention in one of {regions} regions"
+    end: str = "(end)"
+    still: str = "one shot, little changes"
+    moments: str = "moments: {count} · how varied: {variedness}"
+
+
+ENGLISH: Final = Labels()
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1], with a space before the sign."""
+    return f"{share:.0%}".replace("%", " %")
