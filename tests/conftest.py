@@ -25,6 +25,14 @@ PHOTOS = ROOT / "tests" / "photos"
 WEIGHTS = ROOT / "weights"
 
 
+# Files whose tests start the whole program take longest: they go first, so that all processes of `make test` end together.
+SLOWEST = ("test_kills", "test_start", "test_start_corpus", "test_start_redis", "test_start_webhook", "test_fuzz")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: SLOWEST.index(item.path.stem) if item.path.stem in SLOWEST else len(SLOWEST))
+
+
 @pytest.fixture(scope="session")
 def photo_files() -> list[Path]:
     return sorted(PHOTOS.glob("*.jpg"))

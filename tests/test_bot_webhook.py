@@ -403,7 +403,7 @@ async def test_two_bots_behind_one_webhook_answer_each_message_once(
         assert answers(ann) == [each["message_id"] for each in photos]
     shares = [len(queue.jobs) for queue in queues]
     assert sum(shares) == 6
-    assert every or shares == [3, 3]
+    assert every or min(shares) > 0  # Telegram repeats what it had no word of in time
 
 
 async def test_a_bot_that_joins_leaves_alone_what_others_have_in_work_and_takes_what_they_leave(

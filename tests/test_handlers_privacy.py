@@ -23,6 +23,7 @@ from bot.waiting import Rhythm
 from model.errors import DamagedImage, JobCrashed
 from tests.fake_queue import FakeQueue, captions, eventually, running_bot, settings_for
 from tests.fake_telegram import FakeTelegram, Message, Person
+from tests.test_bot_polling import waiting_in
 from tests.test_handlers_conversation import PHOTO, SHEET
 from tests.test_handlers_groups import ONLY_ADMINISTRATORS
 from tests.test_handlers_settings import becomes, buttons, kept, menu_of, press, tampered
@@ -118,7 +119,7 @@ async def test_forget_takes_two_presses_and_deletes_all_of_the_chat(
         queue.outcome = lambda job, media: JobCrashed("brought down a worker 3 times")
         await ann.send_photo(PHOTO)
         assert "several times" in (await ann.next_message())["text"]
-        await eventually(lambda: not queue.admitted)
+        await eventually(lambda: not waiting_in(tmp_path))
         assert len(await buried(server, tmp_path, capsys)) == 1
 
         question = await menu_of(ann, "/forget")
@@ -236,7 +237,7 @@ async def test_in_a_group_members_delete_their_own_and_administrators_all(
             await group.next_message()
         await eve.send_photo(PHOTO)
         await eve.next_message()
-        await eventually(lambda: not queue.admitted)
+        await eventually(lambda: not waiting_in(tmp_path))
         offer = await menu_of(eve, "/forget", group)
         assert "only its administrators can delete" in offer["text"]
         await press(eve, offer, "🗑 Delete")
