@@ -25,7 +25,7 @@ PHOTOS = ROOT / "tests" / "photos"
 WEIGHTS = ROOT / "weights"
 
 
-# Files whose tests start the whole program take longest: they go first, so that all processes of `make test` end together.
+# These start the whole program and take longest: they go first, so that all processes of `make test` end together.
 SLOWEST = ("test_kills", "test_start", "test_start_corpus", "test_start_redis", "test_start_webhook", "test_fuzz")
 
 
