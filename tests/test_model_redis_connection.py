@@ -17,6 +17,7 @@ from model.serving.redis_connection import (
     RedisAddress,
     RedisRefused,
     connect,
+    is_passing,
     patiently,
 )
 from tests.redis_server import RedisServer
@@ -175,6 +176,28 @@ async def test_a_connection_that_is_dropped_while_in_use_is_an_outage(tmp_path: 
 
             tries = [dropped, client.ping]
             assert await asyncio.wait_for(patiently(lambda: tries.pop(0)()), 20)
+
+
+@pytest.mark.parametrize(
+    ("modules", "what", "lost"),
+    [
+        (("redis.asyncio.connection",), "none.writelines", True),
+        (("redis.asyncio.connection", "asyncio.streams", "asyncio.selector_events"), "none()", True),  # Python 3.12
+        (("redis.asyncio.connection",), "len(3)", False),
+        (("bot.redis_inbox", "asyncio.streams"), "none()", False),
+        (("redis.asyncio.connection", "bot.redis_inbox"), "none.id", False),
+    ],
+)
+def test_a_lost_connection_is_told_from_a_mistake(modules: tuple[str, ...], what: str, lost: bool) -> None:
+    """By where it was noticed: `modules`, each called by the one before it."""
+    space: dict[str, Any] = {}
+    for name in reversed(modules):
+        body = "call()" if space else what
+        space = {"__name__": name, "none": None, "call": space.get("caller")}
+        exec(f"def caller(): {body}", space)
+    with pytest.raises((AttributeError, TypeError)) as raised:
+        space["caller"]()
+    assert is_passing(raised.value) is lost
 
 
 async def test_what_repeating_cannot_mend_is_raised(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import re
+import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -289,12 +290,16 @@ def is_passing(error: BaseException) -> bool:
 
 
 def _is_of_a_lost_connection(error: BaseException) -> bool:
-    """A connection that redis-py drops while another task has it in use fails with "'NoneType' has no attribute …"."""
-    if not isinstance(error, AttributeError) or (place := error.__traceback__) is None:
+    """A connection that redis-py drops while another task has it in use fails with "'NoneType' has no attribute …".
+
+    From Python 3.12 on it may be asyncio, called by redis-py, where "'NoneType' object is not callable".
+    """
+    if not isinstance(error, AttributeError | TypeError) or "'NoneType'" not in str(error):
         return False
-    while place.tb_next is not None:
-        place = place.tb_next
-    return str(place.tb_frame.f_globals.get("__name__")).startswith("redis.asyncio.")
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    while modules and modules[-1].startswith("asyncio."):
+        modules.pop()
+    return bool(modules) and modules[-1].startswith("redis.asyncio.")
 
 
 def reason_of(error: Exception) -> str:
