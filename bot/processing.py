@@ -291,4 +291,5 @@ class Processor:
     async def _sleep(self, pause: float) -> None:
         """Wait about so long, or until the processor stops."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), pause * random.uniform(0.5, 1.0))
+            async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):
+                await self._stopping.wait()

@@ -154,7 +154,8 @@ class Stats(BotMetrics):
         stopping = False
         while not stopping:
             with suppress(TimeoutError):
-                stopping = await asyncio.wait_for(stop.wait(), every)
+                async with asyncio.timeout(every):
+                    stopping = await stop.wait()
             try:
                 await self.write()
             except Exception as error:  # whatever the engine's client raises: statistics must not end the bot

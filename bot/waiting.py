@@ -175,5 +175,6 @@ async def _delete(bot: Bot, notice: Notice) -> None:
 async def _is_over(group: Group, pause: float) -> bool:
     """Whether everything is answered, after so many seconds at most."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(group.over.wait(), pause)
+        async with asyncio.timeout(pause):
+            await group.over.wait()
     return group.over.is_set()

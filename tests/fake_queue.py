@@ -134,7 +134,7 @@ class RunningBot:
 
     async def status(self) -> int:
         """The exit status, when the bot ends by itself."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await self.task
 
 
@@ -163,7 +163,7 @@ async def running_bot(
         yield RunningBot(stop, task)
     finally:
         stop.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asyncio.gather(task, return_exceptions=True)
 
 
@@ -173,7 +173,7 @@ def is_status(message: Message) -> bool:
     return any(button.get("callback_data", "").startswith(f"{Cancel.__prefix__}:") for row in rows for button in row)
 
 
-async def eventually(true: Callable[[], object], seconds: float = 10.0) -> None:
+async def eventually(true: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until something has come true."""
     async with asyncio.timeout(seconds):
         while not true():

@@ -229,7 +229,7 @@ class Chat:
         """What the bot has in this chat now, after edits and deletes."""
         return [copy.deepcopy(message) for message in self.messages.values() if message["from"]["is_bot"]]
 
-    async def next_message(self, timeout: float = 30) -> Message:
+    async def next_message(self, timeout: float = 60) -> Message:
         """The next message of the bot not looked at yet, as it is now; deleted ones are passed over."""
 
         def unread() -> Message | None:
@@ -241,7 +241,7 @@ class Chat:
 
         return await self._wait(unread, timeout, "no new message from the bot")
 
-    async def wait_for(self, predicate: Callable[[Message], object], timeout: float = 30) -> Message:
+    async def wait_for(self, predicate: Callable[[Message], object], timeout: float = 60) -> Message:
         """The first message of the bot that satisfies the predicate now or after an edit.
 
         It leaves alone what `next_message` has looked at.
@@ -432,7 +432,7 @@ class Person(Chat):
         self.server.push("callback_query", query)
         return copy.deepcopy(query)
 
-    async def callback_answer(self, query: Json, timeout: float = 30) -> Json:
+    async def callback_answer(self, query: Json, timeout: float = 60) -> Json:
         """The parameters with which the bot answered a callback query."""
         return await self._wait(
             lambda: self.server.callback_answers.get(query["id"]),
@@ -613,7 +613,8 @@ class FakeTelegram:
             async with asyncio.timeout(seconds):
                 while (value := ready()) is None:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._changed.wait(), LOOK_SECONDS)
+                        async with asyncio.timeout(LOOK_SECONDS):
+                            await self._changed.wait()
                 return value
         return ready()
 

@@ -71,7 +71,7 @@ class Program:
         if self.process.returncode is None:
             self.process.terminate()
         try:
-            return await asyncio.wait_for(self.process.wait(), 40)
+            return await asyncio.wait_for(self.process.wait(), 120)
         except TimeoutError:
             await self.kill()
             raise

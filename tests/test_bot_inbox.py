@@ -401,7 +401,7 @@ async def test_a_full_redis_takes_nothing_new_but_lets_go_of_what_is_done(client
     try:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(inbox.record([update(4)]), 0.3)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await inbox.strike(1)
             await inbox.bury(2, "reason", 1)
             await inbox.stopped()

@@ -57,7 +57,7 @@ def answers(person: Person) -> list[int]:
 
 async def answered(server: FakeTelegram, person: Person, questions: list[Message]) -> None:
     """Each of these has one answer, and nothing else has."""
-    await server.until(lambda: True if len(person.bot_messages()) >= len(questions) else None, 15)
+    await server.until(lambda: True if len(person.bot_messages()) >= len(questions) else None, 60)
     assert answers(person) == [each["message_id"] for each in questions]
 
 
@@ -219,7 +219,7 @@ async def test_an_update_is_confirmed_only_when_it_is_written_down(
     photo = await ann.send_photo(PHOTO)
     async with running_bot(server, FakeQueue(), tmp_path):
         await answered(server, ann, [photo])
-        await server.until(lambda: server.confirmed(photo) or None, 5)
+        await server.until(lambda: server.confirmed(photo) or None, 60)
     assert failures < 0
     assert server.confirmed(photo)
 
@@ -231,7 +231,7 @@ async def test_what_was_in_work_when_the_bot_was_killed_is_answered_after_a_rest
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT)
     try:
         photos = [await ann.send_photo(PHOTO) for _ in range(5)]
-        await server.until(lambda: all(map(server.confirmed, photos)) or None, 30)
+        await server.until(lambda: all(map(server.confirmed, photos)) or None, 60)
         assert all(map(server.confirmed, photos))
     finally:
         process.send_signal(signal.SIGKILL)

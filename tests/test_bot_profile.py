@@ -38,7 +38,7 @@ def menu(server: FakeTelegram, language: str, **scope: object) -> list[str]:
 async def test_menus_and_descriptions_are_in_both_languages(server: FakeTelegram, tmp_path: Path) -> None:
     ann = server.person("Ann")
     async with running_bot(server, FakeQueue(), tmp_path, admin_ids=frozenset({ann.id})):
-        await server.until(lambda: len(changes(server)) >= 10 or None, 10)
+        await server.until(lambda: len(changes(server)) >= 10 or None, 60)
     assert server.violations == []
     for language in ("", "ru"):
         assert menu(server, language, type="default") == ALL
@@ -55,14 +55,14 @@ async def test_menus_and_descriptions_are_in_both_languages(server: FakeTelegram
 
 async def test_a_restart_changes_nothing(server: FakeTelegram, tmp_path: Path) -> None:
     async with running_bot(server, FakeQueue(), tmp_path):
-        assert await server.until(lambda: len([each for each in changes(server) if each.ok]) == 8 or None, 10)
+        assert await server.until(lambda: len([each for each in changes(server) if each.ok]) == 8 or None, 60)
     asked = len(questions(server))
     async with running_bot(server, FakeQueue(), tmp_path):
-        assert await server.until(lambda: len(questions(server)) == 2 * asked or None, 10)
+        assert await server.until(lambda: len(questions(server)) == 2 * asked or None, 60)
     assert len(changes(server)) == 8
     server.profile["description/ru"] = "Как было давно"
     async with running_bot(server, FakeQueue(), tmp_path):
-        await server.until(lambda: len(changes(server)) >= 9 or None, 10)
+        await server.until(lambda: len(changes(server)) >= 9 or None, 60)
     assert changes(server)[-1].params["language_code"] == "ru"
 
 
@@ -72,7 +72,7 @@ async def test_an_administrator_who_never_wrote_is_no_obstacle(
     ann = server.person("Ann")
     server.faults.add("setMyCommands", "too_old", times=1, chat_id=None)
     async with running_bot(server, FakeQueue(), tmp_path, admin_ids=frozenset({ann.id})):
-        await server.until(lambda: len(changes(server)) >= 10 or None, 10)
+        await server.until(lambda: len(changes(server)) >= 10 or None, 60)
         await ann.send_text("/start")
         await ann.next_message()
     assert len([call for call in changes(server) if call.ok]) == 9
@@ -85,5 +85,5 @@ async def test_a_failure_only_warns(server: FakeTelegram, tmp_path: Path, caplog
     async with running_bot(server, FakeQueue(), tmp_path):
         await ann.send_text("/start")
         await ann.next_message()
-        await server.until(lambda: "shows of the bot could not be set" in caplog.text or None, 10)
+        await server.until(lambda: "shows of the bot could not be set" in caplog.text or None, 60)
     assert changes(server) == []

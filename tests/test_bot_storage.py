@@ -243,7 +243,7 @@ async def test_notes_can_be_written_to_a_full_redis(redis_server: RedisServer) -
     storage = RedisStorage(client, 1)
     await client.config_set("maxmemory", "1")
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await storage.note(CHAT, "answer:a", "a cat", DAY)
             assert await storage.noted(CHAT, "answer:a") == "a cat"
     finally:

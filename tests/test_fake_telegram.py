@@ -222,7 +222,7 @@ async def test_a_webhook_is_repeated_until_it_answers_well(server: FakeTelegram,
         with pytest.raises(TelegramConflictError, match="webhook is active"):
             await bot.get_updates()
         sent = await ann.send_text("hello")
-        assert await server.until(lambda: server.confirmed(sent) or None, 5)
+        assert await server.until(lambda: server.confirmed(sent) or None, 60)
     finally:
         await runner.cleanup()
     assert seen == [("s3cret", server.update_id(sent))] * 2

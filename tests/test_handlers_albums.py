@@ -122,9 +122,9 @@ async def forget_all(person: Person) -> None:
     question = await menu_of(person, "/forget")
     ask, no = buttons(question)
     await person.press(question, ask)
-    sure = await person.wait_for(lambda m: m["message_id"] == question["message_id"] and buttons(m)[:1] == [no], 5)
+    sure = await person.wait_for(lambda m: m["message_id"] == question["message_id"] and buttons(m)[:1] == [no], 60)
     await person.press(sure, buttons(sure)[1])
-    await person.wait_for(lambda m: m["message_id"] == question["message_id"] and not buttons(m), 5)
+    await person.wait_for(lambda m: m["message_id"] == question["message_id"] and not buttons(m), 60)
 
 
 async def all_settled(folder: Path, queue: FakeQueue) -> None:
@@ -242,7 +242,7 @@ async def test_an_album_counts_as_one_request_and_is_refused_as_one(
         assert "already have 1 request of yours" in (await ann.next_message())["text"]
         await eventually(lambda: len(waiting_in(tmp_path)) == 5)
         queue.open.set()
-        assert (await ann.next_message())["text"] == lines(1, 2, 3, 4, 5)
+        assert (await ann.next_message())["text"] == lines(1, 2, 3, 4, 60)
         await all_settled(tmp_path, queue)
     assert len([each for each in ann.bot_messages() if "text" in each]) == 3
 
@@ -270,7 +270,7 @@ async def test_nothing_is_kept_of_an_album_that_is_not_for_the_bot(
     group = server.group("Cats", ann)
     async with running_bot(server, FakeQueue(see), tmp_path):
         album = await ann.send_album(PHOTOS[:2], chat=group)
-        await server.until(lambda: all(map(server.confirmed, album)) or None, 5)
+        await server.until(lambda: all(map(server.confirmed, album)) or None, 60)
         await eventually(lambda: not waiting_in(tmp_path))
     async with open_memory(settings, 424242) as (_, storage):
         assert await storage.notes(group.id, "album:") == {}
@@ -289,7 +289,7 @@ async def test_a_late_item_has_an_answer_of_its_own(
     assert replied(answer) == third["message_id"]
     for number in (3, 4):
         await ann.send_photo(PHOTOS[number], media_group_id=group)
-    assert (await ann.next_message())["text"] == lines(4, 5)  # by their places in the album
+    assert (await ann.next_message())["text"] == lines(4, 60)  # by their places in the album
     await all_settled(tmp_path, queue)
 
 
@@ -339,7 +339,7 @@ async def test_a_command_on_one_item_speaks_for_the_album_in_a_group(
 ) -> None:
     group = server.group("Cats", ann)
     album = await ann.send_album(PHOTOS[:3], "/caption@another_bot", chat=group)
-    await server.until(lambda: all(map(server.confirmed, album)) or None, 5)
+    await server.until(lambda: all(map(server.confirmed, album)) or None, 60)
     album = await ann.send_album(PHOTOS[:2], "/caption", chat=group)
     answer = await group.next_message()
     assert (answer["text"], replied(answer)) == (lines(1, 2), album[0]["message_id"])
@@ -361,7 +361,7 @@ async def test_pictures_that_turn_out_to_move_are_answered_as_clips_beside_the_o
     assert answer["text"].split("\n")[1:3] == lines(2, 3).split("\n")
     moving = "It moves: its moments come in an answer of their own."
     assert [answer["text"].split("\n")[n] for n in (0, 3)] == [f"1. {moving}", f"4. {moving}"]
-    await server.until(lambda: len(ann.bot_messages()) == 1 + 2 * 3 or None, 10)
+    await server.until(lambda: len(ann.bot_messages()) == 1 + 2 * 3 or None, 60)
     await all_settled(tmp_path, queue)
     clips = [each for each in ann.bot_messages() if "2 moments" in each.get("caption", "")]
     assert sorted(map(replied, clips)) == [sent[0]["message_id"], sent[3]["message_id"]]
@@ -375,7 +375,7 @@ async def test_an_album_of_nothing_but_moving_pictures_has_no_answer_beside_thei
     group = server.new_media_group()
     for name in range(2):
         await ann.send_document(b"m", f"{name}.png", "image/png", media_group_id=group)
-    await server.until(lambda: len(ann.bot_messages()) == 2 * 3 or None, 10)
+    await server.until(lambda: len(ann.bot_messages()) == 2 * 3 or None, 60)
     await all_settled(tmp_path, queue)
     assert len(ann.bot_messages()) == 6
 
@@ -464,7 +464,7 @@ async def test_one_sheet_is_drawn_on_request(
     assert replied(sheet) == answer["message_id"]
     [job] = [job for job in queue.jobs.values() if job.album]
     assert (job.album, job.beam, job.model) == (("1 cats", "", "3 cats"), 5, "attention")
-    await ann.wait_for(lambda m: m["message_id"] == answer["message_id"] and buttons(m) == ["🗑 Delete"], 5)
+    await ann.wait_for(lambda m: m["message_id"] == answer["message_id"] and buttons(m) == ["🗑 Delete"], 60)
     await all_settled(tmp_path, queue)
 
 
@@ -553,7 +553,7 @@ async def test_a_bot_that_was_killed_between_two_items_answers_the_whole_album(
     group = server.new_media_group()
     try:
         first = [await ann.send_photo(PHOTOS[number], media_group_id=group) for number in range(3)]
-        await server.until(lambda: all(map(server.confirmed, first)) or None, 30)
+        await server.until(lambda: all(map(server.confirmed, first)) or None, 60)
     finally:
         process.send_signal(signal.SIGKILL)
         await process.wait()
@@ -672,7 +672,7 @@ async def test_two_processes_that_receive_half_of_an_album_each_answer_it_once(
             for number, update in enumerate(await updates_of(server, album)):
                 await (two if number % 2 else one).receive(update)
             answer = await ann.next_message()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while await one.inbox.waiting():
                     await asyncio.sleep(0.02)
     assert answer["text"] == lines(*range(1, 11))
@@ -698,7 +698,7 @@ async def test_an_album_whose_first_process_dies_is_answered_by_the_other(
             for entry in await two.inbox.reclaim(3):  # as it does every few seconds
                 two.processor.start(entry, again=True)
             answer = await ann.next_message()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while await two.inbox.waiting():
                     await asyncio.sleep(0.02)
     assert answer["text"] == lines(1, 2, 3, 4)

@@ -100,7 +100,7 @@ async def press(person: Person, message: Message, button: str) -> str | None:
 
 
 async def edited(chat: Chat, message: Message, true: Callable[[Message], object]) -> Message:
-    return await chat.wait_for(lambda now: now["message_id"] == message["message_id"] and true(now), 10)
+    return await chat.wait_for(lambda now: now["message_id"] == message["message_id"] and true(now), 60)
 
 
 async def keep(folder: Path, chat_id: int, settings: ChatSettings) -> None:
@@ -187,7 +187,7 @@ async def test_when_a_message_is_full_captions_go_on_in_a_reply(queue: FakeQueue
     pages = [answer]
     for end in range(10, 40, 5):
         await press(ann, pages[-1], MORE)
-        await ann.wait_for(partial(says, f" & {end:03}"), 10)
+        await ann.wait_for(partial(says, f" & {end:03}"), 60)
         pages = ann.bot_messages()
     lengths = [rules.utf16_length("\n".join(words(page))) for page in pages]
     assert len(pages) == 3
@@ -294,7 +294,7 @@ async def test_captions_that_are_in_work_when_all_is_forgotten_are_shown(queue: 
     await ann.send_text("/forget")
     question = await ann.next_message()
     await tampered(ann, question, Forget(do="yes").pack())
-    await ann.wait_for(lambda m: "will be answered" in m.get("text", ""), 10)
+    await ann.wait_for(lambda m: "will be answered" in m.get("text", ""), 60)
     queue.open.set()
     longer = await edited(ann, answer, lambda m: "10. " in m["caption"])
     await press(ann, longer, MORE)
@@ -332,7 +332,7 @@ async def test_a_press_is_answered_before_any_work(queue: FakeQueue, ann: Person
     answer = await answered(ann)
     queue.open.clear()
     for button in (MORE, MORE, WEIGHED, COMPARE):
-        assert "text" not in await ann.callback_answer(await ann.press(answer, button), 10)
+        assert "text" not in await ann.callback_answer(await ann.press(answer, button), 60)
     queue.open.set()
 
 
@@ -578,7 +578,7 @@ async def test_a_voice_that_is_switched_on_in_the_menu_is_heard(
         await ann.send_text("/settings")
         assert await press(ann, await ann.next_message(), "Voice message: off") == "Voice message: on"
         await ann.send_photo(PHOTO)
-        await ann.wait_for(lambda m: "voice" in m, 10)
+        await ann.wait_for(lambda m: "voice" in m, 60)
 
 
 @pytest.mark.parametrize("broken", ["sendPhoto", "sendVoice"])
@@ -595,7 +595,7 @@ async def test_a_part_that_is_out_is_not_sent_again(
         await eventually(lambda: fault.fired)
     server.faults.clear()
     async with running_bot(server, queue, tmp_path):
-        await ann.wait_for(lambda m: "voice" in m, 10)
+        await ann.wait_for(lambda m: "voice" in m, 60)
         await eventually(lambda: not queue.admitted)
     assert [next(kind for kind in ("text", "photo", "voice") if kind in m) for m in ann.bot_messages()] == [
         "text",

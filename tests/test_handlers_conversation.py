@@ -115,7 +115,7 @@ async def test_the_largest_size_is_looked_at(queue: FakeQueue, ann: Person) -> N
 async def test_typing_is_shown_while_it_works(server: FakeTelegram, queue: FakeQueue, ann: Person) -> None:
     queue.open.clear()
     await ann.send_photo(PHOTO)
-    action = await server.until(lambda: server.sent(ann.id, "sendChatAction") or None, 5)
+    action = await server.until(lambda: server.sent(ann.id, "sendChatAction") or None, 60)
     assert action
     assert action[0].params["action"] == "typing"
     queue.open.set()
@@ -390,7 +390,7 @@ async def test_a_stop_does_not_cut_an_answer_off_on_its_way(server: FakeTelegram
         await asyncio.sleep(0.2)
     async with running_bot(server, queue, tmp_path):
         await ann.send_text("/help")
-        await server.until(lambda: len(ann.bot_messages()) >= 2 or None, 10)
+        await server.until(lambda: len(ann.bot_messages()) >= 2 or None, 60)
         await asyncio.sleep(0.3)
     assert len(ann.bot_messages()) == 2
     assert len(queue.jobs) == 1

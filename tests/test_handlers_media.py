@@ -66,7 +66,7 @@ def olga(server: FakeTelegram, ann: Person) -> Person:
 
 
 async def take(queue: LocalQueue, line: str = "photo") -> Lease:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         [lease] = await queue.take(WORKER, line, 1)
         return lease
 
@@ -92,7 +92,7 @@ async def moves(queue: LocalQueue) -> None:
 
 
 async def all_done(queue: LocalQueue) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await queue.status()).open_requests:
             await asyncio.sleep(0.01)
 
@@ -103,7 +103,7 @@ def answered(message: Message) -> int:
 
 
 async def told(person: Person, words: str) -> Message:
-    return await person.wait_for(lambda m: words in m.get("text", "") + m.get("caption", ""), 10)
+    return await person.wait_for(lambda m: words in m.get("text", "") + m.get("caption", ""), 60)
 
 
 # -- what carries a picture
@@ -255,7 +255,7 @@ async def test_caption_in_reply_to_somebodys_photo_or_clip(
     assert answered(answer) == asked["message_id"]
     await ann.send_text(f"/caption{BOT}", chat=group, reply_to=video)
     assert await watched(queue) == b"mp4"
-    await group.wait_for(lambda m: "2 moments" in m.get("caption", ""), 10)
+    await group.wait_for(lambda m: "2 moments" in m.get("caption", ""), 60)
 
 
 async def test_a_mention_in_reply_to_somebodys_photo_or_clip(
@@ -271,7 +271,7 @@ async def test_a_mention_in_reply_to_somebodys_photo_or_clip(
     assert answered(await group.next_message()) == asked["message_id"]
     await ann.send_text(f"and this, {BOT}?", chat=group, reply_to=video)
     assert await watched(queue) == b"mp4"
-    await group.wait_for(lambda m: "2 moments" in m.get("caption", ""), 10)
+    await group.wait_for(lambda m: "2 moments" in m.get("caption", ""), 60)
 
 
 async def test_in_private_a_question_about_an_earlier_photo_is_answered(queue: LocalQueue, ann: Person) -> None:
@@ -373,12 +373,12 @@ async def test_a_command_in_reply_to_no_picture_is_not_about_another_one(
     for message, words in replied:
         await told(ann, words)
         asked = await ann.send_text(command, reply_to=message)
-        answer = await ann.wait_for(lambda m, asked=asked: answered(m) == asked["message_id"], 10)  # type: ignore[misc]
+        answer = await ann.wait_for(lambda m, asked=asked: answered(m) == asked["message_id"], 60)  # type: ignore[misc]
         assert words in answer["text"]
     bob = server.person("Bob")
     drawn = await bob.send_sticker(b"x", chat=server.group("News", bob), is_animated=True)
     asked = await ann.reply_elsewhere(drawn, command)
-    answer = await ann.wait_for(lambda m: answered(m) == asked["message_id"], 10)
+    answer = await ann.wait_for(lambda m: answered(m) == asked["message_id"], 60)
     assert "moving drawing" in answer["text"]
     await all_done(queue)
 

@@ -61,10 +61,10 @@ async def test_samples_are_read_aloud_where_a_chat_wants_that_and_deleted_with_t
     await keep(tmp_path, ann.id, ChatSettings(voice=True))
     async with running_bot(server, FakeQueue(outcome=worked), tmp_path):
         await answered(ann)
-        await ann.wait_for(lambda m: "voice" in m, 10)
+        await ann.wait_for(lambda m: "voice" in m, 60)
         before = len(ann.bot_messages())
         await ann.send_text("/sample 2")
-        sampled = await ann.wait_for(lambda m: "2. a cat" in m.get("text", ""), 10)
+        sampled = await ann.wait_for(lambda m: "2. a cat" in m.get("text", ""), 60)
         await eventually(lambda: len(ann.bot_messages()) == before + 2)
         assert voice.texts == ["a cat on a sofa", "a cat with 1 <legs>. a cat with 2 <legs>"]
         await press(ann, sampled, DELETE)

@@ -91,7 +91,7 @@ async def becomes(person: Person, message: Message, words: str) -> Message:
         current = person.server.stored_message(message)
         return current if words in current["text"] else None
 
-    found = await person.server.until(ready, 10)
+    found = await person.server.until(ready, 60)
     assert found is not None, person.server.stored_message(message)["text"]
     return found
 
@@ -161,7 +161,7 @@ async def test_each_choice_of_each_setting_is_kept(
     async with running_bot(server, FakeQueue(), tmp_path):
         menu = await menu_of(ann)
         assert await tampered(ann, menu, MenuPress(do="show", name=name).pack()) is None
-        assert await server.until(lambda: edits(server) or None, 5)
+        assert await server.until(lambda: edits(server) or None, 60)
         page = server.stored_message(menu)
         rows = page["reply_markup"]["inline_keyboard"]
         for data in [each["callback_data"] for row in rows for each in row if ":set:" in each["callback_data"]]:

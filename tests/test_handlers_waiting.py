@@ -72,19 +72,19 @@ async def vic(server: FakeTelegram, real_queue: LocalQueue, tmp_path: Path) -> A
 
 async def says(person: Any, words: str) -> Message:
     """What the bot has in this chat, once it has these words."""
-    message: Message = await person.wait_for(lambda m: m.get("text") == words, 10)
+    message: Message = await person.wait_for(lambda m: m.get("text") == words, 60)
     return message
 
 
 async def all_over(queue: LocalQueue) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await queue.status()).open_requests:
             await asyncio.sleep(0.01)
 
 
 async def in_line(queue: LocalQueue, message: Message, person: Person) -> None:
     """Return when the job of a message was put: the order in which those of one person are is else a matter of luck."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await queue.has(f"424242-{person.server.update_id(message)}"):
             await asyncio.sleep(0.01)
 
@@ -202,7 +202,7 @@ async def test_with_no_worker_the_person_is_told_once_and_the_status_goes_away(
     await ann.send_video(b"mp4")
     assert "Your clip waits in line: the program" in (await ann.next_message())["text"]
     await ann.send_photo(PHOTO)
-    await ann.wait_for(lambda m: "The program that looks at them is not running" in m.get("text", ""), 10)
+    await ann.wait_for(lambda m: "The program that looks at them is not running" in m.get("text", ""), 60)
     await olga.send_photo(PHOTO)
     assert "картинка ждёт в очереди" in (await olga.next_message())["text"]
     assert (len(ann.bot_messages()), len(olga.bot_messages())) == (1, 1)
@@ -250,7 +250,7 @@ async def test_a_status_that_cannot_be_noted_goes_all_the_same(
     await ann.send_photo(PHOTO)
     await says(ann, "I am looking at your picture.")
     queue.open.set()
-    await ann.wait_for(lambda m: m["text"].startswith("a cat"), 10)
+    await ann.wait_for(lambda m: m["text"].startswith("a cat"), 60)
     await eventually(lambda: len(ann.bot_messages()) == 1)
 
 
@@ -309,8 +309,8 @@ async def test_the_command_says_how_much_was_cancelled_or_that_there_was_nothing
             await person.send_photo(PHOTO)
         for _ in range(2):
             await person.send_video(b"mp4")
-    await vic.wait_for(lambda m: "3 pictures and 2 clips" in m.get("text", ""), 10)
-    await olga.wait_for(lambda m: "3 картинки и 2 ролика" in m.get("text", ""), 10)
+    await vic.wait_for(lambda m: "3 pictures and 2 clips" in m.get("text", ""), 60)
+    await olga.wait_for(lambda m: "3 картинки и 2 ролика" in m.get("text", ""), 60)
     for person, words in ((vic, "Cancelled: 3 pictures and 2 clips."), (olga, "Отменено: 3 картинки и 2 ролика.")):
         await person.send_text("/cancel")
         await says(person, words)
@@ -322,7 +322,7 @@ async def test_only_what_was_asked_in_this_chat_is_cancelled(
 ) -> None:
     group = server.group("Cats", vic)
     await vic.send_photo(PHOTO, "@captions_test_bot", chat=group)
-    await group.wait_for(lambda m: "looking at your picture" in m.get("text", ""), 10)
+    await group.wait_for(lambda m: "looking at your picture" in m.get("text", ""), 60)
     await vic.send_text("/cancel")
     await says(vic, "There is nothing to cancel.")
     await vic.send_text("/cancel", chat=group)
@@ -354,7 +354,7 @@ async def test_a_closed_bot_answers_presses_of_strangers(
     async with running_bot(server, real_queue, tmp_path, rhythm=QUICK, allowed_ids=frozenset({ann.id})):
         await ann.send_video(b"mp4", "@captions_test_bot", chat=group)
         lease = await take(real_queue)
-        answered = await olga.callback_answer(await olga.press(await group.next_message(), "✖ Cancel"), 10)
+        answered = await olga.callback_answer(await olga.press(await group.next_message(), "✖ Cancel"), 60)
         assert "узкого круга" in answered["text"]
         assert await real_queue.extend(WORKER, [lease.job.id]) == [lease.job.id]
         await real_queue.finish(WORKER, lease.job.id, found())
@@ -436,7 +436,7 @@ async def test_a_press_is_acknowledged_before_any_work(real_queue: LocalQueue, v
         await forget(job_id)
 
     real_queue.forget = forget_once_mended  # type: ignore[method-assign]
-    assert (await vic.callback_answer(await vic.press(status, "✖ Cancel"), 10))["text"] == "Cancelled: 1 clip."
+    assert (await vic.callback_answer(await vic.press(status, "✖ Cancel"), 60))["text"] == "Cancelled: 1 clip."
     assert await real_queue.extend(WORKER, [lease.job.id]) == [lease.job.id]
     mended.set()
     await all_over(real_queue)
@@ -476,7 +476,7 @@ async def test_a_cancel_right_after_a_restart_is_obeyed(server: FakeTelegram, qu
         await eventually(lambda: not queue.admitted)
         queue.open.set()
         await ann.send_text("/help")
-        await ann.wait_for(lambda m: "/sample" in m.get("text", ""), 10)
+        await ann.wait_for(lambda m: "/sample" in m.get("text", ""), 60)
     assert not [message for message in ann.bot_messages() if message["text"].startswith("a cat")]
 
 

@@ -24,7 +24,7 @@ PHOTOS = 200
 PEOPLE = 20
 KILLS = 5  # of each of bot and worker
 SECONDS = 25.0  # over which the kills are spread
-PATIENCE = 240.0
+PATIENCE = 480.0
 
 pytestmark = pytest.mark.timeout(PATIENCE + 90)
 

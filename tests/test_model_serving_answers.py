@@ -78,7 +78,7 @@ class Served:
         each = dataclasses.replace(base, id=str(self.asked), **changes)  # type: ignore[arg-type]
         await self.queue.put(each, (b"" if each.known else self.media) if media is None else media)
         try:
-            result = await asyncio.wait_for(self.queue.wait(each.id), 30)
+            result = await asyncio.wait_for(self.queue.wait(each.id), 60)
         finally:
             await self.queue.forget(each.id)
         assert isinstance(result, JobResult)
@@ -272,7 +272,7 @@ async def test_a_forgotten_chat_leaves_nothing_behind(
         await other.ask()
         await other.ask(place="neighbour")
         await other.queue.forget_place("chat")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 try:
                     await other.ask(known=True)
@@ -302,7 +302,7 @@ async def test_moments_are_chosen_anew_without_the_network(
     async def watch(place: str, moments: int | None = None) -> ClipResult:
         each = job(f"{place} {len(sizes)} {moments}", kind="clip", place=place, moments=moments)
         await pipes.queue.put(each, media)
-        result = await asyncio.wait_for(pipes.queue.wait(each.id), 30)
+        result = await asyncio.wait_for(pipes.queue.wait(each.id), 60)
         assert isinstance(result, ClipResult)
         return result
 

@@ -127,7 +127,8 @@ class EmbeddedWorker:
     async def _ended(process: asyncio.subprocess.Process) -> None:
         """Wait for the end of a process that has reason to end, but not for ever; not at all when cancelled."""
         try:
-            await asyncio.wait_for(process.wait(), END_SECONDS)
+            async with asyncio.timeout(END_SECONDS):
+                await process.wait()
         except (TimeoutError, asyncio.CancelledError) as reason:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()

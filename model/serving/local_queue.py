@@ -165,7 +165,8 @@ class LocalQueue:
         ends = [entry.expires for entry in self._entries.values() if entry.worker is not None]
         pause = max(0.0, min(ends) - self.clock()) if ends else None
         try:
-            await asyncio.wait_for(self._arrival.wait(), pause)
+            async with asyncio.timeout(pause):
+                await self._arrival.wait()
         except TimeoutError:
             expired = [e for e in self._entries.values() if e.worker is not None and e.expires <= self.clock()]
             if expired:

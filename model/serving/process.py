@@ -105,7 +105,8 @@ async def _serve(options: WorkerOptions, connect: Connect, stop: asyncio.Event) 
                 stopped = asyncio.create_task(stop.wait())
                 await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
                 stopped.cancel()
-                await asyncio.wait_for(working, GRACE)
+                async with asyncio.timeout(GRACE):
+                    await working
     except TimeoutError:
         log.warning("the worker did not finish within %.0f s of being asked to stop", GRACE)
         _exit_at_once(0)
