@@ -212,6 +212,8 @@ class Buttons:
         chat_id = message.chat.id
         if await self._answers.is_deleted(chat_id, key):  # meanwhile
             return
+        if (now := await self._answers.find(chat_id, key)) is not None:  # another process may have added to it
+            answer = now.seen_at(message) if isinstance(query.message, Message) else now
         new = [text for text in dict.fromkeys(replies.texts(result)) if text not in answer.shown]
         if not new:
             await message.reply(replies.no_more_captions())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import io
 import re
 import sqlite3
@@ -16,7 +17,7 @@ import pytest
 from PIL import Image
 
 from bot import replies
-from bot.answers import Answer
+from bot.answers import Answer, Answers
 from bot.chat_settings import ChatSettings
 from bot.i18n import create_i18n
 from bot.keyboards import Forget
@@ -204,6 +205,29 @@ async def test_when_a_message_is_full_captions_go_on_in_a_reply(queue: FakeQueue
     assert buttons(numbered)[0][0] == "7"
     await press(ann, numbered, "8")
     await eventually(lambda: last(queue).explain == f"{sign}008")
+
+
+async def test_what_another_process_adds_meanwhile_is_not_lost(queue: FakeQueue, ann: Person, tmp_path: Path) -> None:
+    """Of several bots behind a webhook, each gets some of the presses."""
+    answer = await answered(ann)
+    queue.open.clear()
+    await press(ann, answer, MORE)
+    await eventually(lambda: len(queue.jobs) == 2)
+    database = await Database.open(tmp_path)
+    answers = Answers(SqliteStorage(database, BOT))
+    key = answer["reply_markup"]["inline_keyboard"][0][0]["callback_data"].split(":")[1]
+    noted = await answers.find(ann.id, key)
+    assert noted is not None
+    first = dataclasses.replace(noted.pages[0], markup=f"{noted.pages[0].markup}\n6. a cat elsewhere", numbers=(1, 7))
+    theirs = dataclasses.replace(noted, captions=(*noted.captions, "a cat elsewhere"), pages=(first,))
+    await answers.keep(ann.id, key, theirs)
+    await database.close()
+    queue.open.set()
+    longer = await edited(ann, answer, lambda m: "7. a cat with 6" in m.get("caption", ""))
+    assert words(longer)[2:9] == [f"{n}. a cat with {n} <legs>" for n in range(1, 6)] + [
+        "6. a cat elsewhere",
+        "7. a cat with 6 <legs>",
+    ]
 
 
 async def test_no_more_captions_are_said_to_be_no_more(queue: FakeQueue, ann: Person) -> None:
