@@ -34,7 +34,7 @@ def refresh(locale: str) -> list[str]:
             if not words or not all([words] if isinstance(words, str) else words):
                 untranslated.append(str(original))
                 words = None
-            after.add(original, words)
+            after.add(original, words).flags.discard("python-format")  # "90 % of" is none
     with path.open("wb") as file:
         file.write(f"{header}\n\n".encode())
         write_po(file, after, omit_header=True, no_location=True, width=100)

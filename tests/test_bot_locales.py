@@ -117,11 +117,11 @@ def test_english_says_what_the_code_says() -> None:
     [
         ("en", 1, "1 request of yours"),
         ("en", 2, "2 requests of yours"),
-        ("ru", 1, "1 ваша просьба"),
-        ("ru", 3, "3 ваши просьбы"),
-        ("ru", 11, "11 ваших просьб"),
-        ("ru", 21, "21 ваша просьба"),
-        ("ru", 60, "60 ваших просьб"),
+        ("ru", 1, "1 ваш запрос"),
+        ("ru", 3, "3 ваших запроса"),
+        ("ru", 11, "11 ваших запросов"),
+        ("ru", 21, "21 ваш запрос"),
+        ("ru", 60, "60 ваших запросов"),
     ],
 )
 def test_plurals(locale: str, count: int, words: str) -> None:

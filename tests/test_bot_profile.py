@@ -48,7 +48,7 @@ async def test_menus_and_descriptions_are_in_both_languages(server: FakeTelegram
     assert server.profile["description/"].startswith("Send me a photo")
     assert server.profile["description/ru"].startswith("Пришлите мне фото")
     assert server.profile["short_description/"].startswith("I say in words")
-    assert server.profile["short_description/ru"].startswith("Говорю словами")
+    assert server.profile["short_description/ru"].startswith("Описываю словами")
     [first] = [each for key, menu in server.commands.items() for each in menu[:1] if key == '{"type": "default"}/ru']
     assert first["description"].startswith("Описать картинку")
 

@@ -219,4 +219,4 @@ async def test_the_person_is_told_when_to_come_back(server: FakeTelegram, tmp_pa
         await eventually(lambda: len(queue.jobs) == 3)
         await olga.send_photo(PHOTO)
         text = (await olga.next_message())["text"]
-    assert text == "У меня в работе уже 1 ваша просьба. Попробуйте, пожалуйста, ещё раз примерно через 5 секунд."
+    assert text == "У меня в работе уже 1 ваш запрос. Попробуйте, пожалуйста, ещё раз примерно через 5 секунд."

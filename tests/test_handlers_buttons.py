@@ -128,7 +128,7 @@ async def test_buttons_speak_russian(server: FakeTelegram, queue: FakeQueue) -> 
     answer = await answered(olga)
     assert buttons(answer) == [
         ["🎲 Ещё описания", "🔥 Тепловая карта"],
-        ["📊 Выбор слов", "↔ Сравнить модели"],
+        ["📊 Варианты слов", "↔ Сравнить модели"],
         ["⚙ Настройки", "🗑 Удалить"],
     ]
     assert "Выберите номер" in str(await press(olga, answer, "🔥 Тепловая карта"))
@@ -299,10 +299,10 @@ async def test_a_russian_reads_russian_on_pictures_too(server: FakeTelegram, que
     await olga.send_photo(PHOTO)
     answer = await olga.next_message()
     assert last(queue).labels.photo == "фото"
-    await press(olga, answer, "📊 Выбор слов")
+    await press(olga, answer, "📊 Варианты слов")
     chart = await olga.next_message()
     assert words(chart)[1:] == [
-        "Для каждого слова — насколько вероятным оно мне показалось, а в скобках — какие ещё я взвешивал:",
+        "Для каждого слова — насколько вероятным оно мне показалось, а в скобках — какие ещё слова я рассматривал:",
         "a 83 % (two 9 %, the < 1 %)",
         "<cat> 41 % (dog 22 %, man 20 %, sofa 10 %)",
         "(конец) 0 %",

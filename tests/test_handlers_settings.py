@@ -424,7 +424,7 @@ async def test_the_menu_in_russian(queue: FakeQueue, olga: Person) -> None:
     assert _lines(menu["text"])[:3] == [
         "Модель: с вниманием",
         "Других описаний: 5",
-        "Выбор слов: вероятные (top-k)",
+        "Подбор слов: самые вероятные (top-k)",
     ]
 
 

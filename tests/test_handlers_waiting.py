@@ -167,7 +167,7 @@ async def test_pictures_and_clips_are_counted_apart_and_what_is_answered_no_more
             await in_line(real_queue, await person.send_photo(PHOTO), person)
         await in_line(real_queue, await person.send_video(b"mp4"), person)
     await says(vic, "In work: 2 pictures and 1 clip. Place in line of the next: 2.")
-    await says(olga, "В работе: 2 картинки и 1 ролик. Ближайшее место в очереди: 3.")
+    await says(olga, "В работе: 2 картинки и 1 ролик. Место в очереди у следующего: 3.")
     for _ in range(4):
         lease = await take(real_queue, "photo")
         await real_queue.finish(WORKER, lease.job.id, captions())
