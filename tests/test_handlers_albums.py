@@ -242,7 +242,7 @@ async def test_an_album_counts_as_one_request_and_is_refused_as_one(
         assert "already have 1 request of yours" in (await ann.next_message())["text"]
         await eventually(lambda: len(waiting_in(tmp_path)) == 5)
         queue.open.set()
-        assert (await ann.next_message())["text"] == lines(1, 2, 3, 4, 60)
+        assert (await ann.next_message())["text"] == lines(1, 2, 3, 4, 5)
         await all_settled(tmp_path, queue)
     assert len([each for each in ann.bot_messages() if "text" in each]) == 3
 
@@ -289,7 +289,7 @@ async def test_a_late_item_has_an_answer_of_its_own(
     assert replied(answer) == third["message_id"]
     for number in (3, 4):
         await ann.send_photo(PHOTOS[number], media_group_id=group)
-    assert (await ann.next_message())["text"] == lines(4, 60)  # by their places in the album
+    assert (await ann.next_message())["text"] == lines(4, 5)  # by their places in the album
     await all_settled(tmp_path, queue)
 
 
