@@ -7,15 +7,15 @@ import json
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
 from aiogram import Bot
 from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramEntityTooLarge
-from aiogram.types import BufferedInputFile, CallbackQuery, Message
+from aiogram.types import BufferedInputFile, CallbackQuery, InaccessibleMessage, Message
 
 from bot import replies
+from bot.answers import Answers, answerable
 from bot.config import MIB
 from bot.inbox import Accepted
 from bot.keyboards import AlbumSheet, album_buttons
@@ -24,14 +24,11 @@ from bot.media import HOSTED_LIMIT, Gone, NoAlbum, PictureError, download
 from bot.requests import Request, Requests, job_id
 from bot.storage import Picture, Storage
 from model.serving.jobs import AlbumResult, Job, Outcome, pack_album
-from model.serving.recent import Recent
 
 log = logging.getLogger(__name__)
 
 NOTE: Final = "album-sheet:{}"  # by the key of the buttons
-VOICE: Final = "album-voice:{}"
 NOTED: Final = 90 * 86_400.0  # seconds for which the button of an answer works
-DELETABLE: Final = 48 * 3600.0  # seconds for which bots can delete their messages
 MOST_BYTES: Final = 64 * MIB  # of photos that are fetched again for one sheet; those beyond are left out
 
 
@@ -43,38 +40,38 @@ class Shown:
     beam: int | None
     captions: dict[int, str]
     pictures: dict[int, Picture]
+    user: int | None = None  # whose album it is
+    thread: int | None = None  # the topic
 
     @classmethod
     def of(cls, text: str) -> Shown:
         found: dict[str, Any] = json.loads(text)
         captions = {int(number): caption for number, caption in found["captions"].items()}
         pictures = {int(number): Picture(**picture) for number, picture in found["pictures"].items()}
-        return cls(found["model"], found["beam"], captions, pictures)
+        return cls(found["model"], found["beam"], captions, pictures, found.get("user"), found.get("thread"))
 
 
 class AlbumSheets:
     """What handlers ask for when a button under an album's answer is pressed."""
 
-    def __init__(self, requests: Requests, storage: Storage) -> None:
+    def __init__(self, requests: Requests, storage: Storage, answers: Answers) -> None:
         self._requests = requests
         self._storage = storage
+        self._answers = answers
         self._drawing: set[tuple[int, int]] = set()  # chats and answers for which a sheet is in work
-        self._deleted: Recent[tuple[int, int], bool] = Recent(1000)  # chats and answers
 
     async def note(self, chat_id: int, key: str, shown: Shown) -> None:
         """Keep what the button with this key needs."""
         await self._storage.note(chat_id, NOTE.format(key), json.dumps(dataclasses.asdict(shown)), NOTED)
-
-    async def note_voice(self, chat_id: int, key: str, message: int) -> None:
-        """This voice message goes when the answer with these buttons is deleted."""
-        await self._storage.note(chat_id, VOICE.format(key), str(message), DELETABLE)
 
     async def draw(self, bot: Bot, query: CallbackQuery, pressed: AlbumSheet, accepted: Accepted) -> None:
         """Answer with one sheet for the album, also to a finger that trembles.
 
         Raises NoAlbum and what `Requests.serve` raises.
         """
-        message = answered_by(bot, query)
+        message = query.message
+        if message is None:
+            raise NoAlbum
         where = message.chat.id, message.message_id
         if where in self._drawing:
             return
@@ -84,11 +81,19 @@ class AlbumSheets:
         finally:
             self._drawing.discard(where)
 
-    async def _draw(self, bot: Bot, message: Message, user: int, pressed: AlbumSheet, accepted: Accepted) -> None:
-        noted = await self._storage.noted(message.chat.id, NOTE.format(pressed.key))
+    async def _draw(
+        self,
+        bot: Bot,
+        pressed_at: Message | InaccessibleMessage,
+        user: int,
+        pressed: AlbumSheet,
+        accepted: Accepted,
+    ) -> None:
+        noted = await self._storage.noted(pressed_at.chat.id, NOTE.format(pressed.key))
         if noted is None:
             raise NoAlbum
         shown = Shown.of(noted)
+        message = answerable(bot, pressed_at, shown.thread)
         pictures = _within(MOST_BYTES, shown.pictures)
         job = Job(
             id=job_id(bot, accepted.id),
@@ -112,35 +117,11 @@ class AlbumSheets:
         except (TelegramBadRequest, TelegramEntityTooLarge) as error:  # such as where bots may not send photos
             log.warning("the sheet of an album was refused (%s)", impersonal(error.message))
             await message.reply(replies.no_pictures_here())
-        if self._deleted.get((message.chat.id, message.message_id)):
+        if await self._answers.is_deleted(message.chat.id, pressed.key):
             return
         with suppress(AiogramError):  # it stands there already: the button has done its work
             buttons = album_buttons(pressed.key, pressed.user, sheet=False)
             await message.edit_reply_markup(reply_markup=buttons)
-
-    async def delete(self, bot: Bot, query: CallbackQuery, key: str) -> bool:
-        """Delete the answer and what was noted of it; whether that could be done."""
-        message = answered_by(bot, query)
-        self._deleted.keep((message.chat.id, message.message_id), True)
-        voice = await self._storage.noted(message.chat.id, VOICE.format(key))
-        try:
-            await bot.delete_message(message.chat.id, message.message_id)
-            if voice is not None:
-                await bot.delete_message(message.chat.id, int(voice))
-        except TelegramBadRequest as error:  # after 48 hours
-            log.info("an answer could not be deleted: %s", impersonal(error.message))
-            return False
-        await self._storage.forget_note(message.chat.id, NOTE.format(key))
-        return True
-
-
-def answered_by(bot: Bot, query: CallbackQuery) -> Message:
-    """The message under which a button was pressed, as far as Telegram still shows it. Raises NoAlbum."""
-    if isinstance(query.message, Message):
-        return query.message
-    if query.message is None:
-        raise NoAlbum
-    return Message(message_id=query.message.message_id, chat=query.message.chat, date=datetime.now(UTC)).as_(bot)
 
 
 def _size(picture: Picture) -> int:

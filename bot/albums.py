@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -19,7 +18,7 @@ from aiogram.types import Message, ReplyParameters
 from bot import replies
 from bot.album_plans import KEPT, Album, AlbumNotes, Done, Follow, Item, Lead, NotMeant, Over, Plan, Wait, decide
 from bot.album_sheets import AlbumSheets, Shown
-from bot.answers import Answers
+from bot.answers import Answers, new_key, thread_of
 from bot.captioning import Captioning
 from bot.chat_settings import ChatSettings
 from bot.config import Settings
@@ -29,6 +28,7 @@ from bot.parts import Parts
 from bot.processing import OUR_FAULT, worth_another_try
 from bot.requests import Request, Requests, asker, job_id, place
 from bot.storage import Picture, Storage
+from bot.throttle import TooFast
 from model.errors import AnimatedPicture, JobCrashed
 from model.serving.jobs import Job, JobResult, Outcome
 from model.serving.queue import Busy
@@ -139,7 +139,7 @@ class Albums:
         """Where there is no room for an album, one of its items says so for all."""
         try:
             await alone()
-        except Busy:
+        except (Busy, TooFast):
             for _ in range(0 if plan.leader == asked.item.message else 8):
                 if await asked.notes.refused():
                     return
@@ -226,9 +226,10 @@ class Albums:
         key = await parts.once("answer", partial(self._send_lines, asked, plan, items, found))
         captions = replies.album_captions(found)
         if settings.voice and captions:
-            speak = partial(self._captioning.read_aloud, asked.message, replies.spoken(captions))
+            unless = partial(self._answers.is_deleted, chat_id, key)
+            speak = partial(self._captioning.read_aloud, asked.message, replies.spoken(captions), unless=unless)
             if (voice := await parts.once("voice", speak)) is not None:
-                await self._sheets.note_voice(chat_id, key, voice)
+                await self._answers.keep_beside(chat_id, key, [voice])
 
     async def _send_lines(
         self, asked: _Asked, plan: Plan, items: dict[int, Item], found: dict[int, Outcome | Exception]
@@ -238,11 +239,12 @@ class Albums:
         model = asked.settings.model or self._model
         for number in captions:
             await self._answers.looked_at(asked.message.chat.id, items[number].picture)
-        key = secrets.token_urlsafe(9)
+        key = new_key()
         has_sheet = bool(captions) and model == "attention"
         if has_sheet:
             pictures = {number: items[number].picture for number in captions}
-            shown = Shown(model, asked.settings.beam_width, captions, pictures)
+            beam, user, thread = asked.settings.beam_width, asker(asked.message), thread_of(asked.message)
+            shown = Shown(model, beam, captions, pictures, user, thread)
             await self._sheets.note(asked.message.chat.id, key, shown)
         await asked.message.answer(
             replies.album_answer(found),

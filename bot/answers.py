@@ -5,24 +5,35 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import logging
 import re
 import secrets
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from aiogram import Bot
+from aiogram.exceptions import TelegramBadRequest
 from aiogram.types import InaccessibleMessage, InlineKeyboardMarkup, Message
 
 from bot.inbox import Accepted
 from bot.keyboards import answer_buttons
+from bot.logs import impersonal
 from bot.media import picture_of
 from bot.storage import LONGEST_NOTE, Note, Picture, Storage
+
+log = logging.getLogger(__name__)
 
 FEATURES_KEPT: Final = 3600.0  # seconds for which workers keep what they found of a picture
 DELETED_KEPT: Final = 86_400.0  # seconds; what was pressed before is done by then
 DONE_KEPT: Final = 20  # presses
+DELETABLE: Final = 48 * 3600.0  # seconds for which bots can delete their messages
+ABOUT_KEPT: Final = 2 * 86_400.0  # seconds for which it is known what a chart, a voice message … is about
+# Of what `Answers.delete` forgets, and of what belongs to one person.
+NOTES: Final = ("answer", "clip", "album-sheet", "beside")
+PERSONAL: Final = ("answer:", "clip:", "album-sheet:", "about:")
 LINE: Final = re.compile(r"(?:(?P<number>\d+)\.|[^:]+:) (?P<text>.+)")  # "3. a cat", "my first thought: a cat"
 
 
@@ -108,6 +119,30 @@ class Answer:
         )
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What a message of the bot is about, and for whom: of the answer to a clip, or of what stands beside an answer."""
+
+    picture: Picture
+    user: int | None = None
+    thread: int | None = None  # the topic
+    clip: bool = False
+
+    def encode(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def decode(cls, text: str) -> Subject | None:
+        """None for what another version wrote."""
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            if "picture" not in fields:  # of a clip, as it was noted once
+                return cls(Picture(**fields), clip=True)
+            return cls(**{**fields, "picture": Picture(**fields["picture"])})
+        except (TypeError, ValueError):
+            return None
+
+
 class Answers:
     """The notes of answers, by chat and key."""
 
@@ -130,10 +165,53 @@ class Answers:
         text = await self._storage.noted(chat_id, f"answer:{key}")
         return Answer.decode(text) if text else None
 
-    async def delete(self, chat_id: int, key: str) -> None:
-        """Its messages are gone, and nothing is to be added to them."""
+    async def keep_clip(self, chat_id: int, key: str, clip: Subject) -> None:
+        await self._storage.note(chat_id, f"clip:{key}", clip.encode(), LONGEST_NOTE)
+
+    async def clip(self, chat_id: int, key: str) -> Subject | None:
+        """Of which clip this is the answer."""
+        text = await self._storage.noted(chat_id, f"clip:{key}")
+        return Subject.decode(text) if text else None
+
+    async def keep_beside(self, chat_id: int, key: str, messages: Sequence[int]) -> None:
+        """These messages go when the answer to a clip or an album is deleted."""
+        await self._storage.note(chat_id, f"beside:{key}", json.dumps(list(messages)), DELETABLE)
+
+    async def beside(self, chat_id: int, key: str) -> list[int]:
+        text = await self._storage.noted(chat_id, f"beside:{key}")
+        return list(json.loads(text)) if text else []
+
+    async def keep_about(self, chat_id: int, messages: Sequence[int], subject: Subject) -> None:
+        """A command in reply to one of these messages is about this picture or clip."""
+        notes = [Note(f"about:{message}", subject.encode(), ABOUT_KEPT) for message in messages]
+        await self._storage.note_all(chat_id, notes)
+
+    async def about(self, chat_id: int, message: int) -> Subject | None:
+        text = await self._storage.noted(chat_id, f"about:{message}")
+        return Subject.decode(text) if text else None
+
+    async def delete(self, bot: Bot, chat_id: int, key: str, messages: Iterable[int]) -> bool:
+        """Delete the messages of an answer, and what is noted of it; whether that could be done.
+
+        Nothing is added to it from the first moment on.
+        """
         await self._storage.note(chat_id, f"deleted:{key}", "", DELETED_KEPT)
-        await self._storage.forget_note(chat_id, f"answer:{key}")
+        if not await _delete_messages(bot, chat_id, messages):
+            await self._storage.forget_note(chat_id, f"deleted:{key}")
+            return False
+        for kind in NOTES:
+            await self._storage.forget_note(chat_id, f"{kind}:{key}")
+        return True
+
+    async def forget_person(self, chat_id: int, user_id: int) -> bool:
+        """Forget what was noted of answers to one person; whether anything was."""
+        found = False
+        for prefix in PERSONAL:
+            for key, text in (await self._storage.notes(chat_id, prefix)).items():
+                if _user_of(text) == user_id:
+                    await self._storage.forget_note(chat_id, key)
+                    found = True
+        return found
 
     async def is_deleted(self, chat_id: int, key: str) -> bool:
         """Unlike an answer whose note was merely forgotten."""
@@ -149,6 +227,27 @@ class Answers:
         Also where an earlier process may have thought so: its job is in the queue then, without the picture.
         """
         return accepted.again or await self._storage.noted(chat_id, _known(picture).key) is not None
+
+
+def _user_of(text: str) -> Any:
+    """Whose answer a note is of."""
+    try:
+        return json.loads(text)["user"]
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+async def _delete_messages(bot: Bot, chat_id: int, messages: Iterable[int]) -> bool:
+    """Whether all of these are gone: each that was not deleted by somebody else could be."""
+    for number in sorted(set(messages)):
+        try:
+            await bot.delete_message(chat_id, number)
+        except TelegramBadRequest as error:
+            if "not found" in error.message:  # somebody was faster
+                continue
+            log.info("an answer cannot be deleted: %s", impersonal(error.message))
+            return False
+    return True
 
 
 def _known(picture: Picture) -> Note:

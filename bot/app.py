@@ -41,7 +41,7 @@ from bot.session import RetryMiddleware, Session
 from bot.settings_menu import SettingsMenu
 from bot.stats import CountPeople, Stats, open_stats
 from bot.storage import Storage, StorageError
-from bot.throttle import Throttle
+from bot.throttle import Refusals, Throttle
 from bot.voice import Voice
 from bot.waiting import RHYTHM, Rhythm, Waiting
 from handlers import create_routers
@@ -179,8 +179,8 @@ async def _run(
     answers = Answers(storage)
     voice = Voice()
     captioning = Captioning(settings, requests, storage, answers, voice)
-    clips = Clips(settings, requests, captioning, storage)
-    sheets = AlbumSheets(requests, storage)
+    clips = Clips(settings, requests, captioning, storage, answers)
+    sheets = AlbumSheets(requests, storage, answers)
     allowed = settings.allowed_ids | settings.admin_ids if settings.allowed_ids else frozenset[int]()
     dispatcher = create_dispatcher(
         i18n,
@@ -193,12 +193,13 @@ async def _run(
         album_sheets=sheets,
         answering=Answering(requests, captioning, clips, answers, storage),
         edits=Edits(),
-        forgetting=Forgetting(storage, inbox, queue, stats),
+        forgetting=Forgetting(storage, answers, inbox, queue, stats),
         settings_menu=SettingsMenu(storage, i18n, settings.model, voice),
         cancelling=Cancelling(in_work, inbox, queue),
         settings=settings,
         queue=queue,
         metrics=metrics,
+        refusals=Refusals(),
         statistics=stats,
         inbox=inbox,
     )

@@ -14,7 +14,7 @@ from aiogram.exceptions import AiogramError, TelegramBadRequest
 from aiogram.types import CallbackQuery, InaccessibleMessage, InlineKeyboardMarkup, Message
 
 from bot import replies
-from bot.answers import DONE_KEPT, Answer, Answers, Page, answerable
+from bot.answers import DONE_KEPT, Answer, Answers, Page, Subject, answerable
 from bot.captioning import reply_picture
 from bot.chat_settings import ChatSettings
 from bot.config import Settings
@@ -82,7 +82,8 @@ class Buttons:
             raise Forgotten
 
         async def show(result: JobResult) -> None:
-            await reply_picture(message, result.sheet, "heatmap.jpg", replies.explained_caption(result))
+            sent = await reply_picture(message, result.sheet, "heatmap.jpg", replies.explained_caption(result))
+            await self._keep_about(message, sent, answer)
 
         about = {"explain": answer.captions[number - 1], "sheet": True}
         await self._serve(bot, query, message, answer, accepted, "heatmap", show, **about)
@@ -95,7 +96,7 @@ class Buttons:
 
         async def show(result: JobResult) -> None:
             words = replies.explained_caption(result) if result.chart is None else replies.weighed_words(result)
-            await reply_picture(message, result.chart, "words.png", words)
+            await self._keep_about(message, await reply_picture(message, result.chart, "words.png", words), answer)
 
         await self._serve(bot, query, message, answer, accepted, "chart", show, explain=answer.main, chart=True)
 
@@ -106,10 +107,14 @@ class Buttons:
         message, answer = await self._pressed(bot, query, key, chat_settings)
 
         async def show(result: JobResult) -> None:
-            await message.reply(replies.comparison(result, answer.model))
+            sent = await message.reply(replies.comparison(result, answer.model))
+            await self._keep_about(message, sent.message_id, answer)
 
         about = {"compare": True, "beam": chat_settings.beam_width}
         await self._serve(bot, query, message, answer, accepted, "compare", show, **about)
+
+    async def _keep_about(self, message: Message, sent: int, answer: Answer) -> None:
+        await self._answers.keep_about(message.chat.id, [sent], Subject(answer.picture, answer.user))
 
     async def may_delete(self, bot: Bot, query: CallbackQuery, key: str, user: int) -> bool:
         """Who asked for it may, and in a group its administrators. `user`: who asked, should it not be noted."""
@@ -127,24 +132,16 @@ class Buttons:
         return member.status in (ChatMemberStatus.CREATOR, ChatMemberStatus.ADMINISTRATOR)
 
     async def delete(self, bot: Bot, query: CallbackQuery, key: str) -> None:
-        """Delete all messages of an answer, and what is noted of it."""
+        """Delete all messages of an answer to a photo, an album or a clip, and what is noted of it."""
         chat_id = _chat(query)
         assert query.message is not None
         answer = await self._answers.find(chat_id, key)
-        messages = {query.message.message_id: None}
+        messages = [query.message.message_id, *await self._answers.beside(chat_id, key)]
         if answer is not None:
-            messages |= dict.fromkeys([*(page.message for page in answer.pages if page.message), *answer.beside])
-        for number in sorted(messages):
-            try:
-                await bot.delete_message(chat_id, number)
-            except TelegramBadRequest as error:
-                if "not found" in error.message:  # somebody was faster
-                    continue
-                log.info("an answer cannot be deleted: %s", impersonal(error.message))
-                message = answerable(bot, query.message, answer.thread if answer is not None else None)
-                await message.reply(replies.cannot_be_deleted())
-                return
-        await self._answers.delete(chat_id, key)
+            messages += [*(page.message for page in answer.pages if page.message), *answer.beside]
+        if not await self._answers.delete(bot, chat_id, key, messages):
+            message = answerable(bot, query.message, answer.thread if answer is not None else None)
+            await message.reply(replies.cannot_be_deleted())
 
     async def _pressed(
         self, bot: Bot, query: CallbackQuery, key: str, chat_settings: ChatSettings

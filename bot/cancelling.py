@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Final
 
 from aiogram import Bot
@@ -11,7 +12,16 @@ from pydantic import ValidationError
 
 from bot.in_work import InWork, Place
 from bot.inbox import COMMAND, Accepted, Inbox
-from bot.keyboards import AllCaptions, Cancel, ChooseHeatmap, DeleteAnswer, Forget, OpenSettings, OtherMoments
+from bot.keyboards import (
+    AllCaptions,
+    Cancel,
+    ChooseHeatmap,
+    DeleteAlbum,
+    DeleteAnswer,
+    Forget,
+    OpenSettings,
+    OtherMoments,
+)
 from bot.media import clip_of, picture_of
 from bot.requests import job_id
 from bot.settings_menu import MenuPress
@@ -20,7 +30,7 @@ from model.serving.queue import JobProducer
 
 OF_CLIPS: Final = (AllCaptions.__prefix__, OtherMoments.__prefix__)
 IDLE: Final = tuple(  # that cause no work
-    data.__prefix__ for data in (Cancel, OpenSettings, MenuPress, Forget, ChooseHeatmap, DeleteAnswer)
+    data.__prefix__ for data in (Cancel, OpenSettings, MenuPress, Forget, ChooseHeatmap, DeleteAnswer, DeleteAlbum)
 )
 COMMANDS: Final = ("sample", "caption")  # that cause work
 
@@ -49,7 +59,8 @@ class Cancelling:
             if job in here or (entry.received, entry.id) >= (accepted.received, accepted.id):
                 continue
             if (kind := asked_for(entry.body, place)) is not None:
-                await self._queue.forget(job)
+                await self._queue.cancel(job)
+                await self._inbox.strike(entry.id)  # nor is it taken up after a restart
                 stopped[job] = kind
         return Counter(stopped.values())
 
@@ -72,8 +83,15 @@ def asked_for(update: dict[str, Any], place: Place) -> Kind | None:
     if query is not None:
         prefix = str(query.get("data", "")).partition(":")[0]
         return None if prefix in IDLE else "clip" if prefix in OF_CLIPS else "photo"
-    if clip_of(message) is not None:
+    if clip_of(message) is not None or (message.text and _shows(message.reply_to_message, clip_of)):
         return "clip"
     command = COMMAND.fullmatch(message.text or "")
     is_command = command is not None and command["name"].lower() in COMMANDS
-    return "photo" if is_command or picture_of(message) is not None else None
+    if is_command or picture_of(message) is not None or (not command and _shows(message.reply_to_message, picture_of)):
+        return "photo"
+    return None
+
+
+def _shows(message: Message | None, what: Callable[[Message], object]) -> bool:
+    """Whether a message that was replied to has a picture, or a clip."""
+    return message is not None and what(message) is not None

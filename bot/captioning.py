@@ -13,7 +13,7 @@ from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramEntityT
 from aiogram.types import BufferedInputFile, InlineKeyboardMarkup, Message
 
 from bot import replies
-from bot.answers import Answer, Answers, Page, new_key, thread_of
+from bot.answers import Answer, Answers, Page, Subject, new_key, thread_of
 from bot.arguments import SampleRequest
 from bot.chat_settings import ChatSettings
 from bot.config import Settings
@@ -131,6 +131,7 @@ class Captioning:
         beside: tuple[int, ...] = ()
         if short_first:
             beside = (await parts.once("short", partial(send_short, message, replies.main_caption(result))),)
+            await self._answers.keep_about(message.chat.id, beside, Subject(picture, asker(message)))
         send_captions = partial(self._send_captions, message, picture, chat_settings, result, beside)
         key = await parts.once("answer", send_captions)
         if voice:
@@ -162,6 +163,7 @@ class Captioning:
             return
         async with self._answers.alone(chat_id, key):
             if (answer := await self._answers.find(chat_id, key)) is not None:
+                await self._answers.keep_about(chat_id, [sent], Subject(answer.picture, answer.user))
                 await self._answers.keep(chat_id, key, dataclasses.replace(answer, beside=(*answer.beside, sent)))
 
     async def read_aloud(
@@ -216,13 +218,13 @@ async def send_short(message: Message, text: str) -> int:
 
 async def reply_picture(
     message: Message, data: bytes | None, name: str, words: str, buttons: InlineKeyboardMarkup | None = None
-) -> None:
-    """A picture with words under it; the words alone where there is none, or Telegram does not take it."""
+) -> int:
+    """A picture with words under it; the words alone where there is none, or Telegram does not take it. Its id."""
     if data is not None:
         try:
-            await message.reply_photo(BufferedInputFile(data, name), caption=words, reply_markup=buttons)
+            sent = await message.reply_photo(BufferedInputFile(data, name), caption=words, reply_markup=buttons)
         except (TelegramBadRequest, TelegramEntityTooLarge) as error:  # such as where bots may not send photos
             log.warning("a picture was refused (%s), the words go alone", impersonal(error.message))
         else:
-            return
-    await message.reply(words, reply_markup=buttons)
+            return sent.message_id
+    return (await message.reply(words, reply_markup=buttons)).message_id

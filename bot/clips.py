@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
-import secrets
 from functools import partial
-from typing import Final
 
 from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest, TelegramEntityTooLarge
 from aiogram.types import BufferedInputFile, CallbackQuery, InputMediaPhoto, Message, ReplyParameters
 
 from bot import replies
-from bot.answers import answerable
-from bot.captioning import Captioning, send_short
+from bot.answers import Answers, Subject, answerable, new_key, thread_of
+from bot.captioning import Captioning, reply_picture, send_short
 from bot.config import Settings
 from bot.inbox import Accepted
 from bot.keyboards import clip_buttons
@@ -29,18 +25,19 @@ from model.serving.jobs import ClipResult, Job, JobResult, Outcome
 
 log = logging.getLogger(__name__)
 
-NOTED: Final = 90 * 86_400.0  # seconds for which the buttons of an answer work
-
 
 class Clips:
     """What handlers ask of clips."""
 
-    def __init__(self, settings: Settings, requests: Requests, captioning: Captioning, storage: Storage) -> None:
+    def __init__(
+        self, settings: Settings, requests: Requests, captioning: Captioning, storage: Storage, answers: Answers
+    ) -> None:
         self._model = settings.model
         self._max_seconds = settings.max_video_seconds
         self._requests = requests
         self._captioning = captioning
         self._storage = storage
+        self._answers = answers
 
     async def watch(self, bot: Bot, message: Message, clip: SentClip, accepted: Accepted) -> None:
         """Answer a clip with its moments. Raises ClipTooLongHere and what `Requests.serve` raises."""
@@ -86,6 +83,7 @@ class Clips:
     async def _serve(
         self, bot: Bot, message: Message, user: int, file: Picture, accepted: Accepted, count: int | None
     ) -> None:
+        clip = Subject(file, user, thread_of(message), clip=True)
         await self._requests.serve(
             Request(
                 bot,
@@ -94,68 +92,73 @@ class Clips:
                 await self._job(bot, message, user, file, accepted, count),
                 accepted,
                 "clip",
-                partial(self._send, bot, message, file, accepted, count),
+                partial(self._send, bot, message, clip, accepted, count),
             )
         )
 
     async def _noted(self, bot: Bot, query: CallbackQuery, key: str) -> tuple[Message, Picture]:
         """The message to answer, and the clip that was noted for its buttons."""
-        found = await self._storage.noted(query.message.chat.id, f"clip:{key}") if query.message else None
+        found = await self._answers.clip(query.message.chat.id, key) if query.message else None
         if found is None or query.message is None:
             raise NoClip
-        return answerable(bot, query.message, None), Picture(**json.loads(found))
+        return answerable(bot, query.message, found.thread), found.picture
 
     async def _send(
-        self, bot: Bot, message: Message, file: Picture, accepted: Accepted, count: int | None, result: Outcome
+        self, bot: Bot, message: Message, clip: Subject, accepted: Accepted, count: int | None, result: Outcome
     ) -> None:
         """Perhaps the captions alone, then the album and the timeline, then perhaps a voice."""
         if isinstance(result, JobResult):  # of the still picture it turned out to be, before it was interrupted
             chat_settings = await self._storage.settings(message.chat.id)
-            return await self._captioning.send(message, file, accepted, chat_settings, result)
+            return await self._captioning.send(message, clip.picture, accepted, chat_settings, result)
         assert isinstance(result, ClipResult)
-        chat_settings = await self._storage.settings(message.chat.id)
+        chat_id = message.chat.id
+        chat_settings = await self._storage.settings(chat_id)
         captions = replies.moment_captions(result)
-        parts = Parts(self._storage, message.chat.id, accepted)
+        parts = Parts(self._storage, chat_id, accepted)
+        beside: list[int] = []
         if chat_settings.short_first:
-            await parts.once("short", partial(send_short, message, "\n".join(captions)))
-        await parts.once("album", partial(_send_album, bot, message, result))
-        await parts.once("timeline", partial(self._send_timeline, message, file, count, result))
+            beside.append(await parts.once("short", partial(send_short, message, "\n".join(captions))))
+        beside += await parts.once("album", partial(_send_album, bot, message, result))
+        key = await parts.once("timeline", partial(self._send_timeline, message, clip, count, result, beside))
         if chat_settings.voice:
-            await parts.once("voice", partial(self._captioning.read_aloud, message, replies.spoken(captions)))
+            unless = partial(self._answers.is_deleted, chat_id, key)
+            speak = partial(self._captioning.read_aloud, message, replies.spoken(captions), unless=unless)
+            if (voice := await parts.once("voice", speak)) is not None:
+                await self._answers.keep_beside(chat_id, key, [*beside, voice])
+                await self._answers.keep_about(chat_id, [voice], clip)
 
-    async def _send_timeline(self, message: Message, file: Picture, count: int | None, result: ClipResult) -> None:
-        key = secrets.token_urlsafe(9)
-        await self._storage.note(message.chat.id, f"clip:{key}", json.dumps(dataclasses.asdict(file)), NOTED)
+    async def _send_timeline(
+        self, message: Message, clip: Subject, count: int | None, result: ClipResult, beside: list[int]
+    ) -> str:
+        """The key of the answer."""
+        key = new_key()
+        await self._answers.keep_clip(message.chat.id, key, clip)
+        await self._answers.keep_beside(message.chat.id, key, beside)
+        await self._answers.keep_about(message.chat.id, beside, clip)
         found = len(result.moments)
         most = found if count is not None and found < count else len(result.frames)  # dark or blurred ones do not count
-        buttons = clip_buttons(key, found, most)
-        summary = replies.clip_summary(result)
-        try:
-            await message.reply_photo(
-                BufferedInputFile(result.timeline, "timeline.jpg"), caption=summary, reply_markup=buttons
-            )
-        except (TelegramBadRequest, TelegramEntityTooLarge) as error:
-            log.warning("a timeline was refused (%s), the words go alone", impersonal(error.message))
-            await message.reply(summary, reply_markup=buttons)
+        buttons = clip_buttons(key, clip.user or 0, found, most)
+        await reply_picture(message, result.timeline, "timeline.jpg", replies.clip_summary(result), buttons)
+        return key
 
 
-async def _send_album(bot: Bot, message: Message, result: ClipResult) -> None:
-    """The moments, each with its time and caption; the words alone where pictures are refused."""
+async def _send_album(bot: Bot, message: Message, result: ClipResult) -> list[int]:
+    """The moments, each with its time and caption; the words alone where pictures are refused. The messages' ids."""
     captions = [replies.moment(frame) for frame in result.moments]
     pictures = [BufferedInputFile(jpeg, f"moment-{n}.jpg") for n, jpeg in enumerate(result.pictures, 1)]
+    if len(pictures) == 1:
+        return [await reply_picture(message, result.pictures[0], "moment-1.jpg", captions[0])]
     try:
-        if len(pictures) == 1:
-            await message.reply_photo(pictures[0], caption=captions[0])
-            return
-        await bot.send_media_group(
+        sent = await bot.send_media_group(
             message.chat.id,
             [InputMediaPhoto(media=p, caption=c) for p, c in zip(pictures, captions, strict=True)],
-            message_thread_id=message.message_thread_id if message.is_topic_message else None,
+            message_thread_id=thread_of(message),
             reply_parameters=ReplyParameters(message_id=message.message_id, allow_sending_without_reply=True),
         )
+        return [each.message_id for each in sent]
     except (TelegramBadRequest, TelegramEntityTooLarge) as error:
         log.warning("moments were refused as pictures (%s), the words go alone", impersonal(error.message))
-        await message.reply("\n".join(captions))
+        return [(await message.reply("\n".join(captions))).message_id]
 
 
 async def _send_captions(message: Message, result: Outcome) -> None:

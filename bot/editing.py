@@ -11,7 +11,7 @@ from model.serving.recent import Recent
 
 Shown = tuple[str | None, Any]
 
-PRESSED_BEFORE: Final = 60.0  # seconds for which a press may still show the message as it was before
+PRESSED_BEFORE: Final = 3.0  # seconds for which a press may still show the message as it was before
 
 
 class Edits:

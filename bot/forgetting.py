@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bot.chat_settings import ChatSettings
 from bot.inbox import DeadLetter, Inbox
 from bot.stats import Stats
 from bot.storage import Storage
 from model.serving.queue import JobProducer
+
+if TYPE_CHECKING:  # words of what was deleted need no answers
+    from bot.answers import Answers
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,9 @@ class Deleted:
 class Forgetting:
     """Deletes what is kept of chats. What is being worked on is answered all the same."""
 
-    def __init__(self, storage: Storage, inbox: Inbox, queue: JobProducer, statistics: Stats) -> None:
+    def __init__(self, storage: Storage, answers: Answers, inbox: Inbox, queue: JobProducer, statistics: Stats) -> None:
         self._storage = storage
+        self._answers = answers
         self._inbox = inbox
         self._queue = queue
         self._statistics = statistics
@@ -45,13 +49,15 @@ class Forgetting:
         return Deleted(letters, notes, settings, whole=True)
 
     async def person(self, chat_id: int, user_id: int) -> Deleted:
-        """What is one person's own in a group: the messages that could not be answered, and that they used the bot.
+        """What is one person's own in a group: the messages that could not be answered, what was noted of the answers
+        to them, and that they used the bot.
 
         Raises as `chat` does.
         """
         letters = await forget_letters(self._inbox, chat_id, user_id)
+        notes = await self._answers.forget_person(chat_id, user_id)
         await self._statistics.forget(user_id)
-        return Deleted(letters)
+        return Deleted(letters, notes)
 
 
 async def forget_letters(inbox: Inbox, chat_id: int, user_id: int | None = None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Literal
+from typing import Any, Literal
 
 from aiogram.filters.callback_data import CallbackData
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, Message
@@ -112,20 +112,22 @@ class AlbumSheet(CallbackData, prefix="as"):
 
 
 class DeleteAlbum(CallbackData, prefix="az"):
-    """Delete the answer to an album, and what was noted of it under `key`; `user`: whose it is."""
+    """As `DeleteAnswer`, under answers to albums of an earlier version."""
 
     key: str
     user: int
 
 
-def clip_buttons(key: str, count: int, most: int) -> InlineKeyboardMarkup:
-    """Fewer and more moments, where there can be (`most`, or what an album holds), and the captions of all frames."""
+def clip_buttons(key: str, user: int, count: int, most: int) -> InlineKeyboardMarkup:
+    """Under the answer to a clip: fewer and more moments, where there can be (`most`, or what an album holds), and the
+    captions of all frames.
+    """
     choice = []
     if count > 1:
         choice.append(_button(replies.fewer_button(), OtherMoments(key=key, count=count - 1)))
     if count < min(MOST_MOMENTS, most):
         choice.append(_button(replies.more_button(), OtherMoments(key=key, count=count + 1)))
-    return _rows(choice, [_button(replies.captions_button(), AllCaptions(key=key))])
+    return _rows(choice, [_button(replies.captions_button(), AllCaptions(key=key))], _last_row(key, user))
 
 
 def answer_buttons(key: str, user: int, *, heatmaps: bool) -> InlineKeyboardMarkup:
@@ -139,11 +141,15 @@ def answer_buttons(key: str, user: int, *, heatmaps: bool) -> InlineKeyboardMark
             _button(replies.weighed_words_button(), WeighedWords(key=key)),
             _button(replies.compare_button(), CompareModels(key=key)),
         ],
-        [
-            _button(replies.settings_button(), OpenSettings()),
-            _button(replies.delete_button(), DeleteAnswer(key=key, user=user)),
-        ],
+        _last_row(key, user),
     )
+
+
+def _last_row(key: str, user: int) -> list[InlineKeyboardButton]:
+    return [
+        _button(replies.settings_button(), OpenSettings()),
+        _button(replies.delete_button(), DeleteAnswer(key=key, user=user)),
+    ]
 
 
 def number_buttons(key: str, numbers: Sequence[int]) -> InlineKeyboardMarkup:
@@ -153,12 +159,14 @@ def number_buttons(key: str, numbers: Sequence[int]) -> InlineKeyboardMarkup:
     return _rows(*rows, [_button(replies.back_button(), ChooseHeatmap(key=key, choosing=False))])
 
 
-def key_below(message: Message) -> tuple[Literal["clip", "answer"], str] | None:
-    """What is noted of an answer of the bot, a clip or the answer to a photo, and under which key, by its buttons."""
-    kinds: dict[str, tuple[Literal["clip", "answer"], type[AllCaptions | MoreCaptions | ChooseHeatmap]]] = {
+def key_below(message: Message) -> tuple[Literal["clip", "answer", "album"], str] | None:
+    """Of what this message of the bot is the answer, by its buttons, and under which key that is noted."""
+    kinds: dict[str, tuple[Literal["clip", "answer", "album"], Any]] = {
         AllCaptions.__prefix__: ("clip", AllCaptions),
         MoreCaptions.__prefix__: ("answer", MoreCaptions),
         ChooseHeatmap.__prefix__: ("answer", ChooseHeatmap),
+        DeleteAnswer.__prefix__: ("album", DeleteAnswer),  # the last row: an album has no other
+        DeleteAlbum.__prefix__: ("album", DeleteAlbum),
     }
     for row in message.reply_markup.inline_keyboard if message.reply_markup is not None else ():
         for button in row:
@@ -172,7 +180,7 @@ def key_below(message: Message) -> tuple[Literal["clip", "answer"], str] | None:
 def album_buttons(key: str, user: int, *, sheet: bool) -> InlineKeyboardMarkup:
     """`key`: under which the album is noted. `sheet`: there is one to be drawn."""
     drawing = [_button(replies.album_sheet_button(), AlbumSheet(key=key, user=user))] if sheet else []
-    return _rows([*drawing, _button(replies.delete_button(), DeleteAlbum(key=key, user=user))])
+    return _rows(drawing, _last_row(key, user))
 
 
 def _button(text: str, data: CallbackData) -> InlineKeyboardButton:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Final
 
 from aiogram import Bot
@@ -19,6 +18,7 @@ from bot.media import (
     NoPicture,
     NotOfClips,
     SentClip,
+    WhichOne,
     check_shown,
     medium_of,
 )
@@ -32,7 +32,8 @@ async def medium_meant(bot: Bot, message: Message, answers: Answers, storage: St
 
     A reply to an answer of the bot means the picture or clip that was answered. Raises LinkInstead where the person
     shows nothing but an address, what `check_shown` raises where they point at something else, Forgotten or NoClip for
-    an answer of which nothing is known any more, NoPicture when nothing is known at all.
+    an answer of which nothing is known any more, WhichOne for one that is about several, NoPicture when nothing is
+    known at all.
     """
     own = medium_of(message)
     if own is not None:
@@ -72,7 +73,7 @@ def replied_medium(bot: Bot, message: Message) -> Medium | None:
     replied = message.reply_to_message
     if replied is None:
         return None
-    return medium_of(replied) if not _is_by(replied, bot) else _medium_of_reply(replied)
+    return medium_of(replied) if not _is_by(replied, bot) else _medium_of_reply(replied, bot)
 
 
 def has_link(message: Message) -> bool:
@@ -82,25 +83,37 @@ def has_link(message: Message) -> bool:
 
 
 async def _answered(bot: Bot, message: Message, answers: Answers, storage: Storage) -> Medium | None:
-    """What an answer that is replied to is about, by its buttons. Raises Forgotten or NoClip."""
-    replied = message.reply_to_message
-    if replied is None or not _is_by(replied, bot) or (below := key_below(replied)) is None:
+    """What a message of the bot that is replied to is about. Raises Forgotten, NoClip or WhichOne.
+
+    It may be an answer, by its buttons, or stand beside one, such as a chart. Words about no picture are passed
+    over.
+    """
+    replied, chat_id = message.reply_to_message, message.chat.id
+    if replied is None or not _is_by(replied, bot):
+        return None
+    if (subject := await answers.about(chat_id, replied.message_id)) is not None:
+        return SentClip(subject.picture) if subject.clip else subject.picture
+    below = key_below(replied)
+    if below is None:
+        if replied.photo or replied.voice or replied.document:
+            raise WhichOne
         return None
     kind, key = below
+    if kind == "album":
+        raise WhichOne
     if kind == "answer":
-        answer = await answers.find(message.chat.id, key)
-        if answer is None:
+        if (answer := await answers.find(chat_id, key)) is None:
             raise Forgotten
         return answer.picture
-    text = await storage.noted(message.chat.id, f"clip:{key}")
-    if text is None:
+    if (clip := await answers.clip(chat_id, key)) is None:
         raise NoClip
-    return SentClip(Picture(**json.loads(text)))
+    return SentClip(clip.picture)
 
 
-def _medium_of_reply(answer: Message) -> Medium | None:
+def _medium_of_reply(answer: Message, bot: Bot) -> Medium | None:
     """Telegram leaves out to what a message that is replied to was itself a reply; should it not, this is it."""
-    return medium_of(answer.reply_to_message) if answer.reply_to_message is not None else None
+    asked = answer.reply_to_message
+    return medium_of(asked) if asked is not None and not _is_by(asked, bot) else None
 
 
 def _is_by(message: Message, bot: Bot) -> bool:

@@ -85,6 +85,10 @@ class Forgotten(PictureError):
     """A button was pressed whose picture is not known any more."""
 
 
+class WhichOne(PictureError):
+    """A command in reply to a message of the bot that is about several pictures, or it is not known about which."""
+
+
 class NotOfClips(PictureError):
     """What was asked for is done with pictures, and this is a clip."""
 

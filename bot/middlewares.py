@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from aiogram import BaseMiddleware
 from aiogram.enums import ChatType
@@ -14,6 +14,9 @@ from aiogram.types import CallbackQuery, Chat, Message, TelegramObject, User
 from bot import replies
 from bot.chat_settings import ChatSettings
 from bot.storage import Storage
+from model.serving.recent import Recent
+
+TOLD_SECONDS: Final = 60.0  # for which a stranger is not told again
 
 
 class ChatMiddleware(BaseMiddleware):
@@ -51,13 +54,15 @@ class PeopleMiddleware(BaseMiddleware):
 
 
 class AccessMiddleware(BaseMiddleware):
-    """Serves only the people and groups on the list. Others are told so in private, and get silence in groups.
+    """Serves only the people and groups on the list. Others are told so in private, once a minute at most, and get
+    silence in groups.
 
     Whoever presses a button is told, wherever it is. A group on the list lets all in it use the bot there.
     """
 
     def __init__(self, allowed: frozenset[int]) -> None:
         self._allowed = allowed
+        self._told: Recent[int, bool] = Recent(10_000, seconds=TOLD_SECONDS)
 
     async def __call__(
         self,
@@ -69,7 +74,8 @@ class AccessMiddleware(BaseMiddleware):
         chat: Chat | None = data.get("event_chat")
         if any(each is not None and each.id in self._allowed for each in (user, chat)):
             return await handler(event, data)
-        if isinstance(event, Message) and event.chat.type == ChatType.PRIVATE:
+        if isinstance(event, Message) and event.chat.type == ChatType.PRIVATE and not self._told.get(event.chat.id):
+            self._told.keep(event.chat.id, True)
             await event.reply(replies.closed())
         if isinstance(event, CallbackQuery):
             with suppress(AiogramError):  # such as for a press of long ago

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Final, TypeVar
 
 from aiogram import Bot
@@ -23,7 +22,7 @@ from bot.media import HOSTED_LIMIT, PictureError, check_size, download
 from bot.metrics import BotMetrics
 from bot.storage import Picture
 from bot.throttle import Throttle, waited
-from bot.turns import Turn, turns_taken_by
+from bot.turns import Turn, turns_told_to
 from bot.waiting import Waiting
 from model.errors import CaptionError, FeaturesGone, JobCancelled
 from model.serving.job_context import working_for
@@ -37,6 +36,7 @@ log = logging.getLogger(__name__)
 ACTION_INTERVAL: Final = 4.5  # Telegram shows a chat action for 5 s
 DOWNLOADS: Final = 32  # at once
 MOST_PUTS: Final = 3  # of one job, each after it was lost; then it is tried again later
+UNHEARD: Final = 0.5  # seconds of waiting after which it is asked whether an answer is still wanted
 ROOM: Final = 0.1  # the share of a full queue that must be done before newcomers are likely to get in
 
 
@@ -144,7 +144,7 @@ class Requests:
             async with self._typing_shown(first.bot, first.message):
                 results = await _all_of(do(request, work) for request, work in zip(requests, works, strict=True))
             self._pace.completed()
-            with turns_taken_by(partial(self._take_turn, works)):
+            with turns_told_to(_Sending(works, self.sending, self._queue)):
                 await send(results)
             log.info("answered")
         self._metrics.answered(first.kind, None if first.accepted.again else time.time() - first.accepted.received)
@@ -167,23 +167,6 @@ class Requests:
                 requests = max(1, round(ROOM * self._most)) if busy.of_person is None else busy.of_person
                 raise Busy(busy.of_person, self._pace.seconds(requests)) from None
             raise
-
-    async def _take_turn(self, works: Sequence[Work], turn: Turn) -> None:
-        """Await the turn of one message of an answer; the first one is waited for only as long as it is wanted.
-
-        From then on neither the person nor a stop of the bot calls the answer off: Telegram may have it and the inbox
-        not know it. Raises JobCancelled.
-        """
-        if works[0].sending:
-            return await turn()
-        async with interruptible(*works):
-            await turn()
-        for work in works:
-            work.now_sending()
-        task = asyncio.current_task()
-        assert task is not None
-        self.sending.add(task)
-        task.add_done_callback(self.sending.discard)
 
     async def _work(self, request: Request, work: Work) -> Outcome:
         """The result; a job that says that its picture is known is tried without it. Raises what `serve` raises."""
@@ -245,6 +228,53 @@ class Requests:
             if not typing.users:
                 del self._typing[key]
                 typing.task.cancel()
+
+
+class _Sending:
+    """The messages of one answer; the first one waits for its turn only as long as the answer is wanted.
+
+    Once it is on its way neither the person nor a stop of the bot calls the answer off: Telegram may have it and the
+    inbox not know it.
+    """
+
+    def __init__(self, works: Sequence[Work], sending: set[asyncio.Task[Any]], queue: JobProducer) -> None:
+        """`sending`: the tasks whose answers are on their way."""
+        self._works = works
+        self._sending = sending
+        self._queue = queue
+        self._out = False
+
+    async def take(self, turn: Turn) -> None:
+        """Raises JobCancelled, RedisRefused."""
+        if self._works[0].sending:
+            return await turn()
+        began = time.monotonic()
+        async with interruptible(*self._works):
+            await turn()
+        if time.monotonic() - began > UNHEARD:
+            await self._check_elsewhere()
+        for work in self._works:
+            work.now_sending()
+        task = asyncio.current_task()
+        assert task is not None
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _check_elsewhere(self) -> None:
+        """Another process of this bot may have been told to cancel it."""
+        for work in self._works:
+            if await self._queue.is_cancelled(work.job.id):
+                raise JobCancelled("cancelled at another process")
+
+    def refused(self) -> None:
+        if not self._out:
+            for work in self._works:
+                work.sending = False
+            if (task := asyncio.current_task()) is not None:
+                self._sending.discard(task)
+
+    def went(self) -> None:
+        self._out = True
 
 
 async def _all_of(works: Iterable[Awaitable[T]]) -> list[T]:

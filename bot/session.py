@@ -26,7 +26,7 @@ from aiogram.methods.base import TelegramType
 
 from bot.metrics import BotMetrics
 from bot.pacing import Pacer, chat_of, messages_of
-from bot.turns import take_turn
+from bot.turns import NOBODY, turns_of_answer
 
 log = logging.getLogger(__name__)
 
@@ -101,14 +101,17 @@ class RetryMiddleware(BaseRequestMiddleware):
     ) -> Response[TelegramType]:
         if method.__api_method__ in NOT_REPEATED:
             return await self._once(make_request, bot, method)
+        turns = turns_of_answer() if messages_of(method) else NOBODY
         end: float | None = None
         flood_waits, pause, moved = 0, 0.5, False
         while True:
-            turn = partial(self._pacer.wait_for_turn, method)
-            await (take_turn(turn) if messages_of(method) else turn())
+            await turns.take(partial(self._pacer.wait_for_turn, method))
             try:
-                return await make_request(bot, method)
+                response = await make_request(bot, method)
+                turns.went()
+                return response
             except TelegramRetryAfter as error:
+                turns.refused()
                 flood_waits += 1
                 self._pacer.pause(method, error.retry_after + random.uniform(0.0, 0.5))
                 if flood_waits > MOST_FLOOD_WAITS:

@@ -8,13 +8,16 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
+from aiogram.enums import ChatType
 from aiogram.types import Message
 
 from bot.inbox import Accepted
+from model.serving.recent import Recent
 
 BURST: Final = 20  # two full albums, sent picture by picture
 INTERVAL: Final = 3.0  # seconds; 20 a minute, as many messages as Telegram lets a bot send to one group
 SWEEP_SECONDS: Final = 60.0
+REFUSED_SECONDS: Final = 60.0
 WAITED: Final = 30.0  # seconds; as long as the bot may pause between two tries of an outage of Telegram
 
 
@@ -85,6 +88,22 @@ class Throttle:
     def people(self) -> int:
         """How many are kept in mind."""
         return len(self._people)
+
+
+class Refusals:
+    """Keeps groups quiet: there a person hears once a minute that there is no room for what they ask."""
+
+    def __init__(self) -> None:
+        self._said: Recent[tuple[int, int], bool] = Recent(10_000, seconds=REFUSED_SECONDS)
+
+    def are_said(self, message: Message, user: int) -> bool:
+        """Whether one more may be said in answer to this message."""
+        key = message.chat.id, user
+        if message.chat.type == ChatType.PRIVATE:
+            return True
+        said = self._said.get(key) is not None
+        self._said.keep(key, True)
+        return not said
 
 
 def waited(accepted: Accepted, message: Message, user: int, began: float) -> bool:

@@ -32,17 +32,18 @@ class Voice:
         self._available: bool | None = None
 
     async def available(self) -> bool:
-        """Whether there is an engine; looked up once."""
+        """Whether there is an engine; looked up until it is known."""
         async with self._checking:
             if self._available is None:
                 status, _ = await self._run(["--check"])
                 if status is None:  # too busy to tell now
                     return False
+                if status not in (OK, MISSING):  # such as killed for want of memory: it is asked again next time
+                    log.warning("voice messages are off: the engine ends with status %s", status)
+                    return False
                 self._available = status == OK
                 if status == MISSING:
                     log.info("voice messages are off: install requirements-voice.txt to have them")
-                elif status != OK:
-                    log.warning("voice messages are off: the engine ends with status %s", status)
         return self._available
 
     async def speak(self, text: str, language: str = "en") -> bytes | None:

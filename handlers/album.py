@@ -7,13 +7,12 @@ from functools import partial
 from aiogram import Bot, Router
 from aiogram.types import CallbackQuery, Message
 
-from bot import replies
 from bot.album_sheets import AlbumSheets
 from bot.albums import Albums
 from bot.answering import Answering
 from bot.chat_settings import ChatSettings
 from bot.inbox import Accepted, Bury
-from bot.keyboards import AlbumSheet, DeleteAlbum
+from bot.keyboards import AlbumSheet
 from bot.media import SentClip
 from bot.storage import Picture
 from handlers.filters import AlbumItem
@@ -25,7 +24,6 @@ def create_router() -> Router:
     router.message.register(clip, AlbumItem(clips=True))
     router.message.register(photo, AlbumItem(clips=False))
     router.callback_query.register(sheet, AlbumSheet.filter())
-    router.callback_query.register(delete, DeleteAlbum.filter())
     return router
 
 
@@ -66,11 +64,3 @@ async def sheet(
 ) -> None:
     await acknowledge(query)
     await album_sheets.draw(bot, query, callback_data, accepted)
-
-
-async def delete(query: CallbackQuery, bot: Bot, callback_data: DeleteAlbum, album_sheets: AlbumSheets) -> None:
-    if callback_data.user != query.from_user.id:
-        await acknowledge(query, replies.not_your_album())
-    else:
-        deleted = await album_sheets.delete(bot, query, callback_data.key)
-        await acknowledge(query, None if deleted else replies.too_old_to_delete())

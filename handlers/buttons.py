@@ -9,7 +9,15 @@ from bot import replies
 from bot.buttons import Buttons
 from bot.chat_settings import ChatSettings
 from bot.inbox import Accepted
-from bot.keyboards import ChooseHeatmap, CompareModels, DeleteAnswer, Heatmap, MoreCaptions, WeighedWords
+from bot.keyboards import (
+    ChooseHeatmap,
+    CompareModels,
+    DeleteAlbum,
+    DeleteAnswer,
+    Heatmap,
+    MoreCaptions,
+    WeighedWords,
+)
 from handlers.presses import acknowledge
 
 
@@ -21,6 +29,7 @@ def create_router() -> Router:
     router.callback_query.register(weighed_words, WeighedWords.filter())
     router.callback_query.register(compare, CompareModels.filter())
     router.callback_query.register(delete, DeleteAnswer.filter())
+    router.callback_query.register(delete, DeleteAlbum.filter())
     return router
 
 
@@ -79,7 +88,7 @@ async def compare(
     await buttons.compare(bot, query, callback_data.key, accepted, chat_settings)
 
 
-async def delete(query: CallbackQuery, bot: Bot, callback_data: DeleteAnswer, buttons: Buttons) -> None:
+async def delete(query: CallbackQuery, bot: Bot, callback_data: DeleteAnswer | DeleteAlbum, buttons: Buttons) -> None:
     allowed = await buttons.may_delete(bot, query, callback_data.key, callback_data.user)
     await acknowledge(query, None if allowed else replies.not_your_answer())
     if allowed:

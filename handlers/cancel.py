@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from aiogram import Bot, F, Router
 from aiogram.filters import Command
 from aiogram.types import CallbackQuery, Message
 
 from bot import replies
+from bot.administrators import may_decide
 from bot.cancelling import Cancelling
 from bot.in_work import Place
 from bot.inbox import Accepted
@@ -14,6 +17,8 @@ from bot.keyboards import Cancel
 from bot.requests import asker
 from handlers.filters import Where
 from handlers.presses import acknowledge
+
+ANONYMOUS: Final = 1087968824  # Telegram's name for all administrators of groups who write in the group's name
 
 
 def create_router() -> Router:
@@ -32,8 +37,10 @@ async def press(
     query: CallbackQuery, bot: Bot, callback_data: Cancel, cancelling: Cancelling, accepted: Accepted
 ) -> None:
     """Whatever a client sends, it stops only what the presser asked for."""
-    if callback_data.user != query.from_user.id or not isinstance(query.message, Message):
+    own = callback_data.user == query.from_user.id
+    own = own or (callback_data.user == ANONYMOUS and await may_decide(bot, query))  # who presses has a name
+    if not own or not isinstance(query.message, Message):
         await acknowledge(query, replies.not_yours())
         return
-    stopped = await cancelling.cancel(bot, Place.of(query.message, query.from_user.id), accepted)
+    stopped = await cancelling.cancel(bot, Place.of(query.message, callback_data.user), accepted)
     await acknowledge(query, replies.cancelled(stopped["photo"], stopped["clip"]))

@@ -13,7 +13,8 @@ from bot.arguments import WrongArguments
 from bot.inbox import Bury
 from bot.media import ClipTooLongHere, Gone, PictureError, TooBig
 from bot.metrics import BotMetrics
-from bot.throttle import TooFast
+from bot.requests import asker
+from bot.throttle import Refusals, TooFast
 from model.errors import CaptionError, JobCancelled, JobCrashed
 from model.serving.queue import Busy
 
@@ -26,7 +27,7 @@ def create_router() -> Router:
     return router
 
 
-async def explain(event: ErrorEvent, bot: Bot, metrics: BotMetrics) -> Bury | None:
+async def explain(event: ErrorEvent, bot: Bot, metrics: BotMetrics, refusals: Refusals) -> Bury | None:
     """What brought workers down is kept for another try by hand; what nobody wants any more is passed over."""
     error = event.exception
     reason = str(error) if isinstance(error, CaptionError) else ""  # others may quote people
@@ -36,8 +37,10 @@ async def explain(event: ErrorEvent, bot: Bot, metrics: BotMetrics) -> Bury | No
     metrics.failed(_kind(error))
     query = event.update.callback_query
     message = event.update.message or (query.message if query is not None else None)
+    user = query.from_user.id if query is not None else asker(message) if isinstance(message, Message) else 0
     if isinstance(message, Message):
-        await message.reply(replies.failure(error))
+        if not isinstance(error, (Busy, TooFast)) or refusals.are_said(message, user):
+            await message.reply(replies.failure(error))
     elif isinstance(message, InaccessibleMessage):  # of a button, but deleted or too old to be replied to
         await bot.send_message(message.chat.id, replies.failure(error))
     return Bury(reason) if isinstance(error, JobCrashed) else None

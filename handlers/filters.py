@@ -95,7 +95,7 @@ class AlbumItem(Filter):
         found = await self._has(message)
         if not isinstance(found, dict):
             return False
-        addressed = await Addressed()(message, bot) or bool(await Command("caption")(message, bot))
+        addressed = await Addressed()(message, bot) or bool(await Command("caption", ignore_case=True)(message, bot))
         return {**found, "addressed": addressed}
 
 

@@ -29,8 +29,8 @@ WRONG_USE: Final = 2  # as argparse exits
 MISSING: Final = 3
 NOTHING_TO_SAY: Final = 4
 
-LONGEST_TEXT: Final = 600  # characters; about 45 s
-LONGEST_SOUND: Final = 60.0  # seconds
+LONGEST_TEXT: Final = 1000  # characters; about 75 s
+LONGEST_SOUND: Final = 100.0  # seconds
 CPU_SECONDS: Final = 20
 MEMORY: Final = 2 << 30  # bytes of address space
 

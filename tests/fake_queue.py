@@ -18,7 +18,7 @@ from bot.app import run_bot
 from bot.config import Secret, Settings
 from bot.keyboards import Cancel
 from bot.waiting import Rhythm
-from model.errors import CaptionError
+from model.errors import CaptionError, JobCancelled
 from model.serving.jobs import AlbumResult, ClipResult, Job, JobResult, Outcome, WeighedWord, WireCaption
 from model.serving.queue import Busy, JobProducer, Limits, Status
 from tests.fake_telegram import TOKEN, FakeTelegram, Message
@@ -69,6 +69,7 @@ class FakeQueue:
     results: dict[str, Outcome | Exception] = field(default_factory=dict)
     most_bytes: int = 0
     positions: dict[str, int] = field(default_factory=dict)  # job → jobs before it; others are next
+    cancelled: set[str] = field(default_factory=set)
     forgotten_places: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -91,6 +92,8 @@ class FakeQueue:
         return job_id in self.media or job_id in self.results
 
     async def put(self, job: Job, media: bytes) -> None:
+        if job.id in self.cancelled:
+            raise JobCancelled("cancelled")
         assert job.id in self.admitted
         if not await self.has(job.id):
             self.jobs[job.id] = job
@@ -113,6 +116,13 @@ class FakeQueue:
         self.admitted.pop(job_id, None)
         self.media.pop(job_id, None)
         self.results.pop(job_id, None)
+
+    async def cancel(self, job_id: str) -> None:
+        self.cancelled.add(job_id)
+        await self.forget(job_id)
+
+    async def is_cancelled(self, job_id: str) -> bool:
+        return job_id in self.cancelled
 
     async def forget_place(self, place: str) -> None:
         self.forgotten_places.append(place)

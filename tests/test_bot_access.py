@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.fake_queue import FakeQueue, running_bot
+from tests.fake_queue import FakeQueue, eventually, running_bot
 from tests.fake_telegram import FakeTelegram, Person
 
 
@@ -76,11 +76,17 @@ async def test_a_stranger_in_a_closed_bot_gets_one_polite_line_whatever_they_sen
 ) -> None:
     queue = FakeQueue()
     async with running_bot(server, queue, tmp_path, allowed_ids=frozenset({ann.id})):
-        for command in ("/start", "/settings", "/stats", "hello"):
-            await bob.send_text(command)
-            answer = await bob.next_message()
+        for number, command in enumerate(("/start", "/settings", "/stats", "hello")):
+            stranger = server.person(f"Stranger {number}")
+            await stranger.send_text(command)
+            answer = await stranger.next_message()
             assert "not on its list. Please ask whoever runs it" in answer["text"]
             assert "reply_markup" not in answer
-        await bob.send_photo(PHOTO)
+        await bob.send_album([PHOTO] * 10)  # and only one for all that comes in a minute
         assert "not on its list" in (await bob.next_message())["text"]
-    assert queue.jobs == {}
+        last = await bob.send_text("hello?")
+        await eventually(lambda: server.confirmed(last))
+        await ann.send_photo(PHOTO)
+        await ann.next_message()
+    assert len(bob.bot_messages()) == 1
+    assert len(queue.jobs) == 1

@@ -10,7 +10,9 @@ import pytest
 
 from bot import replies
 from bot.i18n import create_i18n, locale_of
+from bot.replies.text import spoken
 from model.serving.jobs import JobResult, WireCaption
+from model.speech import LONGEST_TEXT
 from tests import bot_api_rules as rules
 from tests.fake_queue import captions
 
@@ -30,6 +32,14 @@ def as_seen(markup: str, limit: int = rules.MAX_CAPTION) -> list[str]:
     lines: list[str] = text.split("\n")
     assert entities[0]["length"] == rules.utf16_length(lines[0])
     return lines
+
+
+def test_what_is_read_aloud_ends_with_a_whole_caption() -> None:
+    captions = [f"{number}. " + "a man in a black and white shirt stands on the street " * 2 for number in range(1, 20)]
+    text = spoken(captions)
+    assert 800 < len(text) <= LONGEST_TEXT
+    assert text.split(". 1")[0].startswith(captions[0])
+    assert text.endswith(captions[0][3:])
 
 
 def test_markup_in_captions_is_shown_as_it_is() -> None:

@@ -144,6 +144,21 @@ async def test_whoever_asks_too_fast_is_told_when_to_try_again(tmp_path: Path) -
         assert server.violations == []
 
 
+async def test_a_group_hears_once_that_somebody_asks_too_fast(tmp_path: Path) -> None:
+    async with FakeTelegram() as server:
+        ann = server.person("Ann")
+        group = server.group("Cats", ann)
+        queue = FakeQueue()
+        queue.open.clear()
+        async with running_bot(server, queue, tmp_path, grace=0.1, max_per_user=2):
+            photos = [await ann.send_photo(PHOTO, "@captions_test_bot", chat=group) for _ in range(6)]
+            assert "already have 2 requests of yours" in (await group.next_message())["text"]
+            await eventually(lambda: all(map(server.confirmed, photos)))
+            await ann.send_photo(PHOTO)  # in private each is told
+            await ann.next_message()
+        assert len(group.bot_messages()) == 1
+
+
 async def test_what_was_sent_while_the_bot_was_down_is_all_answered(tmp_path: Path) -> None:
     async with FakeTelegram() as server:
         ann = server.person("Ann")

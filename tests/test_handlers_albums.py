@@ -37,7 +37,7 @@ from bot.pacing import Pacer
 from bot.processing import Processor
 from bot.requests import Requests
 from bot.session import RetryMiddleware
-from bot.throttle import Throttle
+from bot.throttle import Refusals, Throttle
 from bot.waiting import Rhythm, Waiting
 from model.errors import AnimatedPicture, DamagedImage, JobCrashed
 from model.serving.jobs import AlbumResult, ClipFrame, ClipResult, Job, Outcome, unpack
@@ -145,9 +145,44 @@ async def test_an_album_is_read_aloud_where_a_chat_wants_that_and_the_voice_goes
         spoken = await ann.next_message()
         assert voice.texts == ["1. 1 cats. 3. 3 cats"]
         await eventually(lambda: not waiting_in(tmp_path))
+        await ann.delete(spoken)  # somebody was faster: no reason not to delete the rest
         await ann.press(answer, buttons(answer)[-1])
         await eventually(lambda: not ann.bot_messages())
+        await eventually(lambda: "album-sheet" not in everything_noted(tmp_path))
     assert "voice" in spoken
+
+
+def everything_noted(folder: Path) -> str:
+    connection = sqlite3.connect(folder / "bot.sqlite3")
+    try:
+        return str(connection.execute("SELECT key FROM chat_notes").fetchall())
+    finally:
+        connection.close()
+
+
+async def test_a_command_in_reply_to_the_answer_to_an_album_asks_which_picture(queue: FakeQueue, ann: Person) -> None:
+    await ann.send_album(PHOTOS[:2])
+    answer = await ann.next_message()
+    await ann.send_text("/sample", reply_to=answer)
+    assert "Which picture do you mean?" in (await ann.next_message())["text"]
+
+
+async def test_an_album_that_was_deleted_is_not_read_aloud(
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voice = Spoken()
+    voice.ready.clear()
+    monkeypatch.setattr("bot.app.Voice", lambda: voice)
+    await keep(tmp_path, ann.id, ChatSettings(voice=True))
+    async with running_bot(server, FakeQueue(see), tmp_path):
+        await ann.send_album(PHOTOS[:2])
+        answer = await ann.next_message()
+        await eventually(lambda: voice.texts)
+        await ann.press(answer, buttons(answer)[-1])
+        await eventually(lambda: not ann.bot_messages())
+        voice.ready.set()
+        await eventually(lambda: not waiting_in(tmp_path))
+    assert ann.bot_messages() == []
 
 
 async def test_an_album_is_answered_photo_by_photo_in_one_message(
@@ -157,7 +192,7 @@ async def test_an_album_is_answered_photo_by_photo_in_one_message(
     answer = await ann.next_message()
     assert answer["text"] == lines(*range(1, 11))
     assert replied(answer) == album[0]["message_id"]
-    assert buttons(answer) == ["🔥 Heatmaps", "🗑 Delete"]
+    assert buttons(answer) == ["🔥 Heatmaps", "⚙ Settings", "🗑 Delete"]
     await all_settled(tmp_path, queue)
     assert len(ann.bot_messages()) == 1
     assert {(job.samples, job.sheet, job.beam, job.request) for job in queue.jobs.values()} == {
@@ -182,7 +217,7 @@ async def test_nothing_but_damaged_photos_has_no_heatmaps(queue: FakeQueue, ann:
     await ann.send_album([b"1", b"2"])
     answer = await ann.next_message()
     assert [line[:10] for line in answer["text"].split("\n")] == ["1. This pi", "2. This pi"]
-    assert buttons(answer) == ["🗑 Delete"]
+    assert buttons(answer) == ["⚙ Settings", "🗑 Delete"]
 
 
 async def test_in_russian(server: FakeTelegram, queue: FakeQueue) -> None:
@@ -191,7 +226,7 @@ async def test_in_russian(server: FakeTelegram, queue: FakeQueue) -> None:
     answer = await olga.next_message()
     assert answer["text"].split("\n")[0] == "1. 1 cats · скорее уверен (47 %)"
     assert answer["text"].split("\n")[1].startswith("2. Эта картинка повреждена")
-    assert buttons(answer) == ["🔥 Тепловые карты", "🗑 Удалить"]
+    assert buttons(answer) == ["🔥 Тепловые карты", "⚙ Настройки", "🗑 Удалить"]
     await olga.press(answer, "🔥 Тепловые карты")
     assert (await olga.next_message())["caption"] == "1. 1 cats"
 
@@ -464,7 +499,7 @@ async def test_one_sheet_is_drawn_on_request(
     assert replied(sheet) == answer["message_id"]
     [job] = [job for job in queue.jobs.values() if job.album]
     assert (job.album, job.beam, job.model) == (("1 cats", "", "3 cats"), 5, "attention")
-    await ann.wait_for(lambda m: m["message_id"] == answer["message_id"] and buttons(m) == ["🗑 Delete"], 60)
+    await ann.wait_for(lambda m: m["message_id"] == answer["message_id"] and "🔥 Heatmaps" not in buttons(m), 60)
     await all_settled(tmp_path, queue)
 
 
@@ -505,8 +540,19 @@ async def test_an_answer_is_deleted_by_whom_it_was_for(server: FakeTelegram, que
     refused = await bob.callback_answer(await bob.press(answer, "🗑 Delete"))
     assert "Only the person" in refused["text"]
     assert len(group.bot_messages()) == 1
-    await ann.callback_answer(await ann.press(answer, "🗑 Delete"))
-    assert group.bot_messages() == []
+    assert "text" not in await ann.callback_answer(await ann.press(answer, "🗑 Delete"))
+    await eventually(lambda: not group.bot_messages())
+
+
+async def test_administrators_of_a_group_delete_answers_to_others(
+    server: FakeTelegram, queue: FakeQueue, ann: Person
+) -> None:
+    bob = server.person("Bob")
+    group = server.group("Cats", ann)
+    await bob.send_album(PHOTOS[:2], MENTION, chat=group)
+    answer = await group.next_message()
+    await ann.press(answer, "🗑 Delete")
+    await eventually(lambda: not group.bot_messages())
 
 
 async def test_a_finger_that_trembles_gets_one_sheet(
@@ -533,7 +579,8 @@ async def test_what_was_noted_of_an_answer_goes_with_it(
     queue.open.clear()
     await ann.press(answer, "🔥 Heatmaps")
     await eventually(lambda: any(job.album for job in queue.jobs.values()))
-    await ann.callback_answer(await ann.press(answer, "🗑 Delete"))
+    await ann.press(answer, "🗑 Delete")
+    await eventually(lambda: not ann.bot_messages())
     queue.open.set()
     assert (await ann.next_message())["caption"] == "1. 1 cats\n2. 2 cats"
     await all_settled(tmp_path, queue)
@@ -636,8 +683,8 @@ async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: Redi
             requests = Requests(settings, queue, InWork(), waiting, Throttle())
             answers = Answers(storage)
             captioning = Captioning(settings, requests, storage, answers)
-            clips = Clips(settings, requests, captioning, storage)
-            sheets = AlbumSheets(requests, storage)
+            clips = Clips(settings, requests, captioning, storage, answers)
+            sheets = AlbumSheets(requests, storage, answers)
             dispatcher = create_dispatcher(
                 i18n,
                 storage,
@@ -647,6 +694,7 @@ async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: Redi
                 settings=settings,
                 queue=queue,
                 metrics=BotMetrics(),
+                refusals=Refusals(),
             )
             processor = Processor(dispatcher, bot, inbox, i18n, requests.settle, storage, max_attempts=3)
             try:

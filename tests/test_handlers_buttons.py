@@ -100,6 +100,10 @@ async def press(person: Person, message: Message, button: str) -> str | None:
     return text
 
 
+def offers(button: str, message: Message) -> bool:
+    return any(button in row for row in buttons(message))
+
+
 async def edited(chat: Chat, message: Message, true: Callable[[Message], object]) -> Message:
     return await chat.wait_for(lambda now: now["message_id"] == message["message_id"] and true(now), 60)
 
@@ -283,6 +287,45 @@ async def test_the_words_that_were_weighed(server: FakeTelegram, queue: FakeQueu
     assert server.file_bytes(chart["photo"][-1]["file_id"]) == CHART
     job = last(queue)
     assert (job.explain, job.chart, job.sheet, job.known) == ("a cat on a sofa", True, False, True)
+
+
+async def test_a_command_in_reply_to_what_stands_beside_an_answer_is_about_its_picture(
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chart, a comparison, a heatmap, the short answer, a voice message; not about the chat's last picture."""
+    monkeypatch.setattr("bot.app.Voice", Spoken)
+    await keep(tmp_path, ann.id, ChatSettings(short_first=True, voice=True))
+    queue = FakeQueue(outcome=work)
+    async with running_bot(server, queue, tmp_path):
+        photo = await ann.send_photo(PHOTO)
+        short, answer, voice = [await ann.next_message() for _ in range(3)]
+        beside = [short, voice]
+        for buttons_pressed in ([WEIGHED], [COMPARE], [HEATMAP, "2"]):
+            for button in buttons_pressed:
+                await edited(ann, answer, partial(offers, button))
+                await press(ann, answer, button)
+            beside.append(await ann.next_message())
+        await ann.send_photo(picture(99, 66))
+        for _ in range(3):
+            await ann.next_message()
+        for message in (answer, *beside):
+            await ann.send_text("/sample 1", reply_to=message)
+            assert "a cat" in str((await ann.next_message()).get("text"))
+            assert last(queue).picture == photo["photo"][-1]["file_unique_id"]
+            await ann.wait_for(lambda m: "voice" in m, 60)
+            await ann.next_message()
+
+
+async def test_a_command_in_reply_to_a_picture_of_the_bot_that_is_about_none_asks_which(
+    queue: FakeQueue, ann: Person, tmp_path: Path
+) -> None:
+    answer = await answered(ann)
+    await press(ann, answer, WEIGHED)
+    chart = await ann.next_message()
+    await eventually(lambda: not queue.admitted)
+    forget_notes(tmp_path, "about:%")
+    await ann.send_text("/sample", reply_to=chart)
+    assert "Which picture do you mean?" in (await ann.next_message())["text"]
 
 
 @pytest.mark.parametrize("locale", ["en", "ru"])
@@ -564,12 +607,15 @@ class Spoken:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.ready = asyncio.Event()
+        self.ready.set()
 
     async def available(self) -> bool:
         return True
 
     async def speak(self, text: str, language: str = "en") -> bytes | None:
         self.texts.append(text)
+        await self.ready.wait()
         return TWO_SECONDS
 
 

@@ -100,7 +100,7 @@ async def test_a_video_is_answered_with_its_moments_and_a_timeline(
     assert album(server, ann) == ["scene <0> · 0:00", "scene <1> · 0:08", "scene <2> · 0:16"]
     assert timeline["caption"] == "3 moments in 1:04 · how varied: 62 %"
     assert timeline["reply_to_message"]["message_id"] == video["message_id"]
-    assert buttons(timeline) == ["➖ Fewer moments", "➕ More moments", "📄 All captions"]
+    assert buttons(timeline) == ["➖ Fewer moments", "➕ More moments", "📄 All captions", "⚙ Settings", "🗑 Delete"]
     async with asyncio.timeout(60):
         while (await queue.status()).open_requests:
             await asyncio.sleep(0.01)
@@ -113,7 +113,7 @@ async def test_one_moment_is_one_picture(server: FakeTelegram, queue: LocalQueue
     assert "photo" in moment
     timeline = await ann.wait_for(lambda m: "One shot" in m.get("caption", ""), 60)
     assert timeline["caption"] == "One shot of 1:04 in which little changes"
-    assert buttons(timeline) == ["➕ More moments", "📄 All captions"]
+    assert buttons(timeline) == ["➕ More moments", "📄 All captions", "⚙ Settings", "🗑 Delete"]
     assert album(server, ann) == []
 
 
@@ -156,7 +156,7 @@ async def test_a_clip_that_has_no_more_moments_offers_none(queue: LocalQueue, an
     lease = await answer(queue, found(chosen=2))  # its other frames are of no use
     assert lease.job.moments == 3
     second = await ann.wait_for(lambda m: "reply_markup" in m and "photo" in m and m != first, 60)
-    assert buttons(second) == ["➖ Fewer moments", "📄 All captions"]
+    assert buttons(second) == ["➖ Fewer moments", "📄 All captions", "⚙ Settings", "🗑 Delete"]
 
 
 async def test_an_old_button_says_why_it_does_not_work(
@@ -279,7 +279,7 @@ async def test_a_button_works_where_telegram_tells_no_more_of_its_message(
     await ann.send_video(b"mp4")
     await answer(queue, found())
     timeline = await timeline_of(ann)
-    [[_, more], _] = timeline["reply_markup"]["inline_keyboard"]
+    [[_, more], *_] = timeline["reply_markup"]["inline_keyboard"]
     bare = {"chat": timeline["chat"], "message_id": timeline["message_id"], "date": 0}
     await tampered(ann, bare, more["callback_data"])
     assert (await answer(queue, found(chosen=4))).job.moments == 4
@@ -366,6 +366,25 @@ async def test_a_clip_that_is_answered_is_not_answered_again(
     assert [m["message_id"] for m in ann.bot_messages() if "reply_markup" in m] == [timeline["message_id"]]
 
 
+async def test_the_answer_to_a_clip_keeps_to_its_topic_and_can_be_deleted_by_whom_it_was_for(
+    server: FakeTelegram, queue: LocalQueue, ann: Person
+) -> None:
+    group = server.group("Clips", server.person("Olga"), is_forum=True)
+    await ann.send_video(b"mp4", "@captions_test_bot", chat=group, thread_id=77)
+    await answer(queue, found())
+    timeline = await group.wait_for(lambda m: "3 moments" in m.get("caption", ""), 60)
+    bare = {"chat": timeline["chat"], "message_id": timeline["message_id"], "date": 0}
+    [captions] = [b for row in timeline["reply_markup"]["inline_keyboard"] for b in row if b["text"].startswith("📄")]
+    await tampered(ann, bare, captions["callback_data"])
+    await answer(queue, found())
+    await group.wait_for(lambda m: "document" in m, 60)
+    assert {message.get("message_thread_id") for message in group.bot_messages()} == {77}
+    bob = server.person("Bob")
+    assert "Only the person" in (await bob.callback_answer(await bob.press(timeline, "🗑 Delete")))["text"]
+    await ann.press(timeline, "🗑 Delete")
+    await eventually(lambda: len(group.bot_messages()) == 1)  # the file with all captions stays
+
+
 async def test_captions_come_first_and_are_read_aloud_where_a_chat_wants_that(
     server: FakeTelegram, queue: LocalQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -383,11 +402,13 @@ async def test_captions_come_first_and_are_read_aloud_where_a_chat_wants_that(
     async with running_bot(server, queue, tmp_path):
         await ann.wait_for(lambda m: "voice" in m, 60)
         await eventually(lambda: not waiting_in(tmp_path))
-    first, *_, last = ann.bot_messages()
-    assert first["text"] == "scene <0>\nscene <1>\nscene <2>"
-    assert "voice" in last
-    assert voice.texts[-1] == "scene <0>. scene <1>. scene <2>"
-    assert len(ann.bot_messages()) == 1 + 3 + 1 + 1
+        first, *_, last = ann.bot_messages()
+        assert first["text"] == "scene <0>\nscene <1>\nscene <2>"
+        assert "voice" in last
+        assert voice.texts[-1] == "scene <0>. scene <1>. scene <2>"
+        assert len(ann.bot_messages()) == 1 + 3 + 1 + 1
+        await ann.press(await timeline_of(ann), "🗑 Delete")
+        await eventually(lambda: not ann.bot_messages())
 
 
 async def test_a_russian_reads_russian(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
@@ -397,4 +418,10 @@ async def test_a_russian_reads_russian(server: FakeTelegram, queue: LocalQueue, 
     timeline = await olga.wait_for(lambda m: "момент" in m.get("caption", ""), 60)
     assert timeline["caption"] == "5 моментов за 1:04 · разнообразие: 62 %"
     assert lease.job.labels.moments == "моментов: {count} · разнообразие: {variedness}"
-    assert buttons(timeline) == ["➖ Меньше моментов", "➕ Больше моментов", "📄 Все описания"]
+    assert buttons(timeline) == [
+        "➖ Меньше моментов",
+        "➕ Больше моментов",
+        "📄 Все описания",
+        "⚙ Настройки",
+        "🗑 Удалить",
+    ]

@@ -354,3 +354,30 @@ async def test_the_log_names_nobody_and_repeats_nothing(
     assert "refused the answer" in log
     for secret in secrets:
         assert secret.casefold() not in log.casefold(), [line for line in log.splitlines() if secret in line]
+
+
+async def test_in_a_group_a_member_takes_back_what_was_noted_of_answers_to_them(
+    server: FakeTelegram, ann: Person, tmp_path: Path
+) -> None:
+    eve, bob = server.person("Eve"), server.person("Bob")
+    group = server.group("Cats", ann)
+    async with running_bot(server, FakeQueue(), tmp_path):
+        for person in (eve, bob):
+            await person.send_photo(PHOTO, "@captions_test_bot", chat=group)
+            await group.next_message()
+        assert answers_to(tmp_path) == {eve.id, bob.id}
+        question = await menu_of(eve, "/forget", group)
+        await press(eve, question, "🗑 Delete")
+        await press(eve, await becomes(eve, question, "Shall I really"), "🗑 Yes, delete it")
+        await becomes(eve, question, "what I noted of pictures, clips and my answers")
+    assert answers_to(tmp_path) == {bob.id}
+
+
+def answers_to(folder: Path) -> set[int]:
+    """Whose answers are noted."""
+    connection = sqlite3.connect(folder / "bot.sqlite3")
+    try:
+        notes = connection.execute("SELECT text FROM chat_notes WHERE key LIKE 'answer:%'").fetchall()
+        return {json.loads(text)["user"] for (text,) in notes}
+    finally:
+        connection.close()

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -423,6 +424,51 @@ async def test_an_answer_that_waits_for_its_turn_is_cancelled(
     assert ann.bot_messages() == answers
 
 
+async def test_an_answer_that_telegram_put_off_is_cancelled(
+    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path
+) -> None:
+    """Told to wait, it has sent nothing yet."""
+    queue.open.set()
+    flood = server.faults.add("sendMessage", "429", times=1, seconds=20)
+    await ann.send_photo(PHOTO)
+    await eventually(lambda: flood.fired)
+    data = {"message_id": 1, "chat": ann.shape, "date": 0}
+    press = {"id": server.new_query(), "from": ann.user, "message": data, "chat_instance": "1"}
+    server.push("callback_query", press | {"message": data | {"date": 1, "text": "?"}, "data": f"x:{ann.id}"})
+    assert (await ann.callback_answer(press))["text"] == "Cancelled: 1 picture."
+    await eventually(lambda: not queue.admitted)
+    assert ann.bot_messages() == []
+
+
+async def test_what_another_bot_process_is_about_to_do_is_cancelled(
+    server: FakeTelegram, queue: FakeQueue, ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It downloads the one, and waits with the other for its turn at Telegram; who cancels knows neither."""
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(*_: object) -> bytes:
+        arrived.set()
+        await go_on.wait()
+        return PHOTO
+
+    monkeypatch.setattr("bot.requests.download", slow)
+    photo = await ann.send_photo(PHOTO)
+    await arrived.wait()
+    await queue.cancel(f"424242-{server.update_id(photo)}")
+    go_on.set()
+    await eventually(lambda: server.confirmed(photo) and not queue.admitted)
+    assert queue.jobs == {}
+
+    queue.open.set()
+    monkeypatch.setattr("bot.requests.UNHEARD", 0.0)
+    cancelled = queue.is_cancelled
+    monkeypatch.setattr(queue, "is_cancelled", AsyncMock(return_value=True))
+    await ann.send_photo(PHOTO)
+    await eventually(lambda: queue.jobs and not queue.admitted)
+    monkeypatch.setattr(queue, "is_cancelled", cancelled)
+    assert ann.bot_messages() == []
+
+
 async def test_a_press_is_acknowledged_before_any_work(real_queue: LocalQueue, vic: Person) -> None:
     """An outage of the queue is waited for; the button does not spin meanwhile."""
     await vic.send_video(b"mp4")
@@ -500,6 +546,8 @@ async def test_what_another_bot_process_has_in_work_is_cancelled_too(
     await ann.send_text("/cancel")
     assert (await ann.next_message())["text"] == "Cancelled: 1 picture and 1 clip."
     assert sorted(queue.admitted) == ["424242-0", "424242-3"]
+    assert queue.cancelled == {"424242-1", "424242-2"}
+    await eventually(lambda: waiting_in(tmp_path) == [0, 3])  # nor does the next start take them up
 
 
 # -- what is in work, by itself

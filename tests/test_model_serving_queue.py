@@ -328,6 +328,29 @@ async def test_a_forgotten_job_is_gone_wherever_it_is(engine: Engine) -> None:
     assert not await queue.has("a")
 
 
+async def test_a_cancelled_job_is_not_taken_wherever_it_is(engine: Engine) -> None:
+    """Another process of the bot may be about to put it, or to wait for it."""
+    queue, worker = await engine.producer(), await engine.consumer()
+    for name in ("admitted", "waiting", "never heard of"):
+        if name != "never heard of":
+            await queue.admit(job(name))
+    await queue.put(job("waiting"), b"")
+    waiting = asyncio.create_task(queue.wait("waiting"))
+    await asyncio.sleep(0.05)
+    for name in ("admitted", "waiting", "never heard of"):
+        assert not await queue.is_cancelled(name)
+        await queue.cancel(name)
+        assert await queue.is_cancelled(name)
+        with pytest.raises(JobCancelled):
+            await queue.put(job(name), b"media")
+    with pytest.raises(JobCancelled):
+        await asyncio.wait_for(waiting, SOON)
+    assert (await queue.status()).open_requests == 0
+    await queue.admit(job("next"))
+    await queue.put(job("next"), b"")
+    assert [lease.job.id for lease in await worker.take("photo", 5)] == ["next"]
+
+
 async def test_a_job_that_was_forgotten_may_be_put_anew(engine: Engine) -> None:
     """As the bot does with one whose picture no worker knows: the same job, now with its media."""
     queue, worker = await engine.producer(), await engine.consumer()

@@ -54,13 +54,5 @@ def album_sheet_button() -> str:
     return _("🔥 Heatmaps")
 
 
-def not_your_album() -> str:
-    return _("Only the person who sent the album can delete this.")
-
-
-def too_old_to_delete() -> str:
-    return _("Telegram lets me delete my messages for 48 hours only. You can still delete this one yourself.")
-
-
 def no_pictures_here() -> str:
     return _("Telegram did not take my picture. Perhaps bots may not send pictures in this chat.")

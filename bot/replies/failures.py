@@ -20,6 +20,7 @@ from bot.media import (
     NoPictureThere,
     NotOfClips,
     TooBig,
+    WhichOne,
 )
 from bot.replies.media import FAULTS, no_links, not_of_clips, shown_instead
 from bot.replies.text import escaped, shortened
@@ -53,6 +54,8 @@ def failure(error: Exception) -> str:
                 "I no longer know which picture this was: its time is over, or it was deleted with /forget. "
                 "Please send it again."
             )
+        case WhichOne():
+            return _("Which picture do you mean? Please send this command as a reply to the picture itself.")
         case NoAlbum():
             return _(
                 "I no longer know which album this was: its time is over, or it was deleted with /forget. "

@@ -74,7 +74,8 @@ def forget_offer(*, whole: bool) -> str:
     if not whole:
         return _(
             "What I keep of the whole group only its administrators can delete. "
-            "I can delete those messages of yours here that I could not answer, and that you used me."
+            "I can delete what I noted of my answers to you here, those messages of yours that I could not answer, and "
+            "that you used me."
         )
     return _(
         "I can delete all that I keep of this chat: its settings, which pictures and clips I answered, and messages "

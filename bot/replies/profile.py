@@ -34,7 +34,7 @@ def commands() -> list[BotCommand]:
         BotCommand(command="cancel", description=_("Stop what I am working on")),
         BotCommand(command="help", description=_("What I can do")),
         BotCommand(command="privacy", description=_("What I keep, and for how long")),
-        BotCommand(command="forget", description=_("Delete all that I keep about you")),
+        BotCommand(command="forget", description=_("Delete what I keep of this chat")),
     ]
 
 

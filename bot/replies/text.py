@@ -6,6 +6,8 @@ import html
 from collections.abc import Iterable
 from typing import Final
 
+from model.speech import LONGEST_TEXT
+
 MAX_CAPTION: Final = 1024  # characters under a photo
 MAX_TEXT: Final = 4096  # characters of a message
 ELLIPSIS: Final = "…"
@@ -34,8 +36,8 @@ def escaped(text: str) -> str:
 
 
 def spoken(captions: Iterable[str]) -> str:
-    """Several captions, to be read aloud one after the other."""
-    return ". ".join(captions)
+    """Several captions, to be read aloud one after the other; of too many, the first ones."""
+    return ". ".join(fitting(captions, LONGEST_TEXT))
 
 
 def fitting(lines: Iterable[str], room: int) -> list[str]:

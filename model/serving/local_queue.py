@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from model.errors import JobCancelled, JobCrashed, error_of
 from model.serving.jobs import Job, JobFailure, Kind, Outcome
-from model.serving.queue import LINES, Busy, JobLost, Lease, Limits, Status, line_of
+from model.serving.queue import CANCELLED_SECONDS, LINES, Busy, JobLost, Lease, Limits, Status, line_of
+from model.serving.recent import Recent
 
 LEASE_SECONDS: Final = 60.0  # a dead worker is known by the end of its pipe at once; this is for one that forgets
 
@@ -51,6 +52,7 @@ class LocalQueue:
     _workers: set[int] = field(default_factory=set)
     _heard: dict[int, float] = field(default_factory=dict)  # worker → when it last extended its leases
     _forgotten: dict[int, dict[str, None]] = field(default_factory=dict)  # worker → places it is to be told of
+    _cancelled: Recent[str, bool] = field(default_factory=lambda: Recent(10_000, seconds=CANCELLED_SECONDS))
     _arrival: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     # -- the bot's side
@@ -75,6 +77,8 @@ class LocalQueue:
         return entry is not None and entry.put
 
     async def put(self, job: Job, media: bytes) -> None:
+        if await self.is_cancelled(job.id):
+            raise JobCancelled("cancelled before it was put")
         await self.admit(job, before=True)
         entry = self._entries[job.id]
         if entry.put:
@@ -108,6 +112,13 @@ class LocalQueue:
         _decrement(self._jobs, entry.job.user)
         self._settle(entry, JobCancelled("forgotten"))
         await self._announce()
+
+    async def cancel(self, job_id: str) -> None:
+        self._cancelled.keep(job_id, True)
+        await self.forget(job_id)
+
+    async def is_cancelled(self, job_id: str) -> bool:
+        return self._cancelled.get(job_id) is not None
 
     async def forget_place(self, place: str) -> None:
         for worker in self._workers:

@@ -2,6 +2,7 @@
 -- KEYS[1]: the prefix of all keys, a hash tag, so that a cluster keeps them in one slot. ARGV[1]: the command.
 --
 --   prefix:job:ID      hash    the job, its place and its outcome, from `admit` to `forget`
+--   prefix:cancelled:ID string  nobody wants this job any more, for a while
 --   prefix:media:ID    string  its media, from `put` until it is over
 --   prefix:line:LINE   stream  ids of jobs in line; consumer group "workers"; an entry is deleted when its job is over
 --   prefix:requests    hash    PERSON:REQUEST → its open jobs
@@ -21,6 +22,7 @@ local FORGOTTEN_SECONDS = 7200 -- longer than workers keep anything
 
 local function job_key(id) return prefix .. ':job:' .. id end
 local function media_key(id) return prefix .. ':media:' .. id end
+local function cancelled_key(id) return prefix .. ':cancelled:' .. id end
 local function line_key(line) return prefix .. ':line:' .. line end
 
 local time = redis.call('TIME')
@@ -131,6 +133,7 @@ function commands.has(id)
 end
 
 function commands.put(id, media)
+  if redis.call('EXISTS', cancelled_key(id)) == 1 then return 'cancelled' end
   local state = get(id, 'state')
   if not state then return 'unknown' end
   if state ~= 'admitted' and state ~= 'lost' then return 'ok' end
@@ -160,6 +163,16 @@ end
 
 function commands.forget(bot, id)
   forget(id, bot)
+end
+
+function commands.cancel(bot, id, seconds)
+  pass_when_full()
+  redis.call('SET', cancelled_key(id), '1', 'EX', seconds)
+  forget(id, bot)
+end
+
+function commands.cancelled(id)
+  return redis.call('EXISTS', cancelled_key(id))
 end
 
 -- Times rise strictly, whatever the clock does, so that a worker that has read up to one misses none.

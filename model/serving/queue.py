@@ -18,6 +18,7 @@ from typing import Final, Protocol
 from model.serving.jobs import Job, JobFailure, Kind, Outcome
 
 QUICK_JOBS: Final = 2  # open jobs of one person beyond these wait in the bulk lane
+CANCELLED_SECONDS: Final = 3600  # for which a cancelled job is not taken
 LINES: Final = ("photo", "photo-bulk", "clip", "clip-bulk")
 
 
@@ -84,7 +85,7 @@ class JobProducer(Protocol):
         """Whether this job has been put and is not forgotten: its media need not be fetched again."""
 
     async def put(self, job: Job, media: bytes) -> None:
-        """Put an admitted job in line. One that was put before is not put again."""
+        """Put an admitted job in line. One that was put before is not put again. Raises JobCancelled."""
 
     async def wait(self, job_id: str, progress: Callable[[float], None] | None = None) -> Outcome:
         """The result of a job that was put, as often as it is asked for, until the job is forgotten.
@@ -99,6 +100,12 @@ class JobProducer(Protocol):
 
         A worker that holds it learns so when it extends its lease. Unknown ids are ignored.
         """
+
+    async def cancel(self, job_id: str) -> None:
+        """Forget a job that nobody wants any more, and take it no more: for a while `put` raises JobCancelled."""
+
+    async def is_cancelled(self, job_id: str) -> bool:
+        """Whether `cancel` was called lately, by any process."""
 
     async def forget_place(self, place: str) -> None:
         """Workers are to forget what they keep of media of a chat (`Job.place`). They do within some seconds."""

@@ -20,7 +20,7 @@ from model.serving.jobs import (
     WireError,
     encode_job,
 )
-from model.serving.queue import LINES, QUICK_JOBS, Busy, JobLost, Limits, Status
+from model.serving.queue import CANCELLED_SECONDS, LINES, QUICK_JOBS, Busy, JobLost, Limits, Status
 from model.serving.redis_connection import patiently
 from model.serving.redis_script import BLOCK_SECONDS, PREFIX, Script, unpack_outcome
 
@@ -93,6 +93,10 @@ class RedisQueue:
         wait = self._waits.setdefault(job.id, _Wait())  # to hear of an outcome that comes before anybody waits for it
         while (state := await self._script.carry("put", job.id, media)) == b"unknown":
             await self.admit(job, before=True)  # it was never admitted, or Redis has forgotten it
+        if state == b"cancelled":
+            if not wait.waiters:
+                self._waits.pop(job.id, None)
+            raise JobCancelled("cancelled before it was put")
         wait.heard = state == b"new"
 
     async def wait(self, job_id: str, progress: Callable[[float], None] | None = None) -> Outcome:
@@ -120,6 +124,15 @@ class RedisQueue:
             if not wait.waiters:
                 del self._waits[job_id]
         await self._script.call("forget", self._name, job_id)
+
+    async def cancel(self, job_id: str) -> None:
+        wait = self._waits.get(job_id)
+        if wait is not None:
+            wait.settle(JobCancelled("cancelled"))
+        await self._script.call("cancel", self._name, job_id, CANCELLED_SECONDS)
+
+    async def is_cancelled(self, job_id: str) -> bool:
+        return bool(await self._script.call("cancelled", job_id))
 
     async def forget_place(self, place: str) -> None:
         await self._script.call("forget_place", place)
