@@ -98,12 +98,13 @@ class Refusals:
 
     def are_said(self, message: Message, user: int) -> bool:
         """Whether one more may be said in answer to this message."""
-        key = message.chat.id, user
         if message.chat.type == ChatType.PRIVATE:
             return True
-        said = self._said.get(key) is not None
+        key = message.chat.id, user
+        if self._said.get(key) is not None:
+            return False
         self._said.keep(key, True)
-        return not said
+        return True
 
 
 def waited(accepted: Accepted, message: Message, user: int, began: float) -> bool:
