@@ -187,7 +187,8 @@ async def test_clips_are_watched_and_answered(
     person = server.person("Vic")
     await person.send_video(film, duration=6)
     timeline = await person.wait_for(lambda m: "2 moments in 0:06" in m.get("caption", ""), PATIENCE)
-    assert [row[0]["text"] for row in timeline["reply_markup"]["inline_keyboard"]][-1] == "📄 All captions"
+    first = [row[0]["text"] for row in timeline["reply_markup"]["inline_keyboard"]]
+    assert first[-2:] == ["📄 All captions", "⚙ Settings"]
     [album] = server.sent(person.id, "sendMediaGroup")
     times = [message["caption"].rpartition(" · ")[2] for message in album.result]
     assert times[0] in ("0:00", "0:01", "0:02")
