@@ -113,12 +113,13 @@ class AlbumSheets:
         assert isinstance(result, AlbumResult)
         words = replies.album_sheet(shown.captions, complete=result.drawn == len(shown.captions))
         try:
-            await message.reply_photo(BufferedInputFile(result.sheet, "album.jpg"), caption=words)
+            sent = await message.reply_photo(BufferedInputFile(result.sheet, "album.jpg"), caption=words)
         except (TelegramBadRequest, TelegramEntityTooLarge) as error:  # such as where bots may not send photos
             log.warning("the sheet of an album was refused (%s)", impersonal(error.message))
-            await message.reply(replies.no_pictures_here())
+            sent = await message.reply(replies.no_pictures_here())
         if await self._answers.is_deleted(message.chat.id, pressed.key):
             return
+        await self._answers.add_beside(message.chat.id, pressed.key, [sent.message_id])
         with suppress(AiogramError):  # it stands there already: the button has done its work
             buttons = album_buttons(pressed.key, pressed.user, sheet=False)
             await message.edit_reply_markup(reply_markup=buttons)

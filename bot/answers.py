@@ -173,9 +173,10 @@ class Answers:
         text = await self._storage.noted(chat_id, f"clip:{key}")
         return Subject.decode(text) if text else None
 
-    async def keep_beside(self, chat_id: int, key: str, messages: Sequence[int]) -> None:
-        """These messages go when the answer to a clip or an album is deleted."""
-        await self._storage.note(chat_id, f"beside:{key}", json.dumps(list(messages)), DELETABLE)
+    async def add_beside(self, chat_id: int, key: str, messages: Sequence[int]) -> None:
+        """These messages go, too, when the answer is deleted."""
+        known = [*await self.beside(chat_id, key), *messages]
+        await self._storage.note(chat_id, f"beside:{key}", json.dumps(known), DELETABLE)
 
     async def beside(self, chat_id: int, key: str) -> list[int]:
         text = await self._storage.noted(chat_id, f"beside:{key}")

@@ -83,7 +83,7 @@ class Buttons:
 
         async def show(result: JobResult) -> None:
             sent = await reply_picture(message, result.sheet, "heatmap.jpg", replies.explained_caption(result))
-            await self._keep_about(message, sent, answer)
+            await self._keep_about(message, sent, answer, key)
 
         about = {"explain": answer.captions[number - 1], "sheet": True}
         await self._serve(bot, query, message, answer, accepted, "heatmap", show, **about)
@@ -96,7 +96,8 @@ class Buttons:
 
         async def show(result: JobResult) -> None:
             words = replies.explained_caption(result) if result.chart is None else replies.weighed_words(result)
-            await self._keep_about(message, await reply_picture(message, result.chart, "words.png", words), answer)
+            sent = await reply_picture(message, result.chart, "words.png", words)
+            await self._keep_about(message, sent, answer, key)
 
         await self._serve(bot, query, message, answer, accepted, "chart", show, explain=answer.main, chart=True)
 
@@ -108,12 +109,14 @@ class Buttons:
 
         async def show(result: JobResult) -> None:
             sent = await message.reply(replies.comparison(result, answer.model))
-            await self._keep_about(message, sent.message_id, answer)
+            await self._keep_about(message, sent.message_id, answer, key)
 
         about = {"compare": True, "beam": chat_settings.beam_width}
         await self._serve(bot, query, message, answer, accepted, "compare", show, **about)
 
-    async def _keep_about(self, message: Message, sent: int, answer: Answer) -> None:
+    async def _keep_about(self, message: Message, sent: int, answer: Answer, key: str) -> None:
+        """What stands beside an answer goes with it, and a reply to it is about the same picture."""
+        await self._answers.add_beside(message.chat.id, key, [sent])
         await self._answers.keep_about(message.chat.id, [sent], Subject(answer.picture, answer.user))
 
     async def may_delete(self, bot: Bot, query: CallbackQuery, key: str, user: int) -> bool:

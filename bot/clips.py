@@ -61,7 +61,10 @@ class Clips:
         """Answer a button: the captions of all frames in a file. Raises as `other_moments` does."""
         message, file = await self._noted(bot, query, key)
         job = await self._job(bot, message, query.from_user.id, file, accepted, None)
-        send = partial(_send_captions, message)
+
+        async def send(result: Outcome) -> None:
+            await self._answers.add_beside(message.chat.id, key, [await _send_captions(message, result)])
+
         await self._requests.serve(Request(bot, message, file, job, accepted, "clip", send))
 
     async def _job(
@@ -124,7 +127,7 @@ class Clips:
             unless = partial(self._answers.is_deleted, chat_id, key)
             speak = partial(self._captioning.read_aloud, message, replies.spoken(captions), unless=unless)
             if (voice := await parts.once("voice", speak)) is not None:
-                await self._answers.keep_beside(chat_id, key, [*beside, voice])
+                await self._answers.add_beside(chat_id, key, [voice])
                 await self._answers.keep_about(chat_id, [voice], clip)
 
     async def _send_timeline(
@@ -133,7 +136,7 @@ class Clips:
         """The key of the answer."""
         key = new_key()
         await self._answers.keep_clip(message.chat.id, key, clip)
-        await self._answers.keep_beside(message.chat.id, key, beside)
+        await self._answers.add_beside(message.chat.id, key, beside)
         await self._answers.keep_about(message.chat.id, beside, clip)
         found = len(result.moments)
         most = found if count is not None and found < count else len(result.frames)  # dark or blurred ones do not count
@@ -161,11 +164,13 @@ async def _send_album(bot: Bot, message: Message, result: ClipResult) -> list[in
         return [(await message.reply("\n".join(captions))).message_id]
 
 
-async def _send_captions(message: Message, result: Outcome) -> None:
+async def _send_captions(message: Message, result: Outcome) -> int:
+    """The message's id."""
     assert isinstance(result, ClipResult)
     text = "".join(f"{line}\n" for line in replies.frame_lines(result))
     try:
-        await message.reply_document(BufferedInputFile(text.encode(), "captions.txt"))
+        sent = await message.reply_document(BufferedInputFile(text.encode(), "captions.txt"))
     except (TelegramBadRequest, TelegramEntityTooLarge) as error:
         log.warning("a file was refused (%s), the words go alone", impersonal(error.message))
-        await message.reply(replies.shortened(text, replies.MAX_TEXT), parse_mode=None)
+        sent = await message.reply(replies.shortened(text, replies.MAX_TEXT), parse_mode=None)
+    return sent.message_id

@@ -111,6 +111,8 @@ class SettingsMenu:
                 on = press.value == "1"
                 if press.name == "voice" and on and not can_speak:
                     return Step(ALL, settings, replies.no_voice())
+                if press.name == "heatmap" and self._in_use(settings).model == "baseline":
+                    return Step(ALL, settings, replies.no_heatmap())
                 return Step(ALL, dataclasses.replace(settings, **{press.name: on}))  # type: ignore[arg-type]
             case "set" if press.name in CHOICES:
                 chosen = {str(value): value for value in CHOICES[press.name]}

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 
 from model.captions import Step
 from model.heatmap import BACKGROUND, INK
-from model.labels import ENGLISH, Labels
+from model.labels import ENGLISH, Labels, likelihood
 from model.typeface import Font, font
 
 WIDTH: Final = 640  # pixels, at most
@@ -122,10 +122,6 @@ def encode_png(chart: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def _percent(probability: float) -> str:
-    return "< 1 %" if 0 < probability < 0.005 else f"{100 * probability:.0f} %"
-
-
 def _rows(step: Step, most: int, end: str) -> list[_Row]:
     """The likeliest words, then the one that was said unless it is among them."""
     rows = [_Row(word or end, p, word == step.word) for word, p in step.likeliest[:most]]
@@ -181,7 +177,7 @@ def _draw_cell(
         draw.rectangle((bars, above, bars_end, below), fill=_TRACK)
         length = max(1.0, (bars_end - bars) * row.probability)
         draw.rectangle((bars, above, bars + length, below), fill=_SAID if row.said else _BAR)
-        draw.text((right, y), _percent(row.probability), ink, font(size), anchor="rm")
+        draw.text((right, y), likelihood(row.probability), ink, font(size), anchor="rm")
         y += _LINE * size
 
 

@@ -21,6 +21,11 @@ class Labels:
 ENGLISH: Final = Labels()
 
 
+def likelihood(probability: float) -> str:
+    """A probability in [0, 1] as a figure; one that is small is not told from none."""
+    return "< 1 %" if 0 < probability < 0.005 else f"{100 * probability:.0f} %"
+
+
 def percent(share: float) -> str:
     """A share in [0, 1], with a space before the sign."""
     return f"{share:.0%}".replace("%", " %")

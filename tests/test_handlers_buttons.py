@@ -312,8 +312,13 @@ async def test_a_command_in_reply_to_what_stands_beside_an_answer_is_about_its_p
             await ann.send_text("/sample 1", reply_to=message)
             assert "a cat" in str((await ann.next_message()).get("text"))
             assert last(queue).picture == photo["photo"][-1]["file_unique_id"]
-            await ann.wait_for(lambda m: "voice" in m, 60)
-            await ann.next_message()
+            assert "voice" in await ann.next_message()
+        await eventually(lambda: not queue.admitted)
+        await press(ann, answer, BACK)
+        await edited(ann, answer, partial(offers, DELETE))
+        await press(ann, answer, DELETE)
+        gone = {message["message_id"] for message in (answer, *beside)}
+        await eventually(lambda: not gone & {message["message_id"] for message in ann.bot_messages()})
 
 
 async def test_a_command_in_reply_to_a_picture_of_the_bot_that_is_about_none_asks_which(

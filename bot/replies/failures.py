@@ -63,8 +63,7 @@ def failure(error: Exception) -> str:
             )
         case NoPicture():
             return _(
-                "I have seen no picture in this chat yet. "
-                "Send a photo first, or send this command as a reply to a photo."
+                "I know of no picture in this chat. Send a photo first, or send this command as a reply to a photo."
             )
         case NoPictureThere(kind=kind):
             return shown_instead(kind)

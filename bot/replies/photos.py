@@ -11,7 +11,7 @@ from typing import Final
 from aiogram.utils.i18n import gettext as _
 
 from bot.replies.text import MAX_CAPTION, MAX_TEXT, escaped, fitting, length, one_line, shortened
-from model.labels import Labels
+from model.labels import Labels, likelihood
 from model.serving.jobs import JobResult, WeighedWord, WireCaption
 
 # Confidence is the probability that a caption is right: a caption of which one is "sure" is right at least twice as
@@ -108,9 +108,7 @@ def _weighed(step: WeighedWord) -> str:
 
 
 def _likelihood(word: str, probability: float) -> str:
-    percent = round(100 * probability)
-    figure = f"{percent} %" if percent or not probability else "< 1 %"
-    return f"{word or drawn_labels().end} {figure}"
+    return f"{word or drawn_labels().end} {likelihood(probability)}"
 
 
 def drawn_labels() -> Labels:

@@ -80,7 +80,7 @@ def forget_offer(*, whole: bool) -> str:
     return _(
         "I can delete all that I keep of this chat: its settings, which pictures and clips I answered, and messages "
         "that I could not answer; also that you used me. The buttons under my earlier answers may then stop working. "
-        "The messages in this chat stay as they are; only people can delete those."
+        "The messages in this chat stay as they are."
     )
 
 

@@ -47,8 +47,9 @@ def _wire(caption: Caption) -> WireCaption:
 
 
 def _weighed(step: Step) -> WeighedWord:
-    others = ((word, round(p, 4)) for word, p in step.likeliest if word != step.word)
-    return WeighedWord(step.word, round(step.probability, 4), tuple(others))
+    """Not rounded, so that the same figures are on the chart and below it."""
+    others = ((word, p) for word, p in step.likeliest if word != step.word)
+    return WeighedWord(step.word, step.probability, tuple(others))
 
 
 def compose_clip(job: Job, frames: Sequence[DescribedFrame], duration: float) -> ClipResult:
