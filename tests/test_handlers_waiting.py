@@ -425,13 +425,14 @@ async def test_an_answer_that_waits_for_its_turn_is_cancelled(
 
 
 async def test_an_answer_that_telegram_put_off_is_cancelled(
-    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path
+    server: FakeTelegram, queue: FakeQueue, ann: Person, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Told to wait, it has sent nothing yet."""
+    caplog.set_level(logging.INFO)
     queue.open.set()
-    flood = server.faults.add("sendMessage", "429", times=1, seconds=20)
+    server.faults.add("sendMessage", "429", times=1, seconds=3600)
     await ann.send_photo(PHOTO)
-    await eventually(lambda: flood.fired)
+    await eventually(lambda: "sendMessage: told to wait" in caplog.text)
     data = {"message_id": 1, "chat": ann.shape, "date": 0}
     press = {"id": server.new_query(), "from": ann.user, "message": data, "chat_instance": "1"}
     server.push("callback_query", press | {"message": data | {"date": 1, "text": "?"}, "data": f"x:{ann.id}"})
