@@ -430,7 +430,7 @@ async def test_an_answer_that_telegram_put_off_is_cancelled(
     """Told to wait, it has sent nothing yet."""
     caplog.set_level(logging.INFO)
     queue.open.set()
-    server.faults.add("sendMessage", "429", times=1, seconds=3600)
+    server.faults.add("sendMessage", "429", times=1, retry_after=3600)
     await ann.send_photo(PHOTO)
     await eventually(lambda: "sendMessage: told to wait" in caplog.text)
     data = {"message_id": 1, "chat": ann.shape, "date": 0}
