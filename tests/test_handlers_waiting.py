@@ -442,7 +442,7 @@ async def test_an_answer_that_telegram_put_off_is_cancelled(
 
 
 async def test_what_another_bot_process_is_about_to_do_is_cancelled(
-    server: FakeTelegram, queue: FakeQueue, ann: Person, monkeypatch: pytest.MonkeyPatch
+    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It downloads the one, and waits with the other for its turn at Telegram; who cancels knows neither."""
     arrived, go_on = asyncio.Event(), asyncio.Event()
@@ -457,7 +457,7 @@ async def test_what_another_bot_process_is_about_to_do_is_cancelled(
     await arrived.wait()
     await queue.cancel(f"424242-{server.update_id(photo)}")
     go_on.set()
-    await eventually(lambda: server.confirmed(photo) and not queue.admitted)
+    await eventually(lambda: not waiting_in(tmp_path))  # it is done with, and was not put
     assert queue.jobs == {}
 
     queue.open.set()
