@@ -26,7 +26,7 @@ from model.errors import JobCancelled
 from model.serving.jobs import Job
 from model.serving.local_queue import LocalQueue
 from model.serving.redis_connection import RedisRefused
-from tests.fake_queue import FakeQueue, captions, eventually, running_bot
+from tests.fake_queue import FakeQueue, captions, eventually, is_status, running_bot
 from tests.fake_telegram import FakeTelegram, Message, Person
 from tests.test_bot_polling import waiting_in
 from tests.test_handlers_clips import WORKER, found, take, timeline_of
@@ -345,6 +345,22 @@ async def test_only_who_asked_may_cancel(server: FakeTelegram, real_queue: Local
         await bob.callback_answer(query)
     assert await real_queue.extend(WORKER, [lease.job.id]) == [lease.job.id]
     await real_queue.finish(WORKER, lease.job.id, found())
+
+
+async def test_administrators_cancel_what_one_of_them_asked_for_without_a_name(
+    server: FakeTelegram, queue: FakeQueue, ann: Person
+) -> None:
+    """Who writes in the name of the group presses under a name of their own."""
+    bob = server.person("Bob")
+    group = server.group("Cats", ann)
+    anonymous = {"id": 1087968824, "is_bot": True, "first_name": "Group", "username": "GroupAnonymousBot"}
+    name = "@captions_test_bot"
+    mention = {"caption": name, "caption_entities": [{"type": "mention", "offset": 0, "length": len(name)}]}
+    photo = group.new_message(anonymous, server.store_photo(PHOTO) | mention, None, None)
+    server.push("message", photo | {"sender_chat": group.shape})
+    status = await group.wait_for(is_status)
+    assert "Only the person" in (await bob.callback_answer(await bob.press(status, "✖ Cancel")))["text"]
+    assert (await ann.callback_answer(await ann.press(status, "✖ Cancel")))["text"] == "Cancelled: 1 picture."
 
 
 async def test_a_closed_bot_answers_presses_of_strangers(
