@@ -29,6 +29,11 @@ WEIGHTS = ROOT / "weights"
 SLOWEST = ("test_kills", "test_start", "test_start_corpus", "test_start_redis", "test_start_webhook", "test_fuzz")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Processes of `make test`: one more than there are cores, for many tests wait; each may take 2 GiB of memory."""
+    return min(4, 1 + (os.cpu_count() or 1))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: SLOWEST.index(item.path.stem) if item.path.stem in SLOWEST else len(SLOWEST))
 

@@ -21,9 +21,9 @@ from bot.waiting import Rhythm
 from model.errors import CaptionError, JobCancelled
 from model.serving.jobs import AlbumResult, ClipResult, Job, JobResult, Outcome, WeighedWord, WireCaption
 from model.serving.queue import Busy, JobProducer, Limits, Status
-from tests.fake_telegram import TOKEN, FakeTelegram, Message
+from tests.fake_telegram import TOKEN, FakeTelegram, Message, Person
 
-NO_STATUS = Rhythm(after=30.0)  # most tests are not about waiting, and may be slow
+NO_STATUS = Rhythm(after=3600.0)  # most tests are not about waiting, and may be slow
 WEIGHED = (
     WeighedWord("a", 0.834, (("two", 0.09), ("the", 0.004))),
     WeighedWord("<cat>", 0.41, (("dog", 0.22), ("man", 0.2), ("sofa", 0.1), ("tie", 0.05))),
@@ -175,6 +175,13 @@ async def running_bot(
         stop.set()
         async with asyncio.timeout(60):
             await asyncio.gather(task, return_exceptions=True)
+
+
+async def next_answer(person: Person, timeout: float = 60.0) -> Message:
+    """The bot's next message, but for what it shows to those who wait: machines differ in speed."""
+    while is_status(message := await person.next_message(timeout)):
+        pass
+    return message
 
 
 def is_status(message: Message) -> bool:

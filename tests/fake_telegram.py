@@ -26,7 +26,7 @@ import random
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Final, Literal, Self, TypedDict, TypeVar, Unpack, get_args
 from urllib.parse import urlsplit
@@ -115,6 +115,7 @@ class Fault:
     seconds: float
     chat_id: int | None
     fired: int = 0
+    over: asyncio.Event = field(default_factory=asyncio.Event)  # set by a test: no delay takes longer
 
 
 class Faults:
@@ -743,7 +744,9 @@ class FakeTelegram:
             call.error = "connection cut"
             return cut(request)
         if fault.kind == "delay":
-            await asyncio.sleep(fault.seconds)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(fault.seconds):
+                    await fault.over.wait()
         call.reply_gone = fault.kind == "reply_not_found"
         return None
 

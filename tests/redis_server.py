@@ -67,7 +67,7 @@ class RedisServer:
         """Returns when it answers."""
         with (self.folder / "redis.log").open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while True:
             with contextlib.suppress(OSError):
                 answer = self.call("PING")
@@ -84,7 +84,7 @@ class RedisServer:
 
     def call(self, *command: str) -> str:
         """One command; the raw answer. Raises OSError."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
             commands = [("AUTH", self.password), command] if self.password else [command]
             for words in commands:
                 parts = [f"*{len(words)}", *(part for word in words for part in (f"${len(word.encode())}", word))]

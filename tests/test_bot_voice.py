@@ -18,9 +18,11 @@ from model.speech import LONGEST_SOUND
 from tests.conftest import ROOT
 from tests.fake_telegram import FakeTelegram
 
+PATIENCE = 300.0  # seconds, on a loaded machine
+
 
 async def test_a_caption_is_spoken() -> None:
-    spoken = await Voice().speak("a cat on a sofa")
+    spoken = await Voice(PATIENCE).speak("a cat on a sofa")
     assert spoken is not None
     with soundfile.SoundFile(io.BytesIO(spoken)) as file:
         assert (file.subtype, file.channels) == ("OPUS", 1)
@@ -28,7 +30,7 @@ async def test_a_caption_is_spoken() -> None:
 
 
 async def test_the_duration_is_read_off_the_file() -> None:
-    reader = Voice()
+    reader = Voice(PATIENCE)
     for text in ("a cat", "a brown dog runs on green grass with a red ball in its mouth near a lake"):
         spoken = await reader.speak(text)
         assert spoken is not None
@@ -43,7 +45,7 @@ async def test_telegram_takes_it_as_a_voice_message() -> None:
     from aiogram.client.telegram import TelegramAPIServer
     from aiogram.types import BufferedInputFile
 
-    spoken = await Voice().speak("a cat on a sofa")
+    spoken = await Voice(PATIENCE).speak("a cat on a sofa")
     assert spoken is not None
     async with FakeTelegram() as server:
         ann = server.person("Ann")
@@ -56,17 +58,17 @@ async def test_telegram_takes_it_as_a_voice_message() -> None:
 
 @pytest.mark.parametrize("text", ["", " \n ", "…", "🐈"])
 async def test_nothing_to_say_is_not_spoken(text: str) -> None:
-    assert await Voice().speak(text) is None
+    assert await Voice(PATIENCE).speak(text) is None
 
 
 async def test_a_long_text_is_spoken_as_far_as_it_is_bearable() -> None:
-    spoken = await Voice().speak("a very long walk " * 10_000)
+    spoken = await Voice(PATIENCE).speak("a very long walk " * 10_000)
     assert spoken is not None
     assert 20 < seconds(spoken) < LONGEST_SOUND + 5
 
 
 async def test_texts_that_look_like_options_or_markup_are_only_read() -> None:
-    reader = Voice()
+    reader = Voice(PATIENCE)
     for text, language in (("--check", "en"), ("<speak> &amp; [[x]]", "--check"), ("a \ud800 cat", "no such thing")):
         spoken = await reader.speak(text, language)
         assert spoken is not None
@@ -86,19 +88,19 @@ async def test_without_an_engine_nothing_is_spoken_and_nothing_breaks(
     gone = "raise ImportError('not installed')"
     shadow(tmp_path, monkeypatch, soundfile=gone, espeakng_loader=gone)
     caplog.set_level("INFO")
-    reader = Voice()
+    reader = Voice(PATIENCE)
     assert await reader.available() is False
     assert await reader.speak("a cat") is None
     assert caplog.text.count("requirements-voice.txt") == 1  # said once
 
     monkeypatch.delenv("PYTHONPATH")
     assert await reader.available() is False  # looked up once
-    assert await Voice().available() is True
+    assert await Voice(PATIENCE).available() is True
 
 
 async def test_an_engine_that_crashes_or_hangs_harms_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shadow(tmp_path, monkeypatch, soundfile="import os; os.abort()")
-    assert await Voice().available() is False
+    assert await Voice(PATIENCE).available() is False
 
     shadow(tmp_path, monkeypatch, soundfile="import time; time.sleep(600)")
     assert await Voice(timeout=0.5).speak("a cat") is None
@@ -112,7 +114,7 @@ async def test_the_process_gets_no_secret_and_no_text_in_its_arguments(
     monkeypatch.setenv("BOT_TOKEN", "1:secret")
     monkeypatch.setenv("REDIS_URL", "redis://:password@host")
     shadow(tmp_path, monkeypatch, soundfile=code)
-    await Voice().speak("my caption")
+    await Voice(PATIENCE).speak("my caption")
     environment, arguments = json.loads(told.read_text())
     assert not {"BOT_TOKEN", "REDIS_URL"} & environment.keys()
     assert "caption" not in " ".join(arguments)
@@ -133,7 +135,7 @@ async def test_two_texts_are_spoken_at_once_and_no_more(tmp_path: Path, monkeypa
         "def available_subtypes(kind): return {'OPUS'}\n"
     )
     shadow(tmp_path, monkeypatch, soundfile=code)
-    reader = Voice()
+    reader = Voice(PATIENCE)
     await asyncio.gather(*(reader.speak("a cat") for _ in range(6)))
     seen = [int(file.read_text()) for file in counts.iterdir()]
     assert len(seen) == 7  # with the check

@@ -34,7 +34,7 @@ def start(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
 def test_no_token_and_no_terminal_says_what_to_do() -> None:
     for command in ([sys.executable, "start.py"], ["make", "--silent", "run"]):
         result = subprocess.run(
-            command, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+            command, cwd=ROOT, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300
         )
         assert result.returncode != 0
         assert "BOT_TOKEN" in result.stderr
@@ -112,7 +112,7 @@ def test_the_bot_process_never_imports_torch() -> None:
         "heavy = {'torch', 'torchvision', 'PIL', 'numpy', 'cv2'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=300)
 
 
 def test_caption_writes_json_sheets_and_errors(tmp_path: Path, photo_files: list[Path]) -> None:

@@ -41,7 +41,16 @@ from bot.throttle import Refusals, Throttle
 from bot.waiting import Rhythm, Waiting
 from model.errors import AnimatedPicture, DamagedImage, JobCrashed
 from model.serving.jobs import AlbumResult, ClipFrame, ClipResult, Job, Outcome, unpack
-from tests.fake_queue import FakeQueue, captions, eventually, running_bot, settings_for
+from tests.fake_queue import (
+    NO_STATUS,
+    FakeQueue,
+    captions,
+    eventually,
+    is_status,
+    next_answer,
+    running_bot,
+    settings_for,
+)
 from tests.fake_telegram import FakeTelegram, Message, Person
 from tests.redis_server import RedisServer
 from tests.test_bot_polling import ROOT, waiting_in
@@ -77,7 +86,7 @@ def see(job: Job, media: bytes) -> Outcome | Exception:
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.album_plans.QUIET", 0.3)
+    monkeypatch.setattr("bot.album_plans.QUIET", 0.6)
     monkeypatch.setattr("bot.album_plans.SILENCE", 0.5)
     monkeypatch.setattr("bot.albums.STEP", 0.05)
     monkeypatch.setattr("bot.albums.LATER", 0.1)
@@ -444,15 +453,16 @@ async def test_an_album_in_work_has_one_status_and_is_cancelled_as_a_whole(
         await eventually(lambda: len(ann.bot_messages()) == 1)
         queue.open.set()
         await ann.send_album(PHOTOS[:2])
-        assert (await ann.next_message())["text"] == lines(1, 2)
+        assert (await next_answer(ann))["text"] == lines(1, 2)
         await all_settled(tmp_path, queue)
+        await eventually(lambda: not any(map(is_status, ann.bot_messages())))
     assert [each["text"] for each in ann.bot_messages()] == ["Cancelled: 4 pictures.", lines(1, 2)]
 
 
 async def test_an_album_that_is_still_coming_in_can_be_cancelled(
     server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.album_plans.QUIET", 1.0)
+    monkeypatch.setattr("bot.album_plans.QUIET", 5.0)
     await ann.send_album(PHOTOS[:3])
     await ann.send_text("/cancel")
     assert (await ann.next_message())["text"] == "Cancelled: 3 pictures."
@@ -679,7 +689,7 @@ async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: Redi
     i18n = create_i18n()
     try:
         async with open_memory(settings, bot.id) as (inbox, storage):
-            waiting = Waiting(queue, inbox, Pacer())
+            waiting = Waiting(queue, inbox, Pacer(), NO_STATUS)
             requests = Requests(settings, queue, InWork(), waiting, Throttle())
             answers = Answers(storage)
             captioning = Captioning(settings, requests, storage, answers)
@@ -711,8 +721,9 @@ async def updates_of(server: FakeTelegram, messages: list[Message]) -> list[dict
 
 
 async def test_two_processes_that_receive_half_of_an_album_each_answer_it_once(
-    server: FakeTelegram, ann: Person, tmp_path: Path
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bot.album_plans.QUIET", 4.0)
     queue = FakeQueue(see)
     with RedisServer(tmp_path / "redis", aof=False) as redis:
         async with part(server, queue, tmp_path, redis) as one, part(server, queue, tmp_path, redis) as two:
@@ -730,8 +741,9 @@ async def test_two_processes_that_receive_half_of_an_album_each_answer_it_once(
 
 
 async def test_an_album_whose_first_process_dies_is_answered_by_the_other(
-    server: FakeTelegram, ann: Person, tmp_path: Path
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bot.album_plans.QUIET", 4.0)
     queue = FakeQueue(see)
     queue.open.clear()
     with RedisServer(tmp_path / "redis", aof=False) as redis:

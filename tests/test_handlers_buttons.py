@@ -284,6 +284,7 @@ async def test_the_words_that_were_weighed(server: FakeTelegram, queue: FakeQueu
         "<cat> 41 % (dog 22 %, man 20 %, sofa 10 %)",
         "(end) 0 %",
     ]
+    assert not any("likeliest" in line for line in words(chart))
     assert server.file_bytes(chart["photo"][-1]["file_id"]) == CHART
     job = last(queue)
     assert (job.explain, job.chart, job.sheet, job.known) == ("a cat on a sofa", True, False, True)
@@ -333,9 +334,17 @@ async def test_a_command_in_reply_to_a_picture_of_the_bot_that_is_about_none_ask
     assert "Which picture do you mean?" in (await ann.next_message())["text"]
 
 
+@pytest.mark.parametrize(("locale", "why"), [("en", "repetitions are ruled out"), ("ru", "повторы исключаются")])
+def test_it_is_said_why_a_likelier_word_was_not_taken(locale: str, why: str) -> None:
+    steps = WeighedWord("cat", 0.4, (("dog", 0.3),)), WeighedWord("dog", 0.001, (("cat", 0.9),))
+    with (i18n := create_i18n()).context(), i18n.use_locale(locale):
+        texts = [replies.weighed_words(JobResult(WireCaption("cat dog", 0.5), (), weighed=(step,))) for step in steps]
+        assert [why in text.splitlines()[-1] for text in texts] == [False, True]
+
+
 @pytest.mark.parametrize("locale", ["en", "ru"])
 def test_a_long_caption_keeps_within_what_telegram_takes(locale: str) -> None:
-    step = WeighedWord("counterrevolutionaries", 0.5, (("counterrevolutionary", 0.4),) * 5)
+    step = WeighedWord("counterrevolutionaries", 0.4, (("counterrevolutionary", 0.5),) * 5)
     result = JobResult(WireCaption("a cat " * 50, 0.5), (), chart=CHART, weighed=(step,) * 40)
     with (i18n := create_i18n()).context(), i18n.use_locale(locale):
         text = replies.weighed_words(result)

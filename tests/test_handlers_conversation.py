@@ -382,12 +382,15 @@ async def test_many_photos_of_one_chat_show_one_chat_action(
 
 async def test_a_stop_does_not_cut_an_answer_off_on_its_way(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
     """Telegram is slow to confirm the answer, and the bot is stopped meanwhile: it is not answered again."""
-    server.faults.add("sendMessage", "delay", times=1, seconds=1.5)
+    slow = server.faults.add("sendMessage", "delay", times=1, seconds=60)
     queue = FakeQueue()
-    async with running_bot(server, queue, tmp_path, grace=1.0):
+    async with running_bot(server, queue, tmp_path, grace=2.0) as bot:
         await ann.send_photo(PHOTO)
-        await eventually(lambda: queue.jobs and not queue.media)
-        await asyncio.sleep(0.2)
+        await eventually(lambda: slow.fired)
+        bot.stop.set()
+        await asyncio.sleep(2.5)  # longer than its grace; who is sending has it twice
+        slow.over.set()
+        assert await bot.status() == 0
     async with running_bot(server, queue, tmp_path):
         await ann.send_text("/help")
         await server.until(lambda: len(ann.bot_messages()) >= 2 or None, 60)

@@ -21,7 +21,7 @@ from bot.pacing import Pacer, Rate
 from bot.sqlite_stats import FILE_NAME as STATS_FILE
 from bot.waiting import Rhythm
 from model.errors import DamagedImage, JobCrashed
-from tests.fake_queue import FakeQueue, captions, eventually, running_bot, settings_for
+from tests.fake_queue import FakeQueue, captions, eventually, next_answer, running_bot, settings_for
 from tests.fake_telegram import FakeTelegram, Message, Person
 from tests.test_bot_polling import waiting_in
 from tests.test_handlers_conversation import PHOTO, SHEET
@@ -303,7 +303,7 @@ async def test_the_log_names_nobody_and_repeats_nothing(
     configure_logging(Settings())
     async with running_bot(server, queue, tmp_path, rhythm=Rhythm(after=0.1)):
         photo = await eve.send_photo(PHOTO, "Marked-Caption")
-        await eve.next_message()
+        await next_answer(eve)
         secrets = [str(eve.id), str(group.id), "marked", photo["photo"][-1]["file_id"], "photo_"]
         for text in (
             "Marked-Text",
@@ -312,23 +312,23 @@ async def test_the_log_names_nobody_and_repeats_nothing(
             "https://marked.example",
         ):
             await eve.send_text(text)
-            await eve.next_message()
+            await next_answer(eve)
         await eve.send_document(b"x", "Marked-File.pdf", "application/pdf", "Marked-Document")
-        await eve.next_message()
+        await next_answer(eve)
         failures = (DamagedImage("x"), JobCrashed("x"), RuntimeError("Marked-Error"), ValueError(eve.id))
         for failure in failures:
             queue.outcome = lambda job, media, failure=failure: failure  # type: ignore[misc]
             await eve.send_photo(PHOTO, "Marked-Caption")
-            await eve.next_message()
+            await next_answer(eve)
         queue.outcome = lambda job, media: captions(sheet=SHEET)
         server.faults.add("sendPhoto", "too_old", times=1)
         await eve.send_photo(PHOTO, "Marked-Caption")
-        await eve.next_message()
+        await next_answer(eve)
         server.push("message", {"message_id": "Marked", "chat": eve.shape, "from": eve.user, "text": "Marked"})
         server.push(
             "message", {"message_id": 9, "date": "Marked", "chat": eve.shape, "from": eve.user, "text": "Marked"}
         )
-        await eve.next_message()
+        await next_answer(eve)
         server.push("marked_kind", {"text": "Marked-Kind"})
         await tampered(eve, photo, "Marked-Data")
         menu = await menu_of(eve, "/settings", group)
@@ -343,10 +343,10 @@ async def test_the_log_names_nobody_and_repeats_nothing(
         for kind in ("500", "429", "drop"):
             server.faults.add("sendMessage", kind, times=1)
             await eve.send_text("Marked-Again")
-            await eve.next_message()
+            await next_answer(eve)
         download = server.faults.add("getFile", "gone", times=1)
         await eve.send_photo(PHOTO, "Marked-Gone")
-        await eve.next_message()
+        await next_answer(eve)
         assert download.fired
     log = capfd.readouterr().err
     assert "failed unforeseen" in log

@@ -308,6 +308,15 @@ async def test_moments_are_chosen_anew_without_the_network(
 
     async with Pipes() as pipes:
         stop = asyncio.Event()
+        forgotten: list[str] = []
+        heard = pipes.consumer.forgotten
+
+        async def forgetting() -> list[str]:
+            places = await heard()
+            forgotten.extend(places)
+            return places
+
+        monkeypatch.setattr(pipes.consumer, "forgotten", forgetting)
         running = asyncio.create_task(Worker(pipes.consumer, captioners).run(stop))
         first = await watch("a")
         seen = len(sizes)
@@ -316,7 +325,9 @@ async def test_moments_are_chosen_anew_without_the_network(
         assert (await watch("b")).pictures == first.pictures
         assert len(sizes) > seen  # chats share nothing
         await pipes.queue.forget_place("a")
-        await asyncio.sleep(0.3)
+        async with asyncio.timeout(60):
+            while "a" not in forgotten:
+                await asyncio.sleep(0.01)
         seen = len(sizes)
         await watch("a", 3)
         assert len(sizes) > seen

@@ -96,9 +96,20 @@ def explained_caption(result: JobResult) -> str:
 def weighed_words(result: JobResult) -> str:
     """What stands under the chart of a caption: the same figures, for those who listen, as far as there is room."""
     legend = _("For each word, how likely I found it, and in brackets which others I weighed:")
-    main = shortened(main_caption(result), MAX_CAPTION - length(f"\n{legend}"))
-    steps = fitting(map(_weighed, result.weighed), MAX_CAPTION - length(f"{main}\n{legend}"))
-    return _page([main, legend, *steps])
+    why = _(
+        "I do not always take the likeliest word: whole captions are compared, repetitions are ruled out, and varied "
+        "captions are drawn by lot."
+    )
+    after = [why] if any(_passed_over(step) for step in result.weighed) else []
+    around = length("\n".join(["", legend, *after]))
+    main = shortened(main_caption(result), MAX_CAPTION - around)
+    steps = fitting(map(_weighed, result.weighed), MAX_CAPTION - around - length(main))
+    return _page([main, legend, *steps, *after])
+
+
+def _passed_over(step: WeighedWord) -> bool:
+    """Whether another word was likelier, also as the figures are shown."""
+    return any(p > step.probability and likelihood(p) != likelihood(step.probability) for _word, p in step.others)
 
 
 def _weighed(step: WeighedWord) -> str:
