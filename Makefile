@@ -9,8 +9,9 @@ BIN := $(VENV)/bin
 run: token $(VENV)/.run
 	@$(BIN)/python start.py
 
+# STALLS=0.01: with moments in which the processes stand still, to find tests that pass only on a fast machine.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(if $(STALLS),--stalls $(STALLS))
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

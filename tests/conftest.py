@@ -19,6 +19,7 @@ from model.decoder import build_decoder
 from model.encoder import Encoder
 from model.images import open_image
 from model.vocabulary import Vocabulary
+from tests import stalls
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = ROOT / "tests" / "photos"
@@ -27,6 +28,15 @@ WEIGHTS = ROOT / "weights"
 
 # These start the whole program and take longest: they go first, so that all processes of `make test` end together.
 SLOWEST = ("test_kills", "test_start", "test_start_corpus", "test_start_redis", "test_start_webhook", "test_fuzz")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--stalls", type=float, default=0.0, metavar="PROBABILITY", help="see tests/stalls.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if probability := config.getoption("stalls"):
+        stalls.install(probability)
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -115,7 +115,7 @@ class Fault:
     seconds: float
     chat_id: int | None
     fired: int = 0
-    over: asyncio.Event = field(default_factory=asyncio.Event)  # set by a test: no delay takes longer
+    over: asyncio.Event = field(default_factory=asyncio.Event)  # once it is set, its delays end
 
 
 class Faults:
