@@ -570,19 +570,20 @@ async def test_more_captions_that_are_out_are_not_added_again(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The bot ends after it has added them, before that is written down."""
-    queue = FakeQueue(outcome=work)
+    queue, hanging = FakeQueue(outcome=work), asyncio.Event()
 
     async def hangs(_: str) -> None:
+        hanging.set()
         await asyncio.Event().wait()
 
     async with running_bot(server, queue, tmp_path, grace=0.2):
         answer = await answered(ann)
+        await eventually(lambda: not queue.admitted)
         with monkeypatch.context() as patched:
             patched.setattr(queue, "forget", hangs)
             await press(ann, answer, MORE)
             await edited(ann, answer, lambda m: "10. " in m["caption"])
-            await eventually(lambda: not queue.media)
-            await asyncio.sleep(0.1)
+            await hanging.wait()
     async with running_bot(server, queue, tmp_path):
         await eventually(lambda: not queue.admitted)
         assert "11. " not in ann.messages[answer["message_id"]]["caption"]
