@@ -175,8 +175,9 @@ class Answers:
 
     async def add_beside(self, chat_id: int, key: str, messages: Sequence[int]) -> None:
         """These messages go, too, when the answer is deleted."""
-        known = [*await self.beside(chat_id, key), *messages]
-        await self._storage.note(chat_id, f"beside:{key}", json.dumps(known), DELETABLE)
+        async with self.alone(chat_id, f"beside:{key}"):
+            known = [*await self.beside(chat_id, key), *messages]
+            await self._storage.note(chat_id, f"beside:{key}", json.dumps(known), DELETABLE)
 
     async def beside(self, chat_id: int, key: str) -> list[int]:
         text = await self._storage.noted(chat_id, f"beside:{key}")

@@ -322,6 +322,14 @@ async def test_a_command_in_reply_to_what_stands_beside_an_answer_is_about_its_p
         await eventually(lambda: not gone & {message["message_id"] for message in ann.bot_messages()})
 
 
+async def test_what_comes_beside_an_answer_at_once_is_all_noted(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path)
+    answers = Answers(SqliteStorage(database, BOT))
+    await asyncio.gather(*(answers.add_beside(7, "key", [number]) for number in range(5)))
+    assert sorted(await answers.beside(7, "key")) == [0, 1, 2, 3, 4]
+    await database.close()
+
+
 async def test_a_command_in_reply_to_a_picture_of_the_bot_that_is_about_none_asks_which(
     queue: FakeQueue, ann: Person, tmp_path: Path
 ) -> None:
