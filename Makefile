@@ -20,7 +20,7 @@ lint: $(VENV)/.test
 
 # Bring the message catalogues in line with the code and compile them, after an edit of either.
 locales: $(VENV)/.test
-	$(BIN)/python -m tests.refresh_locales
+	$(BIN)/python -m tests.support.refresh_locales
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 
 from bot.config import TOKEN, ConfigurationError, Settings
 from bot.logs import configure_logging
-from bot.storage import StorageError
-from model.sampling import TEMPERATURES, Sampling
+from bot.storage.chats import StorageError
+from model.decoding.sampling import TEMPERATURES, Sampling
 from model.serving.health import FOLDER, ROLES, examine
 from model.serving.metrics import MetricsError
-from model.serving.redis_connection import RedisRefused
+from model.serving.redis.connection import RedisRefused
 
 if TYPE_CHECKING:
-    from model.serving.process import WorkerOptions
+    from model.serving.worker.process import WorkerOptions
 
 ROOT = Path(__file__).resolve().parent
 ENV_FILE = ROOT / ".env"
@@ -138,7 +138,7 @@ def worker(options: argparse.Namespace) -> int:
         settings = Settings.load(os.environ)  # from the bot, see run_embedded; .env holds the token, so it is not read
         configure_logging(settings)
         threading.Thread(target=end_with_parent, args=(options.embedded,), daemon=True).start()
-        from model.serving.process import serve_parent  # imports torch
+        from model.serving.worker.process import serve_parent  # imports torch
 
         return serve_parent(worker_options(settings))
     settings = load_settings(without=SECRETS)
@@ -148,7 +148,7 @@ def worker(options: argparse.Namespace) -> int:
     check_weights(settings)
     for name in SECRETS:  # what decodes strangers' files has no use for them
         os.environ.pop(name, None)
-    from model.serving.process import serve_redis  # imports torch
+    from model.serving.worker.process import serve_redis  # imports torch
 
     return serve_redis(settings.redis_url.reveal(), worker_options(settings))
 
@@ -161,7 +161,7 @@ def end_with_parent(parent: int) -> None:
 
 
 def worker_options(settings: Settings) -> WorkerOptions:
-    from model.serving.process import WorkerOptions
+    from model.serving.worker.process import WorkerOptions
 
     return WorkerOptions(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(WorkerOptions)})
 
@@ -221,9 +221,9 @@ def stop_signal() -> asyncio.Event:
 
 async def run_redis(settings: Settings) -> int:
     from bot.app import run_bot
-    from bot.inbox import process_name
+    from bot.storage.inbox import process_name
     from model.serving.queue import Limits
-    from model.serving.redis_queue import RedisQueue
+    from model.serving.redis.producer import RedisQueue
 
     assert settings.redis_url is not None
     stop = stop_signal()
@@ -249,8 +249,8 @@ async def run_redis(settings: Settings) -> int:
 
 async def run_embedded(settings: Settings) -> int:
     from bot.app import run_bot
-    from model.serving.embedded import EmbeddedWorker, WorkerCannotStart
-    from model.serving.local_queue import LocalQueue
+    from model.serving.embedded.process import EmbeddedWorker, WorkerCannotStart
+    from model.serving.embedded.queue import LocalQueue
     from model.serving.queue import Limits
 
     stop = stop_signal()

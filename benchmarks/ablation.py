@@ -3,7 +3,7 @@
 Each variant is an encoder's file and the file of a decoder that was trained on it. All caption the same validation
 images, greedily, by beams and sampled, each with blocking and without, from features that training has left in its
 cache (fp16; they are computed once where they are not there), so that a comparison costs minutes and not hours. The
-figures are those of `model.evaluate`, except that its encoder computes in the arithmetic of the shipped captioner.
+figures are those of `model.training.evaluate`, except that its encoder computes as the shipped captioner does.
 
 The figures of each variant are kept in `--json` when they are there; `--table` prints the table of all that it holds.
 Never name a test split here: what is compared on it is chosen by it.
@@ -21,10 +21,10 @@ from typing import Any, Final
 import torch
 
 from model.captioner import Caption, Captioner
-from model.checkpoint import CheckpointError, fingerprint, load_decoder, load_encoder
-from model.data import DataError, Example, Features, load_split, resolve_data
-from model.evaluate import Decodings, Row, as_markdown, evaluate
-from model.metrics import EvaluationError
+from model.network.checkpoint import CheckpointError, fingerprint, load_decoder, load_encoder
+from model.training.data import DataError, Example, Features, load_split, resolve_data
+from model.training.evaluate import Decodings, Row, as_markdown, evaluate
+from model.training.scores import EvaluationError
 
 COLUMNS: Final = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "words", "repeats %", "distinct of 5", "mBLEU-4")
 FREE: Final = ", no blocking"  # the end of the name of a row
@@ -33,7 +33,7 @@ FREE: Final = ", no blocking"  # the end of the name of a row
 def decodings(
     captioner: Captioner, features: Features, count: int, *, beams: Sequence[int], samples: int, blocking: bool
 ) -> Decodings:
-    """Captions of the first `count` images; an image's seed is its place, as in `model.evaluate`."""
+    """Captions of the first `count` images; an image's seed is its place, as in `model.training.evaluate`."""
     main: dict[str, list[Caption]] = {"greedy": [], **{f"beam {width}": [] for width in beams}}
     drawn: list[tuple[Caption, ...]] = []
     for start in range(0, count, 32):

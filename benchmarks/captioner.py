@@ -34,14 +34,14 @@ from PIL import Image
 from torch import Tensor
 
 from model.captioner import Captioner, CaptionSet, Precision
-from model.checkpoint import ENCODER_FILE, load_encoder
-from model.config import DecoderKind
-from model.heatmap import draw_sheet, encode_jpeg
-from model.images import open_image
-from model.sampling import Sampling
-from model.search import candidates
+from model.decoding.sampling import Sampling
+from model.decoding.search import candidates
+from model.drawing.heatmap import draw_sheet, encode_jpeg
+from model.media.images import open_image
+from model.network.checkpoint import ENCODER_FILE, load_encoder
+from model.network.config import DecoderKind
+from model.network.vocabulary import END, PAD, START, UNKNOWN
 from model.variety import varied_captions
-from model.vocabulary import END, PAD, START, UNKNOWN
 
 SAMPLES = 5
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")

@@ -46,11 +46,11 @@ from benchmarks.synthetic_clips import (
     write_script,
 )
 from model.captioner import Captioner, Precision
-from model.checkpoint import ENCODER_FILE, fingerprint
-from model.ffmpeg import opencv
-from model.moments import BATCH, describe, prepare, watch
+from model.clip_moments import BATCH, describe, prepare, watch
+from model.media.clips import Frame, open_clip
+from model.media.opencv import opencv
+from model.network.checkpoint import ENCODER_FILE, fingerprint
 from model.novelty import FrameFeatures, Tuning, descriptors, distances, find_moments, gate, look
-from model.video import Frame, open_clip
 
 SEEDS: Final[dict[Half, int]] = {"tune": 0, "report": 10_000}
 ENCODED_EVERY: Final = 6  # each sixth clip goes through a real video file

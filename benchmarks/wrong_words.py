@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.ablation import cached
-from model.blocking import FUNCTION_WORDS
-from model.checkpoint import CheckpointError
-from model.data import DataError, load_split, resolve_data
-from model.vocabulary import tokenize
+from model.decoding.blocking import FUNCTION_WORDS
+from model.network.checkpoint import CheckpointError
+from model.network.vocabulary import tokenize
+from model.training.data import DataError, load_split, resolve_data
 
 
 def _words(text: str) -> frozenset[str]:

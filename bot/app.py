@@ -14,40 +14,40 @@ from aiogram.client.telegram import TelegramAPIServer
 from aiogram.enums import ParseMode
 from aiogram.utils.i18n import I18n
 
-from bot.album_sheets import AlbumSheets
-from bot.albums import Albums
-from bot.answering import Answering
-from bot.answers import Answers
-from bot.buttons import Buttons
-from bot.cancelling import Cancelling
-from bot.captioning import Captioning
-from bot.clips import Clips
+from bot.answers.album_heatmaps import AlbumSheets
+from bot.answers.albums import Albums
+from bot.answers.answer import Answering
+from bot.answers.cancelling import Cancelling
+from bot.answers.clips import Clips
+from bot.answers.forgetting import Forgetting
+from bot.answers.notes import Answers
+from bot.answers.photo_buttons import Buttons
+from bot.answers.photos import Captioning
+from bot.answers.settings_menu import SettingsMenu
+from bot.answers.status import RHYTHM, Rhythm, Waiting
+from bot.answers.voice import Voice
 from bot.config import Settings
-from bot.editing import Edits
-from bot.forgetting import Forgetting
 from bot.i18n import LanguageMiddleware, create_i18n
-from bot.in_work import InWork
-from bot.inbox import Inbox
-from bot.memory import open_memory
 from bot.metrics import BotMetrics, SeveralMetrics, bot_metrics, watch_queue
-from bot.middlewares import AccessMiddleware, ChatMiddleware, PeopleMiddleware
-from bot.pacing import Pacer
-from bot.polling import receive_by_polling
-from bot.processing import Processor
-from bot.profile import set_profile
-from bot.reception import Conflict, Receive, Reception, WrongToken
-from bot.requests import Requests
-from bot.session import RetryMiddleware, Session
-from bot.settings_menu import SettingsMenu
+from bot.service.in_progress import InWork
+from bot.service.requests import Requests
+from bot.service.throttle import Refusals, Throttle
 from bot.stats import CountPeople, Stats, open_stats
-from bot.storage import Storage, StorageError
-from bot.throttle import Refusals, Throttle
-from bot.voice import Voice
-from bot.waiting import RHYTHM, Rhythm, Waiting
+from bot.storage.chats import Storage, StorageError
+from bot.storage.inbox import Inbox
+from bot.storage.opening import open_memory
+from bot.telegram.access import AccessMiddleware, ChatMiddleware, PeopleMiddleware
+from bot.telegram.editing import Edits
+from bot.telegram.pacing import Pacer
+from bot.telegram.polling import receive_by_polling
+from bot.telegram.processing import Processor
+from bot.telegram.profile import set_profile
+from bot.telegram.receiving import Conflict, Receive, Reception, WrongToken
+from bot.telegram.session import RetryMiddleware, Session
 from handlers import create_routers
 from model.serving.health import CONTACT_SECONDS, FOLDER, Deadline, Heartbeat
 from model.serving.queue import JobProducer
-from model.serving.redis_connection import RedisRefused
+from model.serving.redis.connection import RedisRefused
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ async def run_bot(
     if settings.webhook_url is None:
         contact = Deadline("no answer to getUpdates", CONTACT_SECONDS)
         return await _run_counted(settings, queue, stop, receive_by_polling, contact, grace, rhythm)
-    from bot.webhook import receive_by_webhook  # aiohttp's server is not needed to poll
+    from bot.telegram.webhook import receive_by_webhook  # aiohttp's server is not needed to poll
 
     contact = Deadline("Telegram has not confirmed the webhook", CONTACT_SECONDS)
     return await _run_counted(settings, queue, stop, receive_by_webhook, contact, grace, rhythm)

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self, get_args
 
-from model.sampling import TEMPERATURES, Sampling
+from model.decoding.sampling import TEMPERATURES, Sampling
 
 Strategy = Literal["top-k", "top-p", "ladder"]
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
-from model.serving.redis_connection import FORMS, InvalidAddress, RedisAddress
+from model.serving.redis.connection import FORMS, InvalidAddress, RedisAddress
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from bot.config import ConfigurationError, Settings
-from bot.inbox import MEDIA, DeadLetter, Inbox
-from bot.memory import open_memory
+from bot.storage.inbox import MEDIA, DeadLetter, Inbox
+from bot.storage.opening import open_memory
 
 HEAD: Final = ("ID", "GIVEN UP", "TRIES", "CHAT", "WHAT", "REASON")
 

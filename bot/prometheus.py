@@ -14,7 +14,7 @@ from aiogram.methods.base import TelegramType
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from bot.metrics import BotMetrics
-from bot.session import is_passing
+from bot.telegram.session import is_passing
 from model.errors import KINDS
 from model.serving.prometheus import SECONDS, STEP_SECONDS, bounded
 from model.serving.queue import LINES, Status

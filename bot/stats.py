@@ -251,8 +251,8 @@ async def open_stats(settings: Settings, bot_id: int) -> AsyncIterator[Stats]:
 @asynccontextmanager
 async def _open_store(settings: Settings, bot_id: int) -> AsyncIterator[StatsStore]:
     if settings.redis_url is not None:
-        from bot.redis_stats import RedisStats
-        from model.serving.redis_connection import connect
+        from bot.storage.redis_stats import RedisStats
+        from model.serving.redis.connection import connect
 
         connection = connect(settings.redis_url.reveal())
         try:
@@ -260,7 +260,7 @@ async def _open_store(settings: Settings, bot_id: int) -> AsyncIterator[StatsSto
         finally:
             await connection.aclose()
         return
-    from bot.sqlite_stats import SqliteStats
+    from bot.storage.sqlite_stats import SqliteStats
 
     store = SqliteStats(settings.data_dir, bot_id)
     try:

@@ -3,7 +3,7 @@
 `architecture` and `curves` need no weights and no data: the curves are those of `docs/training/*.jsonl`, the tidy
 logs of the runs that made the shipped weights. `photos` captions the photos of `tests/photos`, and what was made of
 them, with the shipped weights. `python -m docs.figures --keep runs/tuned …` takes over the logs of new runs.
-The reliability plots are drawn by `python -m model.calibrate`.
+The reliability plots are drawn by `python -m model.training.calibrate`.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from docs.chat_picture import draw_chat, side_by_side
-from tests.fake_telegram import FakeTelegram, Person
-from tests.program import Program, running
+from tests.support.fake_telegram import FakeTelegram, Person
+from tests.support.program import Program, running
 
 PHOTOS: Final = Path(__file__).parent.parent / "tests" / "photos"
 QUIET: Final = 2.0  # seconds without a call of the bot, after which it has said what it had to say

@@ -8,8 +8,8 @@ from aiogram.filters import Command
 from aiogram.types import Message
 
 from bot import replies
-from bot.inbox import Inbox
 from bot.stats import Stats
+from bot.storage.inbox import Inbox
 from handlers.filters import FromAdmin, Where
 from model.serving.queue import JobProducer
 

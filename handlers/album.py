@@ -7,14 +7,14 @@ from functools import partial
 from aiogram import Bot, Router
 from aiogram.types import CallbackQuery, Message
 
-from bot.album_sheets import AlbumSheets
-from bot.albums import Albums
-from bot.answering import Answering
+from bot.answers.album_heatmaps import AlbumSheets
+from bot.answers.albums import Albums
+from bot.answers.answer import Answering
+from bot.answers.keyboards import AlbumSheet
 from bot.chat_settings import ChatSettings
-from bot.inbox import Accepted, Bury
-from bot.keyboards import AlbumSheet
-from bot.media import SentClip
-from bot.storage import Picture
+from bot.storage.chats import Picture
+from bot.storage.inbox import Accepted, Bury
+from bot.telegram.media import SentClip
 from handlers.filters import AlbumItem
 from handlers.presses import acknowledge
 

@@ -6,10 +6,7 @@ from aiogram import Bot, Router
 from aiogram.types import CallbackQuery
 
 from bot import replies
-from bot.buttons import Buttons
-from bot.chat_settings import ChatSettings
-from bot.inbox import Accepted
-from bot.keyboards import (
+from bot.answers.keyboards import (
     ChooseHeatmap,
     CompareModels,
     DeleteAlbum,
@@ -18,6 +15,9 @@ from bot.keyboards import (
     MoreCaptions,
     WeighedWords,
 )
+from bot.answers.photo_buttons import Buttons
+from bot.chat_settings import ChatSettings
+from bot.storage.inbox import Accepted
 from handlers.presses import acknowledge
 
 

@@ -9,12 +9,12 @@ from aiogram.filters import Command
 from aiogram.types import CallbackQuery, Message
 
 from bot import replies
-from bot.administrators import may_decide
-from bot.cancelling import Cancelling
-from bot.in_work import Place
-from bot.inbox import Accepted
-from bot.keyboards import Cancel
-from bot.requests import asker
+from bot.answers.cancelling import Cancelling
+from bot.answers.keyboards import Cancel
+from bot.service.in_progress import Place
+from bot.service.requests import asker
+from bot.storage.inbox import Accepted
+from bot.telegram.administrators import may_decide
 from handlers.filters import Where
 from handlers.presses import acknowledge
 

@@ -6,10 +6,10 @@ from aiogram import Bot, F, Router
 from aiogram.filters import Command
 from aiogram.types import Message
 
-from bot.answering import Answering
+from bot.answers.answer import Answering
 from bot.chat_settings import ChatSettings
-from bot.inbox import Accepted
-from bot.media import Medium
+from bot.storage.inbox import Accepted
+from bot.telegram.media import Medium
 from handlers.filters import Addressed, RepliesToMedium, Where
 
 

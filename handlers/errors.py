@@ -9,12 +9,12 @@ from aiogram.filters import ExceptionTypeFilter
 from aiogram.types import ErrorEvent, InaccessibleMessage, Message
 
 from bot import replies
-from bot.arguments import WrongArguments
-from bot.inbox import Bury
-from bot.media import ClipTooLongHere, Gone, PictureError, TooBig
 from bot.metrics import BotMetrics
-from bot.requests import asker
-from bot.throttle import Refusals, TooFast
+from bot.sample_options import WrongArguments
+from bot.service.requests import asker
+from bot.service.throttle import Refusals, TooFast
+from bot.storage.inbox import Bury
+from bot.telegram.media import ClipTooLongHere, Gone, PictureError, TooBig
 from model.errors import CaptionError, JobCancelled, JobCrashed
 from model.serving.queue import Busy
 

@@ -11,7 +11,7 @@ from aiogram.filters import or_f
 from aiogram.types import CallbackQuery, Message
 
 from bot import replies
-from bot.media import SHOWN_INSTEAD, sent_instead
+from bot.telegram.media import SHOWN_INSTEAD, sent_instead
 from handlers.filters import HasLink, Named, Where
 from handlers.presses import acknowledge
 

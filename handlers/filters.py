@@ -9,10 +9,10 @@ from aiogram.filters import Command, Filter
 from aiogram.types import Message, TelegramObject
 from aiogram.utils.magic_filter import MagicFilter
 
+from bot.answers.subjects import has_link, replied_medium
 from bot.config import Settings
-from bot.meant import has_link, replied_medium
-from bot.media import clip_of, picture_of
-from bot.reading import entity_text
+from bot.telegram.media import clip_of, picture_of
+from bot.telegram.updates import entity_text
 
 
 class Where(Filter):

@@ -6,7 +6,7 @@ from aiogram import F, Router
 from aiogram.types import Message
 
 from bot.chat_settings import ChatSettings
-from bot.storage import Storage
+from bot.storage.chats import Storage
 from handlers.filters import Where
 
 

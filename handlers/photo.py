@@ -5,10 +5,10 @@ from __future__ import annotations
 from aiogram import Bot, Router
 from aiogram.types import Message
 
-from bot.answering import Answering
+from bot.answers.answer import Answering
 from bot.chat_settings import ChatSettings
-from bot.inbox import Accepted
-from bot.storage import Picture
+from bot.storage.chats import Picture
+from bot.storage.inbox import Accepted
 from handlers.filters import Addressed, HasPicture
 
 

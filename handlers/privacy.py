@@ -7,11 +7,11 @@ from aiogram.filters import Command
 from aiogram.types import CallbackQuery, Message
 
 from bot import replies
-from bot.administrators import may_decide
-from bot.editing import Edits
-from bot.forgetting import Forgetting
-from bot.keyboards import Forget, forget_buttons, forget_sure_buttons
-from bot.requests import asker
+from bot.answers.forgetting import Forgetting
+from bot.answers.keyboards import Forget, forget_buttons, forget_sure_buttons
+from bot.service.requests import asker
+from bot.telegram.administrators import may_decide
+from bot.telegram.editing import Edits
 from handlers.filters import Where
 from handlers.presses import acknowledge
 

@@ -6,10 +6,10 @@ from aiogram import Bot, Router
 from aiogram.filters import Command, CommandObject
 from aiogram.types import Message
 
-from bot.arguments import parse_sample
-from bot.captioning import Captioning
+from bot.answers.photos import Captioning
 from bot.chat_settings import ChatSettings
-from bot.inbox import Accepted
+from bot.sample_options import parse_sample
+from bot.storage.inbox import Accepted
 
 
 def create_router() -> Router:

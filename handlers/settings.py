@@ -7,10 +7,10 @@ from aiogram.filters import Command
 from aiogram.types import CallbackQuery, Message
 
 from bot import replies
-from bot.administrators import may_decide
+from bot.answers.keyboards import OpenSettings
+from bot.answers.settings_menu import MenuPress, SettingsMenu
 from bot.chat_settings import ChatSettings
-from bot.keyboards import OpenSettings
-from bot.settings_menu import MenuPress, SettingsMenu
+from bot.telegram.administrators import may_decide
 from handlers.filters import Where
 from handlers.presses import acknowledge
 

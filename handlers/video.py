@@ -5,10 +5,10 @@ from __future__ import annotations
 from aiogram import Bot, Router
 from aiogram.types import CallbackQuery, Message
 
-from bot.clips import Clips
-from bot.inbox import Accepted
-from bot.keyboards import AllCaptions, OtherMoments
-from bot.media import SentClip
+from bot.answers.clips import Clips
+from bot.answers.keyboards import AllCaptions, OtherMoments
+from bot.storage.inbox import Accepted
+from bot.telegram.media import SentClip
 from handlers.filters import Addressed, HasClip
 from handlers.presses import acknowledge
 

@@ -17,10 +17,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model.blocking import Blocking
-from model.calibration import Calibration, Search
 from model.captions import Caption, CaptionSet
-from model.checkpoint import (
+from model.decoding.blocking import Blocking
+from model.decoding.calibration import Calibration, Search
+from model.decoding.explain import steps_of, tokens_of, weigh
+from model.decoding.sampling import Sampling
+from model.decoding.search import Decoded, beam_search, decode, decode_with_beam
+from model.media.images import to_square, upright_rgb
+from model.network.checkpoint import (
     ENCODER_FILE,
     SAMPLER_SUFFIX,
     CheckpointError,
@@ -29,15 +33,11 @@ from model.checkpoint import (
     load_decoder,
     load_encoder,
 )
-from model.config import DecoderKind
-from model.decoder import Decoder
-from model.device import bf16_is_faster, choose_device
-from model.encoder import Encoder
-from model.explain import steps_of, tokens_of, weigh
-from model.images import to_square, upright_rgb
-from model.sampling import Sampling
-from model.search import Decoded, beam_search, decode, decode_with_beam
-from model.vocabulary import Vocabulary
+from model.network.config import DecoderKind
+from model.network.decoder import Decoder
+from model.network.device import bf16_is_faster, choose_device
+from model.network.encoder import Encoder
+from model.network.vocabulary import Vocabulary
 
 __all__ = ["Caption", "CaptionSet", "Captioner", "Precision"]
 
@@ -233,7 +233,7 @@ class Captioner:
         samples: how many sampled captions besides the greedy one. sampling: how they are drawn. beam: also search
         with a beam of this width. seed: one for all images, or one each; an image's captions depend on its own
         seed and not on the images beside it. blocking: no stammering, going in circles or breaking off, see
-        `model.blocking`.
+        `model.decoding.blocking`.
         The encoder runs once per image, however many captions are drawn. Raises ValueError for bad arguments.
         """
         if not images:

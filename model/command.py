@@ -14,17 +14,17 @@ from typing import Any
 from PIL import Image
 
 from model.captioner import Caption, Captioner, CaptionSet
-from model.chart import draw_chart, encode_png
-from model.checkpoint import CheckpointError
-from model.config import DecoderKind
-from model.container import HEAD, animation_container, is_clip
+from model.clip_moments import Moments, watch
+from model.decoding.sampling import Sampling
+from model.drawing.heatmap import draw_sheet, encode_jpeg
+from model.drawing.timeline import clock, draw_timeline
+from model.drawing.word_chart import draw_chart, encode_png
 from model.errors import CaptionError
-from model.heatmap import draw_sheet, encode_jpeg
-from model.images import open_image
-from model.moments import Moments, watch
-from model.sampling import Sampling
-from model.timeline import clock, draw_timeline
-from model.video import ClipLimits
+from model.media.clips import ClipLimits
+from model.media.formats import HEAD, animation_container, is_clip
+from model.media.images import open_image
+from model.network.checkpoint import CheckpointError
+from model.network.config import DecoderKind
 
 BATCH = 8
 Answer = CaptionSet | Moments | CaptionError | OSError

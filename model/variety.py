@@ -16,8 +16,8 @@ from torch import Tensor
 
 from model.captioner import Captioner
 from model.captions import Caption, CaptionSet
-from model.sampling import TEMPERATURES, Sampling
-from model.vocabulary import tokenize
+from model.decoding.sampling import TEMPERATURES, Sampling
+from model.network.vocabulary import tokenize
 
 MOST_ROUNDS: Final = 6
 OVERDRAWN: Final = 4  # from the second round on, so many are drawn for each that is missing

@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 
 from model.captioner import Captioner
-from model.config import DecoderConfig, EncoderConfig
-from model.decoder import build_decoder
-from model.encoder import Encoder
-from model.images import open_image
-from model.vocabulary import Vocabulary
-from tests import stalls
+from model.media.images import open_image
+from model.network.config import DecoderConfig, EncoderConfig
+from model.network.decoder import build_decoder
+from model.network.encoder import Encoder
+from model.network.vocabulary import Vocabulary
+from tests.support import stalls
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = ROOT / "tests" / "photos"
@@ -31,7 +31,7 @@ SLOWEST = ("test_kills", "test_start", "test_start_corpus", "test_start_redis", 
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--stalls", type=float, default=0.0, metavar="PROBABILITY", help="see tests/stalls.py")
+    parser.addoption("--stalls", type=float, default=0.0, metavar="PROBABILITY", help="see tests/support/stalls.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:

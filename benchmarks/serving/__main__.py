@@ -19,7 +19,7 @@ import benchmarks.serving
 from benchmarks.serving import parts, saturation
 from benchmarks.serving.parts import Scale
 from benchmarks.serving.report import Part
-from tests.redis_server import redis_binary
+from tests.support.redis_server import redis_binary
 
 PARTS: Final[dict[str, Callable[[Scale], Awaitable[Part]]]] = {
     "overhead": parts.overhead,

@@ -17,9 +17,9 @@ import start
 from bot import app
 from bot.config import Settings
 from bot.logs import configure_logging
-from bot.pacing import Pacer, Rate
-from model.serving.embedded import EmbeddedWorker
-from model.serving.local_queue import LocalQueue
+from bot.telegram.pacing import Pacer, Rate
+from model.serving.embedded.process import EmbeddedWorker
+from model.serving.embedded.queue import LocalQueue
 from model.serving.queue import Limits
 
 

@@ -26,7 +26,7 @@ from benchmarks.serving.processes import (
     serving,
 )
 from benchmarks.serving.report import Figure, Part, percentile
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 ENGINES: Final[tuple[Engine, ...]] = ("embedded", "redis")
 ALL: Final[tuple[Engine, ...]] = ("bare", *ENGINES)

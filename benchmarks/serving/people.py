@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from PIL import Image
 
-from tests.fake_queue import is_status
-from tests.fake_telegram import FakeTelegram, Message, Person
+from tests.support.fake_queue import is_status
+from tests.support.fake_telegram import FakeTelegram, Message, Person
 
 PHOTOS: Final = Path(__file__).resolve().parent.parent.parent / "tests" / "photos"
 PHOTO_BYTES: Final = 40_000

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from benchmarks.serving.people import Telegram, one_by_one, real_photos, small_photo
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 Engine: TypeAlias = Literal["bare", "embedded", "redis"]
 

@@ -15,11 +15,11 @@ from typing import Any
 
 from benchmarks.serving.people import small_photo
 from benchmarks.serving.report import percentile
-from model.serving.embedded import EmbeddedWorker
+from model.serving.embedded.process import EmbeddedWorker
+from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import Job
-from model.serving.local_queue import LocalQueue
 from model.serving.queue import JobProducer
-from model.serving.redis_queue import RedisQueue
+from model.serving.redis.producer import RedisQueue
 
 
 def say(event: str, **facts: Any) -> None:

@@ -29,7 +29,7 @@ from benchmarks.serving.processes import (
     serving,
 )
 from benchmarks.serving.report import Figure, Part
-from tests.redis_server import RedisServer
+from tests.support.redis_server import RedisServer
 
 IN_FLIGHT: Final = 64  # jobs for each worker
 PEOPLE: Final = 200  # few enough photos of each that the limit on one person's is not reached

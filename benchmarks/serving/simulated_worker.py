@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from model.captioner import Caption, CaptionSet
-from model.moments import DescribedFrame, PreparedFrame
-from model.serving.embedded import connect_to_parent
-from model.serving.network import Findings, Picture
-from model.serving.redis_consumer import RedisConsumer
-from model.serving.worker import Worker
+from model.clip_moments import DescribedFrame, PreparedFrame
+from model.serving.embedded.process import connect_to_parent
+from model.serving.redis.consumer import RedisConsumer
+from model.serving.worker.network import Findings, Picture
+from model.serving.worker.worker import Worker
 
 log = logging.getLogger(__name__)
 

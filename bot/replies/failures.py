@@ -8,8 +8,11 @@ from typing import Final
 from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
-from bot.arguments import COUNTS, SEEDS, TOP_K, TOP_P, WrongArguments
-from bot.media import (
+from bot.replies.media import FAULTS, no_links, not_of_clips, shown_instead
+from bot.replies.text import escaped, shortened
+from bot.sample_options import COUNTS, SEEDS, TOP_K, TOP_P, WrongArguments
+from bot.service.throttle import TooFast
+from bot.telegram.media import (
     ClipTooLongHere,
     Forgotten,
     Gone,
@@ -22,11 +25,8 @@ from bot.media import (
     TooBig,
     WhichOne,
 )
-from bot.replies.media import FAULTS, no_links, not_of_clips, shown_instead
-from bot.replies.text import escaped, shortened
-from bot.throttle import TooFast
+from model.decoding.sampling import TEMPERATURES
 from model.errors import CaptionError
-from model.sampling import TEMPERATURES
 from model.serving.queue import Busy
 
 LONGEST_ARGUMENT: Final = 40  # characters of it that are repeated

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiogram.utils.i18n import gettext as _
 
-from bot.arguments import COUNTS
-from model.sampling import TEMPERATURES
+from bot.sample_options import COUNTS
+from model.decoding.sampling import TEMPERATURES
 
 
 def closed() -> str:

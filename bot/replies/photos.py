@@ -11,7 +11,7 @@ from typing import Final
 from aiogram.utils.i18n import gettext as _
 
 from bot.replies.text import MAX_CAPTION, MAX_TEXT, escaped, fitting, length, one_line, shortened
-from model.labels import Labels, likelihood
+from model.drawing.labels import Labels, likelihood
 from model.serving.jobs import JobResult, WeighedWord, WireCaption
 
 # Confidence is the probability that a caption is right: a caption of which one is "sure" is right at least twice as

@@ -5,10 +5,10 @@ from __future__ import annotations
 from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
-from bot.forgetting import Deleted
-from bot.inbox import DEAD_KEPT, REMEMBERED
-from bot.storage import LONGEST_NOTE, PICTURE_KEPT
-from model.serving.recent import SECONDS
+from bot.answers.forgetting import Deleted
+from bot.storage.chats import LONGEST_NOTE, PICTURE_KEPT
+from bot.storage.inbox import DEAD_KEPT, REMEMBERED
+from model.serving.worker.recent import SECONDS
 
 HOUR = 3600.0
 HEARD = 2 * HOUR  # for how long programs are told which chats were deleted; FORGOTTEN_SECONDS of the queue in Redis

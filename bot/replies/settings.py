@@ -7,7 +7,7 @@ from typing import Any, Final
 from aiogram.utils.i18n import gettext as _
 
 from bot.chat_settings import NUCLEUS, ChatSettings
-from model.sampling import LADDER, Sampling
+from model.decoding.sampling import LADDER, Sampling
 
 SETTINGS: Final = (  # in the order of the menu
     *("model", "samples", "strategy", "temperature", "beam"),

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from model.labels import ENGLISH, Labels
-from model.sampling import Sampling
+from model.decoding.sampling import Sampling
+from model.drawing.labels import ENGLISH, Labels
 
 MAGIC: Final = b"CAPT"
 VERSION: Final = 2

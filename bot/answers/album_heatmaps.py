@@ -1,0 +1,153 @@
+"""The buttons under the answer to an album: one sheet of what its captions looked at, and its deletion."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from aiogram import Bot
+from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramEntityTooLarge
+from aiogram.types import BufferedInputFile, CallbackQuery, InaccessibleMessage, Message
+
+from bot import replies
+from bot.answers.keyboards import AlbumSheet, album_buttons
+from bot.answers.notes import Answers, answerable
+from bot.config import MIB
+from bot.logs import impersonal
+from bot.service.requests import Request, Requests, job_id
+from bot.storage.chats import Picture, Storage
+from bot.storage.inbox import Accepted
+from bot.telegram.media import HOSTED_LIMIT, Gone, NoAlbum, PictureError, download
+from model.serving.jobs import AlbumResult, Job, Outcome, pack_album
+
+log = logging.getLogger(__name__)
+
+NOTE: Final = "album-sheet:{}"  # by the key of the buttons
+NOTED: Final = 90 * 86_400.0  # seconds for which the button of an answer works
+MOST_BYTES: Final = 64 * MIB  # of photos that are fetched again for one sheet; those beyond are left out
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The captions that stand in an answer, and their photos, by position in the album."""
+
+    model: str
+    beam: int | None
+    captions: dict[int, str]
+    pictures: dict[int, Picture]
+    user: int | None = None  # whose album it is
+    thread: int | None = None  # the topic
+
+    @classmethod
+    def of(cls, text: str) -> Shown:
+        found: dict[str, Any] = json.loads(text)
+        captions = {int(number): caption for number, caption in found["captions"].items()}
+        pictures = {int(number): Picture(**picture) for number, picture in found["pictures"].items()}
+        return cls(found["model"], found["beam"], captions, pictures, found.get("user"), found.get("thread"))
+
+
+class AlbumSheets:
+    """What handlers ask for when a button under an album's answer is pressed."""
+
+    def __init__(self, requests: Requests, storage: Storage, answers: Answers) -> None:
+        self._requests = requests
+        self._storage = storage
+        self._answers = answers
+        self._drawing: set[tuple[int, int]] = set()  # chats and answers for which a sheet is in work
+
+    async def note(self, chat_id: int, key: str, shown: Shown) -> None:
+        """Keep what the button with this key needs."""
+        await self._storage.note(chat_id, NOTE.format(key), json.dumps(dataclasses.asdict(shown)), NOTED)
+
+    async def draw(self, bot: Bot, query: CallbackQuery, pressed: AlbumSheet, accepted: Accepted) -> None:
+        """Answer with one sheet for the album, also to a finger that trembles.
+
+        Raises NoAlbum and what `Requests.serve` raises.
+        """
+        message = query.message
+        if message is None:
+            raise NoAlbum
+        where = message.chat.id, message.message_id
+        if where in self._drawing:
+            return
+        self._drawing.add(where)
+        try:
+            await self._draw(bot, message, query.from_user.id, pressed, accepted)
+        finally:
+            self._drawing.discard(where)
+
+    async def _draw(
+        self,
+        bot: Bot,
+        pressed_at: Message | InaccessibleMessage,
+        user: int,
+        pressed: AlbumSheet,
+        accepted: Accepted,
+    ) -> None:
+        noted = await self._storage.noted(pressed_at.chat.id, NOTE.format(pressed.key))
+        if noted is None:
+            raise NoAlbum
+        shown = Shown.of(noted)
+        message = answerable(bot, pressed_at, shown.thread)
+        pictures = _within(MOST_BYTES, shown.pictures)
+        job = Job(
+            id=job_id(bot, accepted.id),
+            user=user,
+            model=shown.model,
+            samples=0,
+            beam=shown.beam,
+            album=tuple(shown.captions.get(number, "") for number in range(1, max(shown.captions) + 1)),
+            labels=replies.drawn_labels(),
+        )
+        file = Picture("", "", sum(map(_size, pictures.values())))
+        fetch = partial(_fetch, bot, pictures, len(job.album))
+        send = partial(self._send, message, shown, pressed)
+        await self._requests.serve(Request(bot, message, file, job, accepted, "album_sheet", send, fetch=fetch))
+
+    async def _send(self, message: Message, shown: Shown, pressed: AlbumSheet, result: Outcome) -> None:
+        assert isinstance(result, AlbumResult)
+        words = replies.album_sheet(shown.captions, complete=result.drawn == len(shown.captions))
+        try:
+            sent = await message.reply_photo(BufferedInputFile(result.sheet, "album.jpg"), caption=words)
+        except (TelegramBadRequest, TelegramEntityTooLarge) as error:  # such as where bots may not send photos
+            log.warning("the sheet of an album was refused (%s)", impersonal(error.message))
+            sent = await message.reply(replies.no_pictures_here())
+        if await self._answers.is_deleted(message.chat.id, pressed.key):
+            return
+        await self._answers.add_beside(message.chat.id, pressed.key, [sent.message_id])
+        with suppress(AiogramError):  # it stands there already: the button has done its work
+            buttons = album_buttons(pressed.key, pressed.user, sheet=False)
+            await message.edit_reply_markup(reply_markup=buttons)
+
+
+def _size(picture: Picture) -> int:
+    return picture.file_size or HOSTED_LIMIT
+
+
+def _within(room: int, pictures: dict[int, Picture]) -> dict[int, Picture]:
+    """The pictures in their order, without those for which there is no room any more."""
+    kept = {}
+    for number, picture in sorted(pictures.items()):
+        if _size(picture) <= room:
+            kept[number] = picture
+            room -= _size(picture)
+    return kept
+
+
+async def _fetch(bot: Bot, pictures: dict[int, Picture], count: int) -> bytes:
+    """The media of the job, with nothing for a picture that cannot be had. Raises PictureError when none can."""
+    found = [b""] * count
+    wrong: PictureError = Gone("there is room for no picture of the album")
+    for number, picture in pictures.items():
+        try:
+            found[number - 1] = await download(bot, picture)
+        except PictureError as error:
+            wrong = error
+    if not any(found):
+        raise wrong
+    return pack_album(found)

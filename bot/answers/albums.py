@@ -1,0 +1,275 @@
+"""Albums: photos that were sent together are answered together, in one message."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from aiogram import Bot
+from aiogram.types import Message, ReplyParameters
+
+from bot import replies
+from bot.answers.album_heatmaps import AlbumSheets, Shown
+from bot.answers.album_plans import (
+    KEPT,
+    Album,
+    AlbumNotes,
+    Done,
+    Follow,
+    Item,
+    Lead,
+    NotMeant,
+    Over,
+    Plan,
+    Wait,
+    decide,
+)
+from bot.answers.keyboards import album_buttons
+from bot.answers.notes import Answers, new_key, thread_of
+from bot.answers.photos import Captioning
+from bot.answers.send_once import Parts
+from bot.chat_settings import ChatSettings
+from bot.config import Settings
+from bot.service.requests import Request, Requests, asker, job_id, place
+from bot.service.throttle import TooFast
+from bot.storage.chats import Picture, Storage
+from bot.storage.inbox import Accepted, Bury
+from bot.telegram.processing import OUR_FAULT, worth_another_try
+from model.errors import AnimatedPicture, JobCrashed
+from model.serving.jobs import Job, JobResult, Outcome
+from model.serving.queue import Busy
+
+log = logging.getLogger(__name__)
+
+STEP: Final = 0.25  # seconds between two looks at the notes of an album that is coming in
+LATER: Final = 2.0  # the same when nothing has changed for a while, or another process is at it
+WHILE: Final = 5.0
+RENEW: Final = 10.0  # seconds between two renewals of a plan
+
+Alone = Callable[[], Awaitable[None]]  # answers one item as if it had come by itself
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One item of an album, as its update tells of it."""
+
+    bot: Bot
+    message: Message
+    item: Item
+    accepted: Accepted
+    settings: ChatSettings
+    notes: AlbumNotes
+
+
+class Albums:
+    """What handlers ask of albums. One for the whole bot: it knows which plans are carried out in this process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        requests: Requests,
+        storage: Storage,
+        sheets: AlbumSheets,
+        answers: Answers,
+        captioning: Captioning,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._model = settings.model
+        self._requests = requests
+        self._storage = storage
+        self._sheets = sheets
+        self._answers = answers
+        self._captioning = captioning
+        self._clock = clock
+        self._sleep = sleep
+        self._leading: dict[tuple[int, str | None, int], asyncio.Event] = {}  # plans that this process carries out
+
+    async def take(
+        self,
+        bot: Bot,
+        message: Message,
+        file: Picture,
+        accepted: Accepted,
+        settings: ChatSettings,
+        *,
+        is_clip: bool,
+        addressed: bool,
+        alone: Alone,
+    ) -> Bury | None:
+        """See to one item of an album; returns when it is answered, whoever did it.
+
+        `alone` answers it as if it had come by itself, as albums with clips are. Raises what that raises, and what
+        `Requests.serve` raises for all photos at once.
+        """
+        item = Item(message.message_id, accepted.id, accepted.received, file, is_clip, addressed)
+        notes = AlbumNotes(self._storage, message.chat.id, str(message.media_group_id))
+        asked = _Asked(bot, message, item, accepted, settings, notes)
+        await notes.add(item)
+        noted = changed = self._clock()
+        before: Album | None = None
+        while True:
+            album, now = await notes.read(item), self._clock()
+            if album != before:
+                before, changed = album, now
+            if now - noted > KEPT / 4:
+                await notes.add(item)
+                noted = now
+            match decide(album, item, now - changed):
+                case Wait():
+                    await self._sleep(STEP if now - changed < WHILE else LATER)
+                case Follow(plan=plan):
+                    await self._follow(message, plan)
+                case Over(buried=reason):
+                    return Bury(reason) if reason is not None else None
+                case NotMeant():
+                    await notes.remove(item)
+                    return None
+                case Lead(plan=plan, new=new):
+                    if new:
+                        await notes.plan(plan)
+                    if not plan.together:
+                        await self._by_itself(asked, plan, alone)
+                        return None
+                    done = await self._lead(asked, album, plan)
+                    if item.message in done.items:
+                        reason = done.buried.get(item.message)
+                        return Bury(reason) if reason is not None else None
+
+    async def _follow(self, message: Message, plan: Plan) -> None:
+        here = self._leading.get(_key(message, plan))
+        await (here.wait() if here is not None else self._sleep(LATER))
+
+    async def _by_itself(self, asked: _Asked, plan: Plan, alone: Alone) -> None:
+        """Where there is no room for an album, one of its items says so for all."""
+        try:
+            await alone()
+        except (Busy, TooFast):
+            for _ in range(0 if plan.leader == asked.item.message else 8):
+                if await asked.notes.refused():
+                    return
+                await self._sleep(STEP)
+            await asked.notes.refuse()
+            raise
+
+    async def _lead(self, asked: _Asked, album: Album, plan: Plan) -> Done:
+        """Answer the items of a plan in one message, but for those that turn out to move."""
+        items = {album.position(number): album.items[number] for number in plan.items if number in album.items}
+        requests = [self._request(asked, item) for item in items.values()]
+        done = Done({item.message: item.received for item in items.values()})
+        moving: list[Item] = []
+
+        async def send(outcomes: list[Outcome | Exception]) -> None:
+            found = dict(zip(items, outcomes, strict=True))
+            done.buried.update({items[n].message: str(e) for n, e in found.items() if isinstance(e, JobCrashed)})
+            moving.extend(items[n] for n, each in found.items() if isinstance(each, AnimatedPicture))
+            if len(moving) < len(items):
+                await self._send(asked, plan, items, found)
+
+        async def over() -> None:
+            """Jobs of other processes' updates are forgotten too."""
+            for item in moving:
+                await asked.notes.add(dataclasses.replace(item, clip=True))
+                del done.items[item.message]
+            await asked.notes.done(plan.leader, done)
+            for request in requests:
+                await self._requests.forget(request.job.id)
+
+        await self._storage.remember_picture(asked.message.chat.id, items[max(items)].picture)
+        async with self._holding(asked, plan):
+            try:
+                await self._requests.serve_together(requests, send)
+            except Exception as error:
+                if not worth_another_try(error):
+                    await over()
+                raise
+            await over()
+        return done
+
+    def _request(self, asked: _Asked, item: Item) -> Request:
+        user = asker(asked.message)
+        job = Job(
+            id=job_id(asked.bot, item.update),
+            user=user,
+            request=f"{user}:{asked.message.media_group_id}",
+            model=asked.settings.model or self._model,
+            samples=0,
+            beam=asked.settings.beam_width,
+            sheet=False,
+            place=place(asked.bot, asked.message.chat.id),
+            picture=item.picture.file_unique_id,
+        )
+        return Request(asked.bot, asked.message, item.picture, job, asked.accepted, "album", _with_the_others)
+
+    @asynccontextmanager
+    async def _holding(self, asked: _Asked, plan: Plan) -> AsyncIterator[None]:
+        """Renew the plan while the block runs; wake those in this process who wait for its end."""
+        key = _key(asked.message, plan)
+        over = self._leading[key] = asyncio.Event()
+        renewing = asyncio.create_task(self._renew(asked.notes, plan))
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            if self._leading.get(key) is over:  # else the same message came under another update
+                del self._leading[key]
+            over.set()
+
+    async def _renew(self, notes: AlbumNotes, plan: Plan) -> None:
+        while True:
+            await self._sleep(RENEW)
+            try:
+                await notes.plan(plan)
+            except OUR_FAULT as error:
+                log.warning("the plan for an album could not be renewed (%s)", type(error).__name__)
+
+    async def _send(
+        self, asked: _Asked, plan: Plan, items: dict[int, Item], found: dict[int, Outcome | Exception]
+    ) -> None:
+        settings, chat_id = asked.settings, asked.message.chat.id
+        parts = Parts(self._storage, chat_id, asked.accepted, several=settings.voice)
+        key = await parts.once("answer", partial(self._send_lines, asked, plan, items, found))
+        captions = replies.album_captions(found)
+        if settings.voice and captions:
+            unless = partial(self._answers.is_deleted, chat_id, key)
+            speak = partial(self._captioning.read_aloud, asked.message, replies.spoken(captions), unless=unless)
+            if (voice := await parts.once("voice", speak)) is not None:
+                await self._answers.add_beside(chat_id, key, [voice])
+
+    async def _send_lines(
+        self, asked: _Asked, plan: Plan, items: dict[int, Item], found: dict[int, Outcome | Exception]
+    ) -> str:
+        """The key of the answer."""
+        captions = {number: each.main.text for number, each in found.items() if isinstance(each, JobResult)}
+        model = asked.settings.model or self._model
+        for number in captions:
+            await self._answers.looked_at(asked.message.chat.id, items[number].picture)
+        key = new_key()
+        has_sheet = bool(captions) and model == "attention"
+        if has_sheet:
+            pictures = {number: items[number].picture for number in captions}
+            beam, user, thread = asked.settings.beam_width, asker(asked.message), thread_of(asked.message)
+            shown = Shown(model, beam, captions, pictures, user, thread)
+            await self._sheets.note(asked.message.chat.id, key, shown)
+        await asked.message.answer(
+            replies.album_answer(found),
+            reply_parameters=ReplyParameters(message_id=plan.items[0], allow_sending_without_reply=True),
+            reply_markup=album_buttons(key, asker(asked.message), sheet=has_sheet),
+        )
+        return key
+
+
+def _key(message: Message, plan: Plan) -> tuple[int, str | None, int]:
+    return message.chat.id, message.media_group_id, plan.leader
+
+
+async def _with_the_others(outcome: Outcome) -> None:
+    raise AssertionError("a photo of an album is not answered by itself")

@@ -1,0 +1,180 @@
+"""The message that tells a person who waits how far it is, and its removal, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from aiogram import Bot
+from aiogram.exceptions import AiogramError, TelegramBadRequest
+
+from bot import replies
+from bot.answers.keyboards import cancel_button
+from bot.service.in_progress import Group, Work
+from bot.storage.chats import StorageError
+from bot.storage.inbox import Inbox, Notice
+from bot.telegram.pacing import Pacer, is_private
+from model.serving.queue import JobProducer
+from model.serving.redis.connection import RedisRefused
+
+log = logging.getLogger(__name__)
+
+CLEANUP: Final = 5.0
+LOOKS: Final = 20  # jobs whose place is asked for, to find the next in line; more than a batch holds
+FAILURES: Final = (AiogramError, StorageError, RedisRefused, OSError)
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """When a status comes and how often it changes, in seconds."""
+
+    after: float = 2.0
+    every: float = 2.0
+    every_in_groups: float = 4.0  # where Telegram takes 20 messages a minute
+
+
+RHYTHM: Final = Rhythm()
+
+
+class Waiting:
+    """Shows at most one status at a place, for all that is in work there.
+
+    Telegram counts each change as a message. A status takes only what the chat and the bot have to spare, so that no
+    answer waits for it.
+    """
+
+    def __init__(self, queue: JobProducer, inbox: Inbox, pacer: Pacer, rhythm: Rhythm = RHYTHM) -> None:
+        self._queue = queue
+        self._inbox = inbox
+        self._pacer = pacer
+        self._rhythm = rhythm
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def watch(self, bot: Bot, group: Group) -> None:
+        """Tell the person of what is in work until it is over, beside: no answer is held up by it."""
+        if not group.watched:
+            group.watched = True
+            task = asyncio.create_task(self._follow(bot, group))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def remove_left(self, bot: Bot) -> None:
+        """Delete what killed processes left on display."""
+        try:
+            for notice in await self._inbox.notices_left():
+                await _delete(bot, notice)
+                await self._inbox.notice_removed(notice)
+        except (StorageError, RedisRefused) as error:
+            log.warning("messages from before could not be looked up: %s", error)
+
+    async def close(self) -> None:
+        """Wait a little for what is on display to be removed."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLEANUP)
+        for task in self._tasks:
+            task.cancel()
+
+    async def _follow(self, bot: Bot, group: Group) -> None:
+        if not group.works:  # over before it began, such as for a file that is too large
+            return
+        status = _Status(bot, group, self._inbox)
+        try:
+            await self._keep_true(status, group)
+        except FAILURES as error:
+            log.warning("a status could not be shown (%s)", type(error).__name__)
+            await group.over.wait()
+        try:
+            await status.remove()
+        except FAILURES as error:
+            log.warning("a status could not be removed (%s)", type(error).__name__)
+
+    async def _keep_true(self, status: _Status, group: Group) -> None:
+        """Until nothing is in work any more."""
+        every = self._rhythm.every if is_private(group.place.chat) else self._rhythm.every_in_groups
+        pause = self._rhythm.after
+        while not await _is_over(group, pause):
+            works = group.wanted
+            due = min((work.since for work in works), default=time.monotonic()) + self._rhythm.after
+            pause = max(0.0, due - time.monotonic())
+            if not status.notice and pause > 0:
+                continue
+            pause = every
+            if works and self._pacer.has_spare(group.place.chat):
+                words = await self._words(works)
+                if not group.over.is_set():
+                    await status.say(words)
+
+    async def _words(self, works: Sequence[Work]) -> str:
+        kinds = Counter(work.job.kind for work in works)
+        share = next((work.share for work in works if work.share is not None), None)
+        return replies.status(
+            kinds["photo"],
+            kinds["clip"],
+            place=await self._next_place(works),
+            percent=None if share is None else int(100 * share),
+            worker=self._queue.workers_alive() > 0,
+        )
+
+    async def _next_place(self, works: Sequence[Work]) -> int | None:
+        """The place in line of the first of these that is not in work yet."""
+        for work in works[:LOOKS]:
+            if (before := await self._queue.position(work.job.id)) > 0:
+                return before + 1
+        return None
+
+
+class _Status:
+    """The one message, which may not be there yet."""
+
+    def __init__(self, bot: Bot, group: Group, inbox: Inbox) -> None:
+        self._bot = bot
+        self._message = group.works[0].message
+        self._buttons = cancel_button(group.place.user)
+        self._inbox = inbox
+        self._words = ""
+        self.notice: Notice | None = None
+
+    async def say(self, words: str) -> None:
+        """Show it, or change its words. Raises any of FAILURES."""
+        if words == self._words:
+            return
+        self._words = words
+        if self.notice is None:
+            shown = await self._message.reply(words, disable_notification=True, reply_markup=self._buttons)
+            self.notice = Notice(shown.chat.id, shown.message_id)
+            await self._inbox.notice_shown(self.notice)
+            return
+        try:
+            await self._bot.edit_message_text(
+                words, chat_id=self.notice.chat, message_id=self.notice.message, reply_markup=self._buttons
+            )
+        except TelegramBadRequest as error:
+            if "not modified" not in error.message:  # the answer to the first try was lost
+                raise
+
+    async def remove(self) -> None:
+        """Raises StorageError or RedisRefused."""
+        if self.notice is not None:
+            await _delete(self._bot, self.notice)
+            await self._inbox.notice_removed(self.notice)
+
+
+async def _delete(bot: Bot, notice: Notice) -> None:
+    try:
+        await bot.delete_message(notice.chat, notice.message)
+    except AiogramError as error:  # deleted by hand, too old, or the chat is gone
+        log.info("a status could not be removed (%s)", type(error).__name__)
+
+
+async def _is_over(group: Group, pause: float) -> bool:
+    """Whether everything is answered, after so many seconds at most."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(pause):
+            await group.over.wait()
+    return group.over.is_set()

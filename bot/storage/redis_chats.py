@@ -1,0 +1,149 @@
+"""What the bot remembers of a chat, in Redis."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from bot.chat_settings import ChatSettings
+from bot.storage.chats import LASTING, LONGEST_NOTE, MOST_LASTING, PICTURE, Note, Picture
+from bot.storage.redis_inbox import prefix_of
+from model.serving.redis.connection import patiently
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+
+@dataclass(frozen=True)
+class _Script:
+    """KEYS[1]: the index of the chat's notes; KEYS[2]: its settings. ARGV[1]: what a note's key begins with.
+
+    Each is one step, so that a note that is written meanwhile is either forgotten with the others or found later.
+    """
+
+    text: str
+
+    @cached_property
+    def sha(self) -> str:
+        return hashlib.sha1(self.text.encode()).hexdigest()  # noqa: S324  # as Redis names scripts
+
+
+# ARGV: now, the longest note (s), the end of one that lasts, the most of those, the key that does not count among them;
+# then key, value, end and milliseconds of each note. A full Redis refuses a script that begins by adding, but without
+# its note no answer could be sent, and nothing would ever make room.
+_NOTE: Final = _Script("""
+local index, now, longest, lasting, most, picture = KEYS[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+redis.call('ZREMRANGEBYSCORE', index, '-inf', now)
+for at = 7, #ARGV, 4 do
+  redis.call('SET', ARGV[1] .. ARGV[at], ARGV[at + 1], 'PX', ARGV[at + 3])
+  redis.call('ZADD', index, ARGV[at + 2], ARGV[at])
+end
+local spare = redis.call('ZCOUNT', index, '(' .. lasting, '+inf') - most
+if tonumber(redis.call('ZSCORE', index, picture) or 0) > tonumber(lasting) then spare = spare - 1 end
+if spare > 0 then
+  for _, key in ipairs(redis.call('ZRANGEBYSCORE', index, '(' .. lasting, '+inf', 'LIMIT', 0, spare + 1)) do
+    if key ~= picture and spare > 0 then
+      redis.call('DEL', ARGV[1] .. key)
+      redis.call('ZREM', index, key)
+      spare = spare - 1
+    end
+  end
+end
+redis.call('EXPIRE', index, longest)
+""")
+# ARGV[2]: how the keys begin. Key and value of each.
+_FIND: Final = _Script("""
+local found = {}
+for _, key in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  if string.sub(key, 1, #ARGV[2]) == ARGV[2] then
+    found[#found + 1] = key
+    found[#found + 1] = redis.call('GET', ARGV[1] .. key)
+  end
+end
+return found
+""")
+_FORGET: Final = _Script("""
+for _, key in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('DEL', ARGV[1] .. key) end
+redis.call('DEL', KEYS[1], KEYS[2])
+""")
+
+
+class RedisStorage:
+    """The memory of one bot, a `Storage`. File ids are of use to the bot they were given to alone.
+
+    A chat's notes are keys of their own, so that Redis itself deletes them in time; each begins with its end (seconds
+    since the epoch) by the bot's clock. A sorted set names those of a chat, by when they end.
+    """
+
+    def __init__(self, connection: Redis, bot_id: int, clock: Callable[[], float] = time.time) -> None:
+        self._client: Any = connection
+        self._prefix = prefix_of(bot_id)
+        self._clock = clock
+
+    async def settings(self, chat_id: int) -> ChatSettings:
+        found = await patiently(lambda: self._client.get(self._key("settings", chat_id)))
+        return ChatSettings.read(found)
+
+    async def keep_settings(self, chat_id: int, settings: ChatSettings) -> None:
+        text = json.dumps(settings.changes())
+        await patiently(lambda: self._client.set(self._key("settings", chat_id), text))
+
+    async def remember_picture(self, chat_id: int, picture: Picture) -> None:
+        await self.note_all(chat_id, [Note.of_picture(picture)])
+
+    async def last_picture(self, chat_id: int) -> Picture | None:
+        found = await self.noted(chat_id, PICTURE)
+        return Picture(**json.loads(found)) if found else None
+
+    async def note(self, chat_id: int, key: str, text: str, seconds: float) -> None:
+        await self.note_all(chat_id, [Note(key, text, seconds)])
+
+    async def note_all(self, chat_id: int, notes: Sequence[Note]) -> None:
+        now = self._clock()
+        parts: list[str | float] = []
+        for note in notes:
+            end = now + note.seconds
+            parts += [note.key, f"{end} {note.text}", end, max(1, round(1000 * note.seconds))]
+        limits = now, round(LONGEST_NOTE), now + LASTING, MOST_LASTING, PICTURE
+        await self._run(_NOTE, chat_id, *limits, *parts)
+
+    async def noted(self, chat_id: int, key: str) -> str | None:
+        found: bytes | None = await patiently(lambda: self._client.get(self._key("note", chat_id, key)))
+        return self._text(found)
+
+    async def forget_note(self, chat_id: int, key: str) -> None:
+        await patiently(lambda: self._client.delete(self._key("note", chat_id, key)))
+
+    async def notes(self, chat_id: int, prefix: str) -> dict[str, str]:
+        found: list[bytes | None] = await self._run(_FIND, chat_id, prefix)
+        pairs = zip(found[::2], map(self._text, found[1::2]), strict=True)
+        return dict(sorted((key.decode(), text) for key, text in pairs if key is not None and text is not None))
+
+    async def forget_chat(self, chat_id: int) -> None:
+        await self._run(_FORGET, chat_id)
+
+    async def _run(self, script: _Script, chat_id: int, *arguments: str | float) -> Any:
+        from redis.exceptions import NoScriptError
+
+        keys = self._key("notes", chat_id), self._key("settings", chat_id)
+        what = 2, *keys, self._key("note", chat_id, ""), *arguments
+
+        async def once() -> Any:
+            try:
+                return await self._client.evalsha(script.sha, *what)
+            except NoScriptError:
+                return await self._client.eval(script.text, *what)
+
+        return await patiently(once)
+
+    def _text(self, found: bytes | None) -> str | None:
+        end, _, text = (found or b"0").decode().partition(" ")
+        return text if float(end) > self._clock() else None
+
+    def _key(self, kind: str, chat_id: int, *more: str) -> str:
+        return ":".join((self._prefix, kind, str(chat_id), *more))

@@ -1,0 +1,105 @@
+"""What the bot remembers of a chat, in its SQLite file."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from bot.chat_settings import ChatSettings
+from bot.storage.chats import LASTING, MOST_LASTING, PICTURE, Note, Picture
+from bot.storage.sqlite import Database
+
+_MAKE_ROOM: Final = """
+DELETE FROM chat_notes WHERE bot = :bot AND chat = :chat AND expires > :end AND key <> :picture AND expires <= (
+    SELECT expires FROM chat_notes WHERE bot = :bot AND chat = :chat AND expires > :end AND key <> :picture
+    ORDER BY expires DESC LIMIT 1 OFFSET :most
+)
+"""
+
+
+class SqliteStorage:
+    """The memory of one bot, a `Storage`. File ids are of use to the bot they were given to alone."""
+
+    def __init__(self, database: Database, bot_id: int, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._bot = bot_id
+        self._clock = clock
+
+    async def settings(self, chat_id: int) -> ChatSettings:
+        query = "SELECT settings FROM chats WHERE bot = ? AND chat = ?"
+
+        def work(connection: sqlite3.Connection) -> str | None:
+            row = connection.execute(query, (self._bot, chat_id)).fetchone()
+            return row[0] if row else None
+
+        return ChatSettings.read(await self._database.run(work))
+
+    async def keep_settings(self, chat_id: int, settings: ChatSettings) -> None:
+        row = (self._bot, chat_id, json.dumps(settings.changes()))
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO chats VALUES (?, ?, ?)", row)
+
+        await self._database.run(work)
+
+    async def remember_picture(self, chat_id: int, picture: Picture) -> None:
+        await self.note_all(chat_id, [Note.of_picture(picture)])
+
+    async def last_picture(self, chat_id: int) -> Picture | None:
+        found = await self.noted(chat_id, PICTURE)
+        return Picture(**json.loads(found)) if found else None
+
+    async def note(self, chat_id: int, key: str, text: str, seconds: float) -> None:
+        await self.note_all(chat_id, [Note(key, text, seconds)])
+
+    async def note_all(self, chat_id: int, notes: Sequence[Note]) -> None:
+        now = self._clock()
+        rows = [(self._bot, chat_id, note.key, note.text, now + note.seconds) for note in notes]
+        lasting = {"bot": self._bot, "chat": chat_id, "end": now + LASTING, "picture": PICTURE, "most": MOST_LASTING}
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM chat_notes WHERE expires <= ?", (now,))
+            connection.executemany("INSERT OR REPLACE INTO chat_notes VALUES (?, ?, ?, ?, ?)", rows)
+            if any(note.seconds > LASTING for note in notes):
+                connection.execute(_MAKE_ROOM, lasting)
+
+        await self._database.run(work, at_once=False)
+
+    async def noted(self, chat_id: int, key: str) -> str | None:
+        query = "SELECT text FROM chat_notes WHERE bot = ? AND chat = ? AND key = ? AND expires > ?"
+
+        def work(connection: sqlite3.Connection) -> str | None:
+            row = connection.execute(query, (self._bot, chat_id, key, self._clock())).fetchone()
+            return row[0] if row else None
+
+        return await self._database.run(work)
+
+    async def forget_note(self, chat_id: int, key: str) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            row = (self._bot, chat_id, key)
+            connection.execute("DELETE FROM chat_notes WHERE bot = ? AND chat = ? AND key = ?", row)
+
+        await self._database.run(work)
+
+    async def notes(self, chat_id: int, prefix: str) -> dict[str, str]:
+        query = (
+            "SELECT key, text FROM chat_notes "
+            "WHERE bot = ? AND chat = ? AND key >= ? AND key < ? AND expires > ? ORDER BY key"
+        )
+        after = prefix + chr(sys.maxunicode)  # texts are compared by their UTF-8
+
+        def work(connection: sqlite3.Connection) -> dict[str, str]:
+            return dict(connection.execute(query, (self._bot, chat_id, prefix, after, self._clock())))
+
+        return await self._database.run(work)
+
+    async def forget_chat(self, chat_id: int) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            for table in ("chats", "chat_notes"):
+                connection.execute(f"DELETE FROM {table} WHERE bot = ? AND chat = ?", (self._bot, chat_id))  # noqa: S608
+
+        await self._database.run(work)

@@ -1,0 +1,298 @@
+"""Which file of a message is the picture or clip, and how it is fetched within limits."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import PurePath
+from typing import Final, TypeAlias
+
+import aiohttp
+from aiogram import Bot
+from aiogram.exceptions import TelegramBadRequest, TelegramNetworkError
+from aiogram.methods import GetFile
+from aiogram.types import (
+    Animation,
+    Document,
+    ExternalReplyInfo,
+    Message,
+    PhotoSize,
+    Sticker,
+    TelegramObject,
+    Video,
+    VideoNote,
+)
+
+from bot.storage.chats import Picture
+from model.errors import EmptyFile, MediaError, NotAnImage, PdfDocument, VectorDrawing, WebPage
+
+log = logging.getLogger(__name__)
+
+HOSTED_LIMIT: Final = 20 * 1024 * 1024  # what the hosted Bot API lets bots download
+TRIES: Final = 5
+TIMEOUT: Final = 120
+EXTENSIONS: Final = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
+        *(".avif", ".avifs", ".heic", ".heif", ".heics", ".heifs", ".hif"),
+    )
+)
+SHOWN_INSTEAD: Final = (  # stickers that are drawn, media not paid for, live photos without the photo in them
+    *(
+        "sticker",
+        "paid_media",
+        "live_photo",
+        "audio",
+        "voice",
+        "contact",
+        "location",
+        "venue",
+        "poll",
+        "dice",
+        "game",
+        "story",
+    ),
+)
+CLIP_EXTENSIONS: Final = frozenset((".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".gif"))
+
+
+class PictureError(Exception):
+    """The picture cannot be had from Telegram."""
+
+
+class TooBig(PictureError):
+    """More bytes than Telegram lets the bot download."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"more than {limit} bytes")
+        self.limit = limit
+
+
+class Gone(PictureError):
+    """Telegram no longer has the file, or not for this bot."""
+
+
+class NoPicture(PictureError):
+    """Captions were asked for, but of no picture that is known."""
+
+
+class Forgotten(PictureError):
+    """A button was pressed whose picture is not known any more."""
+
+
+class WhichOne(PictureError):
+    """A command in reply to a message of the bot that is about several pictures, or it is not known about which."""
+
+
+class NotOfClips(PictureError):
+    """What was asked for is done with pictures, and this is a clip."""
+
+
+class LinkInstead(PictureError):
+    """An address where a picture may lie, in place of the picture."""
+
+
+class NoPictureThere(PictureError):
+    """What was pointed at shows something else than a picture: `kind`, as Telegram names it."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+class NoClip(PictureError):
+    """A button was pressed whose clip is not known any more."""
+
+
+class NoAlbum(PictureError):
+    """A button was pressed whose album is not known any more."""
+
+
+class ClipTooLongHere(PictureError):
+    """A clip of more seconds than this bot watches."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"more than {limit} s")
+        self.limit = limit
+
+
+@dataclass(frozen=True)
+class SentClip:
+    """A moving picture in a message."""
+
+    file: Picture
+    seconds: float | None = None  # as Telegram says
+    maybe_still: bool = False  # a GIF sent as a file may have one frame only
+
+
+Medium: TypeAlias = Picture | SentClip
+
+
+def medium_of(source: Message | ExternalReplyInfo) -> Medium | None:
+    """The picture or clip that a message carries, or a message of another chat that is replied to.
+
+    A photo in its largest size, a video, a GIF, a video note, a sticker (not those that are drawn), a file that claims
+    to be any of them; else the first one among paid media that were paid for, in a poll's question, or in a rich
+    message. What a file is in truth shows when it is read.
+    """
+    for carrier in _carriers(source):
+        if (medium := _clip_in(carrier) or _picture_in(carrier)) is not None:
+            return medium
+    return None
+
+
+def picture_of(source: Message | ExternalReplyInfo) -> Picture | None:
+    """The medium, where it is a picture."""
+    medium = medium_of(source)
+    return medium if isinstance(medium, Picture) else None
+
+
+def clip_of(source: Message | ExternalReplyInfo) -> SentClip | None:
+    """The medium, where it is a clip."""
+    medium = medium_of(source)
+    return medium if isinstance(medium, SentClip) else None
+
+
+def _carriers(source: TelegramObject) -> Iterator[TelegramObject]:
+    """What may hold a medium, all under the same names of fields."""
+    yield source
+    if (paid := getattr(source, "paid_media", None)) is not None:
+        yield from paid.paid_media
+    if (media := getattr(getattr(source, "poll", None), "media", None)) is not None:
+        yield media
+    if (rich := getattr(source, "rich_message", None)) is not None:
+        yield from rich.blocks
+
+
+def _clip_in(carrier: TelegramObject) -> SentClip | None:
+    for kind in ("video", "animation", "video_note"):  # an animation comes with a document too
+        if (moving := getattr(carrier, kind, None)) is not None:
+            return SentClip(_file(moving), moving.duration)
+    if (sticker := getattr(carrier, "sticker", None)) is not None and sticker.is_video:
+        return SentClip(_file(sticker))
+    if (document := getattr(carrier, "document", None)) is not None:
+        kind, suffix = _claims(document)
+        is_gif = kind == "image/gif" or suffix == ".gif"
+        if kind.startswith("video/") or is_gif or suffix in CLIP_EXTENSIONS:
+            return SentClip(_file(document), maybe_still=is_gif)
+    return None
+
+
+def _picture_in(carrier: TelegramObject) -> Picture | None:
+    sizes = getattr(carrier, "photo", None) or getattr(getattr(carrier, "live_photo", None), "photo", None)
+    if sizes:
+        return _file(sizes[-1])
+    if (sticker := getattr(carrier, "sticker", None)) is not None and not sticker.is_animated:
+        return _file(sticker)
+    if (document := getattr(carrier, "document", None)) is not None:
+        kind, suffix = _claims(document)
+        if kind.startswith("image/") or suffix in EXTENSIONS:
+            return _file(document)
+    return None
+
+
+def _file(sent: PhotoSize | Document | Sticker | Video | Animation | VideoNote) -> Picture:
+    return Picture(sent.file_id, sent.file_unique_id, sent.file_size)
+
+
+def _claims(document: Document) -> tuple[str, str]:
+    """The mime type and the suffix, in small letters."""
+    return (document.mime_type or "").lower(), PurePath(document.file_name or "").suffix.lower()
+
+
+def sent_instead(document: Document) -> MediaError:
+    """What is wrong with a file that does not even claim to be a picture or a clip."""
+    kind, suffix = _claims(document)
+    if document.file_size == 0:
+        return EmptyFile("the file is empty")
+    if kind == "application/pdf" or suffix == ".pdf":
+        return PdfDocument("a PDF document")
+    if kind in ("text/html", "application/xhtml+xml") or suffix in (".html", ".htm", ".xhtml", ".mhtml"):
+        return WebPage("a web page")
+    if suffix in (".svg", ".svgz"):
+        return VectorDrawing("a vector drawing")
+    return NotAnImage("a file that does not claim to be a picture")
+
+
+def check_shown(source: Message | ExternalReplyInfo) -> None:
+    """Raises what is wrong with a message without a medium, where it shows something; words alone are nothing."""
+    if source.document is not None:
+        raise sent_instead(source.document)
+    for kind in SHOWN_INSTEAD:
+        if getattr(source, kind, None) is not None:
+            raise NoPictureThere(kind)
+
+
+def download_limit(bot: Bot) -> int | None:
+    """How many bytes may be downloaded; None for no limit (a Bot API server of one's own, in local mode)."""
+    return None if bot.session.api.is_local else HOSTED_LIMIT
+
+
+def check_size(bot: Bot, size: int | None) -> None:
+    """Raises TooBig for a file that could not be downloaded."""
+    limit = download_limit(bot)
+    if limit is not None and size is not None and size > limit:
+        raise TooBig(limit)
+
+
+async def download(bot: Bot, picture: Picture) -> bytes:
+    """The bytes of a picture.
+
+    Raises TooBig (before any download where the size is known), Gone, or TelegramNetworkError when the network fails
+    several times over.
+    """
+    check_size(bot, picture.file_size)
+    for attempt in range(1, TRIES + 1):
+        try:
+            return await _fetch(bot, picture)
+        except aiohttp.ClientResponseError as error:
+            if error.status == HTTPStatus.NOT_FOUND and attempt > 1:
+                raise Gone("Telegram no longer has the file") from None
+            reason = f"HTTP status {error.status}"  # the error's own text quotes the address, and so the token
+        except (aiohttp.ClientError, TimeoutError) as error:
+            reason = type(error).__name__
+        if attempt < TRIES:
+            await asyncio.sleep(0.25 * 2**attempt * random.uniform(0.5, 1.5))
+    log.info("a download failed %d times: %s", TRIES, reason)
+    raise TelegramNetworkError(GetFile(file_id=picture.file_id), f"download failed: {reason}")
+
+
+async def _fetch(bot: Bot, picture: Picture) -> bytes:
+    try:
+        file = await bot.get_file(picture.file_id)
+    except TelegramBadRequest as error:
+        if "too big" in error.message.lower():
+            raise TooBig(HOSTED_LIMIT) from None
+        raise Gone(error.message) from None
+    check_size(bot, file.file_size)
+    if file.file_path is None:
+        raise Gone("Telegram gave no path")
+    buffer = _Bounded(download_limit(bot))
+    try:
+        await bot.download_file(file.file_path, buffer, timeout=TIMEOUT)
+    except (FileNotFoundError, PermissionError) as error:
+        log.error(
+            "a file of the local Bot API server cannot be read (%s): is its folder there for this process, "
+            "under the same path?",
+            type(error).__name__,
+        )
+        raise Gone("not on this machine's disk") from None
+    return buffer.getvalue()
+
+
+class _Bounded(io.BytesIO):
+    """Refuses to grow beyond a limit, whatever size was announced."""
+
+    def __init__(self, limit: int | None) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        if self._limit is not None and self.tell() + len(data) > self._limit:
+            raise TooBig(self._limit)
+        return super().write(data)

@@ -1,0 +1,136 @@
+"""Long polling that confirms an update to Telegram only once it is written down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from aiogram import Bot
+from aiogram.exceptions import (
+    AiogramError,
+    ClientDecodeError,
+    TelegramConflictError,
+    TelegramNotFound,
+    TelegramRetryAfter,
+    TelegramUnauthorizedError,
+)
+
+from bot.storage.chats import StorageError
+from bot.storage.inbox import Inbox
+from bot.telegram.processing import Processor
+from bot.telegram.receiving import Conflict, Reception, WrongToken
+from bot.telegram.session import GetRawUpdates
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+LONG_POLL: Final = 30  # seconds
+SLACK: Final = 15  # seconds a poll may take beyond that
+FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 30.0
+
+
+class Outage:
+    """A spell of failures: said once when it begins and once when it is over, with growing pauses meanwhile."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._pause = FIRST_PAUSE
+        self.on = False
+
+    def began(self, reason: str, remedy: str = "trying again until it works") -> None:
+        """Say so, if it is new."""
+        if not self.on:
+            log.warning("%s fails: %s; %s", self._what, reason, remedy)
+        self.on = True
+
+    async def failed(self, reason: str, at_least: float = 0.0) -> None:
+        """Say so, if it is new, and wait."""
+        self.began(reason)
+        await asyncio.sleep(at_least + self._pause * random.uniform(0.5, 1.0))
+        self._pause = min(LONGEST_PAUSE, 2 * self._pause)
+
+    def over(self) -> None:
+        if self.on:
+            log.info("%s works again", self._what)
+        self.on, self._pause = False, FIRST_PAUSE
+
+
+def reason_of(error: Exception) -> str:
+    """On one line, and without the server's whole answer."""
+    if isinstance(error, ClientDecodeError):
+        return "the answer is not that of a Bot API server"
+    return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+async def until_connected(request: Callable[[], Awaitable[T]]) -> T:
+    """What a first request returns, when Telegram can be reached at last. Raises WrongToken."""
+    outage = Outage("the connection to Telegram")
+    while True:
+        try:
+            result = await request()
+        except (TelegramUnauthorizedError, TelegramNotFound) as error:
+            raise WrongToken(error.message) from None
+        except AiogramError as error:
+            await outage.failed(reason_of(error), _pause_asked(error))
+        else:
+            outage.over()
+            return result
+
+
+async def receive_by_polling(reception: Reception) -> None:
+    """Take over from a webhook, if there was one, and poll. Raises WrongToken, Conflict or RedisRefused."""
+    bot, processor = reception.bot, reception.processor
+    await until_connected(bot.me)
+    await until_connected(lambda: bot.delete_webhook(drop_pending_updates=False))
+    await reception.began(await processor.recover())
+    await poll(bot, reception.inbox, processor, reception.allowed_updates, reception.heard)
+
+
+async def poll(
+    bot: Bot,
+    inbox: Inbox,
+    processor: Processor,
+    allowed_updates: list[str],
+    heard: Callable[[int], None] = lambda updates: None,
+) -> None:
+    """Receive, write down, then confirm and process; for ever. Raises WrongToken, Conflict or RedisRefused.
+
+    `heard` is called with the number of updates each time that Telegram answers.
+    """
+    receiving, recording = Outage("receiving updates"), Outage("recording updates")
+    offset: int | None = None
+    while True:
+        try:
+            method = GetRawUpdates(offset=offset, timeout=LONG_POLL, allowed_updates=allowed_updates)
+            updates = await bot(method, request_timeout=LONG_POLL + SLACK)
+        except TelegramUnauthorizedError as error:
+            raise WrongToken(error.message) from None
+        except TelegramConflictError as error:
+            raise Conflict(error.message) from None
+        except AiogramError as error:
+            await receiving.failed(reason_of(error), _pause_asked(error))
+            continue
+        receiving.over()
+        heard(len(updates))
+        if not updates:
+            # All before is confirmed. After a week of silence ids begin anew anywhere, perhaps below the offset.
+            offset = None
+            continue
+        try:
+            entries = await inbox.record(updates)
+        except (OSError, StorageError) as error:
+            await recording.failed(reason_of(error))
+            continue
+        recording.over()
+        offset = max(int(update["update_id"]) for update in updates) + 1
+        for entry in entries:
+            processor.start(entry)
+
+
+def _pause_asked(error: Exception) -> float:
+    return float(error.retry_after) if isinstance(error, TelegramRetryAfter) else 0.0

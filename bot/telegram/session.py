@@ -1,0 +1,160 @@
+"""Requests to Telegram that survive flood limits, server errors and a flaky network."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Final, cast
+
+from aiogram import Bot
+from aiogram.client.session.aiohttp import AiohttpSession
+from aiogram.client.session.middlewares.base import BaseRequestMiddleware, NextRequestMiddlewareType
+from aiogram.exceptions import (
+    ClientDecodeError,
+    TelegramEntityTooLarge,
+    TelegramMigrateToChat,
+    TelegramNetworkError,
+    TelegramRetryAfter,
+    TelegramServerError,
+)
+from aiogram.methods import DeleteWebhook, GetMe, Response, SendChatAction, TelegramMethod
+from aiogram.methods.base import TelegramType
+
+from bot.metrics import BotMetrics
+from bot.telegram.pacing import Pacer, chat_of, messages_of
+from bot.telegram.turns import NOBODY, turns_of_answer
+
+log = logging.getLogger(__name__)
+
+PATIENCE: Final = 60.0  # seconds of failures, then the caller decides
+LONGEST_PAUSE: Final = 10.0
+MOST_FLOOD_WAITS: Final = 10
+
+
+class Session(AiohttpSession):
+    """aiogram's, but closing at once where there is no TLS to take leave of."""
+
+    async def close(self) -> None:
+        if self._session is not None and self.api.base.startswith("http://"):
+            await self._session.close()
+        await super().close()
+
+
+class GetRawUpdates(TelegramMethod[list[dict[str, Any]]]):
+    """getUpdates, with the updates as they came: one that cannot be understood must not hide the others."""
+
+    __returning__ = list[dict[str, Any]]
+    __api_method__ = "getUpdates"
+
+    offset: int | None = None
+    timeout: int | None = None
+    allowed_updates: list[str] | None = None
+
+
+# Start and polling have loops of their own; a chat action that failed is not worth repeating.
+NOT_REPEATED: Final = frozenset(
+    method.__api_method__ for method in (GetRawUpdates, GetMe, DeleteWebhook, SendChatAction)
+)
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the same request may well succeed later."""
+    if isinstance(error, ClientDecodeError):
+        return isinstance(error.data, str)  # a proxy's error page instead of an answer
+    if isinstance(error, TelegramEntityTooLarge):
+        return False
+    return isinstance(error, (TelegramRetryAfter, TelegramServerError, TelegramNetworkError))
+
+
+class RetryMiddleware(BaseRequestMiddleware):
+    """Sends in turn (see `Pacer`) and repeats failed requests: after `retry_after` as often as Telegram says, else
+    with growing pauses. An answer to a group that has become a supergroup follows it there.
+
+    A send whose answer was lost is repeated too, and may then arrive twice: Telegram has no idempotency keys.
+    """
+
+    def __init__(
+        self,
+        pacer: Pacer | None = None,
+        patience: float = PATIENCE,
+        *,
+        metrics: BotMetrics | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+    ) -> None:
+        """`patience`: seconds of failures, counted anew after each flood wait, until the error is raised."""
+        self._pacer = pacer or Pacer(clock, sleep)
+        self._patience = patience
+        self._metrics = metrics or BotMetrics()
+        self._clock = clock
+        self._sleep = sleep
+
+    async def __call__(
+        self,
+        make_request: NextRequestMiddlewareType[TelegramType],
+        bot: Bot,
+        method: TelegramMethod[TelegramType],
+    ) -> Response[TelegramType]:
+        if method.__api_method__ in NOT_REPEATED:
+            return await self._once(make_request, bot, method)
+        turns = turns_of_answer() if messages_of(method) else NOBODY
+        end: float | None = None
+        flood_waits, pause, moved = 0, 0.5, False
+        while True:
+            await turns.take(partial(self._pacer.wait_for_turn, method))
+            try:
+                response = await make_request(bot, method)
+                turns.went()
+                return response
+            except TelegramRetryAfter as error:
+                turns.refused()
+                flood_waits += 1
+                self._pacer.pause(method, error.retry_after + random.uniform(0.0, 0.5))
+                if flood_waits > MOST_FLOOD_WAITS:
+                    raise
+                self._metrics.retry(method.__api_method__)
+                log.info("%s: told to wait %d s", method.__api_method__, error.retry_after)
+                end = None
+            except TelegramMigrateToChat as error:
+                if moved or chat_of(method) is None:
+                    raise
+                moved = True
+                log.info("%s: the group has become a supergroup", method.__api_method__)
+                method = _moved(method, error.migrate_to_chat_id)
+            except (ClientDecodeError, TelegramServerError, TelegramNetworkError) as error:
+                now = self._clock()
+                end = now + self._patience if end is None else end
+                delay = pause * random.uniform(0.5, 1.0)
+                if not is_passing(error) or now + delay > end:
+                    raise
+                self._metrics.retry(method.__api_method__)
+                log.info("%s: %s, trying again", method.__api_method__, type(error).__name__)
+                await self._sleep(delay)
+                pause = min(LONGEST_PAUSE, 2 * pause)
+
+    async def _once(
+        self,
+        make_request: NextRequestMiddlewareType[TelegramType],
+        bot: Bot,
+        method: TelegramMethod[TelegramType],
+    ) -> Response[TelegramType]:
+        action = method.__api_method__ == SendChatAction.__api_method__
+        if action and not self._pacer.has_room(method):
+            return cast("Response[TelegramType]", True)  # "typing" is not worth a message's place
+        try:
+            return await make_request(bot, method)
+        except TelegramRetryAfter as error:
+            if action:
+                self._pacer.pause(method, error.retry_after)
+            raise
+
+
+def _moved(method: TelegramMethod[TelegramType], chat_id: int) -> TelegramMethod[TelegramType]:
+    """The same for the chat's new id. Messages have other ids there, and topics too."""
+    names = ("reply_parameters", "message_thread_id")
+    changes = {name: None for name in names if getattr(method, name, None) is not None}
+    return method.model_copy(update={"chat_id": chat_id, **changes})

@@ -1,0 +1,99 @@
+"""Beam search as one of the searches that `model.decoding.search` runs side by side.
+
+Shapes: B images, B' those not over, K hypotheses of each, T words, t of them said, R regions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from model.decoding.blocking import Blocking
+from model.network.decoder import DecoderState
+from model.network.vocabulary import END, PAD, START
+
+
+class Beam:
+    """The K likeliest hypotheses of each image, and the caption found when they are over.
+
+    Each hypothesis has a state and attention of its own. A finished one keeps its place and its score; at the end
+    the best by score / length ** length_power wins, finished or not, so that there always is one.
+    """
+
+    def __init__(
+        self, state: DecoderState, max_words: int, width: int, length_power: float, blocking: Blocking | None
+    ) -> None:
+        images, device = state.hidden.shape[0], state.hidden.device
+        self.words = torch.full((images, 1, max_words), PAD, device=device)  # what was found
+        self.log_probs = torch.zeros((images, 1, max_words), device=device)
+        self.attention: Tensor | None = None  # (B, 1, max_words, R)
+        self.length_power, self.blocking = length_power, blocking
+        self.image = torch.arange(images, device=device)  # (B',), the place of each in the batch
+        self.tokens = torch.full((images, width), START, device=device)  # (B', K), read next
+        self.scores = torch.full((images, width), -torch.inf, device=device)  # sums of log-probabilities, <end> too
+        self.scores[:, 0] = 0.0  # all hypotheses are the same at first: go on from one
+        self.finished = torch.zeros((images, width), dtype=torch.bool, device=device)
+        self.said = torch.empty((images, width, 0), dtype=torch.long, device=device)  # (B', K, t)
+        self.said_log_probs = torch.empty((images, width, 0), device=device)
+        self.looked: Tensor | None = None  # (B', K, t, R)
+
+    def advance(self, distribution: Tensor, looked: Tensor | None, t: int) -> Tensor:
+        """The likeliest K continuations by a word; the parent of each, (B', K)."""
+        allowed = distribution if self.blocking is None else self.blocking.apply(distribution, self.said)
+        allowed = allowed.masked_fill(self.finished.unsqueeze(-1), -torch.inf)
+        allowed[..., PAD].masked_fill_(self.finished, 0.0)  # the one continuation of a finished hypothesis
+        width, vocabulary = allowed.shape[1:]
+        totals = (self.scores.unsqueeze(-1) + allowed).flatten(1)  # (B', K * V)
+        self.scores, picked = totals.topk(width, dim=-1)
+        parent, self.tokens = picked // vocabulary, picked % vocabulary  # (B', K)
+        self.finished = self.finished.gather(1, parent) | (self.tokens == END)
+        chosen = distribution.flatten(1).gather(1, picked).masked_fill(self.finished, 0.0)
+        self.said = _append(self.said, parent, self.tokens.masked_fill(self.finished, PAD))
+        self.said_log_probs = _append(self.said_log_probs, parent, chosen)
+        if looked is not None:
+            now = looked.gather(1, parent.unsqueeze(-1).expand_as(looked)).unsqueeze(2)  # (B', K, 1, R)
+            if self.looked is None:
+                self.looked = now
+            else:
+                kept = self.looked.gather(1, parent[..., None, None].expand_as(self.looked))
+                self.looked = torch.cat([kept, now], dim=2)
+        if bool(self.finished.all()):
+            self.finish()
+            self.tokens = self.tokens[:, :0]  # nothing more to say, though other searches may go on
+        return parent[:, : self.tokens.shape[1]]
+
+    def over(self) -> Tensor:
+        return self.finished.all(dim=1)
+
+    def keep(self, images: Tensor) -> None:
+        """Go on with these images only, (B',) bool; the captions of the others are found."""
+        if not self.tokens.shape[1]:  # all were found before
+            self.finished, self.tokens = self.finished[images], self.tokens[images]
+            return
+        self._find(~images)
+        self.image, self.tokens, self.scores = self.image[images], self.tokens[images], self.scores[images]
+        self.finished, self.said = self.finished[images], self.said[images]
+        self.said_log_probs = self.said_log_probs[images]
+        self.looked = None if self.looked is None else self.looked[images]
+
+    def finish(self) -> None:
+        if self.tokens.shape[1]:
+            self._find(torch.ones_like(self.image, dtype=torch.bool))
+
+    def _find(self, images: Tensor) -> None:
+        """Take down the hypothesis that wins, of each of these images, (B',) bool."""
+        lengths = (self.said != PAD).sum(dim=-1)
+        normalised = self.scores / (lengths + self.finished) ** self.length_power  # <end> counts as a word
+        best, rows, said = normalised.argmax(dim=1)[images], self.image[images], self.said.shape[-1]
+        self.words[rows, 0, :said] = self.said[images, best]
+        self.log_probs[rows, 0, :said] = self.said_log_probs[images, best]
+        if self.looked is not None:
+            if self.attention is None:
+                self.attention = self.log_probs.new_zeros(*self.words.shape, self.looked.shape[-1])
+            self.attention[rows, 0, :said] = self.looked[images, best]
+
+
+def _append(history: Tensor, parent: Tensor, column: Tensor) -> Tensor:
+    """history (B, K, t) of the parents, one column (B, K) longer."""
+    kept = history.gather(1, parent.unsqueeze(-1).expand(-1, -1, history.shape[-1]))
+    return torch.cat([kept, column.unsqueeze(-1)], dim=-1)

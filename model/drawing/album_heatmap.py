@@ -1,0 +1,143 @@
+"""A contact sheet: the photos of an album, each beside what the words of its caption looked at. Free of torch.
+
+    1  a dog runs across the grass           23 %
+    ┌───────┐ ┌───────┐ ┌───────┐ ┌───────┐
+    │ photo │ │  dog  │ │ runs  │ │ grass │
+    └───────┘ └───────┘ └───────┘ └───────┘
+    2  two people on a beach                 11 %
+    …
+
+It is as wide as Telegram shows photos, and at most as high as a phone held upright. Where not all words find room,
+those stand there that looked hardest at one place, articles and the like last. Each photo has a scale of its own, from
+no attention to its peak, which is printed beside its caption: photos differ so much that one scale left some blank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from model.drawing.heatmap import BACKGROUND, GAP, INK, _fit, _overlay, _palette
+from model.drawing.labels import ENGLISH, Labels, percent
+from model.drawing.typeface import font
+
+WIDTH: Final = 1280
+TALLEST: Final = 2400  # pixels: Telegram keeps photos of up to 2560
+PHOTO_SIDE: Final = 640  # of the photos to draw, their longer side at most: tiles are smaller
+_TITLE: Final = 40
+_LEGEND: Final = 44
+_LABEL: Final = 26
+_BETWEEN: Final = 14  # pixels above each photo's title
+_TILE: Final = 250  # pixels, height at most
+_FEW: Final = 5  # up to so many photos get two lines of tiles each
+_RATIOS: Final = (0.5, 1.6)  # of tiles, width / height; other photos are shown whole in a tile of these
+_ACCENT: Final = (245, 150, 40)
+_FAINT: Final = (150, 150, 154)
+# Words of captions that name nothing to look at.
+# fmt: off
+_LITTLE: Final = frozenset((
+    "a", "an", "the", "and", "while", "that", "which", "who", "this", "there", "it", "its", "his", "her", "their",
+    "is", "are", "has", "have", "very", "as", "at", "by", "for", "from", "in", "into", "of", "off", "on", "out",
+    "over", "to", "up", "with",
+))
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """One photo of the sheet."""
+
+    number: int  # its place in the album
+    photo: Image.Image
+    words: tuple[str, ...]
+    attention: npt.NDArray[np.float32] | None  # (words, rows, columns), each map summing to 1; None: the photo alone
+
+
+def draw_contact_sheet(items: Sequence[Captioned], labels: Labels = ENGLISH) -> Image.Image:
+    """The sheet: RGB, WIDTH pixels wide and at most TALLEST high. Raises ValueError for no photos."""
+    if not items:
+        raise ValueError("a contact sheet of no photos")
+    lines = 2 if len(items) <= _FEW else 1
+    room = (TALLEST - _LEGEND - GAP) // len(items) - _TITLE - _BETWEEN
+    height = min(_TILE, room // lines - _LABEL - GAP)
+    blocks = [_block(item, height, lines) for item in items]
+    maps = next((item.attention for item in items if item.attention is not None and item.attention.size), None)
+    legend = 0 if maps is None else _LEGEND
+    sheet = Image.new("RGB", (WIDTH, sum(block.height for block in blocks) + GAP + legend), BACKGROUND)
+    top = 0
+    for block in blocks:
+        sheet.paste(block, (0, top))
+        top += block.height
+    if maps is not None:
+        _draw_scale(sheet, legend, labels.attention_of_each.format(regions=maps[0].size))
+    return sheet
+
+
+def _block(item: Captioned, most: int, lines: int) -> Image.Image:
+    """One photo: its title, then lines of labelled tiles, as many as fill the width at `most` pixels high or less."""
+    ratio = min(_RATIOS[1], max(_RATIOS[0], item.photo.width / item.photo.height))
+    columns = -(-(WIDTH - GAP) // (round(most * ratio) + GAP))
+    width = (WIDTH - GAP) // columns - GAP
+    height = min(most, round(width / ratio))
+    small = _fit(item.photo.convert("RGB"), (width, height))
+    tiles, peak = [("", small)], 0.0
+    if item.attention is not None and item.attention.size:
+        peak = float(item.attention.max())
+        dimmed = Image.blend(Image.new("RGB", small.size, BACKGROUND), small, 0.55)
+        shown = _to_show(item.words, item.attention, columns * lines - 1)
+        tiles += [(item.words[word], _overlay(dimmed, item.attention[word], peak)) for word in shown]
+    line = height + _LABEL + GAP
+    block = Image.new("RGB", (WIDTH, _BETWEEN + _TITLE + line * -(-len(tiles) // columns)), BACKGROUND)
+    draw = ImageDraw.Draw(block)
+    _write_title(draw, item, peak)
+    for place, (word, tile) in enumerate(tiles):
+        left = GAP + place % columns * (width + GAP)
+        top = _BETWEEN + _TITLE + place // columns * line
+        block.paste(tile, (left + (width - tile.width) // 2, top + (height - tile.height) // 2))
+        _write(draw, word, (left + width / 2, top + height + _LABEL / 2), width, 22, "mm")
+    return block
+
+
+def _to_show(words: Sequence[str], attention: npt.NDArray[np.float32], most: int) -> list[int]:
+    """`most` of the words, in the order of the caption: those that looked hardest at one region, little ones last."""
+    peaks = attention.reshape(len(attention), -1).max(axis=1)
+    chosen = sorted(range(len(words)), key=lambda word: (words[word] in _LITTLE, -peaks[word]))
+    return sorted(chosen[:most])
+
+
+def _write_title(draw: ImageDraw.ImageDraw, item: Captioned, peak: float) -> None:
+    middle = _BETWEEN + _TITLE / 2 - 2
+    right = float(WIDTH - GAP)
+    if peak:
+        draw.text((right, middle), percent(peak), fill=_FAINT, font=font(22), anchor="rm")
+        right -= 80
+    number = str(item.number)
+    draw.text((GAP, middle), number, fill=_ACCENT, font=font(30), anchor="lm")
+    left = GAP + draw.textlength(number, font=font(30)) + 14
+    _write(draw, " ".join(item.words), (left, middle), right - left, 28, "lm")
+
+
+def _write(draw: ImageDraw.ImageDraw, text: str, at: tuple[float, float], width: float, size: int, anchor: str) -> None:
+    """Text shrunk until it fits a width."""
+    while size > 10 and draw.textlength(text, font=font(size)) > width:
+        size -= 1
+    draw.text(at, text, fill=INK, font=font(size), anchor=anchor)
+
+
+def _draw_scale(sheet: Image.Image, height: int, high: str) -> None:
+    draw = ImageDraw.Draw(sheet)
+    middle = sheet.height - height / 2
+    low = "0 %"
+    left = GAP + int(draw.textlength(low, font=font(20))) + GAP
+    draw.text((GAP, middle), low, fill=_FAINT, font=font(20), anchor="lm")
+    bar = Image.fromarray(np.broadcast_to(_palette()[np.newaxis], (1, 256, 3)).copy())
+    sheet.paste(bar.resize((300, 14)), (left, round(middle) - 7))
+    size = 20
+    while size > 10 and left + 300 + GAP + draw.textlength(high, font=font(size, high)) > WIDTH - GAP:
+        size -= 1
+    draw.text((left + 300 + GAP, middle), high, fill=_FAINT, font=font(size, high), anchor="lm")

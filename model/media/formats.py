@@ -1,0 +1,176 @@
+"""What kind of file it is, by its first bytes, and the timing of animated pictures. Free of torch, cv2 and Pillow.
+
+A container that is not known here is never given to a demuxer: playlists (HLS, concat, DASH) would have it open
+other files and addresses.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from model.media.iso_media import avif_timing, boxes_end
+
+Video = Literal["mov", "matroska", "avi"]  # FFmpeg's names of the demuxers
+Animation = Literal["gif", "webp", "png", "avif"]
+
+HEAD: Final = 64  # bytes that tell a container
+_ATOMS: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
+_AVIF: Final = (b"avif", b"avis")  # a picture, a sequence of pictures
+_HEIC: Final = (b"heic", b"heix", b"heim", b"heis", b"mif1")
+_HEIC_SEQUENCES: Final = (b"hevc", b"hevx", b"hevm", b"hevs", b"msf1")
+_PICTURE_BRANDS: Final = (*_AVIF, *_HEIC, b"crx ")  # the last: raw pictures of cameras
+_SHORTEST: Final = 0.01  # seconds; browsers show a frame that wants less for _USUAL
+_USUAL: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What an animated picture says of itself, read without decoding a pixel."""
+
+    size: tuple[int, int]  # width, height
+    durations: tuple[float, ...]  # seconds of each frame that is there as a whole
+    end: int  # offset behind the last whole frame; of an AVIF, where the file should end
+
+
+def video_container(head: bytes) -> Video | None:
+    """The demuxer for a file that begins with `head` (HEAD bytes of it), None if it is no video file known here.
+
+    A QuickTime or MP4 file may hold sound only; AVIF and HEIC share their container and are photos, but for a sequence
+    of HEVC pictures, which is a video in all but name.
+    """
+    if head[4:8] in _ATOMS and not (head[4:8] == b"ftyp" and (head[8:12] in _PICTURE_BRANDS or _is_avif(head))):
+        return "mov"
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return "matroska"
+    return "avi" if head[:4] == b"RIFF" and head[8:12] == b"AVI " else None
+
+
+def is_heif(head: bytes) -> bool:
+    """Whether a file that begins with `head` is a HEIF picture, such as HEIC or, under some names, AVIF."""
+    return head[4:8] == b"ftyp" and head[8:12] in (*_HEIC, *_HEIC_SEQUENCES)
+
+
+def _is_avif(head: bytes) -> bool:
+    """By its brand, or for brands that say nothing of the codec by those it is compatible with."""
+    compatible = head[16 : min(HEAD, int.from_bytes(head[:4], "big"))]
+    brands = [head[8:12], *(compatible[at : at + 4] for at in range(0, len(compatible), 4))]
+    return head[4:8] == b"ftyp" and (brands[0] in _AVIF or (brands[0] in (b"mif1", b"msf1") and b"avis" in brands))
+
+
+def animation_container(head: bytes) -> Animation | None:
+    """The format of a picture that may be animated, None for any other file."""
+    if head[:6] in (b"GIF87a", b"GIF89a"):
+        return "gif"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    if _is_avif(head):
+        return "avif"
+    return "png" if head[:8] == b"\x89PNG\r\n\x1a\n" else None
+
+
+def is_clip(data: bytes) -> bool:
+    """Whether a file is to be read as a clip: a video container, or a picture that moves."""
+    head = data[:HEAD]
+    if video_container(head) is not None:
+        return True
+    kind = animation_container(head)
+    return kind is not None and len(animation_timing(data, kind).durations) > 1
+
+
+def animation_timing(data: bytes, kind: Animation) -> Timing:
+    """Size and frame durations of an animated picture, as far as the file is whole. Never raises.
+
+    Of a still picture, at most one duration. An AVIF says all its times before its first frame, so of one that breaks
+    off some may be missing.
+    """
+    size, frames, end = {"gif": _gif, "webp": _webp, "png": _png, "avif": _avif}[kind](data)
+    return Timing(size, tuple(_USUAL if seconds <= _SHORTEST else seconds for seconds in frames), end)
+
+
+_Parsed = tuple[tuple[int, int], list[float], int]
+
+
+def _gif(data: bytes) -> _Parsed:
+    """Walk the blocks of GIF89a, skipping the compressed pixels."""
+    if len(data) < 13:
+        return (0, 0), [], 0
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    frames: list[float] = []
+    at = 13 + _colours(flags)
+    delay, end = 0.0, 0
+    while at + 10 <= len(data):
+        if data[at] == 0x21:  # an extension
+            if data[at + 1] == 0xF9:  # graphic control
+                delay = int.from_bytes(data[at + 4 : at + 6], "little") / 100
+            at = _after_blocks(data, at + 2)
+        elif data[at] == 0x2C:  # a frame
+            at = _after_blocks(data, at + 11 + _colours(data[at + 9]))
+            if at > len(data):
+                break
+            frames.append(delay)
+            delay, end = 0.0, at
+        else:
+            break
+    return (width, height), frames, end
+
+
+def _colours(flags: int) -> int:
+    """Bytes of the colour table that follows."""
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _after_blocks(data: bytes, at: int) -> int:
+    """The offset behind a chain of GIF data blocks; beyond the file if it breaks off."""
+    while at < len(data) and data[at]:
+        at += 1 + data[at]
+    return at + 1
+
+
+def _webp(data: bytes) -> _Parsed:
+    """Walk the chunks of a RIFF file. A still WebP has no VP8X or ANMF chunk, and no size here."""
+    size, frames, end, at = (0, 0), list[float](), 0, 12
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        body, name = data[at + 8 : at + 24], data[at : at + 4]
+        at += 8 + length + length % 2
+        if at > len(data):
+            break
+        if name == b"VP8X" and len(body) >= 10:
+            size = (1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little"))
+        elif name == b"ANMF" and len(body) >= 16:
+            frames.append(int.from_bytes(body[12:15], "little") / 1000)
+            end = at
+    return size, frames, end
+
+
+def _png(data: bytes) -> _Parsed:
+    """Walk the chunks of a PNG; without an acTL chunk before the pixels it is still."""
+    size, frames, end, at, animated, open_frame = (0, 0), list[float](), 0, 8, False, False
+    while at + 12 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        name, body = data[at + 4 : at + 8], data[at + 8 : at + 34]
+        at += 12 + length
+        if at > len(data):
+            break
+        if name == b"IHDR" and len(body) >= 8:
+            size = struct.unpack_from(">II", body)
+        elif name == b"acTL":
+            animated = True
+        elif name == b"IDAT" and not animated:
+            break
+        elif name == b"fcTL" and len(body) >= 24:
+            ticks, rate = struct.unpack_from(">HH", body, 20)
+            frames.append(ticks / (rate or 100))
+            open_frame = True
+        elif name in (b"IDAT", b"fdAT"):
+            open_frame, end = False, at
+    if open_frame:
+        frames.pop()
+    return size, frames, end
+
+
+def _avif(data: bytes) -> _Parsed:
+    size, frames = avif_timing(data)
+    return size, frames, boxes_end(data)

@@ -1,0 +1,173 @@
+"""Untrusted bytes → an upright RGB picture, with limits checked before pixels are decoded. Free of torch."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from model.errors import CaptionError, DamagedImage, EmptyFile, ImageTooLarge, TruncatedImage
+from model.media.formats import HEAD, is_heif
+from model.media.iso_media import claimed_pixels
+from model.media.not_pictures import breaks_off, not_a_picture
+
+MAX_PIXELS: Final = 100_000_000  # of a picture that is decoded at all
+MAX_KEPT: Final = 8_000_000
+# No format that starts a program. AVIF before HEIF, for some brands of their container stand for both.
+FORMATS: Final[tuple[str, ...]] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+WORKING_SIDE: Final = 1280  # larger pictures are reduced as they are decoded, their longer side not below this
+LEAST_SIDE: Final = 299  # nor their shorter side below this, unless MAX_KEPT needs it
+
+_LARGE: Final = threading.Semaphore(1)  # held while more than MAX_KEPT pixels are in memory
+_STRIP: Final = 1_000_000  # pixels that are converted at once
+_ORIENTATION: Final = 0x0112  # EXIF and TIFF
+_BITS_PER_SAMPLE: Final = 258  # TIFF
+_PHOTOMETRIC: Final = 262  # TIFF; 0: white is zero
+
+
+def open_image(data: bytes) -> Image.Image:
+    """Decode a picture of any mode and orientation to upright RGB, transparency flattened on white.
+
+    Of an animated picture the first frame, of several pages the first, of several pictures the one meant as such. The
+    result has at most MAX_KEPT pixels or so; larger pictures are decoded one at a time, and reduced before anything
+    else is done with them.
+    Raises EmptyFile, NotAnImage, ImageTooLarge (more than MAX_PIXELS), TruncatedImage or DamagedImage.
+    """
+    if not data:
+        raise EmptyFile("the file is empty")
+    formats = FORMATS
+    if is_heif(data[:HEAD]):
+        _learn_heif()
+        formats = (*FORMATS, "HEIF")
+    try:
+        with Image.open(io.BytesIO(data), formats=formats) as file:
+            width, height = file.size
+            if max(width * height, claimed_pixels(data) if file.format == "HEIF" else 0) > MAX_PIXELS:
+                raise ImageTooLarge(f"more than {MAX_PIXELS:,} pixels, shown as {width} x {height}")
+            if file.format in ("JPEG", "MPO"):
+                file.draft("RGB", _draft_size(width, height))
+            with _LARGE if file.width * file.height > MAX_KEPT else contextlib.nullcontext():
+                file.load()
+                return _upright(_to_rgb(file, _factor(file.size)), file)
+    except (CaptionError, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        raise not_a_picture(data) from error
+    except Image.DecompressionBombError as error:
+        raise ImageTooLarge(f"more than {MAX_PIXELS:,} pixels") from error
+    except Exception as error:  # decoders of damaged files raise nearly anything
+        if breaks_off(data):
+            raise TruncatedImage(f"the picture breaks off: {error}") from error
+        raise DamagedImage(f"the picture does not decode: {error}") from error
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """A picture of any mode as RGB, transparency flattened on white, turned as its EXIF orientation says."""
+    return _upright(_to_rgb(image), image)
+
+
+@functools.cache
+def _learn_heif() -> None:
+    """Register libheif with Pillow, when the first HEIC arrives. It turns pictures upright by itself."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+
+
+def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
+    """The picture made of `source`, turned as the EXIF orientation of that says."""
+    with contextlib.suppress(Exception):  # damaged EXIF raises nearly anything, and its picture is still good
+        image.getexif()[_ORIENTATION] = source.getexif().get(_ORIENTATION, 1)
+        return ImageOps.exif_transpose(image)
+    return image
+
+
+def _draft_size(width: int, height: int) -> tuple[int, int]:
+    """The least size to decode to, so that the longer side keeps WORKING_SIDE pixels."""
+    scale = min(1.0, WORKING_SIDE / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _factor(size: tuple[int, int]) -> int:
+    """How many pixels of a large picture become one, across and down."""
+    factor = max(size) // WORKING_SIDE
+    if size[0] * size[1] <= MAX_KEPT:
+        factor = min(factor, min(size) // LEAST_SIDE)
+    return max(1, factor)
+
+
+def _to_rgb(image: Image.Image, factor: int = 1) -> Image.Image:
+    """RGB, transparency flattened on white, `factor` times smaller; a strip at a time, so that no large copy is made.
+
+    Means are taken of the colours that are seen: of palettes, 16 bits and transparency, none could be taken before.
+    """
+    levels = _levels(image)
+    if factor == 1:
+        return _flat_rgb(image, levels)
+    out = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+    for top, strip in _strips(image, factor):
+        out.paste(_flat_rgb(strip, levels).reduce(factor), (0, top // factor))
+    return out
+
+
+def _strips(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Image]]:
+    """Strips of the whole width, each of a multiple of `factor` rows, with the row where it begins."""
+    rows = factor * max(1, _STRIP // (image.width * factor))
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _flat_rgb(image: Image.Image, levels: tuple[float, float] | None) -> Image.Image:
+    if levels is not None:
+        image = _eight_bits(image, levels)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        colours = image.convert("RGBA")
+        white = Image.new("RGBA", colours.size, "white")
+        return Image.alpha_composite(white, colours).convert("RGB")
+    return image.convert("RGB")
+
+
+def _levels(image: Image.Image) -> tuple[float, float] | None:
+    """The values that mean black and white, of greyscale wider than 8 bits; None for all other pictures.
+
+    They are the format's whole range; of 32 bits and of fractions, what the picture has.
+    """
+    tags = getattr(image, "tag_v2", {})  # of a TIFF
+    if image.mode.startswith("I;16"):
+        top = 2.0 ** min(16, int(tags.get(_BITS_PER_SAMPLE, (16,))[0])) - 1
+        return (top, 0.0) if tags.get(_PHOTOMETRIC) == 0 else (0.0, top)
+    if image.mode not in ("I", "F"):
+        return None
+    lows, tops = [], []
+    for _, strip in _strips(image):
+        values = np.asarray(strip, dtype=np.float64)
+        if (values := values[np.isfinite(values)]).size:
+            lows.append(float(values.min()))
+            tops.append(float(values.max()))
+    low, top = min(lows, default=0.0), max(tops, default=0.0)
+    if image.mode == "I" and low >= 0 and top <= 65_535:
+        return 0.0, 65_535.0
+    return low, top
+
+
+def _eight_bits(image: Image.Image, levels: tuple[float, float]) -> Image.Image:
+    """16-bit and wider greyscale, which Pillow would clip at 255, as 8 bits; its transparent value as white."""
+    black, white = levels
+    values: npt.NDArray[np.float32] = np.asarray(image, dtype=np.float32)
+    grey = np.clip((values - black) / ((white - black) or 1.0), 0.0, 1.0)
+    grey = np.nan_to_num(grey, nan=0.0)
+    if isinstance(transparent := image.info.get("transparency"), int):
+        grey[values == transparent] = 1.0
+    return Image.fromarray((grey * 255 + 0.5).astype(np.uint8), "L")
+
+
+def to_square(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
+    """The RGB image squashed to a square, as in training: (size, size, 3) uint8. Nothing is cropped away."""
+    return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))

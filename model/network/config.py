@@ -1,0 +1,101 @@
+"""Hyper-parameters, stored as JSON inside each checkpoint. Free of torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self
+
+DecoderKind = Literal["attention", "baseline"]
+Rnn = Literal["lstm", "gru"]
+
+# By torchvision's names, families whose last grid is known: see `model.network.encoder.build_backbone`.
+ENCODERS: Final = (
+    "inception_v3",
+    "alexnet",
+    *(f"convnext_{size}" for size in ("tiny", "small", "base", "large")),
+    *(f"efficientnet_b{number}" for number in range(8)),
+    *(f"efficientnet_v2_{size}" for size in "sml"),
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    *(f"resnet{layers}" for layers in (18, 34, 50, 101, 152)),
+    *(f"vgg{layers}" for layers in (11, 13, 16, 19)),
+    *(f"vgg{layers}_bn" for layers in (11, 13, 16, 19)),
+)
+
+
+class ConfigError(ValueError):
+    """A configuration that no network can be built from."""
+
+
+@dataclass(frozen=True)
+class _Config:
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Raises ConfigError for unknown or missing fields, or values out of range."""
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            return cls(**fields)
+        except (TypeError, json.JSONDecodeError) as error:
+            raise ConfigError(f"{cls.__name__}: {error}") from error
+
+
+@dataclass(frozen=True)
+class EncoderConfig(_Config):
+    """The grid encoder: an image of (3, image_size, image_size) becomes (rows * columns, channels).
+
+    Pixels in [0, 1] have `mean` taken off and are divided by `std`, channel by channel.
+    """
+
+    name: str = "inception_v3"
+    image_size: int = 299
+    rows: int = 8
+    columns: int = 8
+    channels: int = 1280
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", tuple(self.mean))  # JSON knows lists alone
+        object.__setattr__(self, "std", tuple(self.std))
+        if self.name not in ENCODERS:
+            raise ConfigError(f"unknown encoder {self.name!r}; known: {', '.join(ENCODERS)}")
+        if (len(self.mean), len(self.std)) != (3, 3) or min(self.std) <= 0:
+            raise ConfigError("an encoder's mean and std must be three numbers each, those of std positive")
+        if min(self.image_size, self.rows, self.columns, self.channels) < 1:
+            raise ConfigError("encoder sizes must be positive")
+
+    @property
+    def regions(self) -> int:
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True)
+class DecoderConfig(_Config):
+    """One decoder. `embedding` is also the width of the tied output layer."""
+
+    kind: DecoderKind
+    vocabulary_size: int
+    channels: int = 1280
+    embedding: int = 512
+    hidden: int = 512
+    attention: int = 512
+    dropout: float = 0.5
+    max_words: int = 20
+    rnn: Rnn = "lstm"
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("attention", "baseline"):
+            raise ConfigError(f"unknown decoder {self.kind!r}; known: attention, baseline")
+        if self.rnn not in ("lstm", "gru"):
+            raise ConfigError(f"unknown recurrent network {self.rnn!r}; known: lstm, gru")
+        sizes = (self.vocabulary_size, self.channels, self.embedding, self.hidden, self.attention, self.max_words)
+        if min(sizes) < 1:
+            raise ConfigError("decoder sizes must be positive")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigError(f"dropout must be in [0, 1), not {self.dropout}")

@@ -1,0 +1,201 @@
+"""The two caption decoders behind one interface: `init_state` once per image, then `step` word by word.
+
+Shapes: B images, K sequences of each, R regions, C channels, H hidden, A attention, E embedding, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.network.config import DecoderConfig
+
+
+@dataclass(frozen=True)
+class DecoderState:
+    """What a decoder carries from word to word.
+
+    What is known of an image (`keys`, `values`) is held once and shared by its K sequences.
+    """
+
+    hidden: Tensor  # (B, K, H)
+    cell: Tensor | None  # (B, K, H); a GRU has none
+    keys: Tensor | None = None  # (B, 1, R, A), exponentials: see `AttentionDecoder`
+    values: Tensor | None = None  # (B, R, E)
+
+    def repeat(self, count: int) -> DecoderState:
+        """The same state for `count` sequences an image; the state must have K = 1."""
+        return replace(
+            self,
+            hidden=self.hidden.expand(-1, count, -1),  # (B, count, H)
+            cell=None if self.cell is None else self.cell.expand(-1, count, -1),
+        )
+
+    def reorder(self, index: Tensor) -> DecoderState:
+        """Sequence k of image b continues sequence index[b, k] of the same image. index: (B, K') int64."""
+        index = index.unsqueeze(-1).expand(-1, -1, self.hidden.shape[-1])  # (B, K', H)
+        cell = None if self.cell is None else self.cell.gather(1, index)
+        return replace(self, hidden=self.hidden.gather(1, index), cell=cell)
+
+    def images(self, index: Tensor | slice) -> DecoderState:
+        """The state of a choice of the images, which may repeat. index: (B',) int64, or a slice."""
+        return DecoderState(
+            self.hidden[index],
+            None if self.cell is None else self.cell[index],
+            None if self.keys is None else self.keys[index],
+            None if self.values is None else self.values[index],
+        )
+
+
+class Decoder(nn.Module, abc.ABC):
+    """A word-by-word language model of captions, given an image. The output layer is tied to the embedding.
+
+    Its recurrent network is an LSTM, or a GRU (Cho et al., EMNLP 2014), as configured.
+    """
+
+    lstm: nn.LSTMCell | None
+    gru: nn.GRUCell | None
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocabulary_size, config.embedding)
+        nn.init.normal_(self.embedding.weight, std=0.05)  # tied to the output: a larger start wastes an epoch
+        self.output_bias = nn.Parameter(torch.zeros(config.vocabulary_size))
+        self.dropout = nn.Dropout(config.dropout)
+
+    @abc.abstractmethod
+    def init_state(self, features: Tensor) -> DecoderState:
+        """The state before the first word. features: (B, R, C) from the encoder. The state has K = 1."""
+
+    @abc.abstractmethod
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor | None]:
+        """Read one word of each sequence, predict the next.
+
+        tokens: (B, K) int64, the words just read (<start> at first).
+        Returns logits (B, K, V), the new state, and attention (B, K, R), each row summing to 1, or None
+        for a decoder that looks at no regions.
+        """
+
+    def recur(self, inputs: Tensor, hidden: Tensor, cell: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """One step of the recurrent network. inputs: (B, K, ·). Returns hidden and cell, (B, K, H); a GRU no cell."""
+        shape = hidden.shape
+        if self.gru is not None:
+            return self.gru(inputs.flatten(0, 1), hidden.flatten(0, 1)).view(shape), None
+        assert self.lstm is not None
+        assert cell is not None
+        hidden, cell = self.lstm(inputs.flatten(0, 1), (hidden.flatten(0, 1), cell.flatten(0, 1)))
+        return hidden.view(shape), cell.view(shape)
+
+    def predict(self, output: Tensor) -> Tensor:
+        """Logits (…, V) of an output vector (…, E), by the tied embedding."""
+        output = self.dropout(output.to(self.embedding.weight.dtype))
+        return functional.linear(output, self.embedding.weight, self.output_bias)
+
+    def lower(self, dtype: torch.dtype) -> Self:
+        """Do the recurrent arithmetic in `dtype`, in place; words and logits stay in fp32. For inference."""
+        for name, module in self.named_children():
+            if name not in ("embedding", "features_norm"):
+                module.to(dtype)
+        return self
+
+
+def _recurrent(config: DecoderConfig, inputs: int) -> tuple[nn.LSTMCell | None, nn.GRUCell | None]:
+    """The recurrent network that the configuration names, in its place; it reads `inputs` numbers at each step."""
+    if config.rnn == "gru":
+        return None, nn.GRUCell(inputs, config.hidden)
+    return nn.LSTMCell(inputs, config.hidden), None
+
+
+class BaselineDecoder(Decoder):
+    """Show and Tell (Vinyals et al., CVPR 2015): the mean feature is the LSTM's first input, and its only look."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__(config)
+        self.features_norm = nn.LayerNorm(config.channels)
+        self.image = nn.Linear(config.channels, config.embedding)
+        self.lstm, self.gru = _recurrent(config, config.embedding)
+        self.output_hidden = nn.Linear(config.hidden, config.embedding)
+
+    def init_state(self, features: Tensor) -> DecoderState:
+        mean = self.features_norm(features.mean(dim=1)).to(self.image.weight.dtype)  # (B, C)
+        image = self.dropout(self.image(mean))  # (B, E)
+        zeros = image.new_zeros(len(image), 1, self.config.hidden)
+        return DecoderState(*self.recur(image.unsqueeze(1), zeros, zeros))  # x_{-1} = CNN(I)
+
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor | None]:
+        words = self.dropout(self.embedding(tokens)).to(state.hidden.dtype)  # (B, K, E)
+        hidden, cell = self.recur(words, state.hidden, state.cell)
+        return self.predict(self.output_hidden(self.dropout(hidden))), replace(state, hidden=hidden, cell=cell), None
+
+
+class AttentionDecoder(Decoder):
+    """Soft attention of Show, Attend and Tell (Xu et al., ICML 2015, section 3.1.2 and 4.2.1).
+
+    Scores:   e_i = w · tanh(W_k a_i + W_q h),  α = softmax(e)                (additive, Bahdanau et al.)
+    Context:  z = σ(W_β h) ⊙ Σ α_i W_v a_i                                   (gated by β)
+    LSTM:     h, c = LSTM([E y, z], h, c)
+    Output:   p(y') ∝ exp(Eᵀ (E y + W_h h + W_z z))                          (deep output, eq. 7, tied)
+
+    W_v projects the regions before they are summed, which is the paper's context under a low-rank input
+    matrix, and computed once an image instead of once a word. The looked-at regions of a word are those from
+    which it is predicted: attention is computed from the previous hidden state.
+
+    Since tanh(x + y) = 1 - 2 / (exp(2x) exp(2y) + 1), the exponentials of keys and query are taken apart, once an
+    image and once a word, and what is left for each region is a product and a division: several times faster than
+    a tanh for each. The 1 adds the same to the scores of all regions, which softmax ignores.
+    """
+
+    _LARGEST = 40.0  # exp(±80) is still a normal number in fp32; a product that is not gives tanh = ±1, as it should
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__(config)
+        self.features_norm = nn.LayerNorm(config.channels)
+        self.keys = nn.Linear(config.channels, config.attention)
+        self.values = nn.Linear(config.channels, config.embedding)
+        self.query = nn.Linear(config.hidden, config.attention, bias=False)
+        self.score = nn.Linear(config.attention, 1, bias=False)
+        self.gate = nn.Linear(config.hidden, config.embedding)
+        self.init_hidden = nn.Linear(config.embedding, config.hidden)
+        self.init_cell = nn.Linear(config.embedding, config.hidden) if config.rnn == "lstm" else None
+        self.lstm, self.gru = _recurrent(config, 2 * config.embedding)
+        self.output_hidden = nn.Linear(config.hidden, config.embedding)
+        self.output_context = nn.Linear(config.embedding, config.embedding, bias=False)
+
+    def init_state(self, features: Tensor) -> DecoderState:
+        features = self.features_norm(features).to(self.keys.weight.dtype)  # (B, R, C)
+        values = self.dropout(self.values(features))  # (B, R, E)
+        mean = values.mean(dim=1)  # (B, E)
+        return DecoderState(
+            hidden=torch.tanh(self.init_hidden(mean)).unsqueeze(1),
+            cell=None if self.init_cell is None else torch.tanh(self.init_cell(mean)).unsqueeze(1),
+            keys=self._exponential(self.keys(features)).unsqueeze(1),  # (B, 1, R, A)
+            values=values,
+        )
+
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor | None]:
+        assert state.keys is not None
+        assert state.values is not None
+        query = self._exponential(self.query(state.hidden)).unsqueeze(2)  # (B, K, 1, A)
+        closeness = (state.keys * query).add_(1.0).reciprocal_()  # (B, K, R, A)
+        scores = -2.0 * (closeness @ self.score.weight[0].to(closeness.dtype))  # (B, K, R)
+        attention = scores.float().softmax(dim=-1)
+        context = attention.to(state.values.dtype) @ state.values  # (B, K, E)
+        context = torch.sigmoid(self.gate(state.hidden)) * context
+        words = self.dropout(self.embedding(tokens)).to(state.hidden.dtype)  # (B, K, E)
+        hidden, cell = self.recur(torch.cat([words, context], dim=-1), state.hidden, state.cell)
+        output = words + self.output_hidden(self.dropout(hidden)) + self.output_context(context)
+        return self.predict(output), replace(state, hidden=hidden, cell=cell), attention
+
+    def _exponential(self, x: Tensor) -> Tensor:
+        return torch.exp(2.0 * x.float().clamp(-self._LARGEST, self._LARGEST))
+
+
+def build_decoder(config: DecoderConfig) -> Decoder:
+    """A freshly initialised decoder of the configured kind."""
+    return AttentionDecoder(config) if config.kind == "attention" else BaselineDecoder(config)

@@ -1,0 +1,285 @@
+"""The embedded queue: jobs in the bot's memory.
+
+What must survive the bot's own death is in its inbox (`bot/storage/inbox.py`), from which jobs are put again; this
+queue survives the worker's death: whatever a dead worker held is delivered again, ahead of the line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from model.errors import JobCancelled, JobCrashed, error_of
+from model.serving.jobs import Job, JobFailure, Kind, Outcome
+from model.serving.queue import CANCELLED_SECONDS, LINES, Busy, JobLost, Lease, Limits, Status, line_of
+from model.serving.worker.recent import Recent
+
+LEASE_SECONDS: Final = 60.0  # a dead worker is known by the end of its pipe at once; this is for one that forgets
+
+
+@dataclass
+class _Entry:
+    job: Job
+    line: str
+    done: asyncio.Future[Outcome]
+    put: bool = False
+    media: bytes = b""
+    lined_up: float = 0.0  # when, on the queue's clock
+    attempt: int = 0
+    worker: int | None = None  # who holds it
+    taken: float = 0.0
+    expires: float = 0.0  # when the lease ends
+    listeners: list[Callable[[float], None]] = field(default_factory=list)
+
+
+@dataclass
+class LocalQueue:
+    """Both sides of the contract in one process; the worker's side takes the id of the worker that asks."""
+
+    max_attempts: int = 3
+    limits: Limits = field(default_factory=Limits)
+    lease_seconds: float = LEASE_SECONDS
+    clock: Callable[[], float] = time.monotonic
+    _entries: dict[str, _Entry] = field(default_factory=dict)
+    _lines: dict[str, deque[str]] = field(default_factory=lambda: {line: deque() for line in LINES})
+    _requests: Counter[tuple[int, str]] = field(default_factory=Counter)  # (person, request) → its jobs
+    _people: Counter[int] = field(default_factory=Counter)  # person → open requests
+    _jobs: Counter[int] = field(default_factory=Counter)  # person → open jobs
+    _workers: set[int] = field(default_factory=set)
+    _heard: dict[int, float] = field(default_factory=dict)  # worker → when it last extended its leases
+    _forgotten: dict[int, dict[str, None]] = field(default_factory=dict)  # worker → places it is to be told of
+    _cancelled: Recent[str, bool] = field(default_factory=lambda: Recent(10_000, seconds=CANCELLED_SECONDS))
+    _arrival: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    # -- the bot's side
+
+    async def admit(self, job: Job, *, before: bool = False) -> None:
+        if job.id in self._entries:
+            return
+        key = _request(job)
+        if key not in self._requests:
+            if not before and self._people[job.user] >= self.limits.requests_per_person:
+                raise Busy(self._people[job.user])
+            if not before and len(self._requests) >= self.limits.requests:
+                raise Busy
+            self._people[job.user] += 1
+        self._requests[key] += 1
+        line = line_of(job.kind, self._jobs[job.user])
+        self._jobs[job.user] += 1
+        self._entries[job.id] = _Entry(job, line, asyncio.get_running_loop().create_future())
+
+    async def has(self, job_id: str) -> bool:
+        entry = self._entries.get(job_id)
+        return entry is not None and entry.put
+
+    async def put(self, job: Job, media: bytes) -> None:
+        if await self.is_cancelled(job.id):
+            raise JobCancelled("cancelled before it was put")
+        await self.admit(job, before=True)
+        entry = self._entries[job.id]
+        if entry.put:
+            return
+        entry.put, entry.media, entry.lined_up = True, media, self.clock()
+        self._lines[entry.line].append(job.id)
+        await self._announce()
+
+    async def wait(self, job_id: str, progress: Callable[[float], None] | None = None) -> Outcome:
+        entry = self._entries.get(job_id)
+        if entry is None:
+            raise JobLost(job_id)
+        if progress is not None:
+            entry.listeners.append(progress)
+        try:
+            return await asyncio.shield(entry.done)
+        finally:
+            if progress is not None:
+                entry.listeners.remove(progress)
+
+    async def forget(self, job_id: str) -> None:
+        entry = self._entries.pop(job_id, None)
+        if entry is None:
+            return
+        if job_id in self._lines[entry.line]:
+            self._lines[entry.line].remove(job_id)
+        key = _request(entry.job)
+        _decrement(self._requests, key)
+        if key not in self._requests:
+            _decrement(self._people, entry.job.user)
+        _decrement(self._jobs, entry.job.user)
+        self._settle(entry, JobCancelled("forgotten"))
+        await self._announce()
+
+    async def cancel(self, job_id: str) -> None:
+        self._cancelled.keep(job_id, True)
+        await self.forget(job_id)
+
+    async def is_cancelled(self, job_id: str) -> bool:
+        return self._cancelled.get(job_id) is not None
+
+    async def forget_place(self, place: str) -> None:
+        for worker in self._workers:
+            self._forgotten.setdefault(worker, {})[place] = None
+
+    async def position(self, job_id: str) -> int:
+        entry = self._entries.get(job_id)
+        line = self._lines[entry.line] if entry is not None else ()
+        return line.index(job_id) if job_id in line else 0
+
+    async def status(self) -> Status:
+        return Status(
+            waiting={name: len(line) for name, line in self._lines.items()},
+            in_work=sum(entry.worker is not None for entry in self._entries.values()),
+            open_requests=len(self._requests),
+            workers=len(self._workers),
+        )
+
+    def workers_alive(self) -> int:
+        return len(self._workers)
+
+    # -- the workers' side
+
+    def join(self, worker: int) -> None:
+        """This worker is there and takes jobs."""
+        self._workers.add(worker)
+
+    async def leave(self, worker: int) -> None:
+        """This worker is gone; what it held is delivered again, or fails when it has been tried often enough."""
+        self._workers.discard(worker)
+        self._heard.pop(worker, None)
+        self._forgotten.pop(worker, None)
+        self._take_back([entry for entry in self._entries.values() if entry.worker == worker])
+        await self._announce()
+
+    async def take(self, worker: int, line: str, most: int) -> list[Lease]:
+        """As `JobConsumer.take`."""
+        self.join(worker)
+        leases: list[Lease] = []
+        async with self._arrival:
+            while (entry := self._next_for(worker, line)) is None:
+                await self._wait_for_change()
+            while entry is not None and len(leases) < most:
+                self._lines[entry.line].popleft()
+                entry.attempt += 1
+                entry.worker = worker
+                entry.taken = self.clock()
+                entry.expires = entry.taken + self.lease_seconds
+                leases.append(Lease(entry.job, entry.media, entry.attempt, entry.taken - entry.lined_up))
+                entry = self._next_for(worker, line)
+        return leases
+
+    async def _wait_for_change(self) -> None:
+        """Until something was announced, or the next lease ends."""
+        ends = [entry.expires for entry in self._entries.values() if entry.worker is not None]
+        pause = max(0.0, min(ends) - self.clock()) if ends else None
+        try:
+            async with asyncio.timeout(pause):
+                await self._arrival.wait()
+        except TimeoutError:
+            expired = [e for e in self._entries.values() if e.worker is not None and e.expires <= self.clock()]
+            if expired:
+                self._take_back(expired)
+                self._arrival.notify_all()
+
+    def _next_for(self, worker: int, line: str) -> _Entry | None:
+        """The head of the line, if this worker may have it now; ahead of it what some worker failed to finish."""
+        held = [entry for entry in self._entries.values() if entry.worker == worker]
+        if any(entry.attempt > 1 for entry in held):
+            return None
+        heads = [self._entries[ids[0]] for ids in self._lines.values() if ids]
+        suspect = next((entry for entry in heads if entry.attempt > 0), None)
+        if suspect is not None:
+            return None if held else suspect
+        return next((entry for entry in heads if entry.line == line), None)
+
+    async def extend(self, worker: int, job_ids: Sequence[str]) -> list[str]:
+        self._heard[worker] = self.clock()
+        held = [entry for job_id in job_ids if (entry := self._held(worker, job_id)) is not None]
+        for entry in held:
+            entry.expires = self.clock() + self.lease_seconds
+        return [entry.job.id for entry in held]
+
+    async def forgotten(self, worker: int) -> list[str]:
+        """As `JobConsumer.forgotten`; a worker that has taken nothing yet keeps nothing."""
+        return list(self._forgotten.pop(worker, ()))
+
+    async def progress(self, worker: int, job_id: str, share: float) -> None:
+        entry = self._held(worker, job_id)
+        for listener in list(entry.listeners) if entry is not None else ():
+            listener(share)
+
+    async def finish(self, worker: int, job_id: str, result: Outcome) -> None:
+        await self._end(job_id, result)
+
+    async def fail(self, worker: int, job_id: str, failure: JobFailure) -> None:
+        await self._end(job_id, error_of(failure.kind, failure.message))
+
+    async def give_back(self, worker: int, job_ids: Sequence[str]) -> None:
+        for job_id in reversed(job_ids):
+            entry = self._held(worker, job_id)
+            if entry is not None:
+                entry.attempt -= 1
+                entry.worker = None
+                self._lines[entry.line].appendleft(job_id)
+        await self._announce()
+
+    def longest_held(self, worker: int, kind: Kind) -> float:
+        """Seconds for which this worker has held its oldest job of a kind; 0 when it holds none."""
+        taken = [e.taken for e in self._entries.values() if e.worker == worker and e.job.kind == kind]
+        return self.clock() - min(taken) if taken else 0.0
+
+    def silent(self, worker: int) -> float:
+        """Seconds since this worker last extended its leases; 0 before it first did (it may be loading)."""
+        heard = self._heard.get(worker)
+        return 0.0 if heard is None else self.clock() - heard
+
+    # -- inside
+
+    def _held(self, worker: int, job_id: str) -> _Entry | None:
+        entry = self._entries.get(job_id)
+        return entry if entry is not None and entry.worker == worker else None
+
+    def _take_back(self, entries: Sequence[_Entry]) -> None:
+        for entry in reversed(entries):
+            entry.worker = None
+            if entry.attempt >= self.max_attempts:
+                self._settle(entry, JobCrashed(f"brought down a worker {entry.attempt} times"))
+            else:
+                self._lines[entry.line].appendleft(entry.job.id)
+
+    async def _end(self, job_id: str, outcome: Outcome | Exception) -> None:
+        entry = self._entries.get(job_id)
+        if entry is not None and not entry.done.done():
+            if job_id in self._lines[entry.line]:  # its lease had ended, yet here is the work
+                self._lines[entry.line].remove(job_id)
+            self._settle(entry, outcome)
+            await self._announce()
+
+    @staticmethod
+    def _settle(entry: _Entry, outcome: Outcome | Exception) -> None:
+        entry.worker = None
+        entry.media = b""
+        if entry.done.done():
+            return
+        if isinstance(outcome, Exception):
+            entry.done.set_exception(outcome)
+            entry.done.exception()  # it may be that nobody waits any more
+        else:
+            entry.done.set_result(outcome)
+
+    async def _announce(self) -> None:
+        async with self._arrival:
+            self._arrival.notify_all()
+
+
+def _request(job: Job) -> tuple[int, str]:
+    return job.user, job.request or job.id
+
+
+def _decrement(counter: Counter[Any], key: Any) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

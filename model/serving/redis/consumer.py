@@ -1,0 +1,236 @@
+"""The worker's side of the queue in Redis; see `redis_queue.py`. Free of torch."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from model.errors import JobCrashed
+from model.serving.jobs import JobFailure, Outcome, WireError, decode_job
+from model.serving.queue import LINES, Lease
+from model.serving.redis.connection import patiently
+from model.serving.redis.script import BLOCK_SECONDS, PREFIX, Script, pack_outcome
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS: Final = 15.0
+AT_ONCE: Final = 4  # media that are fetched in one answer
+
+
+class RedisConsumer:
+    """The worker's side; a `JobConsumer`. `name`: of this process, unlike that of any other."""
+
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        max_attempts: int = 3,
+        lease_seconds: float = LEASE_SECONDS,
+        prefix: str = PREFIX,
+    ) -> None:
+        self.lease_seconds = lease_seconds
+        self._script = Script(url, prefix)
+        self._name = name
+        self._max_attempts = max_attempts
+        self._crashed = pack_outcome(JobFailure(JobCrashed.kind, f"brought down a worker {max_attempts} times"))
+        self._held: set[str] = set()
+        self._arriving: set[str] = set()  # of these, those whose media are being fetched
+        self._alone: str | None = None  # a job that is delivered again, while it is held
+        self._taking = asyncio.Lock()
+        self._changed = asyncio.Condition()
+        self._refused = False  # something is to be delivered again, and comes when nothing is held
+        self._rings = dict.fromkeys(LINES, 0)  # how often those who wait for work were woken
+        self._ends = dict.fromkeys(LINES, b"0-0")  # where each line's stream ended when last seen
+        self._bell: asyncio.Task[None] | None = None
+        self._told = "0"  # up to where this worker has read which places are to be forgotten
+        self._finished: list[tuple[str, bytes, asyncio.Future[None]]] = []  # to be handed in
+        self._handing_in: asyncio.Task[None] | None = None
+        self._given_up: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Join the workers. Waits for Redis. Raises RedisRefused."""
+        await self._script.connect()
+        await self.extend([])
+        self._bell = asyncio.create_task(self._ring())
+
+    async def close(self) -> None:
+        """Leave the workers; what is still held is delivered again when its lease ends."""
+        if self._bell is not None:
+            self._bell.cancel()
+            await asyncio.gather(self._bell, return_exceptions=True)
+        await asyncio.gather(*self._given_up)
+        await self._script.call("leave", self._name)
+        await self._script.close()
+
+    # -- the contract
+
+    async def take(self, line: str, most: int) -> list[Lease]:
+        while True:
+            rings = self._rings[line]
+            async with self._taking:
+                leases = await self._look(line, most)
+            if leases:
+                return leases
+            if leases is None:
+                async with self._changed:
+                    await self._changed.wait_for(lambda rings=rings: self._rings[line] != rings)  # type: ignore[misc]
+
+    async def _look(self, line: str, most: int) -> list[Lease] | None:
+        """What could be taken: None when nothing, and an empty list when all that was there is of no use."""
+        if self._alone is not None:
+            return None
+        call = asyncio.ensure_future(
+            self._script.call(
+                *("take", self._name, line, most, len(self._held)),
+                *(int(self.lease_seconds * 1000), self._max_attempts, self._crashed),
+            )
+        )
+        try:
+            answer = await asyncio.shield(call)
+        except asyncio.CancelledError:
+            self._give_up(call)
+            raise
+        if answer[0] == b"jobs":
+            try:
+                return await self._leases(answer[1])
+            except asyncio.CancelledError:
+                self._give_up(call)
+                raise
+        if answer[0] == b"none":
+            self._ends[line] = answer[1]
+        else:
+            self._refused = True
+        return None
+
+    def _give_up(self, call: asyncio.Future[Any]) -> None:
+        task = asyncio.create_task(self._give_back_unseen(call))
+        self._given_up.add(task)
+        task.add_done_callback(self._given_up.discard)
+
+    async def _give_back_unseen(self, call: asyncio.Future[Any]) -> None:
+        """What a take that nobody waits for any more was given."""
+        answer = await call
+        if answer[0] == b"jobs":
+            await self.give_back([entry[0].decode() for entry in answer[1]])
+
+    async def _leases(self, jobs: Sequence[tuple[bytes, int, bytes, int]]) -> list[Lease]:
+        ids = [entry[0].decode() for entry in jobs]
+        self._held.update(ids)
+        if any(attempt > 1 for _, attempt, _, _ in jobs):
+            self._alone = ids[0]
+        self._arriving = set(ids)
+        try:
+            return await self._with_media(ids, jobs)
+        finally:
+            self._arriving = set()
+
+    async def _with_media(self, ids: Sequence[str], jobs: Sequence[tuple[bytes, int, bytes, int]]) -> list[Lease]:
+        keys = [f"{self._script.prefix}:media:{job_id}" for job_id in ids]
+        found: list[bytes | None] = []
+        for start in range(0, len(keys), AT_ONCE):
+            some = keys[start : start + AT_ONCE]
+            found += await patiently(lambda some=some: self._script.carrying.mget(some))  # type: ignore[misc]
+        leases = []
+        for job_id, (_, attempt, text, waited), media in zip(ids, jobs, found, strict=True):
+            if media is None:
+                await self._over(job_id, "lost", job_id)
+                continue
+            try:
+                leases.append(Lease(decode_job(json.loads(text)), media, attempt, waited / 1000))
+            except (WireError, ValueError) as error:
+                log.error("job %s is left to workers of another version: %s", job_id, error)
+                await self._over(job_id, "pass_on", self._name, job_id)
+        return leases
+
+    async def extend(self, job_ids: Sequence[str]) -> list[str]:
+        named = set(job_ids)
+        left = self._held - named - self._arriving
+        also = self._arriving - named
+        kept = await self._script.call("extend", self._name, int(self.lease_seconds * 1000), *job_ids, *also)
+        ids = [job_id for each in kept if (job_id := each.decode()) in named]
+        await self._drop(named - set(ids) | left)
+        return ids
+
+    async def forgotten(self) -> list[str]:
+        told, places = await self._script.call("forgotten", self._told)
+        self._told = told.decode()
+        return [place.decode() for place in places]
+
+    async def progress(self, job_id: str, share: float) -> None:
+        await self._script.call("progress", self._name, job_id, f"{share:.3f}")
+
+    async def finish(self, job_id: str, result: Outcome) -> None:
+        """As the contract says. Outcomes that are ready while others are on their way go together."""
+        handed = asyncio.get_running_loop().create_future()
+        self._finished.append((job_id, pack_outcome(result), handed))
+        if self._handing_in is None:
+            self._handing_in = asyncio.create_task(self._hand_in())
+        await handed
+        await self._drop({job_id})
+
+    async def _hand_in(self) -> None:
+        try:
+            while self._finished:
+                batch, self._finished = self._finished[:AT_ONCE], self._finished[AT_ONCE:]
+                try:
+                    await self._script.carry("finish", *(part for job in batch for part in job[:2]))
+                    error = None
+                except Exception as problem:
+                    error = problem
+                for _, _, handed in batch:
+                    if handed.done():
+                        continue
+                    if error is None:
+                        handed.set_result(None)
+                    else:
+                        handed.set_exception(error)
+        finally:
+            self._handing_in = None
+
+    async def fail(self, job_id: str, failure: JobFailure) -> None:
+        await self._over(job_id, "finish", job_id, pack_outcome(failure))
+
+    async def give_back(self, job_ids: Sequence[str]) -> None:
+        if job_ids:
+            await self._script.call("give_back", self._name, *job_ids)
+            await self._drop(set(job_ids))
+            await self._wake(LINES)
+
+    # -- inside
+
+    async def _over(self, job_id: str, *command: str | bytes) -> None:
+        await self._script.call(*command)
+        await self._drop({job_id})
+
+    async def _drop(self, job_ids: set[str]) -> None:
+        """These are not held any more. Those who wait for work are woken only if that gives them a chance."""
+        self._held -= job_ids
+        if self._alone in job_ids or (self._refused and not self._held):
+            self._alone, self._refused = None, False
+            await self._wake(LINES)
+
+    async def _wake(self, lines: Iterable[str]) -> None:
+        """Let those who wait for work look into these lines."""
+        async with self._changed:
+            for line in lines:
+                self._rings[line] += 1
+            self._changed.notify_all()
+
+    async def _ring(self) -> None:
+        """Wake those who wait for work: when a stream has grown since it was last seen, and from time to time."""
+        blocking, milliseconds = self._script.blocking, int(min(BLOCK_SECONDS, self.lease_seconds / 2) * 1000)
+        while True:
+            keys = {f"{self._script.prefix}:line:{line}": end for line, end in self._ends.items()}
+            try:
+                grown = await patiently(lambda keys=keys: blocking.xread(keys, count=100, block=milliseconds))  # type: ignore[misc]
+            except Exception:
+                log.exception("the lines cannot be watched")
+                await asyncio.sleep(1.0)
+                continue
+            ends = {key.decode().rpartition(":")[2]: entries[-1][0] for key, entries in grown or ()}
+            self._ends |= ends
+            await self._wake(ends or LINES)

@@ -1,0 +1,64 @@
+"""The script that both sides of the queue in Redis call, and what an outcome is as bytes. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Final
+
+from model.errors import CaptionError, error_of
+from model.serving.jobs import JobFailure, Outcome, decode_outcome, encode_outcome, pack, unpack
+from model.serving.redis.connection import connect, patiently
+
+PREFIX: Final = "{captions}"
+BLOCK_SECONDS: Final = 2.0  # also how often an idle worker looks for jobs of dead ones
+CARRY_SECONDS: Final = 60.0  # for what carries media or results, over a slow line too
+_SOURCE: Final = (Path(__file__).parent / "queue.lua").read_text(encoding="utf-8")
+_SHA: Final = hashlib.sha1(_SOURCE.encode()).hexdigest()  # noqa: S324  # as Redis names scripts
+
+
+class Script:
+    """Calls of `queue.lua`."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self.prefix = prefix
+        self.client: Any = connect(url)
+        self.blocking: Any = connect(url, block_seconds=BLOCK_SECONDS)
+        self.carrying: Any = connect(url, block_seconds=CARRY_SECONDS)
+
+    async def connect(self) -> None:
+        """Open the connection for what is large, so that the first such call need not."""
+        await self.carry("states")
+
+    async def call(self, *arguments: str | bytes | float) -> Any:
+        return await patiently(lambda: self._once(self.client, *arguments))
+
+    async def carry(self, *arguments: str | bytes | float) -> Any:
+        """As `call`, for what is large in either direction."""
+        return await patiently(lambda: self._once(self.carrying, *arguments))
+
+    async def _once(self, client: Any, *arguments: str | bytes | float) -> Any:
+        from redis.exceptions import NoScriptError
+
+        try:
+            return await client.evalsha(_SHA, 1, self.prefix, *arguments)
+        except NoScriptError:
+            return await client.eval(_SOURCE, 1, self.prefix, *arguments)
+
+    async def close(self) -> None:
+        for client in (self.client, self.blocking, self.carrying):
+            await client.aclose()
+
+
+def pack_outcome(outcome: Outcome | JobFailure) -> bytes:
+    if isinstance(outcome, JobFailure):
+        return pack({"failure": {"kind": outcome.kind, "message": outcome.message}})
+    header, attachments = encode_outcome(outcome)
+    return pack({"outcome": header}, attachments)
+
+
+def unpack_outcome(frame: bytes) -> Outcome | CaptionError:
+    header, attachments = unpack(frame)
+    if "failure" in header:
+        return error_of(str(header["failure"]["kind"]), str(header["failure"]["message"]))
+    return decode_outcome(header["outcome"], attachments)

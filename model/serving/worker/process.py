@@ -1,0 +1,150 @@
+"""The life of a worker process: on its own, for the bots at a Redis, or as the child of a bot."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, NoReturn
+
+from model.media.clips import ClipLimits
+from model.network.checkpoint import CheckpointError
+from model.network.config import DecoderKind
+from model.serving.embedded.process import NO_RESTART, connect_to_parent
+from model.serving.health import FOLDER, Deadline, Heartbeat
+from model.serving.metrics import MetricsError, WorkerMetrics, worker_metrics
+from model.serving.queue import JobConsumer
+from model.serving.redis.connection import RedisRefused
+from model.serving.redis.consumer import RedisConsumer
+from model.serving.worker.network import Captioners
+from model.serving.worker.worker import JOB_SECONDS, Worker, WorkerHung
+
+log = logging.getLogger(__name__)
+
+GRACE: Final = 120.0  # seconds to finish what is in hand when asked to stop
+SILENCE: Final = 60.0  # seconds without a word from the queue, after which the worker is unwell
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """As the settings of the same names."""
+
+    weights_dir: Path
+    data_dir: Path
+    device: str = "auto"
+    model: DecoderKind = "attention"
+    max_batch: int = 16
+    max_attempts: int = 3
+    max_video_seconds: int = 300
+    metrics_port: int | None = None
+
+
+Connect = Callable[[], AbstractAsyncContextManager[JobConsumer]]
+
+
+def serve_redis(url: str, options: WorkerOptions) -> int:
+    """Serve the bots at a Redis until SIGTERM or SIGINT; an exit status.
+
+    Asked to stop, it finishes what the network holds and hands back the rest, for at most `GRACE` seconds; what it
+    then still holds is delivered to others when its leases end.
+    """
+
+    async def main() -> int:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        return await _serve(options, partial(_redis_consumer, url, options), stop)
+
+    return asyncio.run(main())
+
+
+def serve_parent(options: WorkerOptions) -> int:
+    """Serve the bot that started this process; an exit status."""
+
+    async def main() -> int:
+        consumer = await connect_to_parent()
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C reaches the parent too, which ends us
+
+        @asynccontextmanager
+        async def connected() -> AsyncIterator[JobConsumer]:
+            yield consumer
+            await consumer.close()
+
+        return await _serve(options, connected, stop)
+
+    return asyncio.run(main())
+
+
+@asynccontextmanager
+async def _redis_consumer(url: str, options: WorkerOptions) -> AsyncIterator[JobConsumer]:
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    consumer = RedisConsumer(url, name, max_attempts=options.max_attempts)
+    await consumer.open()
+    yield consumer
+    await consumer.close()
+
+
+async def _serve(options: WorkerOptions, connect: Connect, stop: asyncio.Event) -> int:
+    forward = Deadline("in one run of the network", JOB_SECONDS)
+    queue = Deadline("no answer from the queue", SILENCE)
+    try:
+        with worker_metrics(options.metrics_port) as metrics:
+            async with Heartbeat(options.data_dir / FOLDER, "worker", [forward, queue]):
+                working = asyncio.create_task(_work(options, connect, stop, metrics, forward, queue))
+                stopped = asyncio.create_task(stop.wait())
+                await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
+                stopped.cancel()
+                async with asyncio.timeout(GRACE):
+                    await working
+    except TimeoutError:
+        log.warning("the worker did not finish within %.0f s of being asked to stop", GRACE)
+        _exit_at_once(0)
+    except WorkerHung as error:
+        log.error("%s", error)
+        _exit_at_once(1)
+    except (CheckpointError, ValueError, MetricsError, RedisRefused) as error:
+        log.error("the worker cannot go on: %s", error)
+        return NO_RESTART
+    return 0
+
+
+async def _work(
+    options: WorkerOptions,
+    connect: Connect,
+    stop: asyncio.Event,
+    metrics: WorkerMetrics,
+    forward: Deadline,
+    queue: Deadline,
+) -> None:
+    captioners = await asyncio.to_thread(Captioners, options.weights_dir, options.device, options.model)
+    device, precision = str(captioners.encoder.device), str(captioners.encoder.dtype).removeprefix("torch.")
+    async with connect() as consumer:
+        metrics.ready(options.model, device, precision)
+        log.info("the worker is ready: %s on %s, %s", options.model, device, precision)
+        worker = Worker(
+            consumer,
+            captioners,
+            max_batch=options.max_batch,
+            clip_limits=ClipLimits(seconds=options.max_video_seconds),
+            metrics=metrics,
+            forward=forward,
+            heard=queue.set,
+        )
+        await worker.run(stop)
+
+
+def _exit_at_once(status: int) -> NoReturn:
+    """Without waiting for threads, which may never return from the network."""
+    logging.shutdown()
+    os._exit(status)

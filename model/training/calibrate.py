@@ -1,0 +1,195 @@
+"""Make confidence mean something: `python -m model.training.calibrate --model attention --data flickr8k --split val`.
+
+Captions a validation split, asks which captions are right (CIDEr against their references above a threshold), fits
+`model.decoding.calibration` for greedy and beam captions and keeps the fit in the decoder's file, tensors untouched. A
+`<model>-sampling` file beside it gets a fit of its own greedy captions. The expected calibration error is estimated
+by cross-validation; `--check SPLIT` measures it on a split that was not fitted. Draws a reliability plot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from model.captioner import Caption, Captioner
+from model.decoding.calibration import (
+    THRESHOLD,
+    Calibration,
+    Floats,
+    Logistic,
+    Search,
+    calibration_error,
+    chance_error,
+    cross_validated,
+    fit_logistic,
+    predict,
+    reliability,
+)
+from model.network.checkpoint import SAMPLER_SUFFIX, CheckpointError, write_calibration
+from model.training.data import DataError, Example, load_split, resolve_data
+from model.training.evaluate import caption_examples
+from model.training.scores import EvaluationError, Tokenizer, java, score, words_of
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One decoding's captions of a split, and which of them are right."""
+
+    mean_log_probs: list[float]
+    words: list[int]
+    geometric_means: Floats
+    right: list[bool]
+
+    @classmethod
+    def of(cls, captions: Sequence[Caption], cider: Floats, threshold: float) -> Judged:
+        return cls(
+            mean_log_probs=[float(caption.log_probs.mean()) for caption in captions],
+            words=[len(caption.words) for caption in captions],
+            geometric_means=np.array([caption.geometric_mean for caption in captions]),
+            right=(cider > threshold).tolist(),
+        )
+
+    def fit(self) -> Logistic:
+        return fit_logistic(self.mean_log_probs, self.words, self.right)
+
+    def predict(self, fit: Logistic) -> Floats:
+        return predict(fit, self.mean_log_probs, self.words)
+
+
+def judge(
+    captioner: Captioner,
+    examples: Sequence[Example],
+    *,
+    beam: int,
+    threshold: float = THRESHOLD,
+    tokenizer: Tokenizer = "PTB",
+    batch: int = 32,
+) -> dict[Search, Judged]:
+    """Greedy and beam captions of a split's images against their references. Raises EvaluationError."""
+    decodings = caption_examples(captioner, examples, beams=[beam], batch=batch).main
+    runs: dict[Search, list[Caption]] = {"greedy": decodings["greedy"], "beam": decodings[f"beam {beam}"]}
+    flat = [caption for example in examples for caption in example.captions]
+    flat += [caption.text for captions in runs.values() for caption in captions]
+    words = iter(words_of(flat, tokenizer))
+    truth = [[next(words) for _ in example.captions] for example in examples]
+    found = {search: [next(words) for _ in captions] for search, captions in runs.items()}
+    return {
+        search: Judged.of(captions, score(found[search], truth).each_cider, threshold)
+        for search, captions in runs.items()
+    }
+
+
+def report(judged: dict[Search, Judged], estimates: dict[Search, Floats], how: str) -> None:
+    for search, captions in judged.items():
+        right = captions.right
+        after = calibration_error(estimates[search], right)
+        before = calibration_error(captions.geometric_means, right)
+        chance = chance_error(estimates[search])
+        brier = float(np.mean((estimates[search] - np.asarray(right)) ** 2))
+        constant = float(np.mean(right) * (1 - np.mean(right)))
+        print(
+            f"  {search:6}  right {np.mean(right):.1%}  ECE {after:.3f} ({how}; {chance:.3f} by chance alone),"
+            f" geometric mean {before:.3f}"
+            f"  Brier {brier:.3f}, of the constant {constant:.3f}",
+            flush=True,
+        )
+
+
+def draw(
+    path: Path, judged: dict[Search, Judged], estimates: dict[Search, Floats], title: str, threshold: float
+) -> None:
+    """The reliability plot: for captions of like estimates, the share that is right. Raises EvaluationError."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise EvaluationError("the plot needs matplotlib: pip install -r requirements-dev.txt, or --plot ''") from error
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    for search, captions in judged.items():
+        for name, values, style in (
+            (f"{search}, calibrated", estimates[search], "o-"),
+            (f"{search}, geometric mean", captions.geometric_means, "x:"),
+        ):
+            bins = reliability(values, captions.right)
+            axes.plot([part.estimate for part in bins], [part.share for part in bins], style, label=name)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel=f"share with CIDEr > {threshold:g}", title=title)
+    axes.legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+
+
+def calibrate(options: argparse.Namespace, captioner: Captioner, name: str) -> None:
+    """Fit, report, draw and keep the calibration of one decoder, whose file is `<name>.safetensors`."""
+    tokenizer: Tokenizer = "PTB" if java() else "simple"
+    data = Path(options.data).name
+    splits = {split: load_split(resolve_data(options.data), split) for split in (options.split, options.check) if split}
+
+    def judged_on(split: str) -> dict[Search, Judged]:
+        return judge(
+            captioner,
+            splits[split][: options.limit],
+            beam=options.beam,
+            threshold=options.threshold,
+            tokenizer=tokenizer,
+            batch=options.batch,
+        )
+
+    judged = judged_on(options.split)
+    calibration = Calibration(options.threshold, {search: captions.fit() for search, captions in judged.items()})
+    print(f"{name}, {data} {options.split}, {tokenizer} tokeniser, right: CIDEr > {options.threshold:g}")
+    estimates = {search: cross_validated(c.mean_log_probs, c.words, c.right) for search, c in judged.items()}
+    report(judged, estimates, "10-fold cross-validation")
+    for search, fit in calibration.fits.items():
+        print(f"  {search:6}  {fit}")
+    shown = options.split
+    if options.check:
+        shown = options.check
+        judged = judged_on(options.check)
+        estimates = {search: c.predict(calibration.fits[search]) for search, c in judged.items()}
+        print(f"{name}, {data} {options.check}, by the fit to {options.split}")
+        report(judged, estimates, "not fitted")
+    if options.plot:
+        file = Path(options.plot) / f"calibration-{name}.png"
+        draw(file, judged, estimates, f"{name}, {data} {shown}", options.threshold)
+        print(f"plot: {file}")
+    if not options.dry_run:
+        write_calibration(Path(options.weights) / f"{name}.safetensors", calibration)
+        print(f"kept in {Path(options.weights) / name}.safetensors")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m model.training.calibrate", description=__doc__.split("\n")[0])
+    parser.add_argument("--weights", default="weights", help="the folder whose decoder is calibrated")
+    parser.add_argument("--model", choices=["attention", "baseline"], default="attention")
+    parser.add_argument(
+        "--data", default="flickr8k", help="a folder in the Karpathy layout, or its name in DATASETS_DIR"
+    )
+    parser.add_argument("--split", default="val", help="what is fitted, default val")
+    parser.add_argument("--check", default="", metavar="SPLIT", help="a split to measure on, e.g. test")
+    parser.add_argument("--beam", type=int, default=3, help="width of the beam whose captions are fitted, default 3")
+    parser.add_argument("--threshold", type=float, default=THRESHOLD, help=f"of CIDEr, default {THRESHOLD}")
+    parser.add_argument("--plot", default="docs", metavar="DIR", help="where the plot goes, default docs; '': none")
+    parser.add_argument("--dry-run", action="store_true", help="change no weights file")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--limit", type=int, help="only the first so many images")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args(arguments)
+    try:
+        captioner = Captioner.load(options.weights, options.device, model=options.model)
+        calibrate(options, captioner, options.model)
+        if captioner.sampler is not None:
+            calibrate(options, captioner.sampler, options.model + SAMPLER_SUFFIX)
+    except (DataError, EvaluationError, CheckpointError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

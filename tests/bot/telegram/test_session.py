@@ -1,0 +1,229 @@
+"""Requests to Telegram: paced per chat, repeated when they fail, and held back when Telegram says so."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+from typing import Any, cast
+
+import pytest
+from aiogram import Bot
+from aiogram.exceptions import (
+    TelegramForbiddenError,
+    TelegramMigrateToChat,
+    TelegramNetworkError,
+    TelegramRetryAfter,
+    TelegramServerError,
+)
+from aiogram.methods import (
+    EditMessageText,
+    GetFile,
+    SendChatAction,
+    SendMediaGroup,
+    SendMessage,
+    TelegramMethod,
+)
+from aiogram.types import InputMediaPhoto, ReplyParameters
+
+from bot.telegram.pacing import Pacer
+from bot.telegram.session import RetryMiddleware
+from tests.support.clock import Clock, settled
+
+ANN, GROUP = 7, -100
+
+
+class Telegram:
+    """Notes when each request came; `failures` are raised first, one each."""
+
+    def __init__(self) -> None:
+        self.clock = Clock(0.0)
+        self.pacer = Pacer(self.clock, self.clock.sleep)
+        self.middleware = RetryMiddleware(self.pacer, clock=self.clock, sleep=self.clock.sleep)
+        self.failures: list[Exception] = []
+        self.arrived: list[tuple[float, TelegramMethod[Any]]] = []
+        self.tasks: list[asyncio.Task[Any]] = []
+
+    def send(self, *methods: TelegramMethod[Any]) -> list[asyncio.Task[Any]]:
+        async def arrive(bot: Bot, method: TelegramMethod[Any]) -> Any:
+            self.arrived.append((self.clock.now, method))
+            if self.failures:
+                raise self.failures.pop(0)
+            return "done"
+
+        bot = cast(Bot, None)
+        new = [asyncio.create_task(self.middleware(cast(Any, arrive), bot, method)) for method in methods]
+        self.tasks += new
+        return new
+
+    def times(self, chat: int | None = None) -> list[float]:
+        return [round(when, 3) for when, method in self.arrived if chat in (None, getattr(method, "chat_id", None))]
+
+
+def text(chat: int = ANN) -> SendMessage:
+    return SendMessage(chat_id=chat, text="x")
+
+
+async def test_a_private_chat_gets_a_few_at_once_and_then_one_a_second() -> None:
+    telegram = Telegram()
+    telegram.send(*(text() for _ in range(13)))
+    await telegram.clock.pass_time(60)
+    times = telegram.times()
+    assert times[9] < 0.4
+    assert [later - before for before, later in pairwise(times[9:])] == pytest.approx([1.0] * 3, abs=0.4)
+
+
+async def test_a_group_gets_no_more_than_twenty_a_minute_for_long() -> None:
+    telegram = Telegram()
+    telegram.send(*(text(GROUP) for _ in range(60)))
+    await telegram.clock.pass_time(600)
+    times = telegram.times()
+    assert len(times) == 60
+    assert len([when for when in times if 30 <= when < 90]) == 20
+
+
+async def test_one_chat_does_not_hold_up_another() -> None:
+    telegram = Telegram()
+    telegram.send(*(text() for _ in range(20)), text(8))
+    await telegram.clock.pass_time(1)
+    assert telegram.times(8)[0] < 0.5
+
+
+async def test_over_all_no_more_than_thirty_a_second() -> None:
+    telegram = Telegram()
+    telegram.send(*(text(chat) for chat in range(1, 101)))
+    await telegram.clock.pass_time(10)
+    times = telegram.times()
+    assert len(times) == 100
+    for start in times:
+        assert len([when for when in times if start <= when < start + 0.999]) <= 30
+    assert times[-1] < 3.5
+
+
+async def test_an_album_counts_as_its_items() -> None:
+    telegram = Telegram()
+    album = SendMediaGroup(chat_id=ANN, media=[InputMediaPhoto(media="x")] * 10)
+    telegram.send(album, text())
+    await telegram.clock.pass_time(60)
+    first, second = telegram.times()
+    assert second - first == pytest.approx(1.0, abs=0.5)  # the burst is spent
+
+
+async def test_edits_count_and_what_sends_nothing_does_not_wait() -> None:
+    telegram = Telegram()
+    edits = [EditMessageText(chat_id=ANN, message_id=1, text=str(number)) for number in range(11)]
+    telegram.send(*edits, GetFile(file_id="x"))
+    await telegram.clock.pass_time(0.5)
+    assert len(telegram.arrived) == 11  # ten edits, and what does not wait
+    assert [when for when, method in telegram.arrived if isinstance(method, GetFile)] == [0.0]
+    await telegram.clock.pass_time(2)
+    assert len(telegram.arrived) == 12
+
+
+async def test_a_chat_action_is_left_out_when_messages_wait() -> None:
+    telegram = Telegram()
+    telegram.send(SendChatAction(chat_id=ANN, action="typing"))
+    telegram.send(*(text() for _ in range(12)))
+    await settled()
+    [action] = telegram.send(SendChatAction(chat_id=ANN, action="typing"))
+    await telegram.clock.pass_time(0.5)
+    assert await action is True
+    assert len([1 for _, method in telegram.arrived if isinstance(method, SendChatAction)]) == 1
+
+
+def flood(seconds: int, method: TelegramMethod[Any]) -> TelegramRetryAfter:
+    return TelegramRetryAfter(method, "Too Many Requests", seconds)
+
+
+async def test_a_flood_wait_silences_its_chat_for_everybody_and_no_other_chat() -> None:
+    telegram = Telegram()
+    telegram.failures = [flood(20, text())]
+    first = telegram.send(text())
+    await telegram.clock.pass_time(0.1)
+    telegram.send(text(), text(), text(8), GetFile(file_id="x"))
+    await telegram.clock.pass_time(19)
+    assert len(telegram.times(ANN)) == 1
+    assert len(telegram.times(8)) == 1
+    assert len(telegram.arrived) == 3
+    await telegram.clock.pass_time(10)
+    assert first[0].done()
+    after = telegram.times(ANN)[1:]
+    assert len(after) == 3
+    assert after[0] >= 20
+    assert after[2] - after[0] >= 1.9  # and no burst when it is over
+
+
+async def test_a_flood_wait_that_names_no_chat_silences_the_bot() -> None:
+    telegram = Telegram()
+    telegram.failures = [flood(20, GetFile(file_id="x"))]
+    telegram.send(GetFile(file_id="x"))
+    await settled()
+    telegram.send(text(), text(8), GetFile(file_id="y"))
+    await telegram.clock.pass_time(19)
+    assert len(telegram.arrived) == 1
+    await telegram.clock.pass_time(5)
+    assert len(telegram.arrived) == 5
+
+
+async def test_failures_are_repeated_with_growing_pauses_and_not_for_ever() -> None:
+    telegram = Telegram()
+    telegram.failures = [TelegramServerError(text(), "500"), TelegramNetworkError(text(), "timeout")]
+    [sent] = telegram.send(text())
+    await telegram.clock.pass_time(10)
+    assert await sent == "done"
+    telegram.failures = [TelegramNetworkError(text(), "timeout") for _ in range(1000)]
+    [sent] = telegram.send(text())
+    await telegram.clock.pass_time(300)
+    with pytest.raises(TelegramNetworkError):
+        await sent
+    assert 5 < len(telegram.arrived) < 50
+
+
+async def test_a_blocked_bot_does_not_insist() -> None:
+    telegram = Telegram()
+    telegram.failures = [TelegramForbiddenError(text(), "bot was blocked by the user")]
+    [sent] = telegram.send(text())
+    await telegram.clock.pass_time(100)
+    with pytest.raises(TelegramForbiddenError):
+        await sent
+    assert len(telegram.arrived) == 1
+
+
+async def test_an_answer_follows_a_group_that_became_a_supergroup() -> None:
+    telegram = Telegram()
+    telegram.failures = [TelegramMigrateToChat(text(GROUP), "upgraded", -100500)]
+    question = ReplyParameters(message_id=3)
+    [sent] = telegram.send(SendMessage(chat_id=GROUP, text="x", reply_parameters=question))
+    await telegram.clock.pass_time(5)
+    assert await sent == "done"
+    method = telegram.arrived[-1][1]
+    assert isinstance(method, SendMessage)
+    assert (method.chat_id, method.text, method.reply_parameters) == (-100500, "x", None)
+
+
+async def test_chats_are_forgotten() -> None:
+    telegram = Telegram()
+    telegram.send(*(text(chat) for chat in range(1, 1001)))
+    await telegram.clock.pass_time(200)
+    telegram.send(text(1))
+    await telegram.clock.pass_time(1)
+    assert len(telegram.arrived) == 1001
+    assert telegram.pacer.chats == 1
+
+
+async def test_what_nobody_waits_for_leaves_half_of_a_burst_and_never_queues() -> None:
+    telegram = Telegram()
+    assert telegram.pacer.has_spare(ANN)
+    telegram.send(*(text() for _ in range(5)))
+    await telegram.clock.pass_time(0.5)
+    assert telegram.pacer.has_spare(ANN)
+    telegram.send(*(text() for _ in range(2)))
+    await telegram.clock.pass_time(0.5)
+    assert not telegram.pacer.has_spare(ANN)
+    assert telegram.pacer.has_spare(GROUP)
+    await telegram.clock.pass_time(2.0)
+    assert telegram.pacer.has_spare(ANN)
+    telegram.send(*(text(1000 + number) for number in range(60)))  # as many as the bot sends in two seconds
+    await telegram.clock.pass_time(1.0)
+    assert not telegram.pacer.has_spare(GROUP)
+    await telegram.clock.pass_time(2.0)
+    assert telegram.pacer.has_spare(GROUP)

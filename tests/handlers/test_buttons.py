@@ -1,0 +1,715 @@
+"""Conversations with the buttons under an answer to a photo, and what a chat's settings make of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import io
+import re
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from bot import replies
+from bot.answers.keyboards import Forget
+from bot.answers.notes import Answer, Answers
+from bot.chat_settings import ChatSettings
+from bot.i18n import create_i18n
+from bot.replies.text import length
+from bot.storage.sqlite import Database
+from bot.storage.sqlite_chats import SqliteStorage
+from model.decoding.sampling import Sampling
+from model.serving.jobs import Job, JobResult, WeighedWord, WireCaption
+from tests.handlers.test_settings import tampered
+from tests.support import bot_api_rules as rules
+from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot, worked
+from tests.support.fake_telegram import TOKEN, Chat, FakeTelegram, Message, Person
+
+BOT = int(TOKEN.partition(":")[0])
+
+
+def picture(width: int = 320, height: int = 200, kind: str = "JPEG") -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (width, height), "teal").save(out, kind)
+    return out.getvalue()
+
+
+PHOTO = picture(64, 48)
+SHEET = picture()
+CHART = picture(400, 300, "PNG")
+MORE, HEATMAP, WEIGHED, COMPARE = "🎲 More captions", "🔥 Heatmap", "📊 Words weighed", "↔ Compare models"
+SETTINGS, DELETE, BACK = "⚙ Settings", "🗑 Delete", "◀ Back"
+GROUP = "what is it, @captions_test_bot ?"
+
+work = partial(worked, sheet=SHEET, chart=CHART)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FakeTelegram]:
+    async with FakeTelegram() as fake:
+        yield fake
+        assert fake.violations == []
+        assert fake.warnings == []
+
+
+@pytest.fixture
+async def queue(server: FakeTelegram, tmp_path: Path) -> AsyncIterator[FakeQueue]:
+    """The queue of a running bot."""
+    queue = FakeQueue(outcome=work)
+    async with running_bot(server, queue, tmp_path):
+        yield queue
+
+
+@pytest.fixture
+def ann(server: FakeTelegram) -> Person:
+    return server.person("Ann")
+
+
+def words(message: Message) -> list[str]:
+    return str(message.get("caption") or message.get("text")).split("\n")
+
+
+def buttons(message: Message) -> list[list[str]]:
+    rows = message.get("reply_markup", {}).get("inline_keyboard", [])
+    return [[button["text"] for button in row] for row in rows]
+
+
+def says(text: str, message: Message) -> bool:
+    return text in "".join(words(message))
+
+
+def last(queue: FakeQueue) -> Job:
+    return list(queue.jobs.values())[-1]
+
+
+async def answered(person: Person, caption: str | None = None, chat: Chat | None = None) -> Message:
+    """The answer to a photo."""
+    await person.send_photo(PHOTO, caption, chat=chat)
+    return await (chat or person).next_message()
+
+
+async def press(person: Person, message: Message, button: str) -> str | None:
+    """What is said at the top of the screen."""
+    text: str | None = (await person.callback_answer(await person.press(message, button))).get("text")
+    return text
+
+
+def offers(button: str, message: Message) -> bool:
+    return any(button in row for row in buttons(message))
+
+
+async def edited(chat: Chat, message: Message, true: Callable[[Message], object]) -> Message:
+    return await chat.wait_for(lambda now: now["message_id"] == message["message_id"] and true(now), 60)
+
+
+async def keep(folder: Path, chat_id: int, settings: ChatSettings) -> None:
+    database = await Database.open(folder)
+    await SqliteStorage(database, BOT).keep_settings(chat_id, settings)
+    await database.close()
+
+
+def forget_notes(folder: Path, pattern: str = "answer:%") -> None:
+    with contextlib.closing(sqlite3.connect(folder / "bot.sqlite3")) as database, database:
+        database.execute("DELETE FROM chat_notes WHERE key LIKE ?", (pattern,))
+
+
+async def test_an_answer_has_its_buttons(queue: FakeQueue, ann: Person) -> None:
+    answer = await answered(ann)
+    assert buttons(answer) == [[MORE, HEATMAP], [WEIGHED, COMPARE], [SETTINGS, DELETE]]
+    job = last(queue)
+    photo = ann.messages[1]["photo"][-1]
+    assert (job.place, job.picture, job.known) == (f"{BOT}:{ann.id}", photo["file_unique_id"], False)
+
+
+async def test_buttons_speak_russian(server: FakeTelegram, queue: FakeQueue) -> None:
+    olga = server.person("Ольга", language_code="ru")
+    answer = await answered(olga)
+    assert buttons(answer) == [
+        ["🎲 Ещё описания", "🔥 Тепловая карта"],
+        ["📊 Варианты слов", "↔ Сравнить модели"],
+        ["⚙ Настройки", "🗑 Удалить"],
+    ]
+    assert "Выберите номер" in str(await press(olga, answer, "🔥 Тепловая карта"))
+    queue.outcome = lambda job, media: captions("a cat with 1 <legs>")
+    await press(olga, await edited(olga, answer, lambda m: buttons(m)[0][0] == "1"), "◀ Назад")
+    await edited(olga, answer, lambda m: buttons(m)[0][0] == "🎲 Ещё описания")
+    await press(olga, answer, "🎲 Ещё описания")
+    assert "не нахожу" in words(await olga.next_message())[0]
+
+
+async def test_more_captions_come_below_the_others_and_none_comes_twice(queue: FakeQueue, ann: Person) -> None:
+    answer = await answered(ann)
+    assert await press(ann, answer, MORE) is None
+    longer = await edited(ann, answer, lambda m: "10. " in m["caption"])
+    assert words(longer)[:3] == ["a cat on a sofa", "fairly sure (47 %)", "1. a cat with 1 <legs>"]
+    assert words(longer)[2:] == [f"{number}. a cat with {number} <legs>" for number in range(1, 11)]
+    assert longer["caption_entities"] == answer["caption_entities"]
+    assert buttons(longer) == buttons(answer)
+    job = last(queue)
+    shown = ("a cat on a sofa", *(f"a cat with {number} <legs>" for number in range(1, 6)))
+    assert (job.exclude, job.samples, job.sheet, job.known) == (shown, 5, False, True)
+    await press(ann, answer, MORE)
+    await edited(ann, answer, lambda m: "15. a cat with 15 <legs>" in m["caption"])
+    assert len({job.seed for job in queue.jobs.values()}) == 3
+    assert len(ann.bot_messages()) == 1
+
+
+async def test_captions_without_a_sheet_grow_as_well(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
+    queue = FakeQueue(outcome=worked)
+    async with running_bot(server, queue, tmp_path):
+        answer = await answered(ann)
+        await press(ann, answer, MORE)
+        await edited(ann, answer, lambda m: "10. a cat" in m["text"])
+
+
+async def test_two_presses_at_once_neither_lose_nor_repeat_a_caption(queue: FakeQueue, ann: Person) -> None:
+    answer = await answered(ann)
+    queue.open.clear()
+    for _ in range(3):
+        await press(ann, answer, MORE)
+    queue.open.set()
+    longer = await edited(ann, answer, lambda m: "20. " in m["caption"])
+    assert words(longer)[2:] == [f"{number}. a cat with {number} <legs>" for number in range(1, 21)]
+
+
+async def test_when_a_message_is_full_captions_go_on_in_a_reply(queue: FakeQueue, ann: Person) -> None:
+    """Telegram counts the sign as two, and the markup not at all."""
+    numbers = iter(range(1, 1000))
+    sign = "🐈" * 74 + " & "
+
+    def outcome(job: Job, media: bytes) -> JobResult:
+        new = [f"{sign}{next(numbers):03}" for _ in range(job.samples)]
+        return captions(*new, sheet=SHEET if job.sheet else None)
+
+    queue.outcome = outcome
+    answer = await answered(ann)
+    pages = [answer]
+    for end in range(10, 40, 5):
+        await press(ann, pages[-1], MORE)
+        await ann.wait_for(partial(says, f" & {end:03}"), 60)
+        pages = ann.bot_messages()
+    lengths = [rules.utf16_length("\n".join(words(page))) for page in pages]
+    assert len(pages) == 3
+    assert 1024 - 160 < lengths[0] <= 1024
+    assert 4096 - 160 < lengths[1] <= 4096
+    assert pages[1]["reply_to_message"]["message_id"] == answer["message_id"]
+    assert pages[2]["reply_to_message"]["message_id"] == pages[1]["message_id"]
+    assert not words(pages[1])[0].startswith("7."), "an answer begins with a caption"
+    shown = [line[-3:] for page in pages for line in words(page) if "🐈" in line]
+    assert shown == [f"{number:03}" for number in range(1, 36)]
+    # The numbers under a page are those of its captions.
+    await press(ann, pages[1], HEATMAP)
+    numbered = await edited(ann, pages[1], lambda m: BACK in buttons(m)[-1])
+    assert buttons(numbered)[0][0] == "7"
+    await press(ann, numbered, "8")
+    await eventually(lambda: last(queue).explain == f"{sign}008")
+
+
+async def test_what_another_process_adds_meanwhile_is_not_lost(queue: FakeQueue, ann: Person, tmp_path: Path) -> None:
+    """Of several bots behind a webhook, each gets some of the presses."""
+    answer = await answered(ann)
+    queue.open.clear()
+    await press(ann, answer, MORE)
+    await eventually(lambda: len(queue.jobs) == 2)
+    database = await Database.open(tmp_path)
+    answers = Answers(SqliteStorage(database, BOT))
+    key = answer["reply_markup"]["inline_keyboard"][0][0]["callback_data"].split(":")[1]
+    noted = await answers.find(ann.id, key)
+    assert noted is not None
+    first = dataclasses.replace(noted.pages[0], markup=f"{noted.pages[0].markup}\n6. a cat elsewhere", numbers=(1, 7))
+    theirs = dataclasses.replace(noted, captions=(*noted.captions, "a cat elsewhere"), pages=(first,))
+    await answers.keep(ann.id, key, theirs)
+    await database.close()
+    queue.open.set()
+    longer = await edited(ann, answer, lambda m: "7. a cat with 6" in m.get("caption", ""))
+    assert words(longer)[2:9] == [f"{n}. a cat with {n} <legs>" for n in range(1, 6)] + [
+        "6. a cat elsewhere",
+        "7. a cat with 6 <legs>",
+    ]
+
+
+async def test_no_more_captions_are_said_to_be_no_more(queue: FakeQueue, ann: Person) -> None:
+    answer = await answered(ann)
+    queue.outcome = lambda job, media: captions("a cat with 2 <legs>", "a cat on a sofa")  # against what was asked
+    await press(ann, answer, MORE)
+    assert words(await ann.next_message()) == ["I find no more captions of this picture than those that I have shown."]
+    assert ann.messages[answer["message_id"]]["caption"] == answer["caption"]
+
+
+async def test_the_heatmap_of_a_sampled_caption(server: FakeTelegram, queue: FakeQueue, ann: Person) -> None:
+    answer = await answered(ann)
+    assert "number of a caption" in str(await press(ann, answer, HEATMAP))
+    choice = await edited(ann, answer, lambda m: BACK in buttons(m)[-1])
+    assert buttons(choice) == [["1", "2", "3", "4", "5"], [BACK]]
+    await press(ann, answer, "3")
+    sheet = await ann.next_message()
+    assert sheet["photo"][-1]["width"] == 320
+    assert words(sheet) == ["a cat with 3 <legs>"]
+    assert sheet["reply_to_message"]["message_id"] == answer["message_id"]
+    job = last(queue)
+    assert (job.explain, job.sheet, job.samples, job.known) == ("a cat with 3 <legs>", True, 0, False)
+    await press(ann, answer, BACK)
+    await edited(ann, answer, lambda m: buttons(m) == buttons(answer))
+
+
+@pytest.mark.parametrize("settings", [ChatSettings(model="baseline"), ChatSettings(samples=0)])
+async def test_no_heatmap_is_offered_where_there_can_be_none(
+    server: FakeTelegram, ann: Person, tmp_path: Path, settings: ChatSettings
+) -> None:
+    await keep(tmp_path, ann.id, settings)
+    queue = FakeQueue(outcome=work)
+    async with running_bot(server, queue, tmp_path):
+        answer = await answered(ann)
+        assert buttons(answer)[0] == [MORE]
+        assert last(queue).sheet is (settings.model != "baseline")
+        await press(ann, answer, MORE)
+        longer = await edited(ann, answer, lambda m: ". a cat with" in "".join(words(m)) and "edit_date" in m)
+    assert (HEATMAP in buttons(longer)[0]) is (settings.model != "baseline")
+
+
+async def test_the_words_that_were_weighed(server: FakeTelegram, queue: FakeQueue, ann: Person) -> None:
+    answer = await answered(ann)
+    await press(ann, answer, WEIGHED)
+    chart = await ann.next_message()
+    assert words(chart) == [
+        "a cat on a sofa",
+        "For each word, how likely I found it, and in brackets which others I weighed:",
+        "a 83 % (two 9 %, the < 1 %)",
+        "<cat> 41 % (dog 22 %, man 20 %, sofa 10 %)",
+        "(end) 0 %",
+    ]
+    assert not any("likeliest" in line for line in words(chart))
+    assert server.file_bytes(chart["photo"][-1]["file_id"]) == CHART
+    job = last(queue)
+    assert (job.explain, job.chart, job.sheet, job.known) == ("a cat on a sofa", True, False, True)
+
+
+async def test_a_command_in_reply_to_what_stands_beside_an_answer_is_about_its_picture(
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A chart, a comparison, a heatmap, the short answer, a voice message; not about the chat's last picture."""
+    monkeypatch.setattr("bot.app.Voice", Spoken)
+    await keep(tmp_path, ann.id, ChatSettings(short_first=True, voice=True))
+    queue = FakeQueue(outcome=work)
+    async with running_bot(server, queue, tmp_path):
+        photo = await ann.send_photo(PHOTO)
+        short, answer, voice = [await ann.next_message() for _ in range(3)]
+        beside = [short, voice]
+        for buttons_pressed in ([WEIGHED], [COMPARE], [HEATMAP, "2"]):
+            for button in buttons_pressed:
+                await edited(ann, answer, partial(offers, button))
+                await press(ann, answer, button)
+            beside.append(await ann.next_message())
+        await ann.send_photo(picture(99, 66))
+        for _ in range(3):
+            await ann.next_message()
+        for message in (answer, *beside):
+            await ann.send_text("/sample 1", reply_to=message)
+            assert "a cat" in str((await ann.next_message()).get("text"))
+            assert last(queue).picture == photo["photo"][-1]["file_unique_id"]
+            assert "voice" in await ann.next_message()
+        await eventually(lambda: not queue.admitted)
+        await press(ann, answer, BACK)
+        await edited(ann, answer, partial(offers, DELETE))
+        await press(ann, answer, DELETE)
+        gone = {message["message_id"] for message in (answer, *beside)}
+        await eventually(lambda: not gone & {message["message_id"] for message in ann.bot_messages()})
+
+
+async def test_what_comes_beside_an_answer_at_once_is_all_noted(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path)
+    answers = Answers(SqliteStorage(database, BOT))
+    await asyncio.gather(*(answers.add_beside(7, "key", [number]) for number in range(5)))
+    assert sorted(await answers.beside(7, "key")) == [0, 1, 2, 3, 4]
+    await database.close()
+
+
+async def test_a_command_in_reply_to_a_picture_of_the_bot_that_is_about_none_asks_which(
+    queue: FakeQueue, ann: Person, tmp_path: Path
+) -> None:
+    answer = await answered(ann)
+    await press(ann, answer, WEIGHED)
+    chart = await ann.next_message()
+    await eventually(lambda: not queue.admitted)
+    forget_notes(tmp_path, "about:%")
+    await ann.send_text("/sample", reply_to=chart)
+    assert "Which picture do you mean?" in (await ann.next_message())["text"]
+
+
+@pytest.mark.parametrize(("locale", "why"), [("en", "repetitions are ruled out"), ("ru", "повторы исключаются")])
+def test_it_is_said_why_a_likelier_word_was_not_taken(locale: str, why: str) -> None:
+    steps = WeighedWord("cat", 0.4, (("dog", 0.3),)), WeighedWord("dog", 0.001, (("cat", 0.9),))
+    with (i18n := create_i18n()).context(), i18n.use_locale(locale):
+        texts = [replies.weighed_words(JobResult(WireCaption("cat dog", 0.5), (), weighed=(step,))) for step in steps]
+        assert [why in text.splitlines()[-1] for text in texts] == [False, True]
+
+
+@pytest.mark.parametrize("locale", ["en", "ru"])
+def test_a_long_caption_keeps_within_what_telegram_takes(locale: str) -> None:
+    step = WeighedWord("counterrevolutionaries", 0.4, (("counterrevolutionary", 0.5),) * 5)
+    result = JobResult(WireCaption("a cat " * 50, 0.5), (), chart=CHART, weighed=(step,) * 40)
+    with (i18n := create_i18n()).context(), i18n.use_locale(locale):
+        text = replies.weighed_words(result)
+    assert 900 < length(re.sub("<[^>]*>", "", text)) <= 1024
+
+
+async def test_a_russian_reads_russian_on_pictures_too(server: FakeTelegram, queue: FakeQueue) -> None:
+    olga = server.person("Ольга", language_code="ru")
+    await olga.send_photo(PHOTO)
+    answer = await olga.next_message()
+    assert last(queue).labels.photo == "фото"
+    await press(olga, answer, "📊 Варианты слов")
+    chart = await olga.next_message()
+    assert words(chart)[1:] == [
+        "Для каждого слова — насколько вероятным оно мне показалось, а в скобках — какие ещё слова я рассматривал:",
+        "a 83 % (two 9 %, the < 1 %)",
+        "<cat> 41 % (dog 22 %, man 20 %, sofa 10 %)",
+        "(конец) 0 %",
+    ]
+    assert (last(queue).labels.end, "внимания" in last(queue).labels.attention) == ("(конец)", True)
+
+
+async def test_captions_that_are_in_work_when_all_is_forgotten_are_shown(queue: FakeQueue, ann: Person) -> None:
+    answer = await answered(ann)
+    queue.open.clear()
+    await press(ann, answer, MORE)
+    await eventually(lambda: len(queue.jobs) == 2)
+    await ann.send_text("/forget")
+    question = await ann.next_message()
+    await tampered(ann, question, Forget(do="yes").pack())
+    await ann.wait_for(lambda m: "will be answered" in m.get("text", ""), 60)
+    queue.open.set()
+    longer = await edited(ann, answer, lambda m: "10. " in m["caption"])
+    await press(ann, longer, MORE)
+    await edited(ann, answer, lambda m: "15. a cat with 15 <legs>" in m["caption"])
+
+
+async def test_what_is_pressed_after_its_answer_was_deleted_gets_silence(queue: FakeQueue, ann: Person) -> None:
+    answer = await answered(ann)
+    await press(ann, answer, DELETE)
+    await eventually(lambda: not ann.bot_messages())
+    for row in answer["reply_markup"]["inline_keyboard"]:
+        for button in row:
+            if button["text"] not in (SETTINGS, DELETE):
+                await tampered(ann, answer, button["callback_data"])
+    await ann.send_text("/help")
+    await ann.next_message()
+    assert len(ann.bot_messages()) == 1
+
+
+async def test_both_models_side_by_side(queue: FakeQueue, ann: Person) -> None:
+    answer = await answered(ann)
+    await press(ann, answer, COMPARE)
+    assert words(await ann.next_message()) == [
+        "a cat on a sofa",
+        "fairly sure (47 %) · the model with attention",
+        "",
+        "a dog on a sofa",
+        "unsure (20 %) · the model without attention",
+    ]
+    job = last(queue)
+    assert (job.compare, job.samples, job.beam, job.sheet) == (True, 0, 5, False)
+
+
+async def test_a_press_is_answered_before_any_work(queue: FakeQueue, ann: Person) -> None:
+    answer = await answered(ann)
+    queue.open.clear()
+    for button in (MORE, MORE, WEIGHED, COMPARE):
+        assert "text" not in await ann.callback_answer(await ann.press(answer, button), 60)
+    queue.open.set()
+
+
+async def test_an_answer_can_be_deleted_with_all_that_belongs_to_it(
+    server: FakeTelegram, ann: Person, tmp_path: Path
+) -> None:
+    await keep(tmp_path, ann.id, ChatSettings(short_first=True, samples=10))
+    queue = FakeQueue(outcome=work)
+    async with running_bot(server, queue, tmp_path):
+        await ann.send_photo(PHOTO)
+        short, answer = await ann.next_message(), await ann.next_message()
+        for _ in range(4):
+            await press(ann, answer, MORE)
+        continued = await ann.next_message()
+        await edited(ann, continued, lambda m: "50. " in m["text"])
+        await press(ann, continued, DELETE)
+        await eventually(lambda: not ann.bot_messages())
+        assert {call.params["message_id"] for call in server.sent(ann.id, "deleteMessage")} == {
+            short["message_id"],
+            answer["message_id"],
+            continued["message_id"],
+        }
+    with contextlib.closing(sqlite3.connect(tmp_path / "bot.sqlite3")) as database:
+        assert not list(database.execute("SELECT * FROM chat_notes WHERE key LIKE 'answer:%'"))
+
+
+async def test_in_a_group_only_who_asked_and_administrators_delete(
+    server: FakeTelegram, queue: FakeQueue, ann: Person
+) -> None:
+    bob, olga, eve = server.person("Bob"), server.person("Ольга", language_code="ru"), server.person("Eve")
+    group = server.group("Cats", ann, eve)
+    answer = await answered(bob, GROUP, group)
+    assert "Удалить это может только" in str(await press(olga, answer, "🗑 Delete"))
+    assert len(group.bot_messages()) == 1
+    await press(bob, answer, DELETE)
+    await eventually(lambda: not group.bot_messages())
+    answer = await answered(bob, GROUP, group)
+    await press(eve, answer, DELETE)
+    await eventually(lambda: not group.bot_messages())
+
+
+async def test_what_telegram_does_not_delete_any_more_is_said(
+    server: FakeTelegram, queue: FakeQueue, ann: Person
+) -> None:
+    answer = await answered(ann)
+    server.faults.add("deleteMessage", "too_old", times=1)
+    await press(ann, answer, DELETE)
+    assert "48 hours" in words(await ann.next_message())[0]
+    await press(ann, answer, MORE)  # and its buttons go on working
+    await edited(ann, answer, lambda m: "10. " in m["caption"])
+
+
+async def test_captions_for_an_answer_that_was_deleted_meanwhile_are_not_sent(
+    server: FakeTelegram, queue: FakeQueue, ann: Person
+) -> None:
+    answer = await answered(ann)
+    queue.open.clear()
+    await press(ann, answer, MORE)
+    await eventually(lambda: len(queue.jobs) == 2)
+    await press(ann, answer, DELETE)
+    await eventually(lambda: not ann.bot_messages())
+    await asyncio.sleep(0)
+    queue.open.set()
+    await ann.send_text("/help")
+    assert "/sample" in (await ann.next_message())["text"]
+
+
+async def test_an_answer_whose_note_is_gone_tells_what_its_buttons_need(
+    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path
+) -> None:
+    """After /forget, or 90 days."""
+    greedy = captions("a <b>", "a cat", greedy="a cat sits", sheet=SHEET)
+    best = captions(greedy="a cat on a sofa").greedy
+    queue.outcome = lambda job, media: JobResult(greedy.greedy, greedy.samples, SHEET, best=best)
+    answer = await answered(ann)
+    queue.outcome = work
+    forget_notes(tmp_path, "%")
+    await press(ann, answer, MORE)
+    longer = await edited(ann, answer, lambda m: "7. " in m["caption"])
+    assert words(longer)[2:6] == ["my first thought: a cat sits", "1. a <b>", "2. a cat", "3. a cat with 1 <legs>"]
+    job = last(queue)
+    assert job.exclude == ("a cat on a sofa", "a cat sits", "a <b>", "a cat")
+    assert (job.picture, job.known) == (ann.messages[1]["photo"][-1]["file_unique_id"], False)
+    forget_notes(tmp_path, "%")
+    await press(ann, answer, HEATMAP)
+    await press(ann, await edited(ann, answer, lambda m: BACK in buttons(m)[-1]), "2")
+    assert words(await ann.next_message()) == ["a cat"]
+
+
+async def test_a_button_says_why_it_cannot_do_its_work(
+    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path
+) -> None:
+    answer = await answered(ann)
+    del ann.messages[answer["message_id"]]["reply_to_message"]  # the photo was deleted
+    forget_notes(tmp_path)
+    for button in (MORE, WEIGHED, COMPARE):
+        await press(ann, answer, button)
+        assert words(await ann.next_message())[0].startswith("I no longer know which picture this was: ")
+    again = await answered(ann)
+    forget_notes(tmp_path, "known:%")
+    server.faults.add("getFile", "gone")
+    await press(ann, again, HEATMAP)
+    await press(ann, await edited(ann, again, lambda m: BACK in buttons(m)[-1]), "1")
+    assert "Telegram no longer gives me this file" in words(await ann.next_message())[0]
+
+
+def inaccessible(server: FakeTelegram, person: Person, message: Message, data: str) -> dict[str, Any]:
+    """A press under a message of which Telegram tells no more than which it was."""
+    query = {
+        "id": server.new_query(),
+        "from": person.user,
+        "message": {"chat": message["chat"], "message_id": message["message_id"], "date": 0},
+        "chat_instance": "1",
+        "data": data,
+    }
+    server.push("callback_query", query)
+    return query
+
+
+async def test_buttons_of_a_message_that_telegram_shows_no_more_still_work(
+    server: FakeTelegram, queue: FakeQueue, ann: Person
+) -> None:
+    forum = server.group("Forum", ann, is_forum=True)
+    await ann.send_photo(PHOTO, GROUP, chat=forum, thread_id=7)
+    answer = await forum.next_message()
+    data = {
+        button["text"]: button["callback_data"] for row in answer["reply_markup"]["inline_keyboard"] for button in row
+    }
+    await ann.delete(answer)
+
+    async def pressed(callback_data: str) -> Message:
+        await ann.callback_answer(inaccessible(server, ann, answer, callback_data))
+        message = await forum.next_message()
+        assert message["message_thread_id"] == 7
+        return message
+
+    assert words(await pressed(data[COMPARE]))[3] == "a dog on a sofa"
+    assert words(await pressed(data[WEIGHED]))[0] == "a cat on a sofa"
+    choice = await pressed(data[HEATMAP])
+    assert words(choice)[1] == "2. a cat with 2 <legs>"
+    await ann.press(choice, "2")
+    assert words(await forum.next_message()) == ["a cat with 2 <legs>"]
+    more = await pressed(data[MORE])
+    assert words(more) == ["a cat with 6 <legs>", *(f"{n}. a cat with {n} <legs>" for n in range(7, 11))]
+    await ann.press(more, MORE)
+    await edited(forum, more, lambda m: "15. " in m["text"])
+    await ann.callback_answer(inaccessible(server, ann, answer, "am:forgotten"))
+    assert "no longer know which picture" in words(await forum.next_message())[0]
+    await ann.callback_answer(inaccessible(server, ann, more, data[DELETE]))
+    await eventually(lambda: more["message_id"] not in forum.messages)
+
+
+async def test_more_captions_that_are_out_are_not_added_again(
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bot ends after it has added them, before that is written down."""
+    queue, hanging = FakeQueue(outcome=work), asyncio.Event()
+
+    async def hangs(_: str) -> None:
+        hanging.set()
+        await asyncio.Event().wait()
+
+    async with running_bot(server, queue, tmp_path, grace=0.2):
+        answer = await answered(ann)
+        await eventually(lambda: not queue.admitted)
+        with monkeypatch.context() as patched:
+            patched.setattr(queue, "forget", hangs)
+            await press(ann, answer, MORE)
+            await edited(ann, answer, lambda m: "10. " in m["caption"])
+            await hanging.wait()
+    async with running_bot(server, queue, tmp_path):
+        await eventually(lambda: not queue.admitted)
+        assert "11. " not in ann.messages[answer["message_id"]]["caption"]
+        await press(ann, answer, MORE)
+        await edited(ann, answer, lambda m: "15. " in m["caption"] and "16. " not in m["caption"])
+    assert ["answered twice" in warning for warning in server.warnings] == [True]  # Telegram minds it no more than that
+    server.warnings.clear()
+
+
+async def test_the_settings_of_a_chat_are_obeyed(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
+    bob = server.person("Bob")
+    await keep(tmp_path, ann.id, ChatSettings(samples=2, strategy="top-p", temperature=1.1, beam=False, heatmap=False))
+    await keep(tmp_path, bob.id, ChatSettings(model="baseline"))
+    queue = FakeQueue(outcome=work)
+    async with running_bot(server, queue, tmp_path):
+        answer = await answered(ann)
+        assert words(answer)[2:] == ["1. a cat with 1 <legs>", "2. a cat with 2 <legs>"]
+        assert "photo" not in answer
+        job = last(queue)
+        nucleus = Sampling(temperature=1.1, top_k=0, top_p=0.9)
+        assert (job.model, job.samples, job.sampling, job.beam, job.sheet) == ("attention", 2, nucleus, None, False)
+        await press(ann, answer, MORE)
+        await edited(ann, answer, lambda m: "4. " in m["text"])
+        assert (last(queue).samples, last(queue).sampling) == (2, nucleus)
+        await answered(bob)
+        assert (last(queue).model, last(queue).beam, last(queue).sheet) == ("baseline", 5, False)
+
+
+# The head and the last page of an OGG/Opus file: 312 samples to be skipped, then 2 s at 48 kHz (RFC 7845).
+HEAD, LAST_PAGE = b"OggS" + bytes(22) + b"OpusHead\1\1", b"OggS\0\4"
+TWO_SECONDS = HEAD + (312).to_bytes(2, "little") + LAST_PAGE + (96312).to_bytes(8, "little")
+
+
+class Spoken:
+    """Says what it is told to."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.ready = asyncio.Event()
+        self.ready.set()
+
+    async def available(self) -> bool:
+        return True
+
+    async def speak(self, text: str, language: str = "en") -> bytes | None:
+        self.texts.append(text)
+        await self.ready.wait()
+        return TWO_SECONDS
+
+
+async def test_a_short_answer_comes_first_and_a_voice_last(
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voice = Spoken()
+    monkeypatch.setattr("bot.app.Voice", lambda: voice)
+    await keep(tmp_path, ann.id, ChatSettings(short_first=True, voice=True))
+    queue = FakeQueue(outcome=lambda job, media: captions(greedy="a <cat>", sheet=SHEET))
+    async with running_bot(server, queue, tmp_path):
+        photo = await ann.send_photo(PHOTO)
+        short, answer, spoken = [await ann.next_message() for _ in range(3)]
+        assert (short["text"], "entities" in short) == ("a <cat>", False)
+        assert words(answer)[:2] == ["a <cat>", "fairly sure (47 %)"]
+        assert spoken["voice"]["duration"] == 2
+        assert voice.texts == ["a <cat>"]
+        assert {message["reply_to_message"]["message_id"] for message in (short, answer, spoken)} == {
+            photo["message_id"]
+        }
+        await press(ann, answer, DELETE)
+        await eventually(lambda: not ann.bot_messages())
+
+
+async def test_a_voice_that_is_switched_on_in_the_menu_is_heard(
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.app.Voice", Spoken)
+    async with running_bot(server, FakeQueue(outcome=work), tmp_path):
+        await ann.send_text("/settings")
+        assert await press(ann, await ann.next_message(), "Voice message: off") == "Voice message: on"
+        await ann.send_photo(PHOTO)
+        await ann.wait_for(lambda m: "voice" in m, 60)
+
+
+@pytest.mark.parametrize("broken", ["sendPhoto", "sendVoice"])
+async def test_a_part_that_is_out_is_not_sent_again(
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """The bot ends between the messages of an answer."""
+    monkeypatch.setattr("bot.app.Voice", Spoken)
+    await keep(tmp_path, ann.id, ChatSettings(short_first=True, voice=True))
+    queue = FakeQueue(outcome=work)
+    fault = server.faults.add(broken, "500")
+    async with running_bot(server, queue, tmp_path, grace=0.2):
+        await ann.send_photo(PHOTO)
+        await eventually(lambda: fault.fired)
+    server.faults.clear()
+    async with running_bot(server, queue, tmp_path):
+        await ann.wait_for(lambda m: "voice" in m, 60)
+        await eventually(lambda: not queue.admitted)
+    assert [next(kind for kind in ("text", "photo", "voice") if kind in m) for m in ann.bot_messages()] == [
+        "text",
+        "photo",
+        "voice",
+    ]
+
+
+async def test_who_takes_no_voice_messages_gets_the_answer(
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.app.Voice", Spoken)
+    await keep(tmp_path, ann.id, ChatSettings(voice=True))
+    server.faults.add("sendVoice", "blocked")
+    queue = FakeQueue(outcome=work)
+    async with running_bot(server, queue, tmp_path):
+        assert words(await answered(ann))[0] == "a cat on a sofa"
+        await eventually(lambda: not queue.admitted)
+    assert len(ann.bot_messages()) == 1
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"captions": 3}'])
+def test_a_note_of_another_version_is_passed_over(text: str) -> None:
+    assert Answer.decode(text) is None

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.drawing.heatmap import SIDE, draw_sheet, encode_jpeg
+
+
+def maps(*peaks: tuple[int, int], height: float = 0.9) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """One 8 × 8 map per (row, column), with `height` of its mass there and the rest even."""
+    out = np.full((len(peaks), 8, 8), (1 - height) / 63, dtype=np.float32)
+    for number, (row, column) in enumerate(peaks):
+        out[number, row, column] = height
+    return out
+
+
+@pytest.mark.parametrize("size", [(640, 480), (480, 640), (1, 1), (20_000, 10), (10, 20_000), (300, 300)])
+@pytest.mark.parametrize("words", [1, 4, 12, 20])
+def test_any_picture_and_caption_fit_a_sheet_that_telegram_takes(size: tuple[int, int], words: int) -> None:
+    sheet = draw_sheet(Image.new("RGB", size, "teal"), ["elephants"] * words, maps(*[(1, 1)] * words))
+    assert max(sheet.size) <= SIDE
+    assert max(sheet.size) / min(sheet.size) <= 20
+    assert max(sheet.size) > 0.9 * SIDE  # and it uses the room
+    assert Image.open(io.BytesIO(encode_jpeg(sheet))).size == sheet.size
+
+
+def test_the_light_lies_where_the_map_says() -> None:
+    """On a black photo, the brightest spot of a word's tile is at its map's peak."""
+    photo = Image.new("RGB", (400, 200), "black")
+    sheet = np.asarray(draw_sheet(photo, ["left"], maps((0, 0))).convert("L"), dtype=int)
+    other = np.asarray(draw_sheet(photo, ["left"], maps((7, 7))).convert("L"), dtype=int)
+    rows, columns = np.nonzero(sheet - other > 60)
+    far_rows, far_columns = np.nonzero(other - sheet > 60)
+    assert len(rows) > 100
+    assert rows.mean() < far_rows.mean()
+    assert columns.mean() < far_columns.mean()
+    # An eighth of a 2:1 photo is twice as wide as it is high, on the sheet too: the map is stretched over the photo.
+    wide, high = np.ptp(columns), np.ptp(rows)
+    assert 1.5 < wide / high < 2.6
+
+
+def test_words_share_one_scale() -> None:
+    """A weak look is drawn pale beside a strong one, and alone it is drawn in full, with its own figure."""
+    photo = Image.new("RGB", (200, 200), "black")
+    strong = maps((4, 4), height=0.9)
+    weak = maps((4, 4), height=0.1)
+
+    def brightest_tile_contrast(first: object) -> float:
+        alone = np.asarray(draw_sheet(photo, ["x", "y"], np.concatenate([weak, first])).convert("L"), dtype=float)
+        third = alone.shape[1] // 2
+        height = alone.shape[0]
+        cell = alone[int(height * 0.12) : int(height * 0.42), third + 40 : -40]  # the first word's tile
+        return float(cell.max())
+
+    assert brightest_tile_contrast(weak) > 2 * brightest_tile_contrast(strong)
+
+
+def test_words_and_maps_must_agree() -> None:
+    with pytest.raises(ValueError, match="2 words, but 1 maps"):
+        draw_sheet(Image.new("RGB", (9, 9)), ["a", "b"], maps((0, 0)))

@@ -1,0 +1,107 @@
+"""Backbones by torchvision's names."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import nn
+from torchvision import models
+
+from model.captioner import Captioner
+from model.network.checkpoint import CheckpointError, load_encoder, pretrained_encoder, save_encoder
+from model.network.config import ENCODERS, ConfigError, DecoderConfig, EncoderConfig
+from model.network.decoder import build_decoder
+from model.network.encoder import Encoder, encoder_config
+from model.network.vocabulary import Vocabulary
+from tests.conftest import WORDS
+
+SMALL = ("alexnet", "vgg11_bn", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny")
+
+
+def random_statistics(encoder: Encoder) -> None:
+    """As if the batch normalisations had been trained."""
+    for module in encoder.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean, std=0.1)  # type: ignore[arg-type]
+            nn.init.uniform_(module.running_var, 0.5, 2.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", SMALL)
+@torch.inference_mode()
+def test_a_backbone_gives_the_grid_it_is_configured_for_and_fuses(name: str) -> None:
+    torch.manual_seed(0)
+    config = encoder_config(name)
+    encoder = Encoder(config).eval()
+    random_statistics(encoder)
+    images = torch.randint(0, 256, (1, 3, config.image_size, config.image_size), dtype=torch.uint8)
+    features = encoder(images)
+    assert features.shape == (1, config.regions, config.channels)
+    fused = copy.deepcopy(encoder).fuse()
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+    scale = float(features.abs().max())
+    torch.testing.assert_close(fused(images), features, atol=1e-4 * scale, rtol=1e-3)
+
+
+def test_all_names_are_torchvisions_and_configured() -> None:
+    assert set(ENCODERS) <= set(models.list_models())
+    config = encoder_config("resnet101")
+    assert (config.image_size, config.rows, config.columns, config.channels) == (224, 7, 7, 2048)
+    assert config.mean == (0.485, 0.456, 0.406)
+    assert EncoderConfig.from_json(config.to_json()) == config
+    assert encoder_config("inception_v3") == EncoderConfig()
+    assert (encoder_config("vgg16").rows, encoder_config("vgg16").channels) == (14, 512)
+    with pytest.raises(ConfigError, match="unknown encoder"):
+        encoder_config("resnet9000")
+
+
+@torch.inference_mode()
+def test_bytes_are_normalised_as_torchvision_does() -> None:
+    config = encoder_config("alexnet")
+    encoder = Encoder(config).eval()
+    pixels = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8)
+    transform = models.AlexNet_Weights.DEFAULT.transforms(crop_size=224, resize_size=224)
+    torch.testing.assert_close(encoder(pixels), encoder(transform(pixels)), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@torch.inference_mode()
+def test_a_state_dict_of_torchvisions_fills_a_named_encoder(suffix: str, tmp_path: Path) -> None:
+    whole = models.mobilenet_v3_small().eval()
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".pth":
+        torch.save(whole.state_dict(), path)
+    else:
+        save_file(whole.state_dict(), path)
+    encoder = pretrained_encoder("mobilenet_v3_small", path)
+    images = torch.randn(1, 3, 224, 224)
+    grid = whole.features(images).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(encoder(images), grid, atol=1e-5, rtol=1e-4)
+    save_encoder(tmp_path / "encoder.safetensors", encoder)
+    assert load_encoder(tmp_path / "encoder.safetensors").config == encoder.config
+    with pytest.raises(CheckpointError, match="Missing key"):
+        pretrained_encoder("resnet18", path)
+
+
+def test_without_a_network_a_file_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", offline)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(CheckpointError, match="--encoder-weights"):
+        pretrained_encoder("alexnet")
+
+
+def test_a_captioner_sees_through_any_backbone() -> None:
+    encoder = Encoder(encoder_config("mobilenet_v3_small")).fuse()
+    decoder = build_decoder(DecoderConfig("attention", len(WORDS) + 4, channels=576, embedding=8, hidden=8, rnn="gru"))
+    captioner = Captioner(encoder, decoder.eval(), Vocabulary(WORDS), torch.float32)
+    [captions] = captioner.caption([Image.new("RGB", (30, 20), "red")], samples=2, beam=2)
+    assert captions.greedy.attention is not None
+    assert captions.greedy.attention.shape[1:] == (7, 7)

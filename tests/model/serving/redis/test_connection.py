@@ -1,0 +1,210 @@
+"""Addresses of Redis, and what happens to calls while it is away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.serving.redis.connection import (
+    InvalidAddress,
+    Outage,
+    RedisAddress,
+    RedisRefused,
+    connect,
+    is_passing,
+    patiently,
+)
+from tests.support.redis_server import RedisServer
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://h", RedisAddress("single", (("h", 6379),))),
+        ("redis://:p%40ss@h:7/3", RedisAddress("single", (("h", 7),), db=3, password="p@ss")),
+        ("rediss://ann:pw@[::1]:7", RedisAddress("single", (("::1", 7),), username="ann", password="pw", tls=True)),
+        ("unix:///run/redis.sock?db=2", RedisAddress("unix", path="/run/redis.sock", db=2)),
+        ("redis+cluster://h:1,i", RedisAddress("cluster", (("h", 1), ("i", 6379)))),
+        (
+            "rediss+sentinel://u:p@h,i:5/main/4?sentinel_password=q",
+            RedisAddress(
+                "sentinel",
+                (("h", 26379), ("i", 5)),
+                service="main",
+                db=4,
+                username="u",
+                password="p",
+                tls=True,
+                options=(("sentinel_password", "q"),),
+            ),
+        ),
+    ],
+)
+def test_each_form_of_address_is_understood(url: str, expected: RedisAddress) -> None:
+    assert RedisAddress.parse(url) == expected
+    connect(url)  # the client takes all of it
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://:hush@h",
+        "redis+gossip://:hush@h",
+        "redis://:hush@h:0",
+        "redis://:hush@h:70000",
+        "redis://:hush@h/one",
+        "redis://:hush@h?speed=hush",
+        "redis://:hush@a,b",
+        "redis://:hush@",
+        "redis://:hush@x@h",
+        "redis+cluster://:hush@h/2",
+        "redis+sentinel://:hush@h",
+        "unix://:hush@",
+        "redis://:hush @h",
+        "hush",
+    ],
+)
+def test_nonsense_is_refused_without_quoting_it(url: str) -> None:
+    with pytest.raises(InvalidAddress) as caught:
+        RedisAddress.parse(url)
+    assert "hush" not in str(caught.value)
+
+
+@asynccontextmanager
+async def client_of(url: str) -> AsyncIterator[Any]:
+    client = connect(url)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+@pytest.mark.parametrize("cluster", [False, True])
+async def test_calls_wait_for_redis_and_the_outage_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, cluster: bool
+) -> None:
+    caplog.set_level(logging.INFO)
+    server = RedisServer(tmp_path, cluster=cluster)
+    outage = Outage()
+    async with client_of(server.url) as client:
+        calls = [
+            asyncio.create_task(patiently(lambda key=key: client.set(key, b"1"), outage=outage))  # type: ignore[misc]
+            for key in "abc"
+        ]
+        await asyncio.sleep(0.3)
+        assert outage.on
+        await asyncio.to_thread(server.start)
+        try:
+            await asyncio.gather(*calls)
+            assert not outage.on
+            await asyncio.to_thread(server.restart)
+            assert await patiently(lambda: client.get("a"), outage=outage) == b"1"
+        finally:
+            server.stop()
+    said = [record.getMessage() for record in caplog.records if record.name == "model.serving.redis.connection"]
+    assert [line.partition(" (")[0] for line in said[:2]] == ["Redis cannot be used", "Redis works again"]
+    assert len(said) in (2, 4)  # the restart may have gone unnoticed
+
+
+async def test_a_wrong_password_is_no_outage(tmp_path: Path) -> None:
+    with RedisServer(tmp_path, password="right") as server:
+        async with client_of(server.url) as client:
+            assert await patiently(client.ping)
+        for url in (server.url.replace("right", "wr0ng"), f"redis://127.0.0.1:{server.port}"):
+            async with client_of(url) as client:
+                with pytest.raises(RedisRefused, match="REDIS_URL") as caught:
+                    await patiently(client.ping)
+                assert "wr0ng" not in str(caught.value)
+
+
+async def test_a_server_that_hangs_is_left_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.serving.redis.connection.CALL_SECONDS", 0.2)
+    outage = Outage()
+    with RedisServer(tmp_path) as server:
+        async with client_of(server.url) as client:
+            await client.ping()
+            server.pause()
+            call = asyncio.create_task(patiently(client.ping, outage=outage))
+            while not outage.on:
+                await asyncio.sleep(0.02)
+            server.resume()
+            assert await call
+
+
+@pytest.mark.parametrize(
+    ("on", "off"),
+    [
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+        (("CONFIG", "SET", "min-replicas-to-write", "1"), ("CONFIG", "SET", "min-replicas-to-write", "0")),
+        (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+    ],
+)
+async def test_scripts_too_wait_for_a_redis_that_refuses_to_write(
+    tmp_path: Path, on: tuple[str, ...], off: tuple[str, ...]
+) -> None:
+    with RedisServer(tmp_path) as server:
+        client: Any = connect(server.url)
+        script = "return redis.call('SET', KEYS[1], ARGV[1])"
+        server.call(*on)
+        writing = asyncio.create_task(patiently(lambda: client.eval(script, 1, "key", "value")))
+        await asyncio.sleep(0.2)
+        assert not writing.done()
+        server.call(*off)
+        assert await asyncio.wait_for(writing, 60) == b"OK"
+        await client.aclose()
+
+
+async def test_a_connection_that_is_dropped_while_in_use_is_an_outage(tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as server:
+        async with client_of(server.url) as client:
+
+            async def dropped() -> bytes:
+                connection = await client.connection_pool.get_connection()
+                try:
+                    writing = asyncio.create_task(connection._send_packed_command([b"PING\r\n"]))
+                    await connection.disconnect()  # as another task does when it sees the end of the stream
+                    await writing
+                finally:
+                    await client.connection_pool.release(connection)
+                raise AssertionError("it had no effect")
+
+            tries = [dropped, client.ping]
+            assert await asyncio.wait_for(patiently(lambda: tries.pop(0)()), 60)
+
+
+@pytest.mark.parametrize(
+    ("modules", "what", "lost"),
+    [
+        (("redis.asyncio.connection",), "none.writelines", True),
+        (("redis.asyncio.connection", "asyncio.streams", "asyncio.selector_events"), "none()", True),  # Python 3.12
+        (("redis.asyncio.connection",), "len(3)", False),
+        (("bot.storage.redis_inbox", "asyncio.streams"), "none()", False),
+        (("redis.asyncio.connection", "bot.storage.redis_inbox"), "none.id", False),
+    ],
+)
+def test_a_lost_connection_is_told_from_a_mistake(modules: tuple[str, ...], what: str, lost: bool) -> None:
+    """By where it was noticed: `modules`, each called by the one before it."""
+    space: dict[str, Any] = {}
+    for name in reversed(modules):
+        body = "call()" if space else what
+        space = {"__name__": name, "none": None, "call": space.get("caller")}
+        exec(f"def caller(): {body}", space)
+    with pytest.raises((AttributeError, TypeError)) as raised:
+        space["caller"]()
+    assert is_passing(raised.value) is lost
+
+
+async def test_what_repeating_cannot_mend_is_raised(tmp_path: Path) -> None:
+    from redis.exceptions import ResponseError
+
+    with RedisServer(tmp_path) as server:
+        async with client_of(server.url) as client:
+            await client.set("a", b"1")
+            with pytest.raises(ResponseError):
+                await patiently(lambda: client.lpush("a", b"2"))

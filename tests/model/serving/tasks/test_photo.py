@@ -1,0 +1,335 @@
+"""What can be asked of a worker beside a caption: explanations, charts, more captions, the other model, and twice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import io
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch import Tensor
+
+from model.captioner import Captioner
+from model.decoding.sampling import Sampling
+from model.errors import EmptyFile, FeaturesGone, JobFailed
+from model.serving.embedded.queue import LocalQueue
+from model.serving.jobs import ClipResult, Job, JobResult
+from model.serving.metrics import WorkerMetrics
+from model.serving.worker import worker as worker_module
+from model.serving.worker.network import Captioners
+from model.serving.worker.worker import Worker
+from tests.conftest import WEIGHTS
+from tests.model.serving.worker.test_worker import Pipes, job
+
+PHOTO = Job("", user=1, samples=3, sheet=False, place="chat", picture="cat")
+
+
+class Looked(WorkerMetrics):
+    """Which features were looked for and found, and what was decoded."""
+
+    def __init__(self) -> None:
+        self.kept: list[bool] = []
+        self.decodings = 0
+
+    def features(self, *, kept: bool) -> None:
+        self.kept.append(kept)
+
+    def decoded(self, kind: str, seconds: float) -> None:
+        self.decodings += 1
+
+
+@pytest.fixture(scope="module")
+def captioners() -> Captioners:
+    return Captioners(WEIGHTS, "cpu", "attention", "fp32")
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many pictures went through the encoder, run by run."""
+    sizes: list[int] = []
+    encode = Captioner.encode
+
+    def counted(captioner: Captioner, squares: Tensor) -> Tensor:
+        sizes.append(len(squares))
+        return encode(captioner, squares)
+
+    monkeypatch.setattr(Captioner, "encode", counted)
+    return sizes
+
+
+@dataclasses.dataclass
+class Served:
+    """A worker on a queue, asked one job after the other."""
+
+    queue: LocalQueue
+    looked: Looked
+    media: bytes
+    asked: int = 0
+
+    async def ask(self, base: Job = PHOTO, /, media: bytes | None = None, **changes: object) -> JobResult:
+        self.asked += 1
+        each = dataclasses.replace(base, id=str(self.asked), **changes)  # type: ignore[arg-type]
+        await self.queue.put(each, (b"" if each.known else self.media) if media is None else media)
+        try:
+            result = await asyncio.wait_for(self.queue.wait(each.id), 60)
+        finally:
+            await self.queue.forget(each.id)
+        assert isinstance(result, JobResult)
+        return result
+
+
+@contextlib.asynccontextmanager
+async def serving(captioners: Captioners, media: bytes) -> AsyncIterator[Served]:
+    async with Pipes() as pipes:
+        stop, looked = asyncio.Event(), Looked()
+        task = asyncio.create_task(Worker(pipes.consumer, captioners, max_batch=4, metrics=looked).run(stop))
+        try:
+            yield Served(pipes.queue, looked, media)
+        finally:
+            stop.set()
+            await task
+
+
+@pytest.fixture
+async def served(captioners: Captioners, photo_files: list[Path]) -> AsyncIterator[Served]:
+    async with serving(captioners, photo_files[1].read_bytes()) as made:
+        yield made
+
+
+def texts(result: JobResult) -> list[str]:
+    return [sample.text for sample in result.samples]
+
+
+# -- explanations and charts
+
+
+async def test_the_sheet_of_an_explained_caption_is_the_one_it_had(served: Served) -> None:
+    whole = await served.ask(sheet=True, beam=3)
+    again = await served.ask(sheet=True, explain=whole.main.text)
+    assert again.greedy.text == whole.main.text
+    assert (again.samples, again.best) == ((), None)
+    assert whole.sheet is not None
+    assert again.sheet is not None
+    before, after = (np.asarray(Image.open(io.BytesIO(sheet)), int) for sheet in (whole.sheet, again.sheet))
+    assert np.abs(before - after).max() <= 8
+    sampled = await served.ask(sheet=True, explain=whole.samples[0].text)
+    assert sampled.sheet != whole.sheet
+
+
+@pytest.mark.parametrize("model", ["attention", "baseline"])
+async def test_a_chart_of_the_main_caption_or_of_any_other(served: Served, model: str) -> None:
+    main = await served.ask(model=model, chart=True, beam=3)
+    same = await served.ask(model=model, chart=True, explain=main.main.text)
+    other = await served.ask(model=model, chart=True, explain=main.samples[0].text)
+    for result in (main, same, other):
+        assert result.chart is not None
+        assert Image.open(io.BytesIO(result.chart)).format == "PNG"
+        assert result.sheet is None
+    assert same.chart == main.chart
+    assert other.chart != main.chart
+    assert (await served.ask(model=model)).chart is None
+
+
+async def test_what_cannot_be_explained_fails_alone(served: Served) -> None:
+    asked = [served.ask(explain=text) for text in ("a cat", "qwertzuiop on a cat", "!?", "a dog")]
+    cat, unknown, empty, dog = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(cat, JobResult)
+    assert isinstance(dog, JobResult)
+    assert (cat.greedy.text, dog.greedy.text) == ("a cat", "a dog")
+    assert isinstance(unknown, JobFailed)
+    assert "1 of 4 words" in str(unknown)
+    assert "qwertz" not in str(unknown)  # people's words are not for the log
+    assert isinstance(empty, JobFailed)
+
+
+# -- more captions
+
+
+async def test_more_captions_are_others(served: Served) -> None:
+    ladder = Sampling(ladder=True)
+    shown: list[str] = []
+    for press in range(3):
+        result = await served.ask(samples=5, sampling=ladder, exclude=tuple(shown), seed=press)
+        assert len(result.samples) == 5
+        shown += texts(result)
+    assert len(set(shown)) == 15
+    none = await served.ask(samples=5, sampling=Sampling(top_k=1), exclude=(result.greedy.text,))
+    assert none.samples == ()
+
+
+# -- the other model
+
+
+@pytest.mark.parametrize(("model", "other"), [("attention", "baseline"), ("baseline", "attention")])
+async def test_models_are_compared_on_one_look_at_the_photo(
+    served: Served, encoded: list[int], model: str, other: str
+) -> None:
+    both = await served.ask(model=model, compare=True, beam=3)
+    assert encoded == [1]
+    alone = await served.ask(model=other, beam=3)
+    assert both.other is not None
+    assert both.other == alone.main
+    assert both.main.text != both.other.text
+    assert alone.other is None
+
+
+async def test_a_model_that_is_not_there_fails_its_own_jobs_only(
+    tmp_path: Path, photo_files: list[Path], encoded: list[int]
+) -> None:
+    for name in ("encoder", "attention"):
+        shutil.copy(WEIGHTS / f"{name}.safetensors", tmp_path)
+    lacking = Captioners(tmp_path, "cpu", "attention", "fp32")
+    async with serving(lacking, photo_files[1].read_bytes()) as served:
+        asked = [served.ask(), served.ask(model="baseline"), served.ask(compare=True), served.ask(model="gpt")]
+        good, *bad = await asyncio.gather(*asked, return_exceptions=True)
+        assert isinstance(good, JobResult)
+        for error in bad:
+            assert isinstance(error, JobFailed)
+            assert "no such weights file" in str(error)
+        with pytest.raises(JobFailed, match="no such weights file"):
+            await served.ask(Job("", 1, kind="clip", model="baseline"), media=clip_of(photo_files))
+        assert (await served.ask(picture="another")).greedy == good.greedy
+    assert sum(encoded) <= 5  # none of them twice
+
+
+def clip_of(photo_files: Sequence[Path]) -> bytes:
+    frames = [Image.open(file).convert("RGB").resize((160, 120)) for file in photo_files[:3] for _ in range(4)]
+    out = io.BytesIO()
+    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], duration=500)
+    return out.getvalue()
+
+
+# -- features that are kept
+
+
+async def test_asking_again_costs_only_decoding(served: Served, encoded: list[int]) -> None:
+    first = await served.ask(seed=3, beam=3)
+    again = await served.ask(seed=3, beam=3, known=True)
+    assert again == first  # what is kept of the photo is what was first found, to the last bit
+    assert texts(await served.ask(seed=4, known=True)) != texts(first)
+    sent = await served.ask(seed=3, beam=3)  # its media came along, and are not looked at
+    assert sent == first
+    assert encoded == [1]
+    assert served.looked.decodings == 1
+    assert served.looked.kept == [False, True, True, True]
+
+
+async def test_a_sheet_needs_the_photo_and_no_encoder(served: Served, encoded: list[int]) -> None:
+    first = await served.ask(sheet=True)
+    again = await served.ask(sheet=True)
+    assert again.sheet == first.sheet
+    assert encoded == [1]
+    assert served.looked.decodings == 2
+    assert (await served.ask(sheet=True, chart=True, known=True)).sheet is None  # there is none to draw on
+
+
+async def test_another_model_uses_the_same_features(served: Served, encoded: list[int]) -> None:
+    await served.ask()
+    known = await served.ask(model="baseline", known=True)
+    assert known == await served.ask(model="baseline", place="", picture="")
+    assert encoded == [1, 1]
+
+
+@pytest.mark.parametrize("changes", [{"place": "other chat"}, {"picture": "dog"}, {"place": ""}, {"picture": ""}])
+async def test_features_are_found_only_under_their_chat_and_picture(served: Served, changes: dict[str, Any]) -> None:
+    await served.ask(**changes if "" in changes.values() else {})
+    with pytest.raises(FeaturesGone):
+        await served.ask(**changes, known=True)
+
+
+async def test_a_picture_that_cannot_be_read_leaves_nothing(served: Served) -> None:
+    with pytest.raises(EmptyFile):
+        await served.ask(media=b"")
+    with pytest.raises(FeaturesGone):
+        await served.ask(known=True)
+
+
+async def test_known_and_new_pictures_share_a_batch(
+    captioners: Captioners, photo_files: list[Path], encoded: list[int]
+) -> None:
+    media = [file.read_bytes() for file in photo_files[:4]]
+    async with serving(captioners, media[0]) as served:
+        alone = [await served.ask(picture=str(row), media=media[row]) for row in range(4)]
+        encoded.clear()
+        asked = [{"picture": str(row), "known": True} if row % 2 else {"media": media[row]} for row in range(4)]
+        mixed = await asyncio.gather(*(served.ask(**{"picture": "", **each}) for each in asked))  # type: ignore[arg-type]
+    assert mixed == alone
+    assert sum(encoded) == 2
+
+
+async def test_a_forgotten_chat_leaves_nothing_behind(
+    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
+    async with serving(captioners, photo_files[1].read_bytes()) as other:
+        await other.ask()
+        await other.ask(place="neighbour")
+        await other.queue.forget_place("chat")
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    await other.ask(known=True)
+                except FeaturesGone:
+                    break
+                await asyncio.sleep(0.02)
+        await other.ask(place="neighbour", known=True)
+        await other.ask()  # it is used again
+        await other.ask(known=True)
+
+
+async def test_moments_are_chosen_anew_without_the_network(
+    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And without any picture from before: the frames are those of the media that came with the job."""
+    monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
+    sizes: list[int] = []
+    describe = Captioners.describe
+
+    def counted(captioners: Captioners, model: str, frames: Sequence[object]) -> object:
+        sizes.append(len(frames))
+        return describe(captioners, model, frames)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Captioners, "describe", counted)
+    media = clip_of(photo_files)
+
+    async def watch(place: str, moments: int | None = None) -> ClipResult:
+        each = job(f"{place} {len(sizes)} {moments}", kind="clip", place=place, moments=moments)
+        await pipes.queue.put(each, media)
+        result = await asyncio.wait_for(pipes.queue.wait(each.id), 60)
+        assert isinstance(result, ClipResult)
+        return result
+
+    async with Pipes() as pipes:
+        stop = asyncio.Event()
+        forgotten: list[str] = []
+        heard = pipes.consumer.forgotten
+
+        async def forgetting() -> list[str]:
+            places = await heard()
+            forgotten.extend(places)
+            return places
+
+        monkeypatch.setattr(pipes.consumer, "forgotten", forgetting)
+        running = asyncio.create_task(Worker(pipes.consumer, captioners).run(stop))
+        first = await watch("a")
+        seen = len(sizes)
+        assert len((await watch("a", 2)).pictures) == 2
+        assert len(sizes) == seen
+        assert (await watch("b")).pictures == first.pictures
+        assert len(sizes) > seen  # chats share nothing
+        await pipes.queue.forget_place("a")
+        async with asyncio.timeout(60):
+            while "a" not in forgotten:
+                await asyncio.sleep(0.01)
+        seen = len(sizes)
+        await watch("a", 3)
+        assert len(sizes) > seen
+        stop.set()
+        await running

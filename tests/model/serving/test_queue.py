@@ -1,0 +1,730 @@
+"""The queue's contract, kept by each engine: embedded (through its pipe), Redis, and Redis as a cluster of one node."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pytest
+
+from model.errors import CaptionError, FeaturesGone, JobCancelled, JobCrashed, JobFailed, NotAnImage
+from model.serving.embedded.pipe import PipeConsumer, serve_worker
+from model.serving.embedded.queue import LocalQueue
+from model.serving.jobs import Job, JobFailure, JobResult, Outcome, WireCaption
+from model.serving.queue import Busy, JobConsumer, JobLost, JobProducer, Lease, Limits
+from model.serving.redis import producer as redis_queue
+from model.serving.redis.consumer import RedisConsumer
+from model.serving.redis.producer import RedisQueue
+from tests.support.redis_server import RedisServer
+
+RESULT = JobResult(WireCaption("a dog", 0.5), (WireCaption("the dog", 0.25),), b"jpeg")
+LEASE = 1.5  # seconds, where a test is about leases; a process may stand still for a moment
+LONG = 10.0  # where it is not
+SOON = 60.0
+
+
+def job(name: str, user: int = 1, **settings: object) -> Job:
+    return Job(id=name, user=user, **settings)  # type: ignore[arg-type]
+
+
+class Engine(Protocol):
+    """How a test gets the two sides of one queue. `lease`: seconds; to be set before."""
+
+    lease: float
+
+    async def producer(self, limits: Limits | None = None) -> JobProducer: ...
+
+    async def consumer(self, name: str = "worker") -> JobConsumer: ...
+
+    async def crash(self, consumer: JobConsumer) -> None:
+        """The process of this worker is gone, without a word."""
+
+
+@dataclass
+class Embedded:
+    queue: LocalQueue = field(default_factory=lambda: LocalQueue(max_attempts=3))
+    lease: float = LONG
+    ends: dict[int, tuple[asyncio.Task[None], list[asyncio.StreamWriter]]] = field(default_factory=dict)
+
+    async def producer(self, limits: Limits | None = None) -> JobProducer:
+        self.queue.limits = limits or self.queue.limits
+        self.queue.lease_seconds = self.lease
+        return self.queue
+
+    async def consumer(self, name: str = "worker") -> JobConsumer:
+        down, up = os.pipe(), os.pipe()
+        reader, writer = await streams(down[0], up[1])
+        their_reader, their_writer = await streams(up[0], down[1])
+        consumer = PipeConsumer(reader, writer, self.lease)
+        serving = asyncio.create_task(serve_worker(self.queue, len(self.ends), their_reader, their_writer))
+        self.ends[id(consumer)] = serving, [writer, their_writer]
+        return consumer
+
+    async def crash(self, consumer: JobConsumer) -> None:
+        serving, [writer, _] = self.ends[id(consumer)]
+        writer.close()
+        await serving
+
+    async def close(self) -> None:
+        for serving, writers in self.ends.values():
+            for writer in writers:
+                writer.close()
+            await serving
+
+
+async def streams(readable: int, writable: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(readable, "rb"))
+    transport, protocol = await loop.connect_write_pipe(
+        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(writable, "wb")
+    )
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+@dataclass
+class OnRedis:
+    server: RedisServer
+    lease: float = LONG
+    queues: list[RedisQueue] = field(default_factory=list)
+    consumers: list[RedisConsumer] = field(default_factory=list)
+
+    async def producer(self, limits: Limits | None = None) -> RedisQueue:
+        queue = RedisQueue(self.server.url, f"bot-{len(self.queues)}", limits=limits)
+        self.queues.append(queue)
+        await queue.open()
+        return queue
+
+    async def consumer(self, name: str = "worker") -> RedisConsumer:
+        name = f"{name}-{len(self.consumers)}"
+        consumer = RedisConsumer(self.server.url, name, max_attempts=3, lease_seconds=self.lease)
+        self.consumers.append(consumer)
+        await consumer.open()
+        return consumer
+
+    async def crash(self, consumer: JobConsumer) -> None:
+        """Its lease ends by and by: nobody else is told."""
+
+    def keys(self) -> set[str]:
+        lines = self.server.call("KEYS", "*").split("\r\n")
+        return {line for line in lines if line.startswith("{captions}")}
+
+    async def close(self) -> None:
+        for queue in self.queues:
+            await queue.close()
+        for consumer in self.consumers:
+            await consumer.close()
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RedisServer]]:
+    folder = tmp_path_factory.mktemp("redis")
+    with RedisServer(folder / "one") as one, RedisServer(folder / "cluster", cluster=True) as cluster:
+        yield {"redis": one, "cluster": cluster}
+
+
+@pytest.fixture(params=["embedded", "redis", "cluster"])
+async def engine(request: pytest.FixtureRequest, servers: dict[str, RedisServer]) -> AsyncIterator[Engine]:
+    made: Embedded | OnRedis
+    if request.param == "embedded":
+        made = Embedded()
+    else:
+        made = OnRedis(servers[request.param])
+        made.server.call("FLUSHALL")
+    async with asyncio.timeout(300):
+        yield made
+        await made.close()
+
+
+@pytest.fixture
+async def redis(servers: dict[str, RedisServer]) -> AsyncIterator[OnRedis]:
+    made = OnRedis(servers["redis"])
+    made.server.call("FLUSHALL")
+    async with asyncio.timeout(300):
+        yield made
+        await made.close()
+
+
+async def line_up(queue: JobProducer, *names: str, user: int | None = None) -> None:
+    """Jobs of a person each, unless `user` is given."""
+    for number, name in enumerate(names):
+        each = job(name, user=user or 1000 + number)
+        await queue.admit(each)
+        await queue.put(each, name.encode())
+
+
+async def taken(consumer: JobConsumer, most: int = 9, line: str = "photo") -> list[tuple[str, int]]:
+    async with asyncio.timeout(SOON):
+        return [(lease.job.id, lease.attempt) for lease in await consumer.take(line, most)]
+
+
+async def test_a_job_is_taken_finished_and_its_result_waited_for(engine: Engine) -> None:
+    queue, worker = await engine.producer(), await engine.consumer()
+    asked = job("a", samples=3, seed=7)
+    media = os.urandom(3_000_000)
+    await queue.admit(asked)
+    assert not await queue.has("a")
+    await queue.put(asked, media)
+    assert await queue.has("a")
+    waiting = asyncio.create_task(queue.wait("a"))
+    assert await worker.take("photo", 5) == [Lease(asked, media, 1)]
+    await worker.finish("a", RESULT)
+    assert await asyncio.wait_for(waiting, SOON) == RESULT
+    assert await queue.wait("a") == RESULT  # until it is forgotten
+    assert await queue.has("a")
+    await queue.forget("a")
+    assert not await queue.has("a")
+    with pytest.raises((JobLost, CaptionError)):
+        await queue.wait("a")
+
+
+async def test_take_waits_for_work_and_takes_whatever_waits(engine: Engine) -> None:
+    queue, worker = await engine.producer(), await engine.consumer()
+    taking = asyncio.create_task(taken(worker, 3))
+    await asyncio.sleep(0.05)
+    assert not taking.done()
+    await line_up(queue, "a")
+    assert await taking == [("a", 1)]
+    await line_up(queue, *"bcdef")
+    assert [await queue.position(name) for name in "abcf"] == [0, 0, 1, 4]
+    assert await taken(worker, 3) == [("b", 1), ("c", 1), ("d", 1)]
+    status = await queue.status()
+    assert (status.waiting["photo"], status.in_work, status.open_requests, status.workers) == (2, 4, 6, 1)
+
+
+async def test_the_same_job_put_twice_is_done_once(engine: Engine) -> None:
+    queue, worker = await engine.producer(), await engine.consumer()
+    await line_up(queue, "a")
+    await line_up(queue, "a")
+    both = [asyncio.create_task(queue.wait("a")) for _ in range(2)]
+    assert await taken(worker) == [("a", 1)]
+    await worker.finish("a", RESULT)
+    assert await asyncio.gather(*both) == [RESULT, RESULT]
+
+
+async def test_failures_arrive_as_the_errors_they_were(engine: Engine) -> None:
+    queue, worker = await engine.producer(), await engine.consumer()
+    await line_up(queue, "a", "b")
+    await taken(worker)
+    await worker.fail("a", JobFailure("not_image", "html"))
+    await worker.fail("b", JobFailure("from the future", "?"))
+    with pytest.raises(NotAnImage, match="html"):
+        await queue.wait("a")
+    with pytest.raises(JobFailed):
+        await queue.wait("b")
+
+
+async def test_what_a_dead_worker_held_comes_again_first_and_alone(engine: Engine) -> None:
+    """A job delivered again is all that its worker holds, from its delivery to its end."""
+    engine.lease = LEASE
+    queue, dead = await engine.producer(), await engine.consumer()
+    await line_up(queue, "a", "b", "c")
+    assert len(await taken(dead, 2)) == 2
+    await engine.crash(dead)
+    await asyncio.sleep(LEASE)
+    worker = await engine.consumer()
+    assert await taken(worker) == [("a", 2)]
+    ahead = asyncio.create_task(taken(worker))  # as a worker does while its network is busy
+    for _ in range(8):
+        await asyncio.sleep(LEASE / 6)
+        assert await worker.extend(["a"]) == ["a"]
+    assert not ahead.done()
+    await worker.finish("a", RESULT)
+    assert await queue.wait("a") == RESULT
+    assert await ahead == [("b", 2)]
+    await worker.fail("b", JobFailure("damaged", ""))
+    assert await taken(worker) == [("c", 1)]
+
+
+async def test_a_lease_that_is_extended_holds_and_one_that_is_not_ends(engine: Engine) -> None:
+    engine.lease = LEASE
+    queue, first = await engine.producer(), await engine.consumer("first")
+    second = await engine.consumer("second")
+    await line_up(queue, "a", "b")
+    assert await taken(first) == [("a", 1), ("b", 1)]
+    other = asyncio.create_task(taken(second))
+    for _ in range(12):
+        await asyncio.sleep(LEASE / 6)
+        assert await first.extend(["a"]) == ["a"]
+    assert await other == [("b", 2)]  # the idle worker noticed without any new job
+    assert await first.extend(["a", "b"]) == ["a"]
+    await first.finish("b", RESULT)  # late, and still the first to have it
+    assert await queue.wait("b") == RESULT
+    assert await second.extend(["b"]) == []
+
+
+async def test_a_job_that_a_worker_lets_go_of_comes_again_to_the_same_worker(engine: Engine) -> None:
+    engine.lease = LEASE
+    queue, worker = await engine.producer(), await engine.consumer()
+    await line_up(queue, "slow", "b")
+    assert await taken(worker, 1) == [("slow", 1)]
+    again = asyncio.create_task(taken(worker, 1, line="clip"))  # no other line is needed for it
+    for _ in range(6):
+        await asyncio.sleep(LEASE / 3)
+        assert await worker.extend([]) == []  # it took too long
+    assert await again == [("slow", 2)]
+    await worker.finish("slow", RESULT)
+    assert await taken(worker) == [("b", 1)]
+
+
+async def greedy_worker(worker: JobConsumer) -> None:
+    """Takes all it can get before it works, ends when there is nothing to do, and dies of poison."""
+    held: list[str] = []
+    while True:
+        with contextlib.suppress(TimeoutError):
+            held += [lease.job.id for lease in await asyncio.wait_for(worker.take("photo", 2), LEASE / 2)]
+            continue
+        if not held or "poison" in held:
+            return
+        for name in held:
+            await worker.finish(name, RESULT)
+        held = []
+
+
+async def test_no_innocent_job_is_given_up_with_one_that_kills(engine: Engine) -> None:
+    engine.lease = LEASE
+    queue = await engine.producer()
+    await line_up(queue, "first", "poison", "last")
+    waits = {name: asyncio.create_task(queue.wait(name)) for name in ("first", "poison", "last")}
+    async with asyncio.timeout(SOON):
+        while not all(wait.done() for wait in waits.values()):
+            worker = await engine.consumer()
+            await greedy_worker(worker)
+            await engine.crash(worker)
+            await asyncio.wait(waits.values(), timeout=LEASE)
+    with pytest.raises(JobCrashed):
+        await waits["poison"]
+    assert [await waits["first"], await waits["last"]] == [RESULT, RESULT]
+
+
+async def test_jobs_handed_back_do_not_count_as_tried(engine: Engine) -> None:
+    queue, worker = await engine.producer(), await engine.consumer()
+    await line_up(queue, "a", "b", "c")
+    await taken(worker)
+    await worker.give_back(["b", "c"])
+    other = await engine.consumer()
+    assert await taken(other) == [("b", 1), ("c", 1)]
+    await other.finish("b", RESULT)
+    assert await queue.wait("b") == RESULT
+
+
+async def test_a_forgotten_job_is_gone_wherever_it_is(engine: Engine) -> None:
+    queue, worker = await engine.producer(), await engine.consumer()
+    await line_up(queue, "a", "b", "c")
+    waiting = asyncio.create_task(queue.wait("b"))
+    await asyncio.sleep(0.05)
+    await queue.forget("b")
+    with pytest.raises(JobCancelled):
+        await waiting
+    assert await taken(worker) == [("a", 1), ("c", 1)]
+    await queue.forget("a")
+    assert await worker.extend(["a", "c"]) == ["c"]
+    await worker.finish("a", RESULT)
+    await queue.forget("a")
+    await queue.forget("never heard of")
+    assert not await queue.has("a")
+
+
+async def test_a_cancelled_job_is_not_taken_wherever_it_is(engine: Engine) -> None:
+    """Another process of the bot may be about to put it, or to wait for it."""
+    queue, worker = await engine.producer(), await engine.consumer()
+    for name in ("admitted", "waiting", "never heard of"):
+        if name != "never heard of":
+            await queue.admit(job(name))
+    await queue.put(job("waiting"), b"")
+    waiting = asyncio.create_task(queue.wait("waiting"))
+    await asyncio.sleep(0.05)
+    for name in ("admitted", "waiting", "never heard of"):
+        assert not await queue.is_cancelled(name)
+        await queue.cancel(name)
+        assert await queue.is_cancelled(name)
+        with pytest.raises(JobCancelled):
+            await queue.put(job(name), b"media")
+    with pytest.raises(JobCancelled):
+        await asyncio.wait_for(waiting, SOON)
+    assert (await queue.status()).open_requests == 0
+    await queue.admit(job("next"))
+    await queue.put(job("next"), b"")
+    assert [lease.job.id for lease in await worker.take("photo", 5)] == ["next"]
+
+
+async def test_a_job_that_was_forgotten_may_be_put_anew(engine: Engine) -> None:
+    """As the bot does with one whose picture no worker knows: the same job, now with its media."""
+    queue, worker = await engine.producer(), await engine.consumer()
+    first, second = job("a", known=True), job("a")
+    await queue.admit(first)
+    await queue.put(first, b"")
+    waiting = asyncio.create_task(queue.wait("a"))
+    assert await worker.take("photo", 1) == [Lease(first, b"")]
+    await worker.fail("a", JobFailure("features_gone", ""))
+    with pytest.raises(FeaturesGone):
+        await asyncio.wait_for(waiting, SOON)
+    await queue.forget("a")
+    await queue.admit(second, before=True)
+    await queue.put(second, b"media")
+    waiting = asyncio.create_task(queue.wait("a"))
+    assert await worker.take("photo", 1) == [Lease(second, b"media")]
+    await worker.finish("a", RESULT)
+    assert await asyncio.wait_for(waiting, SOON) == RESULT
+
+
+async def test_a_wait_given_up_leaves_the_job(engine: Engine) -> None:
+    queue, worker = await engine.producer(), await engine.consumer()
+    await line_up(queue, "a")
+    waiting = asyncio.create_task(queue.wait("a"))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert await taken(worker) == [("a", 1)]
+    await worker.finish("a", RESULT)
+    assert await asyncio.wait_for(queue.wait("a"), SOON) == RESULT
+
+
+async def test_limits_hold_for_requests_not_for_their_parts(engine: Engine) -> None:
+    queue = await engine.producer(Limits(requests=3, requests_per_person=2))
+    for number in range(4):
+        await queue.admit(job(f"item {number}", user=1, request="album"))
+    await queue.admit(job("single", user=1))
+    with pytest.raises(Busy) as refused:
+        await queue.admit(job("one too many", user=1))
+    assert refused.value.of_person == 2
+    await queue.admit(job("other", user=2))
+    with pytest.raises(Busy) as refused:
+        await queue.admit(job("full", user=3))
+    assert refused.value.of_person is None
+    await queue.admit(job("item 0", user=1, request="album"))  # known already
+    await queue.admit(job("from before", user=3), before=True)
+    for number in range(4):
+        with pytest.raises(Busy):
+            await queue.admit(job("full", user=4))
+        await queue.forget(f"item {number}")
+    with pytest.raises(Busy):  # the one from before takes a place, too
+        await queue.admit(job("full", user=4))
+    await queue.forget("from before")
+    await queue.admit(job("full", user=4))
+    assert (await queue.status()).open_requests == 3
+
+
+async def test_the_limit_holds_for_many_at_once(engine: Engine) -> None:
+    queue = await engine.producer(Limits(requests=5))
+    outcomes = await asyncio.gather(
+        *(queue.admit(job(str(number), user=number)) for number in range(20)), return_exceptions=True
+    )
+    assert sum(isinstance(outcome, Busy) for outcome in outcomes) == 15
+
+
+async def test_many_jobs_of_one_person_wait_beside_the_others(engine: Engine) -> None:
+    queue, worker = await engine.producer(), await engine.consumer()
+    await line_up(queue, *map(str, range(6)), user=1)
+    await line_up(queue, "single")
+    assert await taken(worker) == [("0", 1), ("1", 1), ("single", 1)]
+    assert await taken(worker, line="photo-bulk", most=3) == [("2", 1), ("3", 1), ("4", 1)]
+    for name in "01234":
+        await worker.finish(name, RESULT)
+        await queue.forget(name)
+    await line_up(queue, "later", user=1)
+    assert await taken(worker) == [("later", 1)]
+
+
+async def test_clips_wait_in_a_line_of_their_own(engine: Engine) -> None:
+    queue, worker = await engine.producer(), await engine.consumer()
+    clip = job("clip", kind="clip")
+    await queue.admit(clip)
+    await queue.put(clip, b"mp4")
+    await line_up(queue, "photo")
+    shares: list[float] = []
+    waiting = asyncio.create_task(queue.wait("clip", shares.append))
+    assert await taken(worker) == [("photo", 1)]
+    assert await taken(worker, line="clip") == [("clip", 1)]
+    await worker.progress("clip", 0.25)
+    await worker.progress("clip", 0.5)
+    await worker.finish("clip", RESULT)
+    assert await asyncio.wait_for(waiting, SOON) == RESULT
+    assert shares == [0.25, 0.5]
+
+
+async def test_several_takes_may_wait_at_once(engine: Engine) -> None:
+    queue, worker = await engine.producer(), await engine.consumer()
+    lines = ("photo", "photo-bulk", "clip")
+    takes = [asyncio.create_task(taken(worker, line=line)) for line in lines]
+    await asyncio.sleep(0.05)
+    clip = job("clip", user=9, kind="clip")
+    await queue.admit(clip)
+    await queue.put(clip, b"")
+    assert await takes[2] == [("clip", 1)]
+    await line_up(queue, "a", "b", "c", user=1)
+    assert await takes[1] == [("c", 1)]
+    assert ("a", 1) in await takes[0]
+
+
+async def test_each_worker_hears_once_which_places_are_to_be_forgotten(engine: Engine) -> None:
+    queue = await engine.producer()
+    workers = [await engine.consumer(f"worker {number}") for number in range(2)]
+    await line_up(queue, "a", "b")
+    for worker in workers:
+        assert await taken(worker, 1)
+        assert await worker.forgotten() == []
+    for place in ("chat 1", "chat 2", "chat 1"):
+        await queue.forget_place(place)
+    assert sorted(await workers[0].forgotten()) == ["chat 1", "chat 2"]
+    assert await workers[0].forgotten() == []
+    await queue.forget_place("chat 1")  # it was used again since
+    await queue.forget_place("Straße 3")
+    assert sorted(await workers[0].forgotten()) == ["Straße 3", "chat 1"]
+    assert sorted(await workers[1].forgotten()) == ["Straße 3", "chat 1", "chat 2"]
+    assert await workers[1].forgotten() == []
+
+
+async def test_workers_share_what_waits(engine: Engine) -> None:
+    queue = await engine.producer()
+    workers = [await engine.consumer(f"worker {number}") for number in range(3)]
+    names = [f"job {number}" for number in range(30)]
+    done: list[str] = []
+
+    async def work(worker: JobConsumer) -> None:
+        while True:
+            for lease in await worker.take("photo", 2):
+                done.append(lease.job.id)
+                await worker.finish(lease.job.id, RESULT)
+
+    waits = asyncio.gather(*(asyncio.create_task(put_and_wait(queue, name)) for name in names))
+    works = [asyncio.create_task(work(worker)) for worker in workers]
+    async with asyncio.timeout(SOON):
+        assert await waits == [RESULT] * 30
+    for each in works:
+        each.cancel()
+    await asyncio.gather(*works, return_exceptions=True)
+    assert sorted(done) == sorted(names)
+
+
+async def put_and_wait(queue: JobProducer, name: str) -> Outcome:
+    each = job(name, user=hash(name))
+    await queue.admit(each)
+    await queue.put(each, b"media")
+    return await queue.wait(name)
+
+
+# -- Redis alone
+
+
+async def test_places_are_not_remembered_for_long(redis: OnRedis) -> None:
+    queue, worker = await redis.producer(), await redis.consumer()
+    key = "{captions}:forgotten"
+    redis.server.call("ZADD", key, "1", "long ago")
+    await queue.forget_place("now")
+    assert await worker.forgotten() == ["now"]
+    assert 3600 < int(redis.server.call("TTL", key).strip()[1:]) <= 7200
+
+
+async def test_a_place_is_heard_of_though_the_clock_goes_back(redis: OnRedis) -> None:
+    queue, worker = await redis.producer(), await redis.consumer()
+    later = str((int(time.time()) + 60) * 1000)
+    redis.server.call("ZADD", "{captions}:forgotten", later, "before")
+    assert await worker.forgotten() == ["before"]
+    await queue.forget_place("after")
+    assert await worker.forgotten() == ["after"]
+
+
+async def test_another_bot_finds_the_outcome_of_one_that_died(redis: OnRedis) -> None:
+    first, worker = await redis.producer(), await redis.consumer()
+    await line_up(first, "done", "waiting")
+    assert await taken(worker, 1) == [("done", 1)]
+    await worker.finish("done", RESULT)
+    second = await redis.producer()
+    for name in ("done", "waiting"):
+        await second.admit(job(name), before=True)
+        assert await second.has(name)
+    assert await asyncio.wait_for(second.wait("done"), SOON) == RESULT
+    waiting = asyncio.create_task(second.wait("waiting"))
+    assert await taken(worker) == [("waiting", 1)]
+    await worker.finish("waiting", RESULT)
+    assert await asyncio.wait_for(waiting, SOON) == RESULT
+
+
+async def test_a_job_whose_media_are_gone_goes_back_to_the_bot(redis: OnRedis) -> None:
+    queue, worker = await redis.producer(), await redis.consumer()
+    await line_up(queue, "a", "b")
+    redis.server.call("DEL", "{captions}:media:a")
+    waiting = asyncio.create_task(queue.wait("a"))
+    assert await taken(worker) == [("b", 1)]
+    with pytest.raises(JobLost):
+        await waiting
+    assert not await queue.has("a")
+    await line_up(queue, "a")
+    assert await taken(worker) == [("a", 1)]
+
+
+async def test_a_queue_that_redis_forgot_is_put_again(redis: OnRedis) -> None:
+    queue, worker = await redis.producer(), await redis.consumer()
+    await line_up(queue, "a")
+    waiting = asyncio.create_task(queue.wait("a"))
+    taking = asyncio.create_task(taken(worker, line="clip"))
+    await asyncio.sleep(0.05)
+    redis.server.call("FLUSHALL")
+    with pytest.raises(JobLost):
+        await asyncio.wait_for(waiting, 60)
+    await queue.put(job("a"), b"media")
+    assert await taken(worker) == [("a", 1)]
+    taking.cancel()
+    await asyncio.gather(taking, return_exceptions=True)
+
+
+async def test_redis_may_go_and_come_back(redis: OnRedis, caplog: pytest.LogCaptureFixture) -> None:
+    redis.lease = LEASE
+    queue, worker = await redis.producer(), await redis.consumer()
+    await line_up(queue, "a", "b")
+    assert await taken(worker, 1) == [("a", 1)]
+    waits = [asyncio.create_task(queue.wait(name)) for name in ("a", "b", "c")[:2]]
+    caplog.set_level("INFO")
+    redis.server.kill()
+    finishing = asyncio.create_task(worker.finish("a", RESULT))
+    putting = asyncio.create_task(line_up(queue, "c"))
+    await asyncio.sleep(0.5)
+    assert not finishing.done()
+    redis.server.start()
+    await asyncio.wait_for(asyncio.gather(finishing, putting), 60)
+    left = {"b", "c"}
+    while left:
+        for name, _ in await taken(worker):
+            await worker.finish(name, RESULT)
+            left.remove(name)
+    assert await asyncio.wait_for(asyncio.gather(*waits), 60) == [RESULT, RESULT]
+    said = [record.message for record in caplog.records if "Redis" in record.message]
+    assert len(said) == 2, said  # that it went, and that it is back
+
+
+async def test_workers_that_are_gone_are_swept_away(redis: OnRedis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_queue, "SWEEP_SECONDS", 0.05)
+    queue, worker = await redis.producer(), await redis.consumer("gone")
+    await line_up(queue, "a")
+    assert await taken(worker) == [("a", 1)]
+    await worker.finish("a", RESULT)
+    consumers = ("XINFO", "CONSUMERS", "{captions}:line:photo", "workers")
+    assert "gone" in redis.server.call(*consumers)
+    await worker.close()
+    redis.consumers.clear()
+    async with asyncio.timeout(SOON):
+        while "gone" in redis.server.call(*consumers):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_full_redis_takes_nothing_new_and_what_it_holds_is_done(redis: OnRedis) -> None:
+    queue, worker = await redis.producer(), await redis.consumer()
+    await line_up(queue, "a", "b")
+    assert await taken(worker, 1) == [("a", 1)]
+    redis.server.call("CONFIG", "SET", "maxmemory", "1")
+    try:
+        refused = asyncio.create_task(line_up(queue, "c"))
+        async with asyncio.timeout(SOON):
+            assert await worker.extend(["a"]) == ["a"]
+            await worker.progress("a", 0.5)
+            await worker.finish("a", RESULT)
+            assert await taken(worker) == [("b", 1)]
+            await worker.finish("b", RESULT)
+            second = await redis.producer()
+            await second.forget_place("chat")
+            assert await worker.forgotten() == ["chat"]
+            for name in "ab":
+                await second.admit(job(name), before=True)
+                assert await second.wait(name) == RESULT
+                await second.forget(name)
+        assert not refused.done()
+    finally:
+        redis.server.call("CONFIG", "SET", "maxmemory", "0")
+    await asyncio.wait_for(refused, SOON)
+    assert await taken(worker) == [("c", 1)]
+
+
+async def test_a_job_of_another_version_stands_in_nobodys_way(redis: OnRedis) -> None:
+    redis.lease = LEASE
+    queue, worker = await redis.producer(), await redis.consumer()
+    for name in ("strange", "known"):
+        await line_up(queue, name)
+        redis.server.call("HSET", "{captions}:job:strange", "job", '{"id": "strange", "colour": "red"}')
+        if name == "strange":
+            taking = asyncio.create_task(taken(worker, 1))
+            await asyncio.sleep(0.1)
+    assert await taking == [("known", 1)]
+    await worker.finish("known", RESULT)
+    await queue.admit(job("strange"), before=True)  # by a bot that writes it as this worker reads it
+    assert await taken(worker, 1) == [("strange", 1)]
+
+
+async def test_an_outcome_of_another_version_is_computed_again(redis: OnRedis) -> None:
+    queue, worker = await redis.producer(), await redis.consumer()
+    await line_up(queue, "a")
+    assert await taken(worker) == [("a", 1)]
+    await worker.finish("a", RESULT)
+    redis.server.call("HSET", "{captions}:job:a", "outcome", "CAPT of a version to come")
+    with pytest.raises(JobLost):
+        await asyncio.wait_for(queue.wait("a"), SOON)
+    await line_up(queue, "a")
+    assert await taken(worker) == [("a", 1)]
+    await worker.finish("a", RESULT)
+    assert await asyncio.wait_for(queue.wait("a"), SOON) == RESULT
+
+
+async def test_what_a_worker_was_just_given_when_it_stops_is_handed_back(
+    redis: OnRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis.lease = LEASE
+    queue, first = await redis.producer(), await redis.consumer()
+    asked = asyncio.Event()
+
+    async def never(keys: list[str]) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(first._script.carrying, "mget", never)
+    await line_up(queue, "a")
+    taking = asyncio.create_task(first.take("photo", 1))
+    await asyncio.wait_for(asked.wait(), SOON)
+    for _ in range(8):
+        await asyncio.sleep(LEASE / 6)
+        assert await first.extend([]) == []  # what is on its way is the worker's, too
+    assert (await queue.status()).in_work == 1
+    taking.cancel()
+    await asyncio.gather(taking, return_exceptions=True)
+    second = await redis.consumer()
+    assert await taken(second) == [("a", 1)]
+
+
+async def test_nothing_is_left_of_jobs_that_are_over(redis: OnRedis) -> None:
+    queue, worker = await redis.producer(), await redis.consumer()
+    await line_up(queue, *map(str, range(5)), user=1)
+    for line in ("photo", "photo-bulk"):
+        for name, _ in await taken(worker, line=line):
+            await worker.finish(name, RESULT)
+    for number in range(5):
+        await queue.wait(str(number))
+        await queue.forget(str(number))
+    lines = {f"{{captions}}:line:{line}" for line in ("photo", "photo-bulk", "clip", "clip-bulk")}
+    await worker.close()
+    redis.consumers.clear()
+    async with asyncio.timeout(SOON):
+        while not redis.keys() <= lines:
+            await asyncio.sleep(0.02)  # until the last notices are read
+    assert all(redis.server.call("XLEN", line) == ":0\r\n" for line in lines)
+
+
+async def test_what_is_left_of_dead_bots_and_workers_is_swept_away(redis: OnRedis) -> None:
+    queue, worker = await redis.producer(), await redis.consumer()
+    await line_up(queue, "a", "b")
+    assert await taken(worker, 1) == [("a", 1)]
+    await queue.sweep()
+    assert (await queue.status()).waiting["photo"] == 1
+    await worker.finish("a", RESULT)
+    assert await queue.wait("a") == RESULT
+    await worker.close()
+    redis.consumers.clear()
+    await queue.sweep()
+    assert redis.server.call("XINFO", "CONSUMERS", "{captions}:line:photo", "workers") == "*0\r\n"
+    await asyncio.sleep(0.01)
+    await queue.sweep(keep_seconds=0)
+    assert (await queue.status()).open_requests == 0
+    assert not await queue.has("a")

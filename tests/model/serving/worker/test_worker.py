@@ -1,0 +1,648 @@
+"""Wire types, the embedded queue and its pipe, and the worker that serves it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import itertools
+import os
+import sys
+import threading
+import time
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from model.clip_moments import DescribedFrame, PreparedFrame
+from model.decoding.sampling import Sampling
+from model.errors import DamagedImage, JobCrashed, JobFailed, NotAClip, NotAnImage
+from model.media.clips import ClipLimits
+from model.serving.embedded.pipe import PipeConsumer, serve_worker
+from model.serving.embedded.process import NO_RESTART, EmbeddedWorker, WorkerCannotStart
+from model.serving.embedded.queue import LEASE_SECONDS, LocalQueue
+from model.serving.jobs import (
+    ClipResult,
+    Job,
+    JobFailure,
+    JobResult,
+    WireCaption,
+    WireError,
+    decode_job,
+    decode_outcome,
+    encode_job,
+    encode_outcome,
+    pack,
+    unpack,
+)
+from model.serving.queue import JobConsumer, Lease
+from model.serving.worker import worker as worker_module
+from model.serving.worker.network import Captioners, Findings, Picture
+from model.serving.worker.worker import Worker, WorkerHung, choose
+from tests.conftest import ROOT, WEIGHTS
+from tests.model.serving.test_queue import streams
+
+RESULT = JobResult(WireCaption("a dog", 0.5), (WireCaption("the dog", 0.25),), b"jpeg")
+
+
+def job(name: str, **settings: object) -> Job:
+    """Each of another person."""
+    return Job(id=name, user=zlib.crc32(name.encode()), **settings)  # type: ignore[arg-type]
+
+
+# -- wire types
+
+
+def test_jobs_and_results_survive_the_wire() -> None:
+    sent = job("7", samples=3, sampling=Sampling(temperature=1.2, ladder=True), seed=9, sheet=False)
+    header, attachments = unpack(pack({"job": encode_job(sent)}, [b"media", b""]))
+    assert decode_job(header["job"]) == sent
+    assert attachments == [b"media", b""]
+    fields, parts = encode_outcome(RESULT)
+    header, attachments = unpack(pack(fields, parts))
+    assert decode_outcome(header, attachments) == RESULT
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"PK\x03\x04 something else entirely",
+        pack({"a": 1}, [b"xyz"])[:-1],
+        pack({"a": 1}) + b"more",
+        b"CAPT\x63" + pack({})[5:],
+        b"CAPT\x02\x00\x00\x00\x02[]",
+    ],
+)
+def test_foreign_and_damaged_frames_are_refused(frame: bytes) -> None:
+    with pytest.raises(WireError):
+        unpack(frame)
+
+
+def test_what_is_no_job_or_result_is_refused() -> None:
+    with pytest.raises(WireError):
+        decode_job({"id": "1"})
+    with pytest.raises(WireError):
+        decode_job({**encode_job(job("1")), "sampling": {"temperature": 99}})
+    with pytest.raises(WireError):
+        decode_outcome({"greedy": {"words": 1}, "samples": []}, [])
+
+
+# -- the pipe and the worker
+
+
+class Pipes:
+    """A queue and a consumer joined by two operating system pipes, as with a child process."""
+
+    def __init__(self) -> None:
+        self.queue = LocalQueue()
+
+    async def __aenter__(self) -> Pipes:
+        down, up = os.pipe(), os.pipe()
+        reader, self._writer = await streams(down[0], up[1])
+        self.consumer = PipeConsumer(reader, self._writer, LEASE_SECONDS)
+        their_reader, self._their_writer = await streams(up[0], down[1])
+        self.serving = asyncio.create_task(serve_worker(self.queue, 1, their_reader, self._their_writer))
+        return self
+
+    async def hang_up(self) -> None:
+        await self.consumer.close()
+        await self.serving
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+        self._their_writer.close()
+        await self.serving
+
+
+@pytest.fixture
+async def pipes() -> AsyncIterator[Pipes]:
+    async with Pipes() as joined:
+        yield joined
+
+
+async def test_the_pipe_carries_jobs_and_answers(pipes: Pipes) -> None:
+    media = os.urandom(3_000_000)  # more than any pipe holds at once
+    await pipes.queue.put(job("a"), media)
+    await pipes.queue.put(job("b"), b"")
+    leases = await pipes.consumer.take("photo", 9)
+    assert leases == [Lease(job("a"), media, 1), Lease(job("b"), b"", 1)]
+    await pipes.consumer.finish("a", RESULT)
+    await pipes.consumer.fail("b", JobFailure("damaged", "bits"))
+    assert await pipes.queue.wait("a") == RESULT
+    with pytest.raises(DamagedImage):
+        await pipes.queue.wait("b")
+
+
+async def test_a_broken_pipe_returns_the_jobs(pipes: Pipes) -> None:
+    await pipes.queue.put(job("a"), b"")
+    await pipes.consumer.take("photo", 1)
+    await pipes.hang_up()
+    assert [lease.attempt for lease in await pipes.queue.take(2, "photo", 1)] == [2]
+
+
+async def captions_of(pipes: Pipes, name: str) -> JobResult:
+    result = await pipes.queue.wait(name)
+    assert isinstance(result, JobResult)
+    return result
+
+
+@pytest.fixture(scope="module")
+def captioners() -> Captioners:
+    return Captioners(WEIGHTS, "cpu", "attention", "fp32")
+
+
+@contextlib.asynccontextmanager
+async def working(consumer: JobConsumer, captioners: Captioners, max_batch: int = 4) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    task = asyncio.create_task(Worker(consumer, captioners, max_batch=max_batch).run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+async def test_the_worker_answers_each_job_as_it_asks(
+    pipes: Pipes, captioners: Captioners, photo_files: list[Path]
+) -> None:
+    media = photo_files[1].read_bytes()
+    jobs = [
+        job("photo"),
+        job("sample", samples=8, seed=3, sheet=False),
+        job("baseline", model="baseline"),
+        job("html"),
+    ]
+    async with working(pipes.consumer, captioners):
+        for each in jobs:
+            await pipes.queue.put(each, b"<html>" if each.id == "html" else media)
+        photo, sample, baseline = [await captions_of(pipes, each.id) for each in jobs[:3]]
+        with pytest.raises(NotAnImage):
+            await pipes.queue.wait("html")
+    assert photo.sheet is not None
+    assert Image.open(io.BytesIO(photo.sheet)).format == "JPEG"
+    assert len(photo.samples) == 5
+    assert sample.sheet is None
+    assert len(sample.samples) == 8
+    assert sample.greedy == photo.greedy
+    assert baseline.sheet is None
+
+
+async def test_what_waits_goes_in_one_batch(
+    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    together = Captioners.caption
+
+    def recorded(captioners: Captioners, pictures: list[Picture]) -> list[Findings | Exception]:
+        sizes.append(len(pictures))
+        return together(captioners, pictures)
+
+    monkeypatch.setattr(Captioners, "caption", recorded)
+    async with Pipes() as pipes:
+        for number in range(9):
+            await pipes.queue.put(job(str(number), sheet=False), photo_files[0].read_bytes())
+        async with working(pipes.consumer, captioners, max_batch=4):
+            await asyncio.gather(*(pipes.queue.wait(str(number)) for number in range(9)))
+    assert sum(sizes) == 9
+    assert max(sizes) == 4
+    assert len(sizes) == 3
+
+
+async def test_one_poison_picture_fails_alone(
+    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = Captioners._together
+
+    def explosive(captioners: Captioners, pictures: list[Picture]) -> list[Findings | Exception]:
+        if any(picture.job.id == "poison" for picture in pictures):
+            raise RuntimeError("out of memory, say")
+        return together(captioners, pictures)
+
+    monkeypatch.setattr(Captioners, "_together", explosive)
+    async with Pipes() as pipes:
+        for name in ("a", "b", "poison", "c"):
+            await pipes.queue.put(job(name, sheet=False), photo_files[0].read_bytes())
+        async with working(pipes.consumer, captioners):
+            for name in "abc":
+                assert (await captions_of(pipes, name)).greedy.text
+            with pytest.raises(JobFailed, match="out of memory"):
+                await pipes.queue.wait("poison")
+
+
+async def test_a_stopped_worker_finishes_or_hands_back(captioners: Captioners, photo_files: list[Path]) -> None:
+    async with Pipes() as pipes:
+        for number in range(12):
+            await pipes.queue.put(job(str(number), sheet=False), photo_files[0].read_bytes())
+        waits = [asyncio.create_task(pipes.queue.wait(str(number))) for number in range(12)]
+        async with working(pipes.consumer, captioners, max_batch=2):
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        await pipes.hang_up()
+        finished = sum(task.done() for task in waits)
+        left = 0
+        while left + finished < 12:
+            left += len(await asyncio.wait_for(pipes.queue.take(2, "photo", 12), 60))
+        assert 0 < finished < 12
+        for task in waits:
+            task.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+
+# -- the child process
+
+CHILD = """
+import asyncio, os, sys, time
+sys.path.insert(0, {root!r})
+from model.serving.embedded.process import connect_to_parent
+from model.serving.jobs import JobResult, WireCaption
+
+async def main():
+    consumer = await connect_to_parent()
+    print("a stray print must not reach the pipe")
+    while True:
+        for lease in await consumer.take("photo", 1):
+            if lease.media == b"die":
+                os._exit(1)
+            if lease.media == b"hang":
+                await asyncio.sleep(1000)
+            if lease.media == b"silence":
+                await consumer.extend([])
+                time.sleep(1000)
+            if lease.media == b"slow":
+                await asyncio.sleep(1)
+            await consumer.finish(lease.job.id, JobResult(WireCaption(str(os.getpid()), 1.0), ()))
+
+asyncio.run(main())
+"""
+
+
+async def test_a_dead_worker_process_is_replaced() -> None:
+    queue = LocalQueue(max_attempts=1)
+    child = EmbeddedWorker(queue, [sys.executable, "-c", CHILD.format(root=str(ROOT))], dict(os.environ))
+    running = asyncio.create_task(child.run())
+    try:
+        await queue.put(job("a"), b"")
+        first = await asyncio.wait_for(queue.wait("a"), 60)
+        assert isinstance(first, JobResult)
+        await queue.put(job("b"), b"die")
+        with pytest.raises(JobCrashed):
+            await asyncio.wait_for(queue.wait("b"), 60)
+        assert queue.workers_alive() == 0
+        await queue.put(job("c"), b"")
+        second = await asyncio.wait_for(queue.wait("c"), 60)
+        assert isinstance(second, JobResult)
+        assert first.greedy.text != second.greedy.text
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert child.process is not None
+    assert child.process.returncode is not None  # it ends with the one that watches it
+
+
+async def test_a_worker_that_can_never_start_is_not_started_again() -> None:
+    child = EmbeddedWorker(LocalQueue(), [sys.executable, "-c", f"raise SystemExit({NO_RESTART})"], dict(os.environ))
+    with pytest.raises(WorkerCannotStart):
+        await asyncio.wait_for(child.run(), 60)
+
+
+@pytest.mark.parametrize(("media", "limit"), [(b"hang", {"job_seconds": 0.5}), (b"silence", {"silence": 0.5})])
+async def test_a_worker_that_hangs_or_falls_silent_is_killed_and_replaced(
+    media: bytes, limit: dict[str, float]
+) -> None:
+    queue = LocalQueue(max_attempts=1)
+    command = [sys.executable, "-c", CHILD.format(root=str(ROOT))]
+    child = EmbeddedWorker(queue, command, dict(os.environ), **limit)
+    running = asyncio.create_task(child.run())
+    try:
+        await queue.put(job("a"), media)
+        with pytest.raises(JobCrashed):
+            await asyncio.wait_for(queue.wait("a"), 60)
+        await queue.put(job("b"), b"")
+        assert await asyncio.wait_for(queue.wait("b"), 60)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_clip_may_take_longer_than_a_picture() -> None:
+    queue = LocalQueue(max_attempts=1)
+    command = [sys.executable, "-c", CHILD.format(root=str(ROOT)).replace('"photo"', '"clip"')]
+    child = EmbeddedWorker(queue, command, dict(os.environ), job_seconds=0.2)
+    running = asyncio.create_task(child.run())
+    try:
+        await queue.put(job("a", kind="clip"), b"slow")
+        assert await asyncio.wait_for(queue.wait("a"), 60)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_nonsense_on_the_pipe_ends_the_worker_and_not_the_bot() -> None:
+    script = (
+        "import sys, time; sys.stdout.buffer.write(bytes(7) + bytes([3]) + b'abc'); sys.stdout.flush(); time.sleep(99)"
+    )
+    queue = LocalQueue()
+    child = EmbeddedWorker(queue, [sys.executable, "-c", script], dict(os.environ))
+    running = asyncio.create_task(child.run())
+    await asyncio.sleep(1)
+    assert not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert child.process is not None
+    assert child.process.returncode is not None  # it does not outlive the one that watches it
+
+
+async def test_a_program_that_cannot_be_started_is_tried_again() -> None:
+    child = EmbeddedWorker(LocalQueue(), ["/nowhere/to/be/found"], dict(os.environ))
+    running = asyncio.create_task(child.run())
+    await asyncio.sleep(0.5)
+    assert not running.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+# -- how batches are made
+
+
+def test_the_quick_lane_goes_first_and_the_bulk_lane_never_starves() -> None:
+    quick, bulk = [f"quick {n}" for n in range(20)], [f"bulk {n}" for n in range(20)]
+    assert choose(quick, bulk, 8, 0) == [*quick[:6], *bulk[:2]]
+    assert choose(quick[:1], bulk, 8, 0) == [quick[0], *bulk[:7]]
+    assert choose(quick, [], 8, 0) == quick[:8]
+    assert choose([], bulk, 8, 0) == bulk[:8]
+    assert choose(quick[:3], bulk[:2], 8, 0) == [*quick[:3], *bulk[:2]]
+    for most in (1, 2, 3):
+        batches = [choose(quick, bulk, most, turn) for turn in range(8)]
+        assert sum(batch == bulk[:most] for batch in batches) == 2
+        assert sum(batch == quick[:most] for batch in batches) == 6
+
+
+async def test_a_single_photo_passes_fifty_of_another_person(
+    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the batch after the one that runs when it comes."""
+    batches: list[list[str]] = []
+    came_at: list[int] = []
+    async with Pipes() as pipes:
+
+        def recorded(captioners: Captioners, pictures: list[Picture]) -> list[Findings | Exception]:
+            batches.append([picture.job.id for picture in pictures])
+            if len(batches) == 4:
+                asyncio.run_coroutine_threadsafe(arrive("single", 2), loop).result(20)
+                came_at.append(len(batches))
+            time.sleep(0.2)  # for the intake
+            return [NotAnImage("no matter")] * len(pictures)
+
+        async def arrive(name: str, user: int) -> None:
+            await pipes.queue.put(Job(name, user), photo_files[0].read_bytes())
+
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(Captioners, "caption", recorded)
+        for number in range(50):
+            await arrive(f"{number}", 1)
+        async with working(pipes.consumer, captioners, max_batch=4):
+            while sum(map(len, batches)) < 51:
+                await asyncio.sleep(0.02)
+    assert came_at == [4]
+    assert "single" in batches[4]
+    assert sorted(name for batch in batches for name in batch) == sorted([*map(str, range(50)), "single"])
+
+
+async def test_a_hung_network_ends_the_worker(
+    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hung = threading.Event()
+    monkeypatch.setattr(Captioners, "caption", lambda *_: hung.wait(20))
+    monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
+    async with Pipes() as pipes:
+        await pipes.queue.put(job("a"), photo_files[0].read_bytes())
+        worker = Worker(pipes.consumer, captioners, job_seconds=0.3)
+        with pytest.raises(WorkerHung):
+            await asyncio.wait_for(worker.run(asyncio.Event()), 60)
+        hung.set()
+
+
+async def test_a_hung_thread_ends_the_worker(
+    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hung = threading.Event()
+    monkeypatch.setattr(worker_module, "open_image", lambda _: hung.wait(20))
+    monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
+    async with Pipes() as pipes:
+        await pipes.queue.put(job("a"), photo_files[0].read_bytes())
+        worker = Worker(pipes.consumer, captioners, job_seconds=0.3)
+        with pytest.raises(WorkerHung):
+            await asyncio.wait_for(worker.run(asyncio.Event()), 60)
+        hung.set()
+
+
+async def test_what_breaks_the_network_counts_as_tried_and_what_had_not_begun_does_not(
+    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = threading.Event()
+
+    def lost(captioners: Captioners, pictures: list[Picture]) -> list[Findings | Exception]:
+        assert decoded.wait(20)
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(Captioners, "caption", lost)
+    async with Pipes() as pipes:
+        await pipes.queue.put(job("poison"), photo_files[0].read_bytes())
+        running = asyncio.create_task(Worker(pipes.consumer, captioners, max_batch=1).run(asyncio.Event()))
+        while (await pipes.queue.status()).in_work < 1:
+            await asyncio.sleep(0.01)
+        await pipes.queue.put(job("innocent"), photo_files[0].read_bytes())
+        while (await pipes.queue.status()).in_work < 2:
+            await asyncio.sleep(0.01)
+        decoded.set()
+        with pytest.raises(RuntimeError, match="device-side"):
+            await asyncio.wait_for(running, 60)
+        await pipes.hang_up()
+        attempts = {}
+        for _ in range(2):
+            [lease] = await asyncio.wait_for(pipes.queue.take(2, "photo", 1), 60)
+            attempts[lease.job.id] = lease.attempt
+            await pipes.queue.finish(2, lease.job.id, RESULT)
+        assert attempts == {"poison": 2, "innocent": 1}
+
+
+async def test_a_forgotten_job_is_not_worked_on(
+    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    go_on = threading.Event()
+
+    def recorded(captioners: Captioners, pictures: list[Picture]) -> list[Findings | Exception]:
+        seen.extend(picture.job.id for picture in pictures)
+        assert go_on.wait(20)
+        return [NotAnImage("no matter")] * len(pictures)
+
+    monkeypatch.setattr(Captioners, "caption", recorded)
+    monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
+    async with Pipes() as pipes, working(pipes.consumer, captioners, max_batch=1):
+        await pipes.queue.put(job("a"), photo_files[0].read_bytes())
+        while not seen:
+            await asyncio.sleep(0.01)
+        await pipes.queue.put(job("b"), photo_files[0].read_bytes())
+        await pipes.queue.put(job("c"), photo_files[0].read_bytes())
+        while (await pipes.queue.status()).in_work < 2:
+            await asyncio.sleep(0.01)
+        await pipes.queue.forget("b")
+        while await pipes.queue.position("c") or (await pipes.queue.status()).waiting["photo"]:
+            await asyncio.sleep(0.01)
+        go_on.set()
+        with pytest.raises(NotAnImage):
+            await asyncio.wait_for(pipes.queue.wait("c"), 60)
+    assert seen == ["a", "c"]
+
+
+# -- clips
+
+
+@pytest.fixture(scope="module")
+def clip(photos: list[Image.Image], tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Three photos, four seconds each, as a GIF."""
+    wide = [photo.resize((180, 120)) for photo in photos[:3]]
+    panned = [photo.crop((x, 0, x + 160, 120)) for photo in wide for x in range(0, 16, 2)]
+    frames = [frame.quantize(64, method=Image.Quantize.FASTOCTREE) for frame in panned]
+    out = io.BytesIO()
+    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], duration=500)
+    return out.getvalue()
+
+
+async def test_a_clip_is_answered_with_its_moments(pipes: Pipes, captioners: Captioners, clip: bytes) -> None:
+    shares: list[float] = []
+    async with working(pipes.consumer, captioners):
+        await pipes.queue.put(job("clip", kind="clip"), clip)
+        result = await pipes.queue.wait("clip", shares.append)
+        await pipes.queue.put(job("two", kind="clip", moments=2), clip)
+        two = await pipes.queue.wait("two")
+        await pipes.queue.put(job("photo", kind="clip"), b"<html>")
+        with pytest.raises(NotAClip):
+            await pipes.queue.wait("photo")
+    assert isinstance(result, ClipResult)
+    assert [frame.time // 4 for frame in result.moments] == [0, 1, 2]
+    assert len(result.frames) >= 3
+    assert all(frame.text for frame in result.frames)
+    assert len(result.pictures) == 3
+    for picture in (*result.pictures, result.timeline):
+        assert Image.open(io.BytesIO(picture)).format == "JPEG"
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert isinstance(two, ClipResult)
+    assert len(two.moments) == 2
+    fields, parts = encode_outcome(result)
+    assert decode_outcome(*unpack(pack(fields, parts))) == result
+
+
+async def test_another_choice_of_moments_needs_no_second_look(
+    pipes: Pipes, captioners: Captioners, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+    describe = Captioners.describe
+
+    def counted(captioners: Captioners, model: str, frames: list[PreparedFrame]) -> list[DescribedFrame]:
+        batches.append(len(frames))
+        return describe(captioners, model, frames)
+
+    monkeypatch.setattr(Captioners, "describe", counted)
+    async with working(pipes.consumer, captioners):
+        await pipes.queue.put(job("first", kind="clip"), clip)
+        first = await pipes.queue.wait("first")
+        looked_at = len(batches)
+        await pipes.queue.put(job("more", kind="clip", moments=5), clip)
+        more = await pipes.queue.wait("more")
+    assert looked_at == len(batches)
+    assert isinstance(first, ClipResult)
+    assert isinstance(more, ClipResult)
+    assert (len(first.moments), len(more.moments)) == (3, 5)
+    assert [(f.time, f.text, f.score) for f in first.frames] == [(f.time, f.text, f.score) for f in more.frames]
+    shown = dict(zip((frame.time for frame in more.moments), more.pictures, strict=True))
+    assert [shown.get(frame.time, picture) for frame, picture in zip(first.moments, first.pictures, strict=True)] == [
+        *first.pictures
+    ]
+
+
+async def test_pictures_and_frames_take_turns(
+    captioners: Captioners, clip: bytes, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A picture waits for one batch of a clip's frames at most, and the clip goes on between pictures."""
+    order: list[str] = []
+    describe = Captioners.describe
+
+    def pictures(captioners: Captioners, pictures: list[Picture]) -> list[Findings | Exception]:
+        order.extend(["picture"] * len(pictures))
+        time.sleep(0.1)  # the next are there before this ends
+        return [NotAnImage("no matter")] * len(pictures)
+
+    def frames(captioners: Captioners, model: str, batch: list[PreparedFrame]) -> list[DescribedFrame]:
+        order.append("frames")
+        time.sleep(0.1)
+        return describe(captioners, model, batch)
+
+    monkeypatch.setattr(Captioners, "caption", pictures)
+    monkeypatch.setattr(Captioners, "describe", frames)
+    async with Pipes() as pipes:
+        for number in range(16):
+            await pipes.queue.put(job(str(number)), photo_files[0].read_bytes())
+        await pipes.queue.put(job("clip", kind="clip"), clip)
+        async with working(pipes.consumer, captioners, max_batch=2):
+            await pipes.queue.wait("clip")
+            for number in range(16):
+                with pytest.raises(NotAnImage):
+                    await pipes.queue.wait(str(number))
+    for place, pair in enumerate(itertools.pairwise(order)):
+        if pair == ("frames", "frames"):
+            assert order[:place].count("picture") == 16, order
+
+
+async def test_a_cancelled_clip_stops(
+    captioners: Captioners, clip: bytes, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    describe = Captioners.describe
+
+    def frames(captioners: Captioners, model: str, batch: list[PreparedFrame]) -> list[DescribedFrame]:
+        seen.append(len(batch))
+        time.sleep(0.3)
+        return describe(captioners, model, batch[:1]) * len(batch)
+
+    monkeypatch.setattr(Captioners, "describe", frames)
+    monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
+    async with Pipes() as pipes, working(pipes.consumer, captioners):
+        await pipes.queue.put(job("clip", kind="clip"), clip)
+        while not seen:
+            await asyncio.sleep(0.01)
+        await pipes.queue.forget("clip")
+        await pipes.queue.put(job("next", kind="clip"), clip)
+        assert await pipes.queue.wait("next")
+    assert len(seen) < 6
+
+
+async def test_a_stopped_worker_hands_its_clip_back(
+    captioners: Captioners, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = threading.Event()
+
+    def frames(captioners: Captioners, model: str, batch: list[PreparedFrame]) -> list[DescribedFrame]:
+        begun.set()
+        time.sleep(0.2)
+        raise RuntimeError("too late to matter")
+
+    monkeypatch.setattr(Captioners, "describe", frames)
+    async with Pipes() as pipes:
+        await pipes.queue.put(job("clip", kind="clip"), clip)
+        async with working(pipes.consumer, captioners):
+            while not begun.is_set():
+                await asyncio.sleep(0.01)
+        await pipes.hang_up()
+        [lease] = await asyncio.wait_for(pipes.queue.take(2, "clip", 1), 60)
+        assert lease.attempt == 1
+
+
+def test_a_slow_clip_is_refused_before_its_thread_is_taken_for_one_that_hangs() -> None:
+    """Its last step may overrun the budget, and what is done with a batch of its frames comes on top."""
+    assert ClipLimits().decoding <= 0.8 * worker_module.JOB_SECONDS

@@ -1,0 +1,208 @@
+"""A queue with no worker behind it, whose answers a test decides, and the bot run on it.
+
+`python -m tests.support.fake_queue URL FOLDER` is a bot whose pictures are never done, to be killed by a test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bot.answers.keyboards import Cancel
+from bot.answers.status import Rhythm
+from bot.app import run_bot
+from bot.config import Secret, Settings
+from model.errors import CaptionError, JobCancelled
+from model.serving.jobs import AlbumResult, ClipResult, Job, JobResult, Outcome, WeighedWord, WireCaption
+from model.serving.queue import Busy, JobProducer, Limits, Status
+from tests.support.fake_telegram import TOKEN, FakeTelegram, Message, Person
+
+NO_STATUS = Rhythm(after=3600.0)  # most tests are not about waiting, and may be slow
+WEIGHED = (
+    WeighedWord("a", 0.834, (("two", 0.09), ("the", 0.004))),
+    WeighedWord("<cat>", 0.41, (("dog", 0.22), ("man", 0.2), ("sofa", 0.1), ("tie", 0.05))),
+    WeighedWord("", 0.0, ()),
+)
+SAMPLES = ("a cat sits", "a cat sleeps", "a cat on a mat", "a small animal", "a cat")
+
+
+def captions(*samples: str, greedy: str = "a cat on a sofa", sheet: bytes | None = None) -> JobResult:
+    return JobResult(WireCaption(greedy, 0.466), tuple(WireCaption(text, 0.3) for text in samples or SAMPLES), sheet)
+
+
+def worked(job: Job, media: bytes = b"", *, sheet: bytes | None = None, chart: bytes | None = None) -> JobResult:
+    """As a worker answers: what was shown does not come again, and a caption from before is explained."""
+    drawn = None if job.chart or not job.sheet else sheet
+    if job.explain:
+        weighed = WEIGHED if job.chart else ()
+        return JobResult(WireCaption(job.explain, 0.3), (), drawn, chart=chart if job.chart else None, weighed=weighed)
+    others = (f"a cat with {number} <legs>" for number in itertools.count(1))
+    new = (text for text in others if text not in (job.exclude or ()))
+    return JobResult(
+        WireCaption("a cat on a sofa", 0.466),
+        tuple(WireCaption(text, 0.3) for text in itertools.islice(new, job.samples)),
+        drawn,
+        other=WireCaption("a dog on a sofa", 0.2) if job.compare else None,
+    )
+
+
+Decide = Callable[[Job, bytes], Outcome | Exception]
+
+
+@dataclass
+class FakeQueue:
+    """A `JobProducer`; `outcome` says what becomes of a job, once `open` is set. `jobs` are all that ever were put."""
+
+    outcome: Decide = lambda job, media: captions()
+    alive: int = 1
+    limits: Limits = field(default_factory=Limits)
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    media: dict[str, bytes] = field(default_factory=dict)
+    admitted: dict[str, Job] = field(default_factory=dict)  # and not forgotten
+    results: dict[str, Outcome | Exception] = field(default_factory=dict)
+    most_bytes: int = 0
+    positions: dict[str, int] = field(default_factory=dict)  # job → jobs before it; others are next
+    cancelled: set[str] = field(default_factory=set)
+    forgotten_places: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.open.set()
+
+    async def admit(self, job: Job, *, before: bool = False) -> None:
+        if job.id not in self.admitted and not before:
+            request = (job.user, job.request or job.id)
+            requests = {(each.user, each.request or each.id) for each in self.admitted.values()}
+            own = sum(user == job.user for user, _ in requests)
+            if request not in requests and own >= self.limits.requests_per_person:
+                raise Busy(own)
+            if request not in requests and len(requests) >= self.limits.requests:
+                raise Busy
+        if job.id in self.admitted and job.id in self.jobs:  # as the queue in Redis does it
+            self.jobs[job.id] = job
+        self.admitted[job.id] = job
+
+    async def has(self, job_id: str) -> bool:
+        return job_id in self.media or job_id in self.results
+
+    async def put(self, job: Job, media: bytes) -> None:
+        if job.id in self.cancelled:
+            raise JobCancelled("cancelled")
+        assert job.id in self.admitted
+        if not await self.has(job.id):
+            self.jobs[job.id] = job
+            self.media[job.id] = media
+            self.most_bytes = max(self.most_bytes, sum(map(len, self.media.values())))
+
+    async def wait(self, job_id: str, progress: Callable[[float], None] | None = None) -> Outcome:
+        await self.open.wait()
+        if job_id not in self.results:
+            outcome = self.outcome(self.jobs[job_id], self.media.pop(job_id))
+            if not isinstance(outcome, CaptionError | JobResult | ClipResult | AlbumResult):
+                raise outcome
+            self.results[job_id] = outcome
+        result = self.results[job_id]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    async def forget(self, job_id: str) -> None:
+        self.admitted.pop(job_id, None)
+        self.media.pop(job_id, None)
+        self.results.pop(job_id, None)
+
+    async def cancel(self, job_id: str) -> None:
+        self.cancelled.add(job_id)
+        await self.forget(job_id)
+
+    async def is_cancelled(self, job_id: str) -> bool:
+        return job_id in self.cancelled
+
+    async def forget_place(self, place: str) -> None:
+        self.forgotten_places.append(place)
+
+    async def position(self, job_id: str) -> int:
+        return self.positions.get(job_id, 0)
+
+    async def status(self) -> Status:
+        return Status({}, len(self.media), len(self.admitted), self.alive)
+
+    def workers_alive(self) -> int:
+        return self.alive
+
+
+@dataclass
+class RunningBot:
+    stop: asyncio.Event
+    task: asyncio.Task[int]
+
+    async def status(self) -> int:
+        """The exit status, when the bot ends by itself."""
+        async with asyncio.timeout(60):
+            return await self.task
+
+
+def settings_for(server: FakeTelegram, folder: Path, **changes: Any) -> Settings:
+    values: dict[str, Any] = {"token": Secret(TOKEN), "api_url": server.url, "data_dir": folder}
+    return Settings(**(values | changes))
+
+
+@asynccontextmanager
+async def running_bot(
+    server: FakeTelegram,
+    queue: JobProducer,
+    folder: Path,
+    *,
+    grace: float = 5.0,
+    rhythm: Rhythm = NO_STATUS,
+    **changes: Any,
+) -> AsyncIterator[RunningBot]:
+    """The bot in this process, talking to the loopback server; it is stopped as on SIGTERM at the end."""
+    stop = asyncio.Event()
+    settings = settings_for(server, folder, **changes)
+    if isinstance(queue, FakeQueue):
+        queue.limits = Limits(settings.max_queue, settings.max_per_user)
+    task = asyncio.create_task(run_bot(settings, queue, stop, grace=grace, rhythm=rhythm))
+    try:
+        yield RunningBot(stop, task)
+    finally:
+        stop.set()
+        async with asyncio.timeout(60):
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def next_answer(person: Person, timeout: float = 60.0) -> Message:
+    """The bot's next message, but for what it shows to those who wait: machines differ in speed."""
+    while is_status(message := await person.next_message(timeout)):
+        pass
+    return message
+
+
+def is_status(message: Message) -> bool:
+    """Whether this is what a person is shown while they wait."""
+    rows = message.get("reply_markup", {}).get("inline_keyboard", [])
+    return any(button.get("callback_data", "").startswith(f"{Cancel.__prefix__}:") for row in rows for button in row)
+
+
+async def eventually(true: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until something has come true."""
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+async def never(url: str, folder: str) -> int:
+    queue = FakeQueue()
+    queue.open.clear()
+    settings = Settings(token=Secret(TOKEN), api_url=url, data_dir=Path(folder))
+    return await run_bot(settings, queue, asyncio.Event())
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(never(*sys.argv[1:])))
