@@ -2,18 +2,23 @@
 
 A video is read twice: first its packets' timestamps alone (milliseconds of work), so that frames can be spread evenly
 over the clip's real time whatever its frame rate, then its pictures.
+
+OpenCV does not look at whether FFmpeg converted a decoded frame to RGB. FFmpeg 8 refuses to for interlaced frames; then
+OpenCV hands out a buffer that nobody wrote, with what that memory held before: pictures of somebody else's clip. All
+that tells is a line in FFmpeg's log, so `_retrieve` listens to that, and a frame of which it hears an error is dropped.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import mmap
 import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -27,7 +32,8 @@ from model.media.frames import LONG_SIDE, Budget, Clip, ClipLimits, Frame, choos
 
 _MAX_STRETCH: Final = 8  # a sample aspect ratio beyond 1:8 or 8:1 is a fault of the file
 _UNREADABLE_RUN: Final = 64  # broken packets in a row, after which nothing better is expected
-_OPENING: Final = threading.Lock()  # FFmpeg's options travel in the environment
+_GLOBALS: Final = threading.Lock()  # FFmpeg's options travel in the environment, and it has one log for all
+_LOG_ERROR: Final = 16  # FFmpeg's AV_LOG_ERROR; what is worse is less
 _OPTIONS: Final = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _SOUND: Final = {"mov": (rb"soun", rb"vide"), "matroska": (rb"A_[A-Z]", rb"V_[A-Z]"), "avi": (rb"auds", rb"vids")}
 
@@ -45,6 +51,45 @@ def opencv() -> ModuleType:
             "on Debian or Ubuntu: apt-get install libgl1 libglib2.0-0 libxcb1"
         ) from error
     return cv2
+
+
+class _Log:
+    """The log of the FFmpeg that OpenCV uses. One for the process, as FFmpeg's threads may call it at any time."""
+
+    def __init__(self, module: str) -> None:
+        """module: OpenCV's. Names are looked up in what it is linked to: the right FFmpeg, if a process has several."""
+        library = ctypes.CDLL(module)
+        self._set, self._default = library.av_log_set_callback, library.av_log_default_callback
+        self._set.restype, self._set.argtypes = None, [ctypes.c_void_p]
+        kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+        self._callback = kind(self._hear)
+        self._thread, self._errors = 0, 0
+
+    def _hear(self, _context: int, level: int, _format: int, _arguments: int) -> None:
+        # The byte above the level is a colour. Decoders log on threads of their own, and so do other clips.
+        if level & 0xFF <= _LOG_ERROR and threading.get_ident() == self._thread:
+            self._errors += 1
+
+    def errors(self, work: Callable[[], None]) -> int:
+        """Do `work`; how many errors FFmpeg told on this thread meanwhile."""
+        with _GLOBALS:
+            self._thread, self._errors = threading.get_ident(), 0
+            self._set(ctypes.cast(self._callback, ctypes.c_void_p))
+            try:
+                work()
+            finally:
+                self._set(ctypes.cast(self._default, ctypes.c_void_p))
+            return self._errors
+
+
+@functools.cache
+def _log() -> _Log:
+    """Raises ClipsUnavailable where it cannot be listened to, for then it cannot be told what was decoded."""
+    cv2 = opencv()
+    try:
+        return _Log(str(getattr(cv2, "_native", cv2).__file__))
+    except (OSError, AttributeError) as error:
+        raise ClipsUnavailable(f"clips cannot be read here, for OpenCV's FFmpeg hides its log ({error})") from error
 
 
 @contextlib.contextmanager
@@ -68,7 +113,7 @@ def _capture(path: str, container: Video, cleanup: contextlib.ExitStack, *, pack
     """A cv2.VideoCapture held to one file and one demuxer, or None. packets: read packets, decode nothing."""
     cv2 = opencv()
     options = [cv2.CAP_PROP_FORMAT, -1] if packets else []
-    with _OPENING:
+    with _GLOBALS:  # opening sets the log, too
         before = os.environ.get(_OPTIONS)
         os.environ[_OPTIONS] = f"protocol_whitelist;file|format_whitelist;{container}"
         try:
@@ -86,6 +131,7 @@ def _capture(path: str, container: Video, cleanup: contextlib.ExitStack, *, pack
 
 def open_video(path: str, container: Video, limits: ClipLimits, budget: Budget, cleanup: contextlib.ExitStack) -> Clip:
     cv2 = opencv()
+    _log()  # or nothing is decoded
     capture = _capture(path, container, cleanup)
     if capture is None:
         if _sound_only(path, container):
@@ -157,16 +203,28 @@ def _video_frames(
         grabbed += 1
         if at < wanted[next_one] - least / 2:
             continue
-        try:
-            valid, pixels = capture.retrieve()
-        except cv2.error:
-            valid = False
-        if not valid:
+        pixels = _retrieve(cv2, capture)
+        if pixels is None:
             continue
         limits.check_pixels(pixels.shape[1], pixels.shape[0])
         while next_one < len(wanted) and wanted[next_one] <= at + least / 2:
             next_one += 1
         yield Frame(at, _displayed(cv2, pixels, stretch))
+
+
+def _retrieve(cv2: ModuleType, capture: Any) -> npt.NDArray[np.uint8] | None:
+    """The grabbed frame, BGR; None if it was not converted, whatever `VideoCapture.retrieve` says.
+
+    An array filled beforehand would not tell: OpenCV overwrites it with the buffer that FFmpeg left as it was.
+    """
+    valid, pixels = False, None
+
+    def retrieve() -> None:
+        nonlocal valid, pixels
+        with contextlib.suppress(cv2.error):
+            valid, pixels = capture.retrieve()
+
+    return pixels if not _log().errors(retrieve) and valid else None
 
 
 def _stretch(cv2: ModuleType, capture: Any) -> tuple[float, float]:

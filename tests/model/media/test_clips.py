@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import wave
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,13 @@ from model.errors import (
 from model.media.clips import ClipLimits, Frame, open_clip
 from model.media.formats import animation_timing, is_clip
 from model.media.frames import MOST_FRAMES, choose_frames
-from model.media.opencv import opencv
+from model.media.opencv import _log, opencv
 from tests.conftest import ROOT
 from tests.support import clips
 from tests.support.corpus import long_gif
+
+INTERLACED = Path(__file__).parents[2] / "interlaced"  # 160 x 96, plain; its README.md says how they were made
+BLUE, RED = (60, 90, 200), (200, 60, 60)
 
 
 def read(source: bytes | Path, limits: ClipLimits | None = None) -> tuple[float, list[Frame]]:
@@ -312,6 +316,55 @@ def test_flipped_bits_raise_nothing_but_media_errors(tmp_path: Path, suffix: str
             outcomes.add(error.kind)
     assert "frames" in outcomes
     assert len(outcomes) > 1
+
+
+def read_or_refused(source: bytes | Path) -> list[Frame]:
+    """The frames; none if it is said that there are none."""
+    try:
+        return read(source)[1]
+    except DamagedClip:
+        return []
+
+
+@pytest.mark.parametrize("name", ["h264.mp4", "mpeg2.mkv", "prores.mov"])
+def test_an_interlaced_clip_shows_nothing_of_the_one_before(tmp_path: Path, name: str) -> None:
+    """Its own pictures, or an error; not what the memory held."""
+    rng = np.random.default_rng(0)
+    secret = [rng.integers(0, 255, (96, 160, 3), dtype=np.uint8) for _ in range(10)]
+    assert len(read(clips.video(tmp_path / "secret.avi", secret, codec="MJPG"))[1]) == 8
+    for frame in read_or_refused(INTERLACED / name):
+        assert frame.image.shape == (96, 160, 3)
+        assert np.abs(frame.image.astype(int) - BLUE).max() <= 12
+
+
+def test_a_clip_that_becomes_interlaced_does_not_repeat_its_last_picture() -> None:
+    frames = read_or_refused(INTERLACED / "mixed.mkv")
+    assert len(frames) >= 4
+    for frame in frames:  # the second second is interlaced
+        meant = BLUE if frame.time > 0.98 else RED
+        assert np.abs(frame.image.astype(int) - meant).max() <= 12
+
+
+def test_clips_read_at_once_are_told_apart(tmp_path: Path) -> None:
+    """What FFmpeg says of one clip is not held against another."""
+    path = tmp_path / "clip.avi"
+    clips.video(path, clips.greys(60), codec="MJPG")
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(read_or_refused, [path, INTERLACED / "h264.mp4"] * 20))
+    for frames in found[::2]:
+        assert [level(f) for f in frames] == pytest.approx([f.time * 10 * 250 / 60 for f in frames], abs=6)
+        assert len(frames) == 12
+    for frame in (frame for frames in found[1::2] for frame in frames):
+        assert np.abs(frame.image.astype(int) - BLUE).max() <= 12
+
+
+def test_without_the_log_of_ffmpeg_no_clip_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For then nothing tells a frame from what the memory held."""
+    data = clips.video(tmp_path / "clip.mp4", clips.greys(5))
+    _log.cache_clear()
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+    with pytest.raises(ClipsUnavailable):
+        read(data)
 
 
 def test_no_file_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
