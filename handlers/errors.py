@@ -13,7 +13,7 @@ from bot.metrics import BotMetrics
 from bot.sample_options import WrongArguments
 from bot.service.requests import asker
 from bot.service.throttle import Refusals, TooFast
-from bot.storage.inbox import Bury
+from bot.storage.inbox import GiveUp
 from bot.telegram.media import ClipTooLongHere, Gone, PictureError, TooBig
 from model.errors import CaptionError, JobCancelled, JobCrashed
 from model.serving.queue import Busy
@@ -27,7 +27,7 @@ def create_router() -> Router:
     return router
 
 
-async def explain(event: ErrorEvent, bot: Bot, metrics: BotMetrics, refusals: Refusals) -> Bury | None:
+async def explain(event: ErrorEvent, bot: Bot, metrics: BotMetrics, refusals: Refusals) -> GiveUp | None:
     """What brought workers down is kept for another try by hand; what nobody wants any more is passed over."""
     error = event.exception
     reason = str(error) if isinstance(error, CaptionError) else ""  # others may quote people
@@ -43,7 +43,7 @@ async def explain(event: ErrorEvent, bot: Bot, metrics: BotMetrics, refusals: Re
             await message.reply(replies.failure(error))
     elif isinstance(message, InaccessibleMessage):  # of a button, but deleted or too old to be replied to
         await bot.send_message(message.chat.id, replies.failure(error))
-    return Bury(reason) if isinstance(error, JobCrashed) else None
+    return GiveUp(reason) if isinstance(error, JobCrashed) else None
 
 
 def _kind(error: Exception) -> str:

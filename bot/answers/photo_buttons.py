@@ -47,7 +47,7 @@ class Buttons:
         chat_id = _chat(query)
         async with self._answers.alone(chat_id, key):
             message, answer = await self._pressed(bot, query, key, chat_settings)
-            if accepted.id in answer.done:  # the bot was killed before it could strike the press off
+            if accepted.id in answer.done:  # the bot was killed before it could acknowledge the press
                 return
             samples = chat_settings.samples or ChatSettings.samples
             about = {"samples": samples, "sampling": chat_settings.sampling, "exclude": answer.shown}

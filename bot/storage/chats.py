@@ -47,7 +47,7 @@ class Storage(Protocol):
     """What is remembered of chats. What was written is found by every later read. All raise StorageError.
 
     Settings, and that something was deleted, are on the disk when the call returns; notes once the update that they
-    belong to is struck off.
+    belong to is acknowledged.
     """
 
     async def settings(self, chat_id: int) -> ChatSettings:

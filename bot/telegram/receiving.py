@@ -37,7 +37,7 @@ class Reception:
     metrics: BotMetrics
     began: Callable[[int], Awaitable[None]]  # to be called once all is ready, with the number of messages from before
 
-    def heard(self, updates: int) -> None:
+    def note_contact(self, updates: int) -> None:
         """Telegram answered, or brought updates."""
         self.contact.set()
         self.metrics.polled(updates)

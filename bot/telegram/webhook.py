@@ -171,7 +171,7 @@ async def announce(reception: Reception) -> None:
         )
     except TelegramBadRequest as error:
         raise ConfigurationError(f"WEBHOOK_URL: Telegram does not accept this address: {error.message}") from None
-    reception.heard(0)
+    reception.note_contact(0)
 
 
 async def look(reception: Reception, every: float = LOOK_SECONDS) -> None:
@@ -193,7 +193,7 @@ async def look(reception: Reception, every: float = LOOK_SECONDS) -> None:
             continue
         outage.over()
         if info.url == reception.settings.webhook_url:
-            reception.heard(0)
+            reception.note_contact(0)
         elif ours:
             log.error(
                 "Telegram calls this webhook no more: another process has %s. Restart the bot to set it again.",
