@@ -37,11 +37,11 @@ from bot.answers.photos import Captioning
 from bot.answers.send_once import Parts
 from bot.chat_settings import ChatSettings
 from bot.config import Settings
+from bot.errors import OUR_FAULT, TooFast
 from bot.service.requests import Request, Requests, asker, job_id, place
-from bot.service.throttle import TooFast
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted, GiveUp
-from bot.telegram.processing import OUR_FAULT, worth_another_try
+from bot.telegram.session import worth_another_try
 from model.errors import AnimatedPicture, JobCrashed
 from model.serving.jobs import Job, JobResult, Outcome
 from model.serving.queue import Busy

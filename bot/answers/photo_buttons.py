@@ -19,11 +19,11 @@ from bot.answers.notes import DONE_KEPT, Answer, Answers, Page, Subject, answera
 from bot.answers.photos import reply_picture
 from bot.chat_settings import ChatSettings
 from bot.config import Settings
+from bot.errors import Forgotten
 from bot.logs import impersonal
 from bot.replies.text import MAX_CAPTION, MAX_TEXT
 from bot.service.requests import Request, Requests, job_id, place
 from bot.storage.inbox import Accepted
-from bot.telegram.media import Forgotten
 from model.errors import JobCancelled
 from model.serving.jobs import Job, JobResult, Outcome
 

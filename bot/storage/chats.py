@@ -17,10 +17,6 @@ MOST_LASTING: Final = 1000  # of them in one chat
 PICTURE: Final = "picture"  # the key of the chat's last one
 
 
-class StorageError(Exception):
-    """What is remembered cannot be read or written now."""
-
-
 @dataclass(frozen=True)
 class Picture:
     """A file on Telegram's servers that is, or claims to be, a picture or a clip."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Final, Protocol
 
-from bot.sample_options import WrongArguments, parse_sample
+from bot.errors import WrongArguments
+from bot.sample_options import parse_sample
 
 REMEMBERED: Final = 48 * 3600.0  # Telegram keeps unconfirmed updates for 24 h
 DEAD_KEPT: Final = 7 * 24 * 3600.0

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
-from bot.storage.chats import StorageError
+from bot.errors import StorageError
 
 T = TypeVar("T")
 

@@ -18,10 +18,10 @@ from aiogram.exceptions import (
     TelegramUnauthorizedError,
 )
 
-from bot.storage.chats import StorageError
+from bot.errors import Conflict, StorageError, WrongToken
 from bot.storage.inbox import Inbox
 from bot.telegram.processing import Processor
-from bot.telegram.receiving import Conflict, Reception, WrongToken
+from bot.telegram.receiving import Reception
 from bot.telegram.session import GetRawUpdates
 
 T = TypeVar("T")

@@ -21,7 +21,6 @@ from aiogram.exceptions import (
     TelegramForbiddenError,
     TelegramMigrateToChat,
     TelegramNotFound,
-    TelegramUnauthorizedError,
 )
 from aiogram.types import ReplyParameters
 from aiogram.types.update import UpdateTypeLookupError
@@ -30,14 +29,14 @@ from pydantic import ValidationError
 
 from bot import replies
 from bot.chat_settings import ChatSettings
+from bot.errors import OUR_FAULT, StorageError
 from bot.i18n import locale_for
 from bot.logs import impersonal, whereabouts
 from bot.metrics import BotMetrics
-from bot.storage.chats import Storage, StorageError
+from bot.storage.chats import Storage
 from bot.storage.inbox import Accepted, GiveUp, Inbox, Recorded
-from bot.telegram.session import is_passing
+from bot.telegram.session import worth_another_try
 from bot.telegram.updates import is_spoken_to, places, read_update
-from model.serving.queue import JobLost
 from model.serving.redis.connection import RedisRefused
 
 log = logging.getLogger(__name__)
@@ -53,12 +52,6 @@ TOO_OLD: Final = 24 * 3600.0  # seconds after which an update that keeps failing
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 120.0
 RECLAIM_SECONDS: Final = 3.0
-OUR_FAULT: Final = (OSError, StorageError, RedisRefused, JobLost)  # not the update's: worth another try
-
-
-def worth_another_try(error: Exception) -> bool:
-    """Whether an update that failed with this is processed again later."""
-    return is_passing(error) or isinstance(error, (TelegramUnauthorizedError, *OUR_FAULT))
 
 
 @dataclass(frozen=True)

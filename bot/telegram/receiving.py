@@ -15,14 +15,6 @@ from model.serving.health import Deadline
 from model.serving.queue import JobProducer
 
 
-class WrongToken(Exception):
-    """Telegram does not know the token."""
-
-
-class Conflict(Exception):
-    """Another process receives this bot's updates."""
-
-
 @dataclass(frozen=True)
 class Reception:
     """What it takes to receive updates."""

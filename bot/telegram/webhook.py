@@ -19,11 +19,11 @@ from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramUnautho
 from aiogram.types import WebhookInfo
 from aiohttp import web
 
-from bot.config import ConfigurationError
+from bot.errors import ConfigurationError, WrongToken
 from bot.logs import whereabouts
 from bot.telegram.health_endpoint import HEALTH, Wellness
 from bot.telegram.polling import Outage, reason_of, until_connected
-from bot.telegram.receiving import Reception, WrongToken
+from bot.telegram.receiving import Reception
 from bot.telegram.recorder import Recorder
 
 log = logging.getLogger(__name__)

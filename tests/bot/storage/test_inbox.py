@@ -17,7 +17,8 @@ from aiogram.types import Message
 from bot.answers.forgetting import forget_letters
 from bot.config import Secret, Settings
 from bot.dead_letters import print_letters
-from bot.storage.chats import Picture, Storage, StorageError
+from bot.errors import StorageError
+from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Inbox, Notice, reduced
 from bot.storage.opening import open_memory
 from bot.storage.redis_chats import RedisStorage

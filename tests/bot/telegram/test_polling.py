@@ -20,7 +20,7 @@ from PIL import Image
 
 from bot.app import run_bot
 from bot.config import Secret
-from bot.storage.chats import StorageError
+from bot.errors import StorageError
 from bot.storage.inbox import Recorded
 from bot.storage.sqlite_inbox import SqliteInbox
 from tests.conftest import ROOT
