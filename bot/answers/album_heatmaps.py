@@ -19,12 +19,13 @@ from bot.answers.keyboards import AlbumSheet, album_buttons
 from bot.answers.notes import Answers, answerable
 from bot.answers.origin import origin
 from bot.config import MIB
+from bot.errors import Gone, NoAlbum, PictureError
 from bot.logs import impersonal
 from bot.service.jobs import album_sheet_job
 from bot.service.requests import Request, Requests
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
-from bot.telegram.media import HOSTED_LIMIT, Gone, NoAlbum, PictureError, download
+from bot.telegram.media import HOSTED_LIMIT, download
 from model.serving.jobs import AlbumResult, Outcome, pack_album
 
 log = logging.getLogger(__name__)

@@ -38,12 +38,12 @@ from bot.answers.photos import Captioning
 from bot.answers.send_once import Parts
 from bot.chat_settings import ChatSettings
 from bot.config import Settings
+from bot.errors import OUR_FAULT, TooFast
 from bot.service.jobs import album_item_job
 from bot.service.requests import Request, Requests, asker
-from bot.service.throttle import TooFast
 from bot.storage.chats import Picture, Storage
-from bot.storage.inbox import Accepted, Bury
-from bot.telegram.processing import OUR_FAULT, worth_another_try
+from bot.storage.inbox import Accepted, GiveUp
+from bot.telegram.session import worth_another_try
 from model.errors import AnimatedPicture, JobCrashed
 from model.serving.jobs import JobResult, Outcome
 from model.serving.queue import Busy
@@ -106,7 +106,7 @@ class Albums:
         is_clip: bool,
         addressed: bool,
         alone: Alone,
-    ) -> Bury | None:
+    ) -> GiveUp | None:
         """See to one item of an album; returns when it is answered, whoever did it.
 
         `alone` answers it as if it had come by itself, as albums with clips are. Raises what that raises, and what
@@ -131,7 +131,7 @@ class Albums:
                 case Follow(plan=plan):
                     await self._follow(message, plan)
                 case Over(buried=reason):
-                    return Bury(reason) if reason is not None else None
+                    return GiveUp(reason) if reason is not None else None
                 case NotMeant():
                     await notes.remove(item)
                     return None
@@ -144,7 +144,7 @@ class Albums:
                     done = await self._lead(asked, album, plan)
                     if item.message in done.items:
                         reason = done.buried.get(item.message)
-                        return Bury(reason) if reason is not None else None
+                        return GiveUp(reason) if reason is not None else None
 
     async def _follow(self, message: Message, plan: Plan) -> None:
         here = self._leading.get(_key(message, plan))

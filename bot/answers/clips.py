@@ -16,12 +16,13 @@ from bot.answers.origin import origin
 from bot.answers.photos import Captioning, reply_picture, send_short
 from bot.answers.send_once import Parts
 from bot.config import Settings
+from bot.errors import ClipTooLongHere, NoClip
 from bot.logs import impersonal
 from bot.service.jobs import clip_job
 from bot.service.requests import Request, Requests, asker, job_id
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
-from bot.telegram.media import ClipTooLongHere, NoClip, SentClip
+from bot.telegram.media import SentClip
 from model.errors import NotAClip
 from model.serving.jobs import ClipResult, Job, JobResult, Outcome
 

@@ -20,12 +20,12 @@ from bot.answers.origin import origin
 from bot.answers.photos import reply_picture
 from bot.chat_settings import ChatSettings
 from bot.config import Settings
+from bot.errors import Forgotten
 from bot.logs import impersonal
 from bot.replies.text import MAX_CAPTION, MAX_TEXT
 from bot.service.jobs import compare_job, heatmap_job, more_job, words_job
 from bot.service.requests import Request, Requests
 from bot.storage.inbox import Accepted
-from bot.telegram.media import Forgotten
 from model.errors import JobCancelled
 from model.serving.jobs import Job, JobResult, Outcome
 
@@ -49,7 +49,7 @@ class Buttons:
         chat_id = _chat(query)
         async with self._answers.alone(chat_id, key):
             message, answer = await self._pressed(bot, query, key, chat_settings)
-            if accepted.id in answer.done:  # the bot was killed before it could strike the press off
+            if accepted.id in answer.done:  # the bot was killed before it could acknowledge the press
                 return
             job = more_job(
                 origin(bot, message, accepted.id, query.from_user.id),
