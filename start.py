@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot.config import TOKEN, ConfigurationError, Settings
+from bot.config import TOKEN, Settings
+from bot.errors import ConfigurationError, StorageError
 from bot.logs import configure_logging
-from bot.storage.chats import StorageError
 from model.decoding.sampling import TEMPERATURES, Sampling
 from model.serving.health import FOLDER, ROLES, examine
 from model.serving.metrics import MetricsError

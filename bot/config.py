@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
+from bot.errors import ConfigurationError
 from model.serving.redis.connection import FORMS, InvalidAddress, RedisAddress
 
 T = TypeVar("T")
@@ -28,10 +29,6 @@ DEVICE: Final = re.compile(r"auto|cpu|cuda(:\d+)?", re.ASCII)
 WEBHOOK_SECRET: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
 WEBHOOK_PORTS: Final = (443, 80, 88, 8443)  # that the official Bot API calls
 WEBHOOK_PATH: Final = re.compile(r"[\w.~:/@!$&'()*+,;=%-]*", re.ASCII)
-
-
-class ConfigurationError(Exception):
-    """A setting that cannot be used; the message names it, its value (of no secret) and what is allowed."""
 
 
 class Secret:

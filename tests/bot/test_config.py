@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.config import ConfigurationError, Secret, Settings
+from bot.config import Secret, Settings
+from bot.errors import ConfigurationError
 
 TOKEN = "123456789:AAE-secret_part_of_the_token_xyz"
 

@@ -199,7 +199,7 @@ def unpaced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def all_done(server: FakeTelegram, crowd: Crowd, inbox: Inbox, alive: Callable[[], bool]) -> None:
-    """Wait until each update is struck off, or buried."""
+    """Wait until each update is acknowledged or dead-lettered."""
     async with asyncio.timeout(240):
         while alive() and (not all(server.confirmed(sent.id) for sent in crowd.sent) or await inbox.waiting()):
             await asyncio.sleep(0.02)

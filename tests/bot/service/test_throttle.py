@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from aiogram.types import Chat, Message, User
 
-from bot.service.throttle import Throttle, TooFast, waited
+from bot.errors import TooFast
+from bot.service.throttle import Throttle, waited
 from bot.storage.inbox import Accepted
 from tests.bot.test_metrics import free_port, scrape, value
 from tests.handlers.test_conversation import PHOTO

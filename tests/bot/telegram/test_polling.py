@@ -20,7 +20,7 @@ from PIL import Image
 
 from bot.app import run_bot
 from bot.config import Secret
-from bot.storage.chats import StorageError
+from bot.errors import StorageError
 from bot.storage.inbox import Recorded
 from bot.storage.sqlite_inbox import SqliteInbox
 from tests.conftest import ROOT
@@ -189,7 +189,7 @@ async def test_a_person_who_blocked_the_bot_is_not_written_to_for_ever(
 
 
 def waiting_in(folder: Path) -> list[int]:
-    """The ids of updates that are not struck off."""
+    """The ids of updates that are not acknowledged."""
     connection = sqlite3.connect(folder / "bot.sqlite3")
     try:
         return [row[0] for row in connection.execute("SELECT id FROM updates WHERE body IS NOT NULL ORDER BY id")]

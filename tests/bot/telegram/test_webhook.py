@@ -23,12 +23,12 @@ from aiohttp import web
 from PIL import Image
 
 from bot.app import run_bot
-from bot.config import ConfigurationError, Secret
+from bot.config import Secret
+from bot.errors import ConfigurationError, StorageError, WrongToken
 from bot.metrics import BotMetrics
-from bot.storage.chats import StorageError
 from bot.storage.inbox import Recorded
 from bot.storage.sqlite_inbox import SqliteInbox
-from bot.telegram.receiving import Reception, WrongToken
+from bot.telegram.receiving import Reception
 from bot.telegram.recorder import MOST_WAITING, Recorder
 from bot.telegram.session import Session
 from bot.telegram.webhook import SECRET_HEADER, look
