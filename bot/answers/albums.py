@@ -33,17 +33,19 @@ from bot.answers.album_plans import (
 )
 from bot.answers.keyboards import album_buttons
 from bot.answers.notes import Answers, new_key, thread_of
+from bot.answers.origin import origin
 from bot.answers.photos import Captioning
 from bot.answers.send_once import Parts
 from bot.chat_settings import ChatSettings
 from bot.config import Settings
 from bot.errors import OUR_FAULT, TooFast
-from bot.service.requests import Request, Requests, asker, job_id, place
+from bot.service.jobs import album_item_job
+from bot.service.requests import Request, Requests, asker
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted, GiveUp
 from bot.telegram.session import worth_another_try
 from model.errors import AnimatedPicture, JobCrashed
-from model.serving.jobs import Job, JobResult, Outcome
+from model.serving.jobs import JobResult, Outcome
 from model.serving.queue import Busy
 
 log = logging.getLogger(__name__)
@@ -195,18 +197,8 @@ class Albums:
         return done
 
     def _request(self, asked: _Asked, item: Item) -> Request:
-        user = asker(asked.message)
-        job = Job(
-            id=job_id(asked.bot, item.update),
-            user=user,
-            request=f"{user}:{asked.message.media_group_id}",
-            model=asked.settings.model or self._model,
-            samples=0,
-            beam=asked.settings.beam_width,
-            sheet=False,
-            place=place(asked.bot, asked.message.chat.id),
-            picture=item.picture.file_unique_id,
-        )
+        model = asked.settings.model or self._model
+        job = album_item_job(origin(asked.bot, asked.message, item.update), item.picture, model, asked.settings)
         return Request(asked.bot, asked.message, item.picture, job, asked.accepted, "album", _with_the_others)
 
     @asynccontextmanager
