@@ -48,7 +48,7 @@ from bot.telegram.session import RetryMiddleware, Session
 from handlers import create_routers
 from model.serving.health import CONTACT_SECONDS, FOLDER, Deadline, Heartbeat
 from model.serving.queue import JobProducer
-from model.serving.redis.connection import RedisRefused
+from model.serving.redis.address import RedisRefused
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,7 @@ from typing import ClassVar, Final
 
 from model.errors import KINDS
 from model.serving.queue import JobLost
-from model.serving.redis.connection import RedisRefused
+from model.serving.redis.address import RedisRefused
 
 
 class BotError(Exception):

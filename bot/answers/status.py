@@ -21,7 +21,7 @@ from bot.service.in_progress import Group, Work
 from bot.storage.inbox import Inbox, Notice
 from bot.telegram.pacing import Pacer, is_private
 from model.serving.queue import JobProducer
-from model.serving.redis.connection import RedisRefused
+from model.serving.redis.address import RedisRefused
 
 log = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ from bot.storage.chats import Storage
 from bot.storage.inbox import Accepted, GiveUp, Inbox, Recorded
 from bot.telegram.session import worth_another_try
 from bot.telegram.updates import is_spoken_to, places, read_update
-from model.serving.redis.connection import RedisRefused
+from model.serving.redis.address import RedisRefused
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from bot.telegram.pacing import Pacer, Rate
 from model.errors import JobCancelled
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import Job
-from model.serving.redis.connection import RedisRefused
+from model.serving.redis.address import RedisRefused
 from tests.bot.telegram.test_polling import waiting_in
 from tests.handlers.test_clips import WORKER, found, take, timeline_of
 from tests.handlers.test_conversation import PHOTO, replied

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 from aiogram.types import Message
+from pydantic import SecretStr
 
 from bot.answers.forgetting import forget_letters
-from bot.config import Secret, Settings
+from bot.config import Settings
 from bot.dead_letters import print_letters
 from bot.errors import StorageError
 from bot.storage.chats import Picture, Storage
@@ -27,7 +28,8 @@ from bot.storage.sqlite import Database
 from bot.storage.sqlite_chats import SqliteStorage
 from bot.storage.sqlite_inbox import SqliteInbox
 from bot.telegram.media import Medium, medium_of
-from model.serving.redis.connection import RedisRefused, connect
+from model.serving.redis.address import RedisRefused
+from model.serving.redis.connection import connect
 from tests.support.redis_server import RedisServer
 
 Engine = SqliteInbox | RedisInbox
@@ -437,7 +439,7 @@ async def test_memory_does_not_grow_with_what_is_done(client: Any) -> None:
 
 async def test_a_wrong_password_is_said_at_the_start(tmp_path: Path) -> None:
     with RedisServer(tmp_path, password="right") as server:
-        settings = Settings(redis_url=Secret(server.url.replace("right", "wr0ng")))
+        settings = Settings(redis_url=SecretStr(server.url.replace("right", "wr0ng")))
         with pytest.raises(RedisRefused):
             async with open_memory(settings, 1):
                 pass

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from pydantic import SecretStr
 
 from bot.app import run_bot
-from bot.config import Secret
 from bot.errors import StorageError
 from bot.storage.inbox import Recorded
 from bot.storage.sqlite_inbox import SqliteInbox
@@ -67,7 +67,7 @@ async def answered(server: FakeTelegram, person: Person, questions: list[Message
 async def test_a_wrong_token_is_said_and_ends_the_bot(
     server: FakeTelegram, tmp_path: Path, caplog: pytest.LogCaptureFixture, token: str
 ) -> None:
-    async with running_bot(server, FakeQueue(), tmp_path, token=Secret(token)) as bot:
+    async with running_bot(server, FakeQueue(), tmp_path, token=SecretStr(token)) as bot:
         assert await bot.status() == 2
     errors = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(errors) == 1
