@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import socket
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +14,6 @@ from aiogram import Bot
 from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramNetworkError, TelegramRetryAfter
 from aiogram.methods import GetMe, GetUpdates, SendMessage, TelegramMethod
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
 
 from bot.metrics import BotMetrics, bot_metrics, watch_queue
 from bot.prometheus import CountRequests, PrometheusBotMetrics
@@ -25,42 +21,17 @@ from model.serving.metrics import MetricsError, WorkerMetrics, worker_metrics
 from model.serving.prometheus import PrometheusWorkerMetrics, create_registry, served
 from model.serving.queue import Status
 from tests.conftest import ROOT
-
-Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-def samples(text: str) -> Samples:
-    """Values by name and labels."""
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def value(found: Samples, name: str, **labels: str) -> float:
-    return found[name, tuple(sorted(labels.items()))]
+from tests.support.metrics import Samples, samples, scrape, value
+from tests.support.redis_server import free_port
 
 
 def shown(registry: CollectorRegistry) -> Samples:
     return samples(generate_latest(registry).decode())
 
 
-def scrape(port: int) -> Samples:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
-        return samples(answer.read().decode())
-
-
-@contextlib.contextmanager
-def free_port() -> Iterator[int]:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    yield port
-
-
 def test_a_worker_is_scraped_over_http() -> None:
-    with free_port() as port, worker_metrics(port) as metrics:
+    port = free_port()
+    with worker_metrics(port) as metrics:
         metrics.ready("attention", "cpu", "bf16")
         metrics.job_taken("photo", 0.3)
         metrics.job_taken("photo", -2.0)  # another machine's clock
@@ -90,7 +61,8 @@ def test_a_worker_is_scraped_over_http() -> None:
 
 
 def test_the_bot_is_scraped_over_http() -> None:
-    with free_port() as port, bot_metrics(port) as metrics:
+    port = free_port()
+    with bot_metrics(port) as metrics:
         metrics.polled(3)
         metrics.answered("photo", 0.8)
         metrics.answered("photo")

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import io
 import math
 import random
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from bot import replies
 from bot.i18n import create_i18n
@@ -30,21 +28,10 @@ from model.serving.queue import Status
 from model.serving.redis.connection import connect
 from tests.support.fake_queue import FakeQueue, running_bot
 from tests.support.fake_telegram import FakeTelegram, Person
+from tests.support.pictures import PHOTO
 from tests.support.redis_server import RedisServer
 
 HOUR = 3600.0
-
-
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("cluster"), cluster=True) as server:
-        yield server
 
 
 OpenStore = Callable[..., StatsStore]
@@ -271,22 +258,6 @@ def test_metrics_are_told_to_each() -> None:
 
 
 # What an administrator sees
-
-
-def jpeg() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 48), "teal").save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-PHOTO = jpeg()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram() as fake:
-        yield fake
-        assert fake.violations == []
 
 
 async def ask(person: Person) -> str:

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 from tests.conftest import ROOT
-from tests.program.test_start import PATIENCE
 from tests.support.fake_telegram import TOKEN, FakeTelegram
-from tests.support.program import environment
+from tests.support.program import PATIENCE, environment
 from tests.support.redis_server import RedisServer
 
 

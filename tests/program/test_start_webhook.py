@@ -7,9 +7,8 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.program.test_start import PATIENCE
 from tests.support.fake_telegram import FakeTelegram
-from tests.support.program import Program, running
+from tests.support.program import PATIENCE, Program, running
 from tests.support.redis_server import free_port
 
 

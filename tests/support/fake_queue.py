@@ -137,6 +137,10 @@ class FakeQueue:
         return self.alive
 
 
+def last(queue: FakeQueue) -> Job:
+    return list(queue.jobs.values())[-1]
+
+
 @dataclass
 class RunningBot:
     stop: asyncio.Event
