@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-RATE: Final = 2.0  # frames a second, as model.video takes them
+RATE: Final = 2.0  # frames a second, as model.media.clips takes them
 SIZE: Final = (320, 240)
 JUNK: Final = -1
 WINDOW: Final = 0.7

@@ -27,13 +27,14 @@ from bot.answers.settings_menu import SettingsMenu
 from bot.answers.status import RHYTHM, Rhythm, Waiting
 from bot.answers.voice import Voice
 from bot.config import Settings
+from bot.errors import Conflict, StorageError, WrongToken
 from bot.i18n import LanguageMiddleware, create_i18n
 from bot.metrics import BotMetrics, SeveralMetrics, bot_metrics, watch_queue
 from bot.service.in_progress import InWork
 from bot.service.requests import Requests
 from bot.service.throttle import Refusals, Throttle
 from bot.stats import CountPeople, Stats, open_stats
-from bot.storage.chats import Storage, StorageError
+from bot.storage.chats import Storage
 from bot.storage.inbox import Inbox
 from bot.storage.opening import open_memory
 from bot.telegram.access import AccessMiddleware, ChatMiddleware, PeopleMiddleware
@@ -42,12 +43,12 @@ from bot.telegram.pacing import Pacer
 from bot.telegram.polling import receive_by_polling
 from bot.telegram.processing import Processor
 from bot.telegram.profile import set_profile
-from bot.telegram.receiving import Conflict, Receive, Reception, WrongToken
+from bot.telegram.receiving import Receive, Reception
 from bot.telegram.session import RetryMiddleware, Session
 from handlers import create_routers
 from model.serving.health import CONTACT_SECONDS, FOLDER, Deadline, Heartbeat
 from model.serving.queue import JobProducer
-from model.serving.redis.connection import RedisRefused
+from model.serving.redis.address import RedisRefused
 
 log = logging.getLogger(__name__)
 

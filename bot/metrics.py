@@ -117,13 +117,13 @@ class Observed(Protocol):
     async def status(self) -> Status: ...
 
 
-class Graveyard(Protocol):
+class DeadLetters(Protocol):
     """As much of an inbox as is looked at here."""
 
     async def dead(self) -> Sequence[object]: ...
 
 
-async def watch_queue(queue: Observed, inbox: Graveyard, metrics: BotMetrics, every: float = QUEUE_EVERY) -> None:
+async def watch_queue(queue: Observed, inbox: DeadLetters, metrics: BotMetrics, every: float = QUEUE_EVERY) -> None:
     """Show what stands in the queue and lies with the dead letters, again and again until cancelled.
 
     A queue out of reach is no end.

@@ -254,7 +254,7 @@ async def _open_store(settings: Settings, bot_id: int) -> AsyncIterator[StatsSto
         from bot.storage.redis_stats import RedisStats
         from model.serving.redis.connection import connect
 
-        connection = connect(settings.redis_url.reveal())
+        connection = connect(settings.redis_url.get_secret_value())
         try:
             yield RedisStats(connection, bot_id)
         finally:

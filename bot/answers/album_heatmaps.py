@@ -17,13 +17,16 @@ from aiogram.types import BufferedInputFile, CallbackQuery, InaccessibleMessage,
 from bot import replies
 from bot.answers.keyboards import AlbumSheet, album_buttons
 from bot.answers.notes import Answers, answerable
+from bot.answers.origin import origin
 from bot.config import MIB
+from bot.errors import Gone, NoAlbum, PictureError
 from bot.logs import impersonal
-from bot.service.requests import Request, Requests, job_id
+from bot.service.jobs import album_sheet_job
+from bot.service.requests import Request, Requests
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
-from bot.telegram.media import HOSTED_LIMIT, Gone, NoAlbum, PictureError, download
-from model.serving.jobs import AlbumResult, Job, Outcome, pack_album
+from bot.telegram.media import HOSTED_LIMIT, download
+from model.serving.jobs import AlbumResult, Outcome, pack_album
 
 log = logging.getLogger(__name__)
 
@@ -95,17 +98,10 @@ class AlbumSheets:
         shown = Shown.of(noted)
         message = answerable(bot, pressed_at, shown.thread)
         pictures = _within(MOST_BYTES, shown.pictures)
-        job = Job(
-            id=job_id(bot, accepted.id),
-            user=user,
-            model=shown.model,
-            samples=0,
-            beam=shown.beam,
-            album=tuple(shown.captions.get(number, "") for number in range(1, max(shown.captions) + 1)),
-            labels=replies.drawn_labels(),
-        )
+        captions = [shown.captions.get(number, "") for number in range(1, max(shown.captions) + 1)]
+        job = album_sheet_job(origin(bot, message, accepted.id, user), shown.model, shown.beam, captions)
         file = Picture("", "", sum(map(_size, pictures.values())))
-        fetch = partial(_fetch, bot, pictures, len(job.album))
+        fetch = partial(_fetch, bot, pictures, len(captions))
         send = partial(self._send, message, shown, pressed)
         await self._requests.serve(Request(bot, message, file, job, accepted, "album_sheet", send, fetch=fetch))
 

@@ -61,7 +61,7 @@ class Forgetting:
 
 
 async def forget_letters(inbox: Inbox, chat_id: int, user_id: int | None = None) -> int:
-    """Drop what was buried of a chat, or of one person there; how many. Raises as the inbox does.
+    """Drop the dead letters of a chat, or of one person there; how many. Raises as the inbox does.
 
     What an operator has put back for another try is no letter any more, but work.
     """

@@ -18,7 +18,7 @@ class Parts:
     """The parts of the answer to one update, by name. Raises StorageError."""
 
     def __init__(self, storage: Storage, chat_id: int, accepted: Accepted, *, several: bool = True) -> None:
-        """`several`: else nothing is noted, as the update is struck off once the only part is out."""
+        """`several`: else nothing is noted, as the update is acknowledged once the only part is out."""
         self._storage = storage
         self._chat = chat_id
         self._note = f"parts:{accepted.id}"

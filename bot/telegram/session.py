@@ -20,10 +20,12 @@ from aiogram.exceptions import (
     TelegramNetworkError,
     TelegramRetryAfter,
     TelegramServerError,
+    TelegramUnauthorizedError,
 )
 from aiogram.methods import DeleteWebhook, GetMe, Response, SendChatAction, TelegramMethod
 from aiogram.methods.base import TelegramType
 
+from bot.errors import OUR_FAULT
 from bot.metrics import BotMetrics
 from bot.telegram.pacing import Pacer, chat_of, messages_of
 from bot.telegram.turns import NOBODY, turns_of_answer
@@ -68,6 +70,11 @@ def is_passing(error: BaseException) -> bool:
     if isinstance(error, TelegramEntityTooLarge):
         return False
     return isinstance(error, (TelegramRetryAfter, TelegramServerError, TelegramNetworkError))
+
+
+def worth_another_try(error: Exception) -> bool:
+    """Whether an update that failed with this is processed again later."""
+    return is_passing(error) or isinstance(error, (TelegramUnauthorizedError, *OUR_FAULT))
 
 
 class RetryMiddleware(BaseRequestMiddleware):

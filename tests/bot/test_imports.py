@@ -17,6 +17,7 @@ def test_the_bot_imports_nothing_heavy() -> None:
 
 
 def test_a_worker_and_a_look_at_dead_letters_import_no_bot() -> None:
-    code = "import sys, start, bot.dead_letters, bot.sqlite_inbox, bot.sqlite_storage; print('aiogram' in sys.modules)"
+    modules = "start, bot.dead_letters, bot.storage.sqlite_inbox, bot.storage.sqlite_chats"
+    code = f"import sys, {modules}; print('aiogram' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from bot import replies
+from bot.errors import StorageError
 from bot.i18n import create_i18n
 from bot.latency import BUCKETS, bucket_of, percentile
 from bot.metrics import BotMetrics, SeveralMetrics
 from bot.stats import KEPT, Day, Latency, Report, Stats, StatsStore, hashed
-from bot.storage.chats import StorageError
 from bot.storage.redis_stats import RedisStats
 from bot.storage.sqlite_stats import FILE_NAME, SqliteStats
 from model.errors import NotAnImage

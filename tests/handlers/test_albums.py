@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from aiogram import Bot
 from PIL import Image
+from pydantic import SecretStr
 
 from bot.answers.album_heatmaps import AlbumSheets
 from bot.answers.albums import Albums
@@ -27,7 +28,6 @@ from bot.answers.photos import Captioning
 from bot.answers.status import Rhythm, Waiting
 from bot.app import create_bot, create_dispatcher
 from bot.chat_settings import ChatSettings
-from bot.config import Secret
 from bot.dead_letters import dead
 from bot.i18n import create_i18n
 from bot.metrics import BotMetrics
@@ -663,7 +663,7 @@ class Part:
 
 @asynccontextmanager
 async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: RedisServer) -> AsyncIterator[Part]:
-    settings = settings_for(server, folder, redis_url=Secret(redis.url))
+    settings = settings_for(server, folder, redis_url=SecretStr(redis.url))
     bot: Bot = create_bot(settings)
     i18n = create_i18n()
     try:

@@ -195,11 +195,11 @@ def unpaced(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Pacer, "wait_for_turn", at_once)
     for name, seconds in {"album_plans.QUIET": 0.1, "album_plans.SILENCE": 0.3, "albums.LATER": 0.3}.items():
-        monkeypatch.setattr(f"bot.{name}", seconds)
+        monkeypatch.setattr(f"bot.answers.{name}", seconds)
 
 
 async def all_done(server: FakeTelegram, crowd: Crowd, inbox: Inbox, alive: Callable[[], bool]) -> None:
-    """Wait until each update is struck off, or buried."""
+    """Wait until each update is acknowledged or dead-lettered."""
     async with asyncio.timeout(240):
         while alive() and (not all(server.confirmed(sent.id) for sent in crowd.sent) or await inbox.waiting()):
             await asyncio.sleep(0.02)

@@ -41,7 +41,7 @@ def everything(folder: Path) -> str:
         connection.close()
 
 
-async def buried(server: FakeTelegram, folder: Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+async def dead_letters(server: FakeTelegram, folder: Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     """The updates that were given up."""
     capsys.readouterr()
     await dead(settings_for(server, folder), "list", None, as_json=True)
@@ -98,7 +98,7 @@ async def test_forget_takes_two_presses_and_deletes_all_of_the_chat(
         await ann.send_photo(PHOTO)
         assert "several times" in (await ann.next_message())["text"]
         await eventually(lambda: not waiting_in(tmp_path))
-        assert len(await buried(server, tmp_path, capsys)) == 1
+        assert len(await dead_letters(server, tmp_path, capsys)) == 1
 
         question = await menu_of(ann, "/forget")
         assert buttons(question) == ["🗑 Delete", "No, keep it"]
@@ -116,7 +116,7 @@ async def test_forget_takes_two_presses_and_deletes_all_of_the_chat(
         ]
         assert "reply_markup" not in done
         assert queue.forgotten_places == [f"{BOT_ID}:{ann.id}"]
-        assert await buried(server, tmp_path, capsys) == []
+        assert await dead_letters(server, tmp_path, capsys) == []
         assert await kept(tmp_path, ann.id) == ChatSettings()
         await ann.send_text("/sample")
         assert "no picture in this chat" in (await ann.next_message())["text"]
@@ -227,7 +227,7 @@ async def test_in_a_group_members_delete_their_own_and_administrators_all(
         )
         left = [
             (update["message"]["chat"]["id"], update["message"]["from"]["id"])
-            for update in await buried(server, tmp_path, capsys)
+            for update in await dead_letters(server, tmp_path, capsys)
         ]
         assert left == [(group.id, bob.id), (eve.id, eve.id)]
         assert queue.forgotten_places == []
@@ -242,7 +242,7 @@ async def test_in_a_group_members_delete_their_own_and_administrators_all(
         await becomes(ann, offer, "the settings of this chat")
         left = [
             (update["message"]["chat"]["id"], update["message"]["from"]["id"])
-            for update in await buried(server, tmp_path, capsys)
+            for update in await dead_letters(server, tmp_path, capsys)
         ]
         assert left == [(eve.id, eve.id)]
         assert queue.forgotten_places == [f"{BOT_ID}:{group.id}"]

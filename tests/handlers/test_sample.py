@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bot.chat_settings import ChatSettings
-from bot.sample_options import SEEDS, TOP_K, TOP_P, WrongArguments, parse_sample
+from bot.errors import WrongArguments
+from bot.sample_options import SEEDS, TOP_K, TOP_P, parse_sample
 from bot.storage.inbox import reduced
 from model.decoding.sampling import Sampling
 from tests.support.conversation import DELETE, MORE, answered, button_rows, edited, press, words

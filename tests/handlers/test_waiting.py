@@ -25,7 +25,7 @@ from bot.telegram.pacing import Pacer, Rate
 from model.errors import JobCancelled
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import Job
-from model.serving.redis.connection import RedisRefused
+from model.serving.redis.address import RedisRefused
 from tests.support.conversation import buttons, replied, timeline_of
 from tests.support.fake_queue import FakeQueue, captions, eventually, is_status, next_answer, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person

@@ -15,7 +15,7 @@ BOT_ID = int(TOKEN.partition(":")[0])
 
 
 def waiting_in(folder: Path) -> list[int]:
-    """The ids of updates that are not struck off."""
+    """The ids of updates that are not acknowledged."""
     with contextlib.closing(sqlite3.connect(folder / "bot.sqlite3")) as connection:
         return [row[0] for row in connection.execute("SELECT id FROM updates WHERE body IS NOT NULL ORDER BY id")]
 

@@ -143,7 +143,9 @@ async def test_two_texts_are_spoken_at_once_and_no_more(tmp_path: Path, monkeypa
 
 
 def test_the_bot_speaks_without_importing_what_speaks() -> None:
-    code = "import sys, bot.voice; print([name for name in ('numpy', 'soundfile', 'cffi') if name in sys.modules])"
+    code = (
+        "import sys, bot.answers.voice; print([name for name in ('numpy', 'soundfile', 'cffi') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

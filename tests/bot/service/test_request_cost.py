@@ -41,7 +41,7 @@ async def test_no_update_is_handed_to_threads(tmp_path: Path, monkeypatch: pytes
 
 
 async def test_a_photo_waits_for_the_disk_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until it is written down, and until it is struck off; what buttons need is confirmed with the latter."""
+    """Until it is written down, and until it is acknowledged; what buttons need is confirmed with the latter."""
     writes: list[bool] = []
     transact = Database._transact
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from aiogram.types import Chat, Message, User
 
-from bot.service.throttle import Throttle, TooFast, waited
+from bot.errors import TooFast
+from bot.service.throttle import Throttle, waited
 from bot.storage.inbox import Accepted
 from tests.support.clock import Clock
 from tests.support.fake_queue import FakeQueue, eventually, running_bot

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from bot.app import run_bot
-from bot.config import Secret
-from bot.storage.chats import StorageError
+from bot.errors import StorageError
 from bot.storage.inbox import Recorded
 from bot.storage.sqlite_inbox import SqliteInbox
 from tests.conftest import ROOT
@@ -34,7 +34,7 @@ from tests.support.records import waiting_in
 async def test_a_wrong_token_is_said_and_ends_the_bot(
     server: FakeTelegram, tmp_path: Path, caplog: pytest.LogCaptureFixture, token: str
 ) -> None:
-    async with running_bot(server, FakeQueue(), tmp_path, token=Secret(token)) as bot:
+    async with running_bot(server, FakeQueue(), tmp_path, token=SecretStr(token)) as bot:
         assert await bot.status() == 2
     errors = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(errors) == 1

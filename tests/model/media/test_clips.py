@@ -353,7 +353,7 @@ def test_damage_is_not_told_on_standard_error(tmp_path: Path) -> None:
     path.write_bytes(data[: len(data) // 2])
     (tmp_path / "bad.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(100))
     code = (
-        "import sys\nfrom model.video import open_clip\nfrom model.errors import DamagedClip\n"
+        "import sys\nfrom model.media.clips import open_clip\nfrom model.errors import DamagedClip\n"
         "with open_clip(sys.argv[1]) as clip: print(len(list(clip)))\n"
         "try:\n    open_clip(sys.argv[2]).__enter__()\nexcept DamagedClip: print('damaged')"
     )
