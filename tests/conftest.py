@@ -28,10 +28,7 @@ from tests.support.redis_server import RedisServer
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = ROOT / "tests" / "photos"
 WEIGHTS = ROOT / "weights"
-
-
-# These start the whole program and take longest: they go first, so that all processes of `make test` end together.
-SLOWEST = ("test_kills", "test_start", "test_start_corpus", "test_start_redis", "test_start_webhook", "test_fuzz")
+SLOWEST = ("test_kills", "test_start", "test_start_corpus")  # of the slow tests
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,7 +46,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: SLOWEST.index(item.path.stem) if item.path.stem in SLOWEST else len(SLOWEST))
+    """Put slow tests first, so that all processes of `make test` end together."""
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, item.path.stem not in SLOWEST))
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from bot.telegram.pacing import Pacer, Rate
 from tests.support.fake_queue import FakeQueue, running_bot
 from tests.support.fake_telegram import FakeTelegram, Person
 
@@ -22,3 +24,10 @@ async def queue(server: FakeTelegram, tmp_path: Path) -> AsyncIterator[FakeQueue
 @pytest.fixture
 def olga(server: FakeTelegram) -> Person:
     return server.person("Ольга", language_code="ru")
+
+
+@pytest.fixture
+def unpaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bot may send a hundred messages to a chat at once."""
+    fast = Rate(0.001, burst=100)
+    monkeypatch.setattr("bot.app.Pacer", partial(Pacer, private=fast, group=fast))

@@ -97,7 +97,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 async def queue(server: FakeTelegram, tmp_path: Path) -> AsyncIterator[FakeQueue]:
     """The queue of a running bot."""
     queue = FakeQueue(see)
-    async with running_bot(server, queue, tmp_path):
+    async with running_bot(server, queue, tmp_path, grace=1.0):
         yield queue
 
 

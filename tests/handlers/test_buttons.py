@@ -51,6 +51,8 @@ GROUP = "what is it, @captions_test_bot ?"
 
 work = partial(worked, sheet=SHEET, chart=CHART)
 
+pytestmark = pytest.mark.usefixtures("unpaced")
+
 
 @pytest.fixture
 async def queue(server: FakeTelegram, tmp_path: Path) -> AsyncIterator[FakeQueue]:

@@ -22,6 +22,8 @@ from tests.support.local_queue import WORKER, answer, clip_result, joined_queue,
 from tests.support.records import keep, waiting_in
 from tests.support.voices import Spoken
 
+pytestmark = pytest.mark.usefixtures("unpaced")
+
 
 @pytest.fixture
 def queue() -> LocalQueue:

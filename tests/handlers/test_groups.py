@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from bot.answers.keyboards import OpenSettings
 from bot.answers.status import Rhythm
 from bot.chat_settings import ChatSettings
-from bot.telegram.pacing import Pacer, Rate
 from model.errors import DamagedImage
 from model.serving.embedded.queue import LocalQueue
 from tests.support.conversation import ONLY_ADMINISTRATORS, becomes, buttons, entity, menu_of, press, replied, tampered
@@ -24,10 +22,7 @@ from tests.support.records import kept
 BOT = "@captions_test_bot"
 
 
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Groups get more than 20 messages a minute here."""
-    monkeypatch.setattr("bot.app.Pacer", partial(Pacer, group=Rate(0.001, burst=100)))
+pytestmark = pytest.mark.usefixtures("unpaced")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from bot.config import Settings
 from bot.dead_letters import dead
 from bot.logs import configure_logging
 from bot.storage.sqlite_stats import FILE_NAME as STATS_FILE
-from bot.telegram.pacing import Pacer, Rate
 from model.errors import DamagedImage, JobCrashed
 from tests.support.conversation import ONLY_ADMINISTRATORS, becomes, buttons, menu_of, press, tampered
 from tests.support.fake_queue import FakeQueue, captions, eventually, next_answer, running_bot, settings_for
@@ -25,10 +23,7 @@ from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.pictures import PHOTO, SHEET
 from tests.support.records import BOT_ID, kept, waiting_in
 
-
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.app.Pacer", partial(Pacer, private=Rate(0.001, burst=100), group=Rate(0.001, burst=100)))
+pytestmark = pytest.mark.usefixtures("unpaced")
 
 
 def everything(folder: Path) -> str:
