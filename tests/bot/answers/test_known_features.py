@@ -21,7 +21,7 @@ from tests.support.records import waiting_in
 @pytest.fixture(autouse=True)
 def asked_as_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Photos are asked about as if they had been answered before."""
-    monkeypatch.setattr("bot.answers.photos.Job", functools.partial(Job, known=True))
+    monkeypatch.setattr("bot.service.jobs.Job", functools.partial(Job, known=True))
 
 
 def gone(job: Job, media: bytes) -> JobResult | Exception:
