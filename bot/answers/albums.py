@@ -18,7 +18,6 @@ from aiogram.types import Message, ReplyParameters
 from bot import replies
 from bot.answers.album_heatmaps import AlbumSheets, Shown
 from bot.answers.album_plans import (
-    KEPT,
     Album,
     AlbumNotes,
     Done,
@@ -43,6 +42,7 @@ from bot.service.jobs import album_item_job
 from bot.service.requests import Request, Requests, asker
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted, GiveUp
+from bot.storage.notes import ALBUM
 from bot.telegram.session import worth_another_try
 from model.errors import AnimatedPicture, JobCrashed
 from model.serving.jobs import JobResult, Outcome
@@ -122,7 +122,7 @@ class Albums:
             album, now = await notes.read(item), self._clock()
             if album != before:
                 before, changed = album, now
-            if now - noted > KEPT / 4:
+            if now - noted > ALBUM.lifetime / 4:
                 await notes.add(item)
                 noted = now
             match decide(album, item, now - changed):
@@ -130,7 +130,7 @@ class Albums:
                     await self._sleep(STEP if now - changed < WHILE else LATER)
                 case Follow(plan=plan):
                     await self._follow(message, plan)
-                case Over(buried=reason):
+                case Over(given_up=reason):
                     return GiveUp(reason) if reason is not None else None
                 case NotMeant():
                     await notes.remove(item)
@@ -143,7 +143,7 @@ class Albums:
                         return None
                     done = await self._lead(asked, album, plan)
                     if item.message in done.items:
-                        reason = done.buried.get(item.message)
+                        reason = done.given_up.get(item.message)
                         return GiveUp(reason) if reason is not None else None
 
     async def _follow(self, message: Message, plan: Plan) -> None:
@@ -171,7 +171,7 @@ class Albums:
 
         async def send(outcomes: list[Outcome | Exception]) -> None:
             found = dict(zip(items, outcomes, strict=True))
-            done.buried.update({items[n].message: str(e) for n, e in found.items() if isinstance(e, JobCrashed)})
+            done.given_up.update({items[n].message: str(e) for n, e in found.items() if isinstance(e, JobCrashed)})
             moving.extend(items[n] for n, each in found.items() if isinstance(each, AnimatedPicture))
             if len(moving) < len(items):
                 await self._send(asked, plan, items, found)

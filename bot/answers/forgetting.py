@@ -9,6 +9,7 @@ from bot.chat_settings import ChatSettings
 from bot.stats import Stats
 from bot.storage.chats import Storage
 from bot.storage.inbox import DeadLetter, Inbox
+from bot.storage.notes import forget_person
 from model.serving.queue import JobProducer
 
 if TYPE_CHECKING:  # words of what was deleted need no answers
@@ -55,7 +56,7 @@ class Forgetting:
         Raises as `chat` does.
         """
         letters = await forget_letters(self._inbox, chat_id, user_id)
-        notes = await self._answers.forget_person(chat_id, user_id)
+        notes = await forget_person(self._storage, chat_id, user_id)
         await self._statistics.forget(user_id)
         return Deleted(letters, notes)
 

@@ -16,7 +16,7 @@ import pytest
 
 from bot import replies
 from bot.answers.keyboards import Forget
-from bot.answers.notes import Answer, Answers
+from bot.answers.notes import Answers
 from bot.chat_settings import ChatSettings
 from bot.i18n import create_i18n
 from bot.replies.text import length
@@ -645,8 +645,3 @@ async def test_who_takes_no_voice_messages_gets_the_answer(
         assert words(await answered(ann))[0] == "a cat on a sofa"
         await eventually(lambda: not queue.admitted)
     assert len(ann.bot_messages()) == 1
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"captions": 3}'])
-def test_a_note_of_another_version_is_passed_over(text: str) -> None:
-    assert Answer.decode(text) is None
