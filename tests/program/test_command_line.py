@@ -23,6 +23,8 @@ from tests.support import clips
 from tests.support.fake_telegram import TOKEN
 from tests.support.program import environment
 
+pytestmark = pytest.mark.slow
+
 
 def start(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "start.py", *arguments]

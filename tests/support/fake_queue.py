@@ -139,6 +139,10 @@ class FakeQueue:
         return self.alive
 
 
+def last(queue: FakeQueue) -> Job:
+    return list(queue.jobs.values())[-1]
+
+
 @dataclass
 class RunningBot:
     stop: asyncio.Event

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,18 +35,6 @@ from tests.support.redis_server import RedisServer
 Engine = SqliteInbox | RedisInbox
 
 
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("cluster"), cluster=True) as server:
-        yield server
-
-
 @dataclass
 class Place:
     """Where inboxes lie; each `inbox()` is that of another process."""
@@ -62,18 +50,9 @@ class Place:
         return SqliteStorage(self.database, bot) if self.database else RedisStorage(self.client, bot)
 
 
-@pytest.fixture(params=["sqlite", "redis", "cluster"])
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
-    if request.param == "sqlite":
-        database = await Database.open(tmp_path)
-        yield Place(database)
-        await database.close()
-        return
-    server: RedisServer = request.getfixturevalue("redis_cluster" if request.param == "cluster" else "redis_server")
-    client = connect(server.url)
-    await client.flushall()
-    yield Place(client=client)
-    await client.aclose()
+@pytest.fixture
+def place(engine: tuple[Database | None, Any]) -> Place:
+    return Place(*engine)
 
 
 def update(number: int, text: str = "x") -> dict[str, Any]:

@@ -9,7 +9,7 @@ import itertools
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ import pytest
 from aiogram import Bot
 from aiogram.client.telegram import TelegramAPIServer
 from aiohttp import web
-from PIL import Image
 from pydantic import SecretStr
 
 from bot.app import run_bot
@@ -36,31 +35,10 @@ from model.serving.health import Deadline
 from model.serving.queue import Status
 from tests.support.fake_queue import FakeQueue, RunningBot, eventually, running_bot, settings_for
 from tests.support.fake_telegram import TOKEN, FakeTelegram, Message, Person
+from tests.support.pictures import PHOTO
 from tests.support.redis_server import RedisServer, free_port
 
 SECRET = "a-secret_of-this-test"
-
-
-def jpeg() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 48), "teal").save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-PHOTO = jpeg()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram() as fake:
-        yield fake
-        assert fake.violations == []
-        assert fake.warnings == []
-
-
-@pytest.fixture
-def ann(server: FakeTelegram) -> Person:
-    return server.person("Ann")
 
 
 class Hooked:
@@ -351,12 +329,6 @@ async def test_writes_are_one_after_the_other_and_in_batches() -> None:
 
 
 # Several bots
-
-
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
 
 
 @asynccontextmanager
