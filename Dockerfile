@@ -1,4 +1,4 @@
-# Two images: `bot` talks to Telegram and has no PyTorch, `worker` captions. See docs/operations.md.
+# Two images: `bot` talks to Telegram and has no PyTorch; `worker` captions. See docs/operations.md.
 #
 #   docker build --target bot -t image-caption-bot .
 #   docker build --target worker -t image-caption-worker --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
@@ -14,7 +14,7 @@ ENV PYTHONUNBUFFERED=1 \
     DATA_DIR=/data \
     HOME=/tmp
 WORKDIR /app
-# Libraries that write caches do so in HOME; all else is in DATA_DIR. The rest may be read-only.
+# Libraries write their caches to HOME, the program writes to DATA_DIR. The rest may be read-only.
 RUN useradd --system --user-group --uid 10001 --no-create-home --home-dir /tmp captions \
  && install --directory --owner=captions --group=captions --mode=700 /data
 VOLUME /data
@@ -25,7 +25,7 @@ ENTRYPOINT ["python", "start.py"]
 
 FROM base AS bot
 COPY requirements-bot.txt requirements-voice.txt ./
-# --build-arg VOICE=1: voice messages, by an engine under the GPL.
+# --build-arg VOICE=1: voice messages, with an engine under the GPL.
 ARG VOICE=0
 RUN pip install -r requirements-bot.txt \
  && if [ "$VOICE" = 1 ]; then pip install -r requirements-voice.txt; fi
@@ -39,13 +39,13 @@ CMD ["bot"]
 
 
 FROM base AS worker
-# What opencv-python links.
+# Libraries that opencv-python needs.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 libxcb1 \
  && rm -rf /var/lib/apt/lists/*
 COPY requirements.txt requirements-bot.txt ./
-# PyPI's torch brings CUDA (5 GB); https://download.pytorch.org/whl/cpu has it without. torch and torchvision must come
-# from one index: a torchvision built for another torch does not load.
+# PyPI's torch includes CUDA (5 GB); the one of https://download.pytorch.org/whl/cpu does not. torch and torchvision must
+# come from the same index: a torchvision built for another torch does not load.
 ARG TORCH_INDEX=https://pypi.org/simple
 RUN grep -E '^torch(vision)?[<>=~!]' requirements.txt > torch.txt \
  && pip install --index-url "$TORCH_INDEX" -r torch.txt \

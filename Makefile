@@ -4,19 +4,27 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint locales clean
+.PHONY: run test test-fast lint locales clean
 
 run: token $(VENV)/.run
 	@$(BIN)/python start.py
 
+# Each test goes to the next free process; those of one xdist_group share the program that they start.
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder $(if $(STALLS),--stalls $(STALLS))
+
 # STALLS=0.01: with moments in which the processes stand still, to find tests that pass only on a fast machine.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(if $(STALLS),--stalls $(STALLS))
+	$(PYTEST)
+
+# All tests but those that start the whole program with the real network.
+test-fast: $(VENV)/.test
+	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # Bring the message catalogues in line with the code and compile them, after an edit of either.
 locales: $(VENV)/.test

@@ -17,13 +17,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bot.config import TOKEN, ConfigurationError, Settings
+from bot.config import TOKEN, Settings
+from bot.errors import ConfigurationError, StorageError
 from bot.logs import configure_logging
-from bot.storage.chats import StorageError
 from model.decoding.sampling import TEMPERATURES, Sampling
 from model.serving.health import FOLDER, ROLES, examine
 from model.serving.metrics import MetricsError
-from model.serving.redis.connection import RedisRefused
+from model.serving.redis.address import RedisRefused
 
 if TYPE_CHECKING:
     from model.serving.worker.process import WorkerOptions
@@ -98,7 +98,9 @@ def load_settings(*, without: Sequence[str] = ()) -> Settings:
     `without`: names that are not read, wherever they are set.
     """
     settings = Settings.load(os.environ, ENV_FILE, without=without)
-    return dataclasses.replace(settings, weights_dir=ROOT / settings.weights_dir, data_dir=ROOT / settings.data_dir)
+    return settings.model_copy(
+        update={"weights_dir": ROOT / settings.weights_dir, "data_dir": ROOT / settings.data_dir}
+    )
 
 
 def caption(options: argparse.Namespace) -> int:
@@ -150,7 +152,7 @@ def worker(options: argparse.Namespace) -> int:
         os.environ.pop(name, None)
     from model.serving.worker.process import serve_redis  # imports torch
 
-    return serve_redis(settings.redis_url.reveal(), worker_options(settings))
+    return serve_redis(settings.redis_url.get_secret_value(), worker_options(settings))
 
 
 def end_with_parent(parent: int) -> None:
@@ -228,7 +230,7 @@ async def run_redis(settings: Settings) -> int:
     assert settings.redis_url is not None
     stop = stop_signal()
     limits = Limits(settings.max_queue, settings.max_per_user)
-    queue = RedisQueue(settings.redis_url.reveal(), f"bot-{process_name()}", limits=limits)
+    queue = RedisQueue(settings.redis_url.get_secret_value(), f"bot-{process_name()}", limits=limits)
     opening = asyncio.create_task(queue.open())  # it waits for a Redis that is not there yet
     stopped = asyncio.create_task(stop.wait())
     try:

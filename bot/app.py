@@ -27,27 +27,28 @@ from bot.answers.settings_menu import SettingsMenu
 from bot.answers.status import RHYTHM, Rhythm, Waiting
 from bot.answers.voice import Voice
 from bot.config import Settings
+from bot.errors import Conflict, StorageError, WrongToken
 from bot.i18n import LanguageMiddleware, create_i18n
-from bot.metrics import BotMetrics, SeveralMetrics, bot_metrics, watch_queue
+from bot.metrics import BotMetrics, bot_metrics, watch_queue
 from bot.service.in_progress import InWork
 from bot.service.requests import Requests
 from bot.service.throttle import Refusals, Throttle
-from bot.stats import CountPeople, Stats, open_stats
-from bot.storage.chats import Storage, StorageError
+from bot.stats import Stats, open_stats
+from bot.storage.chats import Storage
 from bot.storage.inbox import Inbox
 from bot.storage.opening import open_memory
-from bot.telegram.access import AccessMiddleware, ChatMiddleware, PeopleMiddleware
+from bot.telegram.access import AccessMiddleware, ChatMiddleware, CountPeople, PeopleMiddleware
 from bot.telegram.editing import Edits
 from bot.telegram.pacing import Pacer
 from bot.telegram.polling import receive_by_polling
 from bot.telegram.processing import Processor
 from bot.telegram.profile import set_profile
-from bot.telegram.receiving import Conflict, Receive, Reception, WrongToken
-from bot.telegram.session import RetryMiddleware, Session
+from bot.telegram.receiving import Receive, Reception
+from bot.telegram.session import CountRequests, RetryMiddleware, Session
 from handlers import create_routers
 from model.serving.health import CONTACT_SECONDS, FOLDER, Deadline, Heartbeat
 from model.serving.queue import JobProducer
-from model.serving.redis.connection import RedisRefused
+from model.serving.redis.address import RedisRefused
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +66,6 @@ def create_bot(settings: Settings, metrics: BotMetrics | None = None, pacer: Pac
     session = Session(api=server)
     session.middleware(RetryMiddleware(pacer or Pacer(), metrics=metrics))
     if settings.metrics_port is not None and metrics is not None:
-        from bot.prometheus import CountRequests
-
         session.middleware(CountRequests(metrics))
     default = DefaultBotProperties(parse_mode=ParseMode.HTML, allow_sending_without_reply=True)
     return Bot(settings.require_token(), session=session, default=default)
@@ -172,7 +171,7 @@ async def _run(
     waiting: Waiting,
 ) -> int:
     stopped = asyncio.create_task(stop.wait())
-    metrics = SeveralMetrics(metrics, stats)
+    metrics.stats = stats
     i18n = create_i18n()
     in_work = InWork()
     requests = Requests(settings, queue, in_work, waiting, Throttle(settings.admin_ids), metrics=metrics)

@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from bot.config import ConfigurationError, Settings
+from bot.config import Settings
+from bot.errors import ConfigurationError
 from bot.storage.inbox import MEDIA, DeadLetter, Inbox
 from bot.storage.opening import open_memory
 

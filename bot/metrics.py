@@ -1,112 +1,153 @@
-"""What the bot tells of its work. prometheus-client is imported only where METRICS_PORT is set.
-
-`BotMetrics` is what code that measures takes and calls; it counts nothing, `PrometheusBotMetrics` does.
-"""
-
-from __future__ import annotations
+"""The bot's metrics. Prometheus reads them where METRICS_PORT is set; /stats shows some of them."""
 
 import asyncio
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
-from model.serving.queue import Status
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from bot.errors import COUNTED
+from bot.stats import Stats
+from model.serving.prometheus import SECONDS, STEP_SECONDS, bounded, create_registry, served
+from model.serving.queue import LINES, Status
 
 log = logging.getLogger(__name__)
 
 QUEUE_EVERY: Final = 5.0  # seconds between two looks at the queue
 QUEUE_PATIENCE: Final = 10.0  # seconds for one look
+ANSWERS: Final = ("photo", "album", "clip", "sample", "more", "heatmap", "chart", "compare", "album_sheet")
+OUTCOMES: Final = ("ok", "flood", "server", "network", "refused", "cancelled")
+LONG_POLL: Final = "getUpdates"  # it waits on purpose: its time says nothing
+METHODS: Final = 64  # aiogram's names are many, those that this bot calls few
 
 
 class BotMetrics:
-    """Counts nothing. Times in seconds."""
+    """What one bot process did. Times in seconds. See `docs/operations.md` for what each metric tells."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        registry = registry or CollectorRegistry()
+        self.stats: Stats | None = None  # what /stats shows is counted there, too
+        self._methods: set[str] = set()
+        self._updates = Counter("caption_updates", "Updates received from Telegram.", registry=registry)
+        self._last_poll = Gauge(
+            "caption_telegram_last_poll_timestamp_seconds", "When Telegram last answered.", registry=registry
+        )
+        self._answers = Counter("caption_answers", "Answers delivered.", ["kind"], registry=registry)
+        self._latency = Histogram(
+            "caption_answer_seconds",
+            "From the arrival of an update to the delivery of its answer.",
+            ["kind"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._failures = Counter(
+            "caption_failures", "Requests that were answered with a reason instead.", ["kind"], registry=registry
+        )
+        self._bytes = Counter("caption_downloaded_bytes", "Bytes of media fetched from Telegram.", registry=registry)
+        self._download = Histogram(
+            "caption_download_seconds", "Fetching of one file.", buckets=SECONDS, registry=registry
+        )
+        self._requests = Counter(
+            "caption_telegram_requests", "Requests to Telegram.", ["method", "outcome"], registry=registry
+        )
+        self._seconds = Histogram(
+            "caption_telegram_request_seconds",
+            "One request to Telegram, all but getUpdates.",
+            buckets=STEP_SECONDS,
+            registry=registry,
+        )
+        self._retries = Counter(
+            "caption_telegram_retries", "Requests to Telegram that were repeated.", ["method"], registry=registry
+        )
+        self._waiting = Gauge("caption_queue_jobs", "Jobs waiting to be taken.", ["line"], registry=registry)
+        self._in_work = Gauge("caption_queue_in_work", "Jobs in workers' hands.", registry=registry)
+        self._open = Gauge("caption_queue_open_requests", "Requests admitted and not yet answered.", registry=registry)
+        self._workers = Gauge("caption_queue_workers", "Workers alive.", registry=registry)
+        self._dead = Gauge("caption_queue_dead_letters", "Jobs given up and kept for a look.", registry=registry)
+        self._reachable = Gauge(
+            "caption_queue_reachable", "Whether the queue's state could be read.", registry=registry
+        )
+        for kind in ANSWERS:
+            self._answers.labels(kind)
+            self._latency.labels(kind)
+        self.queue_unknown()  # until the first look
 
     def polled(self, updates: int) -> None:
         """Telegram answered getUpdates, or brought updates itself, or confirmed the webhook."""
+        self._updates.inc(updates)
+        self._last_poll.set_to_current_time()
 
     def answered(self, kind: str, seconds: float | None = None) -> None:
         """An answer was delivered, `seconds` after its update came; None: it waited for this start of the bot."""
+        if self.stats is not None:
+            self.stats.answered(kind, seconds)
+        kind = bounded(kind, ANSWERS)
+        self._answers.labels(kind).inc()
+        if seconds is not None:
+            self._latency.labels(kind).observe(max(0.0, seconds))
 
     def failed(self, kind: str) -> None:
-        """A person was told why there is no answer: a kind of `model.errors.KINDS`, or of `FAILURES`."""
+        """A person was told why there is no answer: a kind of `bot.errors.COUNTED`."""
+        if self.stats is not None:
+            self.stats.failed(kind)
+        self._failures.labels(bounded(kind, COUNTED)).inc()
 
     def downloaded(self, size: int, seconds: float) -> None:
         """A file of `size` bytes was fetched from Telegram."""
+        self._bytes.inc(size)
+        self._download.observe(seconds)
 
     def request(self, method: str, outcome: str, seconds: float) -> None:
         """Telegram was asked once; `outcome` is one of `OUTCOMES`."""
+        self._requests.labels(self._method(method), bounded(outcome, OUTCOMES)).inc()
+        if method != LONG_POLL:
+            self._seconds.observe(seconds)
 
     def retry(self, method: str) -> None:
         """A request to Telegram is about to be repeated."""
+        self._retries.labels(self._method(method)).inc()
+
+    def _method(self, method: str) -> str:
+        if len(self._methods) < METHODS:
+            self._methods.add(method)
+        return bounded(method, self._methods)
 
     def queue(self, status: Status) -> None:
-        """What stands in the queue now."""
+        """What the queue holds now."""
+        for line in LINES:
+            self._waiting.labels(line).set(status.waiting.get(line, 0))
+        self._in_work.set(status.in_work)
+        self._open.set(status.open_requests)
+        self._workers.set(status.workers)
+        self._reachable.set(1)
 
     def queue_unknown(self) -> None:
         """The queue could not be asked."""
+        for line in LINES:
+            self._waiting.labels(line).set(math.nan)
+        for gauge in (self._in_work, self._open, self._workers, self._dead):
+            gauge.set(math.nan)
+        self._reachable.set(0)
 
     def dead_letters(self, count: int) -> None:
-        """So many jobs lie with the dead letters now."""
-
-
-class SeveralMetrics(BotMetrics):
-    """Tells each of several."""
-
-    def __init__(self, *metrics: BotMetrics) -> None:
-        self._all = metrics
-
-    def polled(self, updates: int) -> None:
-        for each in self._all:
-            each.polled(updates)
-
-    def answered(self, kind: str, seconds: float | None = None) -> None:
-        for each in self._all:
-            each.answered(kind, seconds)
-
-    def failed(self, kind: str) -> None:
-        for each in self._all:
-            each.failed(kind)
-
-    def downloaded(self, size: int, seconds: float) -> None:
-        for each in self._all:
-            each.downloaded(size, seconds)
-
-    def request(self, method: str, outcome: str, seconds: float) -> None:
-        for each in self._all:
-            each.request(method, outcome, seconds)
-
-    def retry(self, method: str) -> None:
-        for each in self._all:
-            each.retry(method)
-
-    def queue(self, status: Status) -> None:
-        for each in self._all:
-            each.queue(status)
-
-    def queue_unknown(self) -> None:
-        for each in self._all:
-            each.queue_unknown()
-
-    def dead_letters(self, count: int) -> None:
-        for each in self._all:
-            each.dead_letters(count)
+        """So many dead letters are kept now."""
+        self._dead.set(count)
 
 
 @contextmanager
 def bot_metrics(port: int | None) -> Iterator[BotMetrics]:
-    """The bot's metrics, served on `port` while the block runs; None: not counted at all.
+    """The bot's metrics, served on `port` while the block runs; None: not served.
 
     Raises `model.serving.metrics.MetricsError`.
     """
     if port is None:
         yield BotMetrics()
         return
-    from bot.prometheus import PrometheusBotMetrics
-    from model.serving.prometheus import create_registry, served
-
     registry = create_registry()
-    metrics = PrometheusBotMetrics(registry)
+    metrics = BotMetrics(registry)
     with served(registry, port):
         yield metrics
 
@@ -117,16 +158,16 @@ class Observed(Protocol):
     async def status(self) -> Status: ...
 
 
-class Graveyard(Protocol):
+class DeadLetters(Protocol):
     """As much of an inbox as is looked at here."""
 
     async def dead(self) -> Sequence[object]: ...
 
 
-async def watch_queue(queue: Observed, inbox: Graveyard, metrics: BotMetrics, every: float = QUEUE_EVERY) -> None:
-    """Show what stands in the queue and lies with the dead letters, again and again until cancelled.
+async def watch_queue(queue: Observed, inbox: DeadLetters, metrics: BotMetrics, every: float = QUEUE_EVERY) -> None:
+    """Show the state of the queue and the number of dead letters, again and again until cancelled.
 
-    A queue out of reach is no end.
+    A queue that cannot be reached does not end it.
     """
     known = True
     while True:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bot.errors import WrongArguments
 from model.decoding.sampling import TEMPERATURES, Sampling
 
 COUNTS: Final = (1, 10)
@@ -28,14 +29,6 @@ NAMES: Final = {
 }
 WHOLE: Final = re.compile(r"\d{1,9}")
 DECIMAL: Final = re.compile(r"\d{1,6}(?:[.,]\d{1,9})?|[.,]\d{1,9}")
-
-
-class WrongArguments(ValueError):
-    """A command with words after it that it does not take; `argument` is the one that is not understood."""
-
-    def __init__(self, argument: str) -> None:
-        super().__init__(argument)
-        self.argument = argument
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -16,12 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from aiogram import BaseMiddleware
-from aiogram.types import TelegramObject, User
-
 from bot.config import Settings
-from bot.latency import bucket_of, percentile
-from bot.metrics import BotMetrics
 from model.serving.queue import Status
 
 log = logging.getLogger(__name__)
@@ -34,6 +30,10 @@ SWEEP_SECONDS: Final = 600.0  # after which what is too old is dropped although 
 PATIENCE: Final = 5.0  # seconds for what is kept, or the queue, to answer
 MOST_FIELDS: Final = 1000  # that are not written yet; a disk that is full for hours must not fill the memory, too
 MOST_PEOPLE: Final = 100_000
+# Latencies are counted in buckets that grow geometrically.
+SHORTEST: Final = 0.01  # seconds; what is faster counts as this
+PER_DOUBLING: Final = 4  # buckets; each is 19 % wider than the one before
+BUCKETS: Final = 72  # up to 2,621 s; what is slower is in the last one
 
 Field = tuple[int, str]  # the hour, in hours since the epoch, and what is counted in it
 
@@ -58,7 +58,7 @@ class StatsStore(Protocol):
 
 @dataclass(frozen=True)
 class Latency:
-    """In seconds, of answers of one kind; estimated, see `bot.latency.percentile`."""
+    """In seconds, of answers of one kind; estimated, see `percentile`."""
 
     kind: str
     answers: int
@@ -93,8 +93,8 @@ class Report:
     uptime: float  # seconds, of this process
 
 
-class Stats(BotMetrics):
-    """Counts what `BotMetrics` is told; never a reason for anything else to fail or wait."""
+class Stats:
+    """Counts answers, failures and people; never a reason for anything else to fail or wait."""
 
     def __init__(self, store: StatsStore, clock: Callable[[], float] = time.time) -> None:
         self._store = store
@@ -150,7 +150,7 @@ class Stats(BotMetrics):
             self._written = now
 
     async def keep_writing(self, stop: asyncio.Event, every: float = WRITE_SECONDS) -> None:
-        """Until `stop`, and then once more. What cannot be written is said once."""
+        """Until `stop`, and then once more. A failure is logged once."""
         stopping = False
         while not stopping:
             with suppress(TimeoutError):
@@ -160,7 +160,7 @@ class Stats(BotMetrics):
                 await self.write()
             except Exception as error:  # whatever the engine's client raises: statistics must not end the bot
                 if not self._failing:
-                    log.warning("what /stats counts cannot be written down (%s)", type(error).__name__)
+                    log.warning("could not persist what /stats counts (%s)", type(error).__name__)
                 self._failing = True
             else:
                 self._failing = False
@@ -186,6 +186,28 @@ async def _patiently(ask: Callable[[], Awaitable[Any]]) -> Any:
     except Exception as error:  # whatever the engine's client raises
         log.warning("/stats is not complete (%s)", type(error).__name__)
         return None
+
+
+def bucket_of(seconds: float) -> int:
+    """Which of the `BUCKETS` it is in: number i holds SHORTEST · 2^(i/4) to SHORTEST · 2^((i+1)/4)."""
+    if seconds <= SHORTEST:
+        return 0
+    return min(BUCKETS - 1, int(PER_DOUBLING * math.log2(seconds / SHORTEST)))
+
+
+def percentile(counts: Mapping[int, int], share: float) -> float | None:
+    """About how many seconds this share of all took at most; None where there are none. `share`: in (0, 1].
+
+    An estimate: the true value lies in the same bucket as what is returned, the bucket's geometric middle, so it is off
+    by 9 % at most.
+    """
+    wanted = share * sum(counts.values())
+    seen = 0
+    for bucket in sorted(counts):
+        seen += counts[bucket]
+        if seen >= wanted and counts[bucket]:
+            return float(SHORTEST * 2 ** ((bucket + 0.5) / PER_DOUBLING))
+    return None
 
 
 def hashed(user_id: int, key: bytes) -> bytes:
@@ -214,24 +236,6 @@ def day_of(counts: Mapping[str, int], people: int) -> Day:
     return Day(answered.total(), dict(failures.most_common()), latencies, people)
 
 
-class CountPeople(BaseMiddleware):
-    """Notes whom the bot served: those for whose message or press there was a handler."""
-
-    def __init__(self, stats: Stats) -> None:
-        self._stats = stats
-
-    async def __call__(
-        self,
-        handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]],
-        event: TelegramObject,
-        data: dict[str, Any],
-    ) -> Any:
-        user: User | None = data.get("event_from_user")
-        if user is not None:
-            self._stats.served(user.id)
-        return await handler(event, data)
-
-
 @asynccontextmanager
 async def open_stats(settings: Settings, bot_id: int) -> AsyncIterator[Stats]:
     """Counts are written while the block runs, and once more at its end. Engines are imported where they are used."""
@@ -254,7 +258,7 @@ async def _open_store(settings: Settings, bot_id: int) -> AsyncIterator[StatsSto
         from bot.storage.redis_stats import RedisStats
         from model.serving.redis.connection import connect
 
-        connection = connect(settings.redis_url.reveal())
+        connection = connect(settings.redis_url.get_secret_value())
         try:
             yield RedisStats(connection, bot_id)
         finally:

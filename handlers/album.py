@@ -13,7 +13,7 @@ from bot.answers.answer import Answering
 from bot.answers.keyboards import AlbumSheet
 from bot.chat_settings import ChatSettings
 from bot.storage.chats import Picture
-from bot.storage.inbox import Accepted, Bury
+from bot.storage.inbox import Accepted, GiveUp
 from bot.telegram.media import SentClip
 from handlers.filters import AlbumItem
 from handlers.presses import acknowledge
@@ -36,7 +36,7 @@ async def photo(
     answering: Answering,
     accepted: Accepted,
     chat_settings: ChatSettings,
-) -> Bury | None:
+) -> GiveUp | None:
     alone = partial(answering.answer, bot, message, picture, accepted, chat_settings)
     return await albums.take(
         bot, message, picture, accepted, chat_settings, is_clip=False, addressed=addressed, alone=alone
@@ -52,7 +52,7 @@ async def clip(
     answering: Answering,
     accepted: Accepted,
     chat_settings: ChatSettings,
-) -> Bury | None:
+) -> GiveUp | None:
     alone = partial(answering.answer, bot, message, clip, accepted, chat_settings)
     return await albums.take(
         bot, message, clip.file, accepted, chat_settings, is_clip=True, addressed=addressed, alone=alone

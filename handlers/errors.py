@@ -9,12 +9,11 @@ from aiogram.filters import ExceptionTypeFilter
 from aiogram.types import ErrorEvent, InaccessibleMessage, Message
 
 from bot import replies
+from bot.errors import COUNTED, RequestError, TooFast
 from bot.metrics import BotMetrics
-from bot.sample_options import WrongArguments
 from bot.service.requests import asker
-from bot.service.throttle import Refusals, TooFast
-from bot.storage.inbox import Bury
-from bot.telegram.media import ClipTooLongHere, Gone, PictureError, TooBig
+from bot.service.throttle import Refusals
+from bot.storage.inbox import GiveUp
 from model.errors import CaptionError, JobCancelled, JobCrashed
 from model.serving.queue import Busy
 
@@ -23,18 +22,19 @@ log = logging.getLogger(__name__)
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.error.register(explain, ExceptionTypeFilter(CaptionError, PictureError, Busy, TooFast, WrongArguments))
+    router.error.register(explain, ExceptionTypeFilter(CaptionError, RequestError, Busy))
     return router
 
 
-async def explain(event: ErrorEvent, bot: Bot, metrics: BotMetrics, refusals: Refusals) -> Bury | None:
+async def explain(event: ErrorEvent, bot: Bot, metrics: BotMetrics, refusals: Refusals) -> GiveUp | None:
     """What brought workers down is kept for another try by hand; what nobody wants any more is passed over."""
     error = event.exception
     reason = str(error) if isinstance(error, CaptionError) else ""  # others may quote people
     log.info("update %d: %s %s", event.update.update_id, type(error).__name__, reason)
     if isinstance(error, JobCancelled):
         return None
-    metrics.failed(_kind(error))
+    kind = getattr(error, "kind", "")
+    metrics.failed(kind if kind in COUNTED else "no_picture")
     query = event.update.callback_query
     message = event.update.message or (query.message if query is not None else None)
     user = query.from_user.id if query is not None else asker(message) if isinstance(message, Message) else 0
@@ -43,22 +43,4 @@ async def explain(event: ErrorEvent, bot: Bot, metrics: BotMetrics, refusals: Re
             await message.reply(replies.failure(error))
     elif isinstance(message, InaccessibleMessage):  # of a button, but deleted or too old to be replied to
         await bot.send_message(message.chat.id, replies.failure(error))
-    return Bury(reason) if isinstance(error, JobCrashed) else None
-
-
-def _kind(error: Exception) -> str:
-    """As the metrics name it."""
-    match error:
-        case CaptionError():
-            return error.kind
-        case Busy():
-            return "busy"
-        case TooFast():
-            return "too_fast"
-        case TooBig():
-            return "too_big"
-        case Gone():
-            return "gone"
-        case ClipTooLongHere():
-            return "clip_too_long"
-    return "no_picture"
+    return GiveUp(reason) if isinstance(error, JobCrashed) else None

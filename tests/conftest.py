@@ -7,6 +7,8 @@ import os
 # Test processes share two cores with the programs they start: threads that spin while they wait slow everything.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import logging
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +22,13 @@ from model.network.decoder import build_decoder
 from model.network.encoder import Encoder
 from model.network.vocabulary import Vocabulary
 from tests.support import stalls
+from tests.support.fake_telegram import FakeTelegram, Person
+from tests.support.redis_server import RedisServer
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = ROOT / "tests" / "photos"
 WEIGHTS = ROOT / "weights"
-
-
-# These start the whole program and take longest: they go first, so that all processes of `make test` end together.
-SLOWEST = ("test_kills", "test_start", "test_start_corpus", "test_start_redis", "test_start_webhook", "test_fuzz")
+SLOWEST = ("test_kills", "test_start", "test_start_corpus")  # of the slow tests
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,7 +46,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: SLOWEST.index(item.path.stem) if item.path.stem in SLOWEST else len(SLOWEST))
+    """Put slow tests first, so that all processes of `make test` end together."""
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, item.path.stem not in SLOWEST))
 
 
 @pytest.fixture(scope="session")
@@ -97,3 +99,40 @@ def tiny(request: pytest.FixtureRequest, vocabulary: Vocabulary) -> Captioner:
     decoder = build_decoder(tiny_config(request.param))
     torch.nn.init.normal_(decoder.embedding.weight, std=1.0)  # so that its words differ in probability
     return Captioner(Encoder(EncoderConfig(rows=3, columns=3, channels=6)), decoder.eval(), vocabulary, torch.float32)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FakeTelegram]:
+    """Telegram, which minds at the end whatever the bot did against its rules."""
+    async with FakeTelegram() as fake:
+        yield fake
+        assert fake.violations == []
+        assert fake.warnings == []
+
+
+@pytest.fixture
+def ann(server: FakeTelegram) -> Person:
+    return server.person("Ann", language_code="en")
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Shared by all tests of a process; each empties it first."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("cluster"), cluster=True) as server:
+        yield server
+
+
+@pytest.fixture
+def root_logger() -> Iterator[None]:
+    """Put the handlers and the level of the root logger back in place at the end."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)

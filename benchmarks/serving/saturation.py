@@ -126,7 +126,7 @@ async def _grow(part: Part, stack: Stack, name: str, count: int, warm_up: int) -
 
     async def answer(photos: int) -> None:
         await saturating(stack.telegram, stack.photos, photos, 32, people)
-        await asyncio.sleep(1.0)  # what is answered is struck off
+        await asyncio.sleep(1.0)  # what is answered is acknowledged
 
     await answer(warm_up)
     before = {process: resident(pid) for process, pid in stack.pids.items()}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,18 +15,20 @@ from aiogram.types import BufferedInputFile, CallbackQuery, InaccessibleMessage,
 from bot import replies
 from bot.answers.keyboards import AlbumSheet, album_buttons
 from bot.answers.notes import Answers, answerable
+from bot.answers.origin import origin
 from bot.config import MIB
+from bot.errors import Gone, NoAlbum, PictureError
 from bot.logs import impersonal
-from bot.service.requests import Request, Requests, job_id
+from bot.service.jobs import album_sheet_job
+from bot.service.requests import Request, Requests
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
-from bot.telegram.media import HOSTED_LIMIT, Gone, NoAlbum, PictureError, download
-from model.serving.jobs import AlbumResult, Job, Outcome, pack_album
+from bot.storage.notes import ALBUM_HEATMAP
+from bot.telegram.media import HOSTED_LIMIT, download
+from model.serving.jobs import AlbumResult, Outcome, pack_album
 
 log = logging.getLogger(__name__)
 
-NOTE: Final = "album-sheet:{}"  # by the key of the buttons
-NOTED: Final = 90 * 86_400.0  # seconds for which the button of an answer works
 MOST_BYTES: Final = 64 * MIB  # of photos that are fetched again for one sheet; those beyond are left out
 
 
@@ -44,8 +44,8 @@ class Shown:
     thread: int | None = None  # the topic
 
     @classmethod
-    def of(cls, text: str) -> Shown:
-        found: dict[str, Any] = json.loads(text)
+    def of(cls, found: dict[str, Any]) -> Shown:
+        """Of the JSON of its note."""
         captions = {int(number): caption for number, caption in found["captions"].items()}
         pictures = {int(number): Picture(**picture) for number, picture in found["pictures"].items()}
         return cls(found["model"], found["beam"], captions, pictures, found.get("user"), found.get("thread"))
@@ -62,7 +62,7 @@ class AlbumSheets:
 
     async def note(self, chat_id: int, key: str, shown: Shown) -> None:
         """Keep what the button with this key needs."""
-        await self._storage.note(chat_id, NOTE.format(key), json.dumps(dataclasses.asdict(shown)), NOTED)
+        await ALBUM_HEATMAP.keep(self._storage, chat_id, key, shown)
 
     async def draw(self, bot: Bot, query: CallbackQuery, pressed: AlbumSheet, accepted: Accepted) -> None:
         """Answer with one sheet for the album, also to a finger that trembles.
@@ -89,23 +89,15 @@ class AlbumSheets:
         pressed: AlbumSheet,
         accepted: Accepted,
     ) -> None:
-        noted = await self._storage.noted(pressed_at.chat.id, NOTE.format(pressed.key))
-        if noted is None:
+        shown = await ALBUM_HEATMAP.find(self._storage, pressed_at.chat.id, pressed.key, Shown.of)
+        if shown is None:
             raise NoAlbum
-        shown = Shown.of(noted)
         message = answerable(bot, pressed_at, shown.thread)
         pictures = _within(MOST_BYTES, shown.pictures)
-        job = Job(
-            id=job_id(bot, accepted.id),
-            user=user,
-            model=shown.model,
-            samples=0,
-            beam=shown.beam,
-            album=tuple(shown.captions.get(number, "") for number in range(1, max(shown.captions) + 1)),
-            labels=replies.drawn_labels(),
-        )
+        captions = [shown.captions.get(number, "") for number in range(1, max(shown.captions) + 1)]
+        job = album_sheet_job(origin(bot, message, accepted.id, user), shown.model, shown.beam, captions)
         file = Picture("", "", sum(map(_size, pictures.values())))
-        fetch = partial(_fetch, bot, pictures, len(job.album))
+        fetch = partial(_fetch, bot, pictures, len(captions))
         send = partial(self._send, message, shown, pressed)
         await self._requests.serve(Request(bot, message, file, job, accepted, "album_sheet", send, fetch=fetch))
 

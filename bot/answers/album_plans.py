@@ -17,18 +17,16 @@ their own.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from bot.storage.chats import Note, Picture, Storage
+from bot.storage.notes import ALBUM
 
 QUIET: Final = 1.0  # seconds without a new item after which an album is taken to be complete
 SILENCE: Final = 3.0  # the same for an album in which nobody has spoken to the bot
 LEASE: Final = 30.0  # seconds for which a plan holds unless its leader renews it
 STAGGER: Final = 2.0  # seconds between two items that would lead where nobody does
-KEPT: Final = 3600.0  # seconds for which all else is noted
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Done:
     """Items by message, each with its `received`; of those that are to be kept for another try by hand, the reason."""
 
     items: dict[int, float]
-    buried: dict[int, str] = field(default_factory=dict)
+    given_up: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,9 +93,9 @@ class Follow:
 
 @dataclass(frozen=True)
 class Over:
-    """The item needs nothing more, or is to be buried for a reason."""
+    """The item needs nothing more, or is given up for a reason."""
 
-    buried: str | None = None
+    given_up: str | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def decide(album: Album, me: Item, still: float) -> Verdict:
     """What an item is to do. `still`: seconds for which nothing in the notes has changed."""
     for done in album.done:
         if done.items.get(me.message) == me.received:
-            return Over(done.buried.get(me.message))
+            return Over(done.given_up.get(me.message))
     for plan in album.plans:
         if me.message in plan.items:
             return Lead(plan, new=False) if plan.leader == me.message or not plan.together else Follow(plan)
@@ -134,14 +132,13 @@ class AlbumNotes:
     def __init__(self, storage: Storage, chat: int, group: str) -> None:
         self._storage = storage
         self._chat = chat
-        self._prefix = f"album:{group}:"
+        self._group = group
 
     async def read(self, me: Item) -> Album:
         """What is noted; `me` is an item in any case."""
         items, plans, done = {me.message: me}, [], []
-        for key, text in (await self._storage.notes(self._chat, self._prefix)).items():
-            kind, _, number = key.removeprefix(self._prefix).partition(":")
-            found: dict[str, Any] = json.loads(text)
+        for name, found in (await ALBUM.find_all(self._storage, self._chat, f"{self._group}:")).items():
+            kind, _, number = name.partition(":")
             match kind:
                 case "item":
                     noted = Item(**{**found, "picture": Picture(**found["picture"])})
@@ -149,39 +146,36 @@ class AlbumNotes:
                 case "plan":
                     plans.append(Plan(int(number), tuple(found["items"]), found["together"]))
                 case "done":
-                    buried = {int(message): reason for message, reason in found["buried"].items()}
-                    done.append(Done({int(message): when for message, when in found["items"].items()}, buried))
+                    given_up = {int(message): reason for message, reason in found["buried"].items()}
+                    done.append(Done({int(message): when for message, when in found["items"].items()}, given_up))
         return Album(items, tuple(plans), tuple(done))
 
     async def add(self, item: Item) -> None:
-        await self._note(f"item:{item.message}", dataclasses.asdict(item), KEPT)
+        await self._keep(self._note(f"item:{item.message}", item))
 
     async def remove(self, item: Item) -> None:
-        await self._note(f"item:{item.message}", dataclasses.asdict(item), 0.0)
+        await self._keep(self._note(f"item:{item.message}", item, 0.0))
 
     async def plan(self, plan: Plan) -> None:
         """Note a plan, or renew it. One to answer each item by itself needs no leader, and holds for good."""
         about = {"items": plan.items, "together": plan.together}
-        await self._note(f"plan:{plan.leader}", about, LEASE if plan.together else KEPT)
+        await self._keep(self._note(f"plan:{plan.leader}", about, LEASE if plan.together else None))
 
     async def done(self, leader: int, done: Done) -> None:
         """The plan of this leader has been carried out."""
         over = {"items": [], "together": True}
-        notes = [
-            self._entry(f"done:{leader}", dataclasses.asdict(done), KEPT),
-            self._entry(f"plan:{leader}", over, 0.0),
-        ]
-        await self._storage.note_all(self._chat, notes)
+        about = {"items": done.items, "buried": done.given_up}  # as earlier versions wrote it
+        await self._keep(self._note(f"done:{leader}", about), self._note(f"plan:{leader}", over, 0.0))
 
     async def refused(self) -> bool:
-        """Whether it was said already that there is no room for this album."""
-        return await self._storage.noted(self._chat, f"{self._prefix}busy:0") is not None
+        """Whether the person was told already that there is no room for this album."""
+        return await ALBUM.exists(self._storage, self._chat, f"{self._group}:busy:0")
 
     async def refuse(self) -> None:
-        await self._note("busy:0", {}, LEASE)
+        await self._keep(self._note("busy:0", {}, LEASE))
 
-    async def _note(self, key: str, about: dict[str, Any], seconds: float) -> None:
-        await self._storage.note_all(self._chat, [self._entry(key, about, seconds)])
+    async def _keep(self, *notes: Note) -> None:
+        await self._storage.note_all(self._chat, notes)
 
-    def _entry(self, key: str, about: dict[str, Any], seconds: float) -> Note:
-        return Note(self._prefix + key, json.dumps(about), seconds)
+    def _note(self, part: str, about: object, lifetime: float | None = None) -> Note:
+        return ALBUM.note(f"{self._group}:{part}", about, lifetime)

@@ -18,7 +18,6 @@ from aiogram.types import Message, ReplyParameters
 from bot import replies
 from bot.answers.album_heatmaps import AlbumSheets, Shown
 from bot.answers.album_plans import (
-    KEPT,
     Album,
     AlbumNotes,
     Done,
@@ -33,17 +32,20 @@ from bot.answers.album_plans import (
 )
 from bot.answers.keyboards import album_buttons
 from bot.answers.notes import Answers, new_key, thread_of
+from bot.answers.origin import origin
 from bot.answers.photos import Captioning
 from bot.answers.send_once import Parts
 from bot.chat_settings import ChatSettings
 from bot.config import Settings
-from bot.service.requests import Request, Requests, asker, job_id, place
-from bot.service.throttle import TooFast
+from bot.errors import OUR_FAULT, TooFast
+from bot.service.jobs import album_item_job
+from bot.service.requests import Request, Requests, asker
 from bot.storage.chats import Picture, Storage
-from bot.storage.inbox import Accepted, Bury
-from bot.telegram.processing import OUR_FAULT, worth_another_try
+from bot.storage.inbox import Accepted, GiveUp
+from bot.storage.notes import ALBUM
+from bot.telegram.session import worth_another_try
 from model.errors import AnimatedPicture, JobCrashed
-from model.serving.jobs import Job, JobResult, Outcome
+from model.serving.jobs import JobResult, Outcome
 from model.serving.queue import Busy
 
 log = logging.getLogger(__name__)
@@ -104,7 +106,7 @@ class Albums:
         is_clip: bool,
         addressed: bool,
         alone: Alone,
-    ) -> Bury | None:
+    ) -> GiveUp | None:
         """See to one item of an album; returns when it is answered, whoever did it.
 
         `alone` answers it as if it had come by itself, as albums with clips are. Raises what that raises, and what
@@ -120,7 +122,7 @@ class Albums:
             album, now = await notes.read(item), self._clock()
             if album != before:
                 before, changed = album, now
-            if now - noted > KEPT / 4:
+            if now - noted > ALBUM.lifetime / 4:
                 await notes.add(item)
                 noted = now
             match decide(album, item, now - changed):
@@ -128,8 +130,8 @@ class Albums:
                     await self._sleep(STEP if now - changed < WHILE else LATER)
                 case Follow(plan=plan):
                     await self._follow(message, plan)
-                case Over(buried=reason):
-                    return Bury(reason) if reason is not None else None
+                case Over(given_up=reason):
+                    return GiveUp(reason) if reason is not None else None
                 case NotMeant():
                     await notes.remove(item)
                     return None
@@ -141,8 +143,8 @@ class Albums:
                         return None
                     done = await self._lead(asked, album, plan)
                     if item.message in done.items:
-                        reason = done.buried.get(item.message)
-                        return Bury(reason) if reason is not None else None
+                        reason = done.given_up.get(item.message)
+                        return GiveUp(reason) if reason is not None else None
 
     async def _follow(self, message: Message, plan: Plan) -> None:
         here = self._leading.get(_key(message, plan))
@@ -169,7 +171,7 @@ class Albums:
 
         async def send(outcomes: list[Outcome | Exception]) -> None:
             found = dict(zip(items, outcomes, strict=True))
-            done.buried.update({items[n].message: str(e) for n, e in found.items() if isinstance(e, JobCrashed)})
+            done.given_up.update({items[n].message: str(e) for n, e in found.items() if isinstance(e, JobCrashed)})
             moving.extend(items[n] for n, each in found.items() if isinstance(each, AnimatedPicture))
             if len(moving) < len(items):
                 await self._send(asked, plan, items, found)
@@ -195,18 +197,8 @@ class Albums:
         return done
 
     def _request(self, asked: _Asked, item: Item) -> Request:
-        user = asker(asked.message)
-        job = Job(
-            id=job_id(asked.bot, item.update),
-            user=user,
-            request=f"{user}:{asked.message.media_group_id}",
-            model=asked.settings.model or self._model,
-            samples=0,
-            beam=asked.settings.beam_width,
-            sheet=False,
-            place=place(asked.bot, asked.message.chat.id),
-            picture=item.picture.file_unique_id,
-        )
+        model = asked.settings.model or self._model
+        job = album_item_job(origin(asked.bot, asked.message, item.update), item.picture, model, asked.settings)
         return Request(asked.bot, asked.message, item.picture, job, asked.accepted, "album", _with_the_others)
 
     @asynccontextmanager

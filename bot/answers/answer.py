@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from aiogram import Bot
 from aiogram.types import Message
 
 from bot.answers.clips import Clips
 from bot.answers.notes import Answers
 from bot.answers.photos import Captioning
-from bot.answers.send_once import SENT
 from bot.answers.subjects import medium_meant
 from bot.chat_settings import ChatSettings
 from bot.service.requests import Requests, job_id
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
+from bot.storage.notes import MOVES
 from bot.telegram.media import Medium, SentClip
 from model.errors import AnimatedPicture
-
-MOVES: Final = "moves:{}"  # the note of an update whose picture turned out to be a clip
 
 
 class Answering:
@@ -55,13 +51,13 @@ class Answering:
 
         It is noted first, so that after a restart nobody takes the outcome of the one for that of the other.
         """
-        chat, note = message.chat.id, MOVES.format(accepted.id)
-        moves = accepted.again and await self._storage.noted(chat, note) is not None
+        chat = message.chat.id
+        moves = accepted.again and await MOVES.exists(self._storage, chat, accepted.id)
         try:
             if not moves:
                 return await self._captioning.describe(bot, message, picture, accepted, chat_settings)
             return await self._clips.watch(bot, message, SentClip(picture), accepted)
         except AnimatedPicture:  # after a restart, perhaps what is left of the first time
-            await self._storage.note(chat, note, "", SENT)
+            await MOVES.keep(self._storage, chat, accepted.id)
             await self._requests.forget(job_id(bot, accepted.id))
         await self._clips.watch(bot, message, SentClip(picture), accepted)

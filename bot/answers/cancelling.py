@@ -60,7 +60,7 @@ class Cancelling:
                 continue
             if (kind := asked_for(entry.body, place)) is not None:
                 await self._queue.cancel(job)
-                await self._inbox.strike(entry.id)  # nor is it taken up after a restart
+                await self._inbox.acknowledge(entry.id)  # nor is it taken up after a restart
                 stopped[job] = kind
         return Counter(stopped.values())
 

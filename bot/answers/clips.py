@@ -12,14 +12,17 @@ from aiogram.types import BufferedInputFile, CallbackQuery, InputMediaPhoto, Mes
 from bot import replies
 from bot.answers.keyboards import clip_buttons
 from bot.answers.notes import Answers, Subject, answerable, new_key, thread_of
+from bot.answers.origin import origin
 from bot.answers.photos import Captioning, reply_picture, send_short
 from bot.answers.send_once import Parts
 from bot.config import Settings
+from bot.errors import ClipTooLongHere, NoClip
 from bot.logs import impersonal
-from bot.service.requests import Request, Requests, asker, job_id, place
+from bot.service.jobs import clip_job
+from bot.service.requests import Request, Requests, asker, job_id
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
-from bot.telegram.media import ClipTooLongHere, NoClip, SentClip
+from bot.telegram.media import SentClip
 from model.errors import NotAClip
 from model.serving.jobs import ClipResult, Job, JobResult, Outcome
 
@@ -71,17 +74,8 @@ class Clips:
         self, bot: Bot, message: Message, user: int, file: Picture, accepted: Accepted, count: int | None
     ) -> Job:
         chat_settings = await self._storage.settings(message.chat.id)
-        return Job(
-            id=job_id(bot, accepted.id),
-            user=user,
-            request=f"{user}:{message.media_group_id}" if message.media_group_id else "",  # as an album's photos
-            kind="clip",
-            model=chat_settings.model or self._model,
-            moments=count,
-            place=place(bot, message.chat.id),
-            picture=file.file_unique_id,
-            labels=replies.drawn_labels(),
-        )
+        model = chat_settings.model or self._model
+        return clip_job(origin(bot, message, accepted.id, user), file, model, count)
 
     async def _serve(
         self, bot: Bot, message: Message, user: int, file: Picture, accepted: Accepted, count: int | None

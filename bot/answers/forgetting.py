@@ -9,6 +9,7 @@ from bot.chat_settings import ChatSettings
 from bot.stats import Stats
 from bot.storage.chats import Storage
 from bot.storage.inbox import DeadLetter, Inbox
+from bot.storage.notes import forget_person
 from model.serving.queue import JobProducer
 
 if TYPE_CHECKING:  # words of what was deleted need no answers
@@ -55,13 +56,13 @@ class Forgetting:
         Raises as `chat` does.
         """
         letters = await forget_letters(self._inbox, chat_id, user_id)
-        notes = await self._answers.forget_person(chat_id, user_id)
+        notes = await forget_person(self._storage, chat_id, user_id)
         await self._statistics.forget(user_id)
         return Deleted(letters, notes)
 
 
 async def forget_letters(inbox: Inbox, chat_id: int, user_id: int | None = None) -> int:
-    """Drop what was buried of a chat, or of one person there; how many. Raises as the inbox does.
+    """Drop the dead letters of a chat, or of one person there; how many. Raises as the inbox does.
 
     What an operator has put back for another try is no letter any more, but work.
     """

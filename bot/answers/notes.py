@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import logging
 import re
 import secrets
@@ -20,20 +19,14 @@ from aiogram.types import InaccessibleMessage, InlineKeyboardMarkup, Message
 
 from bot.answers.keyboards import answer_buttons
 from bot.logs import impersonal
-from bot.storage.chats import LONGEST_NOTE, Note, Picture, Storage
+from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
+from bot.storage.notes import ABOUT, ANSWER, BESIDE, CLIP, DELETED, KNOWN, forget_answer
 from bot.telegram.media import picture_of
 
 log = logging.getLogger(__name__)
 
-FEATURES_KEPT: Final = 3600.0  # seconds for which workers keep what they found of a picture
-DELETED_KEPT: Final = 86_400.0  # seconds; what was pressed before is done by then
 DONE_KEPT: Final = 20  # presses
-DELETABLE: Final = 48 * 3600.0  # seconds for which bots can delete their messages
-ABOUT_KEPT: Final = 2 * 86_400.0  # seconds for which it is known what a chart, a voice message … is about
-# Of what `Answers.delete` forgets, and of what belongs to one person.
-NOTES: Final = ("answer", "clip", "album-sheet", "beside")
-PERSONAL: Final = ("answer:", "clip:", "album-sheet:", "about:")
 LINE: Final = re.compile(r"(?:(?P<number>\d+)\.|[^:]+:) (?P<text>.+)")  # "3. a cat", "my first thought: a cat"
 
 
@@ -80,19 +73,12 @@ class Answer:
     def buttons(self, key: str) -> InlineKeyboardMarkup:
         return answer_buttons(key, self.user, heatmaps=bool(self.captions) and self.model == "attention")
 
-    def encode(self) -> str:
-        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
-
     @classmethod
-    def decode(cls, text: str) -> Answer | None:
-        """None for what another version wrote."""
-        try:
-            fields: dict[str, Any] = json.loads(text)
-            tuples = {name: tuple(fields[name]) for name in ("captions", "others", "beside", "done")}
-            pages = tuple(Page(**{**page, "numbers": tuple(page["numbers"])}) for page in fields["pages"])
-            return cls(**{**fields, **tuples, "picture": Picture(**fields["picture"]), "pages": pages})
-        except (KeyError, TypeError, ValueError):
-            return None
+    def of(cls, fields: dict[str, Any]) -> Answer:
+        """Of the JSON of its note. Raises KeyError or TypeError for what another version wrote."""
+        tuples = {name: tuple(fields[name]) for name in ("captions", "others", "beside", "done")}
+        pages = tuple(Page(**{**page, "numbers": tuple(page["numbers"])}) for page in fields["pages"])
+        return cls(**{**fields, **tuples, "picture": Picture(**fields["picture"]), "pages": pages})
 
     @classmethod
     def recalled(cls, message: Message, bot: Bot, model: str) -> Answer | None:
@@ -128,19 +114,12 @@ class Subject:
     thread: int | None = None  # the topic
     clip: bool = False
 
-    def encode(self) -> str:
-        return json.dumps(dataclasses.asdict(self))
-
     @classmethod
-    def decode(cls, text: str) -> Subject | None:
-        """None for what another version wrote."""
-        try:
-            fields: dict[str, Any] = json.loads(text)
-            if "picture" not in fields:  # of a clip, as it was noted once
-                return cls(Picture(**fields), clip=True)
-            return cls(**{**fields, "picture": Picture(**fields["picture"])})
-        except (TypeError, ValueError):
-            return None
+    def of(cls, fields: dict[str, Any]) -> Subject:
+        """Of the JSON of its note. Raises TypeError for what another version wrote."""
+        if "picture" not in fields:  # of a clip, as it was noted once
+            return cls(Picture(**fields), clip=True)
+        return cls(**{**fields, "picture": Picture(**fields["picture"])})
 
 
 class Answers:
@@ -156,87 +135,63 @@ class Answers:
 
     async def keep(self, chat_id: int, key: str, answer: Answer, *, looked_at: bool = False) -> None:
         """`looked_at`: as the method of this name says, at no further cost."""
-        notes = [Note(f"answer:{key}", answer.encode(), LONGEST_NOTE)]
+        notes = [ANSWER.note(key, answer)]
         if looked_at:
-            notes.append(_known(answer.picture))
+            notes.append(KNOWN.note(answer.picture.file_unique_id))
         await self._storage.note_all(chat_id, notes)
 
     async def find(self, chat_id: int, key: str) -> Answer | None:
-        text = await self._storage.noted(chat_id, f"answer:{key}")
-        return Answer.decode(text) if text else None
+        return await ANSWER.find(self._storage, chat_id, key, Answer.of)
 
     async def keep_clip(self, chat_id: int, key: str, clip: Subject) -> None:
-        await self._storage.note(chat_id, f"clip:{key}", clip.encode(), LONGEST_NOTE)
+        await CLIP.keep(self._storage, chat_id, key, clip)
 
     async def clip(self, chat_id: int, key: str) -> Subject | None:
         """Of which clip this is the answer."""
-        text = await self._storage.noted(chat_id, f"clip:{key}")
-        return Subject.decode(text) if text else None
+        return await CLIP.find(self._storage, chat_id, key, Subject.of)
 
     async def add_beside(self, chat_id: int, key: str, messages: Sequence[int]) -> None:
         """These messages go, too, when the answer is deleted."""
         async with self.alone(chat_id, f"beside:{key}"):
             known = [*await self.beside(chat_id, key), *messages]
-            await self._storage.note(chat_id, f"beside:{key}", json.dumps(known), DELETABLE)
+            await BESIDE.keep(self._storage, chat_id, key, known)
 
     async def beside(self, chat_id: int, key: str) -> list[int]:
-        text = await self._storage.noted(chat_id, f"beside:{key}")
-        return list(json.loads(text)) if text else []
+        return await BESIDE.find(self._storage, chat_id, key, list) or []
 
     async def keep_about(self, chat_id: int, messages: Sequence[int], subject: Subject) -> None:
         """A command in reply to one of these messages is about this picture or clip."""
-        notes = [Note(f"about:{message}", subject.encode(), ABOUT_KEPT) for message in messages]
-        await self._storage.note_all(chat_id, notes)
+        await self._storage.note_all(chat_id, [ABOUT.note(message, subject) for message in messages])
 
     async def about(self, chat_id: int, message: int) -> Subject | None:
-        text = await self._storage.noted(chat_id, f"about:{message}")
-        return Subject.decode(text) if text else None
+        return await ABOUT.find(self._storage, chat_id, message, Subject.of)
 
     async def delete(self, bot: Bot, chat_id: int, key: str, messages: Iterable[int]) -> bool:
         """Delete the messages of an answer, and what is noted of it; whether that could be done.
 
         Nothing is added to it from the first moment on.
         """
-        await self._storage.note(chat_id, f"deleted:{key}", "", DELETED_KEPT)
+        await DELETED.keep(self._storage, chat_id, key)
         if not await _delete_messages(bot, chat_id, messages):
-            await self._storage.forget_note(chat_id, f"deleted:{key}")
+            await DELETED.forget(self._storage, chat_id, key)
             return False
-        for kind in NOTES:
-            await self._storage.forget_note(chat_id, f"{kind}:{key}")
+        await forget_answer(self._storage, chat_id, key)
         return True
-
-    async def forget_person(self, chat_id: int, user_id: int) -> bool:
-        """Forget what was noted of answers to one person; whether anything was."""
-        found = False
-        for prefix in PERSONAL:
-            for key, text in (await self._storage.notes(chat_id, prefix)).items():
-                if _user_of(text) == user_id:
-                    await self._storage.forget_note(chat_id, key)
-                    found = True
-        return found
 
     async def is_deleted(self, chat_id: int, key: str) -> bool:
         """Unlike an answer whose note was merely forgotten."""
-        return await self._storage.noted(chat_id, f"deleted:{key}") is not None
+        return await DELETED.exists(self._storage, chat_id, key)
 
     async def looked_at(self, chat_id: int, picture: Picture) -> None:
         """A worker has just had this picture: for a while it need not be sent again."""
-        await self._storage.note_all(chat_id, [_known(picture)])
+        await KNOWN.keep(self._storage, chat_id, picture.file_unique_id)
 
     async def is_known(self, chat_id: int, picture: Picture, accepted: Accepted) -> bool:
         """Whether a worker is likely to have the features of this picture still.
 
         Also where an earlier process may have thought so: its job is in the queue then, without the picture.
         """
-        return accepted.again or await self._storage.noted(chat_id, _known(picture).key) is not None
-
-
-def _user_of(text: str) -> Any:
-    """Whose answer a note is of."""
-    try:
-        return json.loads(text)["user"]
-    except (KeyError, TypeError, ValueError):
-        return None
+        return accepted.again or await KNOWN.exists(self._storage, chat_id, picture.file_unique_id)
 
 
 async def _delete_messages(bot: Bot, chat_id: int, messages: Iterable[int]) -> bool:
@@ -250,10 +205,6 @@ async def _delete_messages(bot: Bot, chat_id: int, messages: Iterable[int]) -> b
             log.info("an answer cannot be deleted: %s", impersonal(error.message))
             return False
     return True
-
-
-def _known(picture: Picture) -> Note:
-    return Note(f"known:{picture.file_unique_id}", "1", FEATURES_KEPT)
 
 
 def answerable(bot: Bot, message: Message | InaccessibleMessage, thread: int | None) -> Message:

@@ -16,14 +16,16 @@ from aiogram.types import CallbackQuery, InaccessibleMessage, InlineKeyboardMark
 from bot import replies
 from bot.answers.keyboards import number_buttons
 from bot.answers.notes import DONE_KEPT, Answer, Answers, Page, Subject, answerable
+from bot.answers.origin import origin
 from bot.answers.photos import reply_picture
 from bot.chat_settings import ChatSettings
 from bot.config import Settings
+from bot.errors import Forgotten
 from bot.logs import impersonal
 from bot.replies.text import MAX_CAPTION, MAX_TEXT
-from bot.service.requests import Request, Requests, job_id, place
+from bot.service.jobs import compare_job, heatmap_job, more_job, words_job
+from bot.service.requests import Request, Requests
 from bot.storage.inbox import Accepted
-from bot.telegram.media import Forgotten
 from model.errors import JobCancelled
 from model.serving.jobs import Job, JobResult, Outcome
 
@@ -47,12 +49,19 @@ class Buttons:
         chat_id = _chat(query)
         async with self._answers.alone(chat_id, key):
             message, answer = await self._pressed(bot, query, key, chat_settings)
-            if accepted.id in answer.done:  # the bot was killed before it could strike the press off
+            if accepted.id in answer.done:  # the bot was killed before it could acknowledge the press
                 return
-            samples = chat_settings.samples or ChatSettings.samples
-            about = {"samples": samples, "sampling": chat_settings.sampling, "exclude": answer.shown}
+            job = more_job(
+                origin(bot, message, accepted.id, query.from_user.id),
+                answer.picture,
+                answer.model,
+                chat_settings,
+                answer.shown,
+                seed=accepted.id,
+                known=await self._answers.is_known(chat_id, answer.picture, accepted),
+            )
             show = partial(self._add, bot, query, key, message, answer, accepted)
-            await self._serve(bot, query, message, answer, accepted, "more", show, **about, seed=accepted.id)
+            await self._serve(bot, message, answer, job, accepted, "more", show)
 
     async def choose_heatmap(
         self, bot: Bot, query: CallbackQuery, key: str, choosing: bool, chat_settings: ChatSettings
@@ -85,8 +94,9 @@ class Buttons:
             sent = await reply_picture(message, result.sheet, "heatmap.jpg", replies.explained_caption(result))
             await self._keep_about(message, sent, answer, key)
 
-        about = {"explain": answer.captions[number - 1], "sheet": True}
-        await self._serve(bot, query, message, answer, accepted, "heatmap", show, **about)
+        who = origin(bot, message, accepted.id, query.from_user.id)
+        job = heatmap_job(who, answer.picture, answer.model, answer.captions[number - 1])
+        await self._serve(bot, message, answer, job, accepted, "heatmap", show)
 
     async def weighed_words(
         self, bot: Bot, query: CallbackQuery, key: str, accepted: Accepted, chat_settings: ChatSettings
@@ -99,7 +109,10 @@ class Buttons:
             sent = await reply_picture(message, result.chart, "words.png", words)
             await self._keep_about(message, sent, answer, key)
 
-        await self._serve(bot, query, message, answer, accepted, "chart", show, explain=answer.main, chart=True)
+        who = origin(bot, message, accepted.id, query.from_user.id)
+        known = await self._answers.is_known(message.chat.id, answer.picture, accepted)
+        job = words_job(who, answer.picture, answer.model, answer.main, known=known)
+        await self._serve(bot, message, answer, job, accepted, "chart", show)
 
     async def compare(
         self, bot: Bot, query: CallbackQuery, key: str, accepted: Accepted, chat_settings: ChatSettings
@@ -111,8 +124,10 @@ class Buttons:
             sent = await message.reply(replies.comparison(result, answer.model))
             await self._keep_about(message, sent.message_id, answer, key)
 
-        about = {"compare": True, "beam": chat_settings.beam_width}
-        await self._serve(bot, query, message, answer, accepted, "compare", show, **about)
+        who = origin(bot, message, accepted.id, query.from_user.id)
+        known = await self._answers.is_known(message.chat.id, answer.picture, accepted)
+        job = compare_job(who, answer.picture, answer.model, chat_settings, known=known)
+        await self._serve(bot, message, answer, job, accepted, "compare", show)
 
     async def _keep_about(self, message: Message, sent: int, answer: Answer, key: str) -> None:
         """What stands beside an answer goes with it, and a reply to it is about the same picture."""
@@ -166,29 +181,10 @@ class Buttons:
         return message, answer.seen_at(message)
 
     async def _serve(
-        self,
-        bot: Bot,
-        query: CallbackQuery,
-        message: Message,
-        answer: Answer,
-        accepted: Accepted,
-        kind: str,
-        show: Show,
-        **about: Any,
+        self, bot: Bot, message: Message, answer: Answer, job: Job, accepted: Accepted, kind: str, show: Show
     ) -> None:
-        """Ask for a job on the answer's picture, `about` it; those that need no picture hope that it is known."""
+        """Ask for a job on the answer's picture."""
         chat_id, picture = message.chat.id, answer.picture
-        nothing = {"samples": 0, "sheet": False}
-        job = Job(
-            id=job_id(bot, accepted.id),
-            user=query.from_user.id,
-            model=answer.model,
-            place=place(bot, chat_id),
-            picture=picture.file_unique_id,
-            labels=replies.drawn_labels(),
-            known=not about.get("sheet") and await self._answers.is_known(chat_id, picture, accepted),
-            **(nothing | about),
-        )
 
         async def send(result: Outcome) -> None:
             assert isinstance(result, JobResult)

@@ -14,6 +14,7 @@ from aiogram.types import BufferedInputFile, InlineKeyboardMarkup, Message
 
 from bot import replies
 from bot.answers.notes import Answer, Answers, Page, Subject, new_key, thread_of
+from bot.answers.origin import origin
 from bot.answers.send_once import Parts
 from bot.answers.subjects import picture_meant
 from bot.answers.voice import seconds
@@ -21,11 +22,12 @@ from bot.chat_settings import ChatSettings
 from bot.config import Settings
 from bot.logs import impersonal
 from bot.sample_options import SampleRequest
-from bot.service.requests import Request, Requests, asker, job_id, place
+from bot.service.jobs import photo_job, sample_job
+from bot.service.requests import Request, Requests, asker
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
 from bot.telegram.session import is_passing
-from model.serving.jobs import Job, JobResult, Outcome
+from model.serving.jobs import JobResult, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -59,21 +61,8 @@ class Captioning:
     ) -> None:
         """Answer a picture with its captions. Raises what `Requests.serve` raises."""
         await self._storage.remember_picture(message.chat.id, picture)
-        user = asker(message)
         model = chat_settings.model or self._model
-        job = Job(
-            id=job_id(bot, accepted.id),
-            user=user,
-            request=f"{user}:{message.media_group_id}" if message.media_group_id else "",
-            model=model,
-            samples=chat_settings.samples,
-            sampling=chat_settings.sampling,
-            beam=chat_settings.beam_width,
-            sheet=model == "attention" and chat_settings.heatmap,
-            place=place(bot, message.chat.id),
-            picture=picture.file_unique_id,
-            labels=replies.drawn_labels(),
-        )
+        job = photo_job(origin(bot, message, accepted.id), picture, model, chat_settings)
         send = partial(self.send, message, picture, accepted, chat_settings)
         await self._requests.serve(Request(bot, message, picture, job, accepted, "photo", send))
 
@@ -87,19 +76,9 @@ class Captioning:
         picture = await picture_meant(bot, message, self._answers, self._storage)
         chat_id = message.chat.id
         model = chat_settings.model or self._model
-        job = Job(
-            id=job_id(bot, accepted.id),
-            user=asker(message),
-            model=model,
-            samples=request.count or chat_settings.samples or ChatSettings.samples,
-            sampling=request.sampling(chat_settings.sampling),
-            seed=accepted.id if request.seed is None else request.seed,
-            sheet=False,
-            exclude=(),
-            place=place(bot, chat_id),
-            picture=picture.file_unique_id,
-            known=await self._answers.is_known(chat_id, picture, accepted),
-        )
+        known = await self._answers.is_known(chat_id, picture, accepted)
+        who = origin(bot, message, accepted.id)
+        job = sample_job(who, picture, model, chat_settings, request, seed=accepted.id, known=known)
 
         async def send(result: Outcome) -> None:
             assert isinstance(result, JobResult)

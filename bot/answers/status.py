@@ -16,12 +16,12 @@ from aiogram.exceptions import AiogramError, TelegramBadRequest
 
 from bot import replies
 from bot.answers.keyboards import cancel_button
+from bot.errors import StorageError
 from bot.service.in_progress import Group, Work
-from bot.storage.chats import StorageError
 from bot.storage.inbox import Inbox, Notice
 from bot.telegram.pacing import Pacer, is_private
 from model.serving.queue import JobProducer
-from model.serving.redis.connection import RedisRefused
+from model.serving.redis.address import RedisRefused
 
 log = logging.getLogger(__name__)
 

@@ -10,19 +10,9 @@ from aiogram.types import ExternalReplyInfo, Message
 
 from bot.answers.keyboards import key_below
 from bot.answers.notes import Answers
+from bot.errors import Forgotten, LinkInstead, NoClip, NoPicture, NotOfClips, WhichOne
 from bot.storage.chats import Picture, Storage
-from bot.telegram.media import (
-    Forgotten,
-    LinkInstead,
-    Medium,
-    NoClip,
-    NoPicture,
-    NotOfClips,
-    SentClip,
-    WhichOne,
-    check_shown,
-    medium_of,
-)
+from bot.telegram.media import Medium, SentClip, check_shown, medium_of
 
 LINKS: Final = (MessageEntityType.URL, MessageEntityType.TEXT_LINK)
 

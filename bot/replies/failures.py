@@ -1,103 +1,37 @@
-"""Errors → what a person is told, and what to do next."""
-
-from __future__ import annotations
+"""Errors → what a person reads, and what to do next."""
 
 import math
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
-from bot.replies.media import FAULTS, no_links, not_of_clips, shown_instead
+from bot.errors import ClipTooLongHere, TooBig, TooFast, WrongArguments
+from bot.replies.media import no_links, not_a_picture, not_of_clips, shown_instead
 from bot.replies.text import escaped, shortened
-from bot.sample_options import COUNTS, SEEDS, TOP_K, TOP_P, WrongArguments
-from bot.service.throttle import TooFast
-from bot.telegram.media import (
-    ClipTooLongHere,
-    Forgotten,
-    Gone,
-    LinkInstead,
-    NoAlbum,
-    NoClip,
-    NoPicture,
-    NoPictureThere,
-    NotOfClips,
-    TooBig,
-    WhichOne,
-)
+from bot.sample_options import COUNTS, SEEDS, TOP_K, TOP_P
 from model.decoding.sampling import TEMPERATURES
-from model.errors import CaptionError
+from model.errors import ClipTooLong
 from model.serving.queue import Busy
 
 LONGEST_ARGUMENT: Final = 40  # characters of it that are repeated
 
 
 def failure(error: Exception) -> str:
-    """What a person is told about an error, and what to do next."""
-    match error:
-        case TooBig():
-            return _(
-                "This file is larger than {limit} MB, the most that Telegram lets bots download. "
-                "Please send a smaller one; a picture you can also send as a photo."
-            ).format(limit=error.limit // (1024 * 1024))
-        case Gone():
-            return _("Telegram no longer gives me this file. Please send it again.")
-        case ClipTooLongHere():
-            return too_long(error.limit)
-        case NoClip():
-            return _(
-                "I no longer know which clip this was: its time is over, or it was deleted with /forget. "
-                "Please send it again."
-            )
-        case Forgotten():
-            return _(
-                "I no longer know which picture this was: its time is over, or it was deleted with /forget. "
-                "Please send it again."
-            )
-        case WhichOne():
-            return _("Which picture do you mean? Please send this command as a reply to the picture itself.")
-        case NoAlbum():
-            return _(
-                "I no longer know which album this was: its time is over, or it was deleted with /forget. "
-                "Please send it again."
-            )
-        case NoPicture():
-            return _(
-                "I know of no picture in this chat. Send a photo first, or send this command as a reply to a photo."
-            )
-        case NoPictureThere(kind=kind):
-            return shown_instead(kind)
-        case WrongArguments():
-            return usage(error.argument)
-        case Busy():
-            return busy(error)
-        case TooFast():
-            return too_fast(error)
-        case CaptionError(kind="empty"):
-            return _("This file is empty. Please send another one.")
-        case CaptionError(kind=kind) if kind in FAULTS:
-            return FAULTS[kind]()
-        case NotOfClips():
-            return not_of_clips()
-        case LinkInstead():
-            return no_links()
-        case CaptionError(kind="too_large"):
-            return _("This picture has too many pixels for me. Please send a smaller copy, or send it as a photo.")
-        case CaptionError(kind="not_a_clip"):
-            return _("I find no moving picture in this file. Please send a video, or a GIF.")
-        case CaptionError(kind="damaged_clip"):
-            return _("This clip is damaged, or did not arrive whole. Please send it again, or send another one.")
-        case CaptionError(kind="clip_too_long"):
-            return _("This clip is longer than I watch. Please send a shorter part of it.")
-        case CaptionError(kind="clip_too_large"):
-            return _("The pictures of this clip are too large for me. Please send a smaller copy.")
-        case CaptionError(kind="clip_too_slow"):
-            return _("This clip took too long to read. Please send a shorter part of it, or a smaller copy.")
-        case CaptionError(kind="clips_unavailable"):
-            return _("I cannot watch clips right now, only look at photos.")
-        case CaptionError(kind="crashed"):
-            return gave_up()
+    """What a person reads about an error, and what to do next."""
+    return WORDS.get(getattr(error, "kind", ""), _failed)(error)
+
+
+def _failed(error: Exception) -> str:
     return _("Something went wrong while I worked on this. Please send it again.")
+
+
+def too_big(error: TooBig) -> str:
+    return _(
+        "This file is larger than {limit} MB, the most that Telegram lets bots download. "
+        "Please send a smaller one; a picture you can also send as a photo."
+    ).format(limit=error.limit // (1024 * 1024))
 
 
 def busy(error: Busy) -> str:
@@ -136,7 +70,7 @@ def _again(seconds: float | None) -> str:
     ).format(number=number)
 
 
-def usage(argument: str) -> str:
+def wrong_arguments(error: WrongArguments) -> str:
     return _(
         "I did not understand “{argument}”. Write /sample, and after it, in any order, what you want to choose:\n"
         "• how many captions, from {least} to {most}\n"
@@ -147,7 +81,7 @@ def usage(argument: str) -> str:
         "• seed=, from {least_seed} to {most_seed}; the same seed gives the same captions again\n"
         "For example: /sample 8 t=1.2 seed=3"
     ).format(
-        argument=escaped(shortened(argument, LONGEST_ARGUMENT)),
+        argument=escaped(shortened(error.argument, LONGEST_ARGUMENT)),
         least=COUNTS[0],
         most=COUNTS[1],
         coldest=TEMPERATURES[0],
@@ -161,7 +95,10 @@ def usage(argument: str) -> str:
     )
 
 
-def too_long(limit: int) -> str:
+def clip_too_long(error: ClipTooLongHere | ClipTooLong) -> str:
+    if isinstance(error, ClipTooLong):
+        return _("This clip is longer than I watch. Please send a shorter part of it.")
+    limit = error.limit
     if limit % 60:
         return ngettext(
             "This clip is longer than {count} second, the most that I watch. Please send a shorter part of it.",
@@ -181,3 +118,70 @@ def gave_up() -> str:
 
 def went_wrong() -> str:
     return _("Something went wrong on my side, and your message got no answer. Please send it again.")
+
+
+WORDS: Final[dict[str, Callable[[Any], str]]] = {
+    # what is asked for
+    "busy": busy,
+    "too_fast": too_fast,
+    "wrong_arguments": wrong_arguments,
+    "no_picture": lambda error: _(
+        "I know of no picture in this chat. Send a photo first, or send this command as a reply to a photo."
+    ),
+    "not_shown": lambda error: shown_instead(error.shown),
+    "link": lambda error: no_links(),
+    "which_one": lambda error: _(
+        "Which picture do you mean? Please send this command as a reply to the picture itself."
+    ),
+    "picture_forgotten": lambda error: _(
+        "I no longer know which picture this was: its time is over, or it was deleted with /forget. "
+        "Please send it again."
+    ),
+    "clip_forgotten": lambda error: _(
+        "I no longer know which clip this was: its time is over, or it was deleted with /forget. Please send it again."
+    ),
+    "album_forgotten": lambda error: _(
+        "I no longer know which album this was: its time is over, or it was deleted with /forget. Please send it again."
+    ),
+    # files and pictures
+    "too_big": too_big,
+    "gone": lambda error: _("Telegram no longer gives me this file. Please send it again."),
+    "empty": lambda error: _("This file is empty. Please send another one."),
+    "not_image": lambda error: not_a_picture(),
+    "svg": lambda error: _(
+        "This is a vector drawing (SVG), and I only see pictures made of pixels. "
+        "Please export it as PNG, or send a screenshot of it."
+    ),
+    "pdf": lambda error: _(
+        "This is a PDF document. Please send me the picture in it, or a screenshot of the page, as a photo."
+    ),
+    "web_page": lambda error: _(
+        "This is a web page, not a picture. Please open it, save the picture itself, "
+        "and send me that as a photo or a file."
+    ),
+    "zeros": lambda error: _(
+        "There is nothing in this file but zeros: it was probably not copied whole. Please send the original."
+    ),
+    "truncated": lambda error: _(
+        "This picture breaks off: it did not arrive whole. Please send it again, or send another one."
+    ),
+    "damaged": lambda error: _("This picture is damaged. Please send the original, or another one."),
+    "animated": lambda error: not_of_clips(),
+    "too_large": lambda error: _(
+        "This picture has too many pixels for me. Please send a smaller copy, or send it as a photo."
+    ),
+    # clips
+    "not_a_clip": lambda error: _("I find no moving picture in this file. Please send a video, or a GIF."),
+    "damaged_clip": lambda error: _(
+        "This clip is damaged, or did not arrive whole. Please send it again, or send another one."
+    ),
+    "clip_too_long": clip_too_long,
+    "clip_too_large": lambda error: _("The pictures of this clip are too large for me. Please send a smaller copy."),
+    "clip_too_slow": lambda error: _(
+        "This clip took too long to read. Please send a shorter part of it, or a smaller copy."
+    ),
+    # the work
+    "clips_unavailable": lambda error: _("I cannot watch clips right now, only look at photos."),
+    "crashed": lambda error: gave_up(),
+}
+"""By the `kind` of an error."""

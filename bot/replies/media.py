@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
-
 from aiogram.utils.i18n import gettext as _
 
 
@@ -50,46 +47,3 @@ def not_a_picture() -> str:
     return _(
         "This file is not a picture that I can read. Please send a photo, a JPEG, PNG, WebP or HEIC file, or a video."
     )
-
-
-def _vector_drawing() -> str:
-    return _(
-        "This is a vector drawing (SVG), and I only see pictures made of pixels. "
-        "Please export it as PNG, or send a screenshot of it."
-    )
-
-
-def _pdf() -> str:
-    return _("This is a PDF document. Please send me the picture in it, or a screenshot of the page, as a photo.")
-
-
-def _web_page() -> str:
-    return _(
-        "This is a web page, not a picture. Please open it, save the picture itself, "
-        "and send me that as a photo or a file."
-    )
-
-
-def _zeros() -> str:
-    return _("There is nothing in this file but zeros: it was probably not copied whole. Please send the original.")
-
-
-def _truncated() -> str:
-    return _("This picture breaks off: it did not arrive whole. Please send it again, or send another one.")
-
-
-def _damaged() -> str:
-    return _("This picture is damaged. Please send the original, or another one.")
-
-
-FAULTS: Final[dict[str, Callable[[], str]]] = {
-    "not_image": not_a_picture,
-    "svg": _vector_drawing,
-    "pdf": _pdf,
-    "web_page": _web_page,
-    "zeros": _zeros,
-    "truncated": _truncated,
-    "damaged": _damaged,
-    "animated": not_of_clips,
-}
-"""What is said of a file, by the kind of the error."""

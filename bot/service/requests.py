@@ -16,13 +16,14 @@ from aiogram.types import Message
 
 from bot.answers.status import Waiting
 from bot.config import Settings
+from bot.errors import PictureError
 from bot.metrics import BotMetrics
 from bot.service.in_progress import InWork, Work, interruptible
 from bot.service.limits import ByteBudget, Pace
 from bot.service.throttle import Throttle, waited
 from bot.storage.chats import Picture
 from bot.storage.inbox import Accepted
-from bot.telegram.media import HOSTED_LIMIT, PictureError, check_size, download
+from bot.telegram.media import HOSTED_LIMIT, check_size, download
 from bot.telegram.turns import Turn, turns_told_to
 from model.errors import CaptionError, FeaturesGone, JobCancelled
 from model.serving.job_context import working_for

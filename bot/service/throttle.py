@@ -11,6 +11,7 @@ from typing import Final
 from aiogram.enums import ChatType
 from aiogram.types import Message
 
+from bot.errors import TooFast
 from bot.storage.inbox import Accepted
 from model.serving.worker.recent import Recent
 
@@ -19,14 +20,6 @@ INTERVAL: Final = 3.0  # seconds; 20 a minute, as many messages as Telegram lets
 SWEEP_SECONDS: Final = 60.0
 REFUSED_SECONDS: Final = 60.0
 WAITED: Final = 30.0  # seconds; as long as the bot may pause between two tries of an outage of Telegram
-
-
-class TooFast(Exception):
-    """A person asks more often than is served; in `seconds` the next request is."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__("too many requests of one person in a short time")
-        self.seconds = seconds
 
 
 @dataclass

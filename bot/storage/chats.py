@@ -17,10 +17,6 @@ MOST_LASTING: Final = 1000  # of them in one chat
 PICTURE: Final = "picture"  # the key of the chat's last one
 
 
-class StorageError(Exception):
-    """What is remembered cannot be read or written now."""
-
-
 @dataclass(frozen=True)
 class Picture:
     """A file on Telegram's servers that is, or claims to be, a picture or a clip."""
@@ -47,7 +43,7 @@ class Storage(Protocol):
     """What is remembered of chats. What was written is found by every later read. All raise StorageError.
 
     Settings, and that something was deleted, are on the disk when the call returns; notes once the update that they
-    belong to is struck off.
+    belong to is acknowledged.
     """
 
     async def settings(self, chat_id: int) -> ChatSettings:

@@ -1,4 +1,4 @@
-"""The inbox of updates: accept → process → strike off, or bury what cannot be done. Types; the engines are beside."""
+"""The inbox of updates: accept → process → acknowledge, or dead-letter. The types; engines are in other modules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Final, Protocol
 
-from bot.sample_options import WrongArguments, parse_sample
+from bot.errors import WrongArguments
+from bot.sample_options import parse_sample
 
 REMEMBERED: Final = 48 * 3600.0  # Telegram keeps unconfirmed updates for 24 h
 DEAD_KEPT: Final = 7 * 24 * 3600.0
@@ -60,14 +61,14 @@ class Notice:
 
 
 @dataclass(frozen=True)
-class Bury:
-    """What a handler returns for an update that is not to be struck off but kept for another try by hand."""
+class GiveUp:
+    """What a handler returns for an update that is not to be acknowledged but kept for another try by hand."""
 
     reason: str
 
 
 class Inbox(Protocol):
-    """The updates of one bot. An id stays known for two days after it was struck off.
+    """The updates of one bot. An id stays known for two days after it was acknowledged.
 
     So an update is answered once even if the bot was killed after the answer and before the next getUpdates
     confirmed it to Telegram. Each call is on the disk when it returns. All raise `bot.storage.chats.StorageError`.
@@ -76,14 +77,14 @@ class Inbox(Protocol):
     async def record(self, updates: Sequence[dict[str, Any]]) -> list[Recorded]:
         """Write updates down, all or none; those seen for the first time."""
 
-    async def strike(self, update_id: int) -> None:
+    async def acknowledge(self, update_id: int) -> None:
         """The update is answered: forget all but its id."""
 
-    async def bury(self, update_id: int, reason: str, attempts: int) -> None:
+    async def dead_letter(self, update_id: int, reason: str, attempts: int) -> None:
         """The update cannot be done: keep what another try needs for a week, and forget the rest."""
 
     async def waiting(self) -> list[Recorded]:
-        """What is not struck off, in the order in which it came."""
+        """What is not acknowledged, in the order in which it came."""
 
     async def recover(self, max_attempts: int) -> list[Recorded]:
         """Call once at start, when no other process serves this bot: what is left from before, its crashes counted.
@@ -110,13 +111,13 @@ class Inbox(Protocol):
         """Notices of processes that are gone."""
 
     async def dead(self) -> list[DeadLetter]:
-        """What was buried within the last week, oldest first."""
+        """The dead letters of the last week, oldest first."""
 
     async def retry(self, update_ids: Collection[int] | None) -> int:
-        """Put buried updates (None: all) back; the running bot, or the next one, takes them up. How many."""
+        """Put dead letters (None: all) back; the running bot, or the next one, takes them up. How many."""
 
     async def drop(self, update_ids: Collection[int] | None) -> int:
-        """Delete buried updates (None: all). How many."""
+        """Delete dead letters (None: all). How many."""
 
 
 def process_name() -> str:

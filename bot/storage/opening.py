@@ -21,7 +21,7 @@ async def open_memory(settings: Settings, bot_id: int) -> AsyncIterator[tuple[In
         from bot.storage.redis_inbox import RedisInbox
         from model.serving.redis.connection import connect, patiently
 
-        connection = connect(settings.redis_url.reveal())
+        connection = connect(settings.redis_url.get_secret_value())
         try:
             await patiently(connection.ping)
             yield RedisInbox(connection, bot_id), RedisStorage(connection, bot_id)

@@ -2,7 +2,7 @@
 -- cluster keeps them in one slot. ARGV: the command, the process that asks, a token of this call, and what it needs.
 -- A call that is repeated with its token, because its answer was lost, gets the same answer and changes nothing.
 --
---   prefix:body      hash  update → the update as it came; there as long as it is not struck off
+--   prefix:body      hash  update → the update as it came; there as long as it is not acknowledged
 --   prefix:received  hash  update → seconds since the epoch
 --   prefix:attempts  hash  update → crashes of a bot it was there for
 --   prefix:owner     hash  update → the process that has it in work; empty: none, after a clean stop or a retry by hand
@@ -10,15 +10,15 @@
 --   prefix:calls     hash  process:command → token and answer of its last call of "record", and of "take": the two
 --                          overlap, and the one must not wipe out what the other may still have to hear again
 --   prefix:alive     zset  processes, by the time (ms) until which they count as alive
---   prefix:struck    zset  updates that were struck off, by time
+--   prefix:struck    zset  updates that were acknowledged, by time
 --   prefix:notices   hash  CHAT:MESSAGE → the process that shows this notice
---   prefix:dead      hash  update → what was buried; prefix:died  zset  the same by time
+--   prefix:dead      hash  update → what was given up; prefix:died  zset  the same by time
 
 local prefix, command, me, token = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local function key(name) return prefix .. ':' .. name end
 
 local ALIVE = 30000 -- ms for which a process counts as alive after it last asked
-local MOST_STRUCK = 100000 -- Telegram repeats the latest few hundred at most
+local MOST_ACKNOWLEDGED = 100000 -- Telegram repeats the latest few hundred at most
 local MOST_DEAD = 10000
 
 local time = redis.call('TIME')
@@ -89,7 +89,7 @@ if command == 'record' then -- time, the time before which ids are forgotten, id
   if before then return before end
   redis.call('ZADD', key('alive'), now + ALIVE, me)
   redis.call('ZREMRANGEBYSCORE', key('struck'), '-inf', '(' .. ARGV[5])
-  redis.call('ZREMRANGEBYRANK', key('struck'), 0, -MOST_STRUCK - 1)
+  redis.call('ZREMRANGEBYRANK', key('struck'), 0, -MOST_ACKNOWLEDGED - 1)
   local new = {}
   for index = 6, #ARGV, 2 do
     local id = ARGV[index]
@@ -143,7 +143,7 @@ elseif command == 'take' then -- "all" or "free", the most attempts, the times b
 elseif command == 'waiting' then
   return entries(redis.call('HKEYS', key('body')))
 
-elseif command == 'strike' then -- id, time
+elseif command == 'acknowledge' then -- id, time
   if redis.call('HEXISTS', key('body'), ARGV[4]) == 1 then
     remove(ARGV[4]) -- first: a full Redis refuses scripts that begin by adding
     redis.call('ZADD', key('struck'), ARGV[5], ARGV[4])
@@ -177,7 +177,7 @@ elseif command == 'notices' then
   end
   return found
 
-elseif command == 'bury' then -- id, time, what is kept of it, the time before which the dead are forgotten
+elseif command == 'dead_letter' then -- id, time, what is kept of it, the time before which the dead are forgotten
   local id = ARGV[4]
   drop_dead(redis.call('ZRANGEBYSCORE', key('died'), '-inf', '(' .. ARGV[7]))
   if redis.call('HEXISTS', key('body'), id) == 1 then

@@ -54,8 +54,8 @@ class RedisInbox:
         pairs = [part for update in updates for part in (int(update["update_id"]), _dump(update))]
         return _entries(await self._call("record", now, now - REMEMBERED, *pairs))
 
-    async def strike(self, update_id: int) -> None:
-        await self._call("strike", update_id, time.time())
+    async def acknowledge(self, update_id: int) -> None:
+        await self._call("acknowledge", update_id, time.time())
 
     async def waiting(self) -> list[Recorded]:
         return _entries(await self._call("waiting"))
@@ -90,7 +90,7 @@ class RedisInbox:
 
     # -- dead letters
 
-    async def bury(self, update_id: int, reason: str, attempts: int) -> None:
+    async def dead_letter(self, update_id: int, reason: str, attempts: int) -> None:
         body = await patiently(lambda: self._client.hget(f"{self._prefix}:body", str(update_id)))
         if body is None:
             return
@@ -98,7 +98,7 @@ class RedisInbox:
         kept = _dump(reduced(json.loads(body), self._bot)).encode()
         about = _dump({"id": update_id, "reason": reason, "attempts": attempts, "died": now}).encode()
         letter = b"%d:%b%b" % (len(kept), kept, about)
-        await self._call("bury", update_id, now, letter, now - DEAD_KEPT)
+        await self._call("dead_letter", update_id, now, letter, now - DEAD_KEPT)
 
     async def dead(self) -> list[DeadLetter]:
         letters = []

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
-from bot.storage.chats import StorageError
+from bot.errors import StorageError
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS updates (
     received REAL NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
     alone INTEGER NOT NULL DEFAULT 0,
-    body TEXT,  -- NULL once the update is struck off
+    body TEXT,  -- NULL once the update is acknowledged
     PRIMARY KEY (bot, id)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS waiting_updates ON updates (bot, id) WHERE body IS NOT NULL;

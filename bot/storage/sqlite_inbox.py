@@ -39,10 +39,10 @@ class SqliteInbox:
 
         return await self._database.run(work)
 
-    async def strike(self, update_id: int) -> None:
-        await self._database.run(lambda connection: self._strike(connection, update_id))
+    async def acknowledge(self, update_id: int) -> None:
+        await self._database.run(lambda connection: self._acknowledge(connection, update_id))
 
-    def _strike(self, connection: sqlite3.Connection, update_id: int) -> None:
+    def _acknowledge(self, connection: sqlite3.Connection, update_id: int) -> None:
         connection.execute("UPDATE updates SET body = NULL, alone = 0 WHERE bot = ? AND id = ?", (self._bot, update_id))
 
     async def waiting(self) -> list[Recorded]:
@@ -123,7 +123,7 @@ class SqliteInbox:
 
     # -- dead letters
 
-    async def bury(self, update_id: int, reason: str, attempts: int) -> None:
+    async def dead_letter(self, update_id: int, reason: str, attempts: int) -> None:
         now = time.time()
 
         def work(connection: sqlite3.Connection) -> None:
@@ -133,7 +133,7 @@ class SqliteInbox:
                 body = _dump(reduced(json.loads(row[0]), self._bot))
                 insert = "INSERT OR REPLACE INTO dead (bot, id, died, attempts, reason, body) VALUES (?, ?, ?, ?, ?, ?)"
                 connection.execute(insert, (self._bot, update_id, now, attempts, reason, body))
-                self._strike(connection, update_id)
+                self._acknowledge(connection, update_id)
             self._forget(connection, now)
 
         await self._database.run(work)

@@ -13,6 +13,7 @@ from aiogram.types import CallbackQuery, Chat, Message, TelegramObject, User
 
 from bot import replies
 from bot.chat_settings import ChatSettings
+from bot.stats import Stats
 from bot.storage.chats import Storage
 from model.serving.worker.recent import Recent
 
@@ -81,3 +82,21 @@ class AccessMiddleware(BaseMiddleware):
             with suppress(AiogramError):  # such as for a press of long ago
                 await event.answer(replies.closed(), show_alert=True)
         return None
+
+
+class CountPeople(BaseMiddleware):
+    """Notes whom the bot served: those for whose message or press there was a handler."""
+
+    def __init__(self, stats: Stats) -> None:
+        self._stats = stats
+
+    async def __call__(
+        self,
+        handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]],
+        event: TelegramObject,
+        data: dict[str, Any],
+    ) -> Any:
+        user: User | None = data.get("event_from_user")
+        if user is not None:
+            self._stats.served(user.id)
+        return await handler(event, data)

@@ -28,6 +28,7 @@ from aiogram.types import (
     VideoNote,
 )
 
+from bot.errors import Gone, NoPictureThere, TooBig
 from bot.storage.chats import Picture
 from model.errors import EmptyFile, MediaError, NotAnImage, PdfDocument, VectorDrawing, WebPage
 
@@ -59,66 +60,6 @@ SHOWN_INSTEAD: Final = (  # stickers that are drawn, media not paid for, live ph
     ),
 )
 CLIP_EXTENSIONS: Final = frozenset((".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".gif"))
-
-
-class PictureError(Exception):
-    """The picture cannot be had from Telegram."""
-
-
-class TooBig(PictureError):
-    """More bytes than Telegram lets the bot download."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"more than {limit} bytes")
-        self.limit = limit
-
-
-class Gone(PictureError):
-    """Telegram no longer has the file, or not for this bot."""
-
-
-class NoPicture(PictureError):
-    """Captions were asked for, but of no picture that is known."""
-
-
-class Forgotten(PictureError):
-    """A button was pressed whose picture is not known any more."""
-
-
-class WhichOne(PictureError):
-    """A command in reply to a message of the bot that is about several pictures, or it is not known about which."""
-
-
-class NotOfClips(PictureError):
-    """What was asked for is done with pictures, and this is a clip."""
-
-
-class LinkInstead(PictureError):
-    """An address where a picture may lie, in place of the picture."""
-
-
-class NoPictureThere(PictureError):
-    """What was pointed at shows something else than a picture: `kind`, as Telegram names it."""
-
-    def __init__(self, kind: str) -> None:
-        super().__init__(kind)
-        self.kind = kind
-
-
-class NoClip(PictureError):
-    """A button was pressed whose clip is not known any more."""
-
-
-class NoAlbum(PictureError):
-    """A button was pressed whose album is not known any more."""
-
-
-class ClipTooLongHere(PictureError):
-    """A clip of more seconds than this bot watches."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"more than {limit} s")
-        self.limit = limit
 
 
 @dataclass(frozen=True)

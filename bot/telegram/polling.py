@@ -18,10 +18,10 @@ from aiogram.exceptions import (
     TelegramUnauthorizedError,
 )
 
-from bot.storage.chats import StorageError
+from bot.errors import Conflict, StorageError, WrongToken
 from bot.storage.inbox import Inbox
 from bot.telegram.processing import Processor
-from bot.telegram.receiving import Conflict, Reception, WrongToken
+from bot.telegram.receiving import Reception
 from bot.telegram.session import GetRawUpdates
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ async def receive_by_polling(reception: Reception) -> None:
     await until_connected(bot.me)
     await until_connected(lambda: bot.delete_webhook(drop_pending_updates=False))
     await reception.began(await processor.recover())
-    await poll(bot, reception.inbox, processor, reception.allowed_updates, reception.heard)
+    await poll(bot, reception.inbox, processor, reception.allowed_updates, reception.note_contact)
 
 
 async def poll(
@@ -96,11 +96,11 @@ async def poll(
     inbox: Inbox,
     processor: Processor,
     allowed_updates: list[str],
-    heard: Callable[[int], None] = lambda updates: None,
+    note_contact: Callable[[int], None] = lambda updates: None,
 ) -> None:
     """Receive, write down, then confirm and process; for ever. Raises WrongToken, Conflict or RedisRefused.
 
-    `heard` is called with the number of updates each time that Telegram answers.
+    `note_contact` is called with the number of updates each time that Telegram answers.
     """
     receiving, recording = Outage("receiving updates"), Outage("recording updates")
     offset: int | None = None
@@ -116,7 +116,7 @@ async def poll(
             await receiving.failed(reason_of(error), _pause_asked(error))
             continue
         receiving.over()
-        heard(len(updates))
+        note_contact(len(updates))
         if not updates:
             # All before is confirmed. After a week of silence ids begin anew anywhere, perhaps below the offset.
             offset = None

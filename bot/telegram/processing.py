@@ -1,4 +1,4 @@
-"""Recorded updates → handlers, each in a task of its own, until they are answered and struck off."""
+"""Recorded updates → handlers, each in a task of its own, until they are answered and acknowledged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from aiogram.exceptions import (
     TelegramForbiddenError,
     TelegramMigrateToChat,
     TelegramNotFound,
-    TelegramUnauthorizedError,
 )
 from aiogram.types import ReplyParameters
 from aiogram.types.update import UpdateTypeLookupError
@@ -30,15 +29,15 @@ from pydantic import ValidationError
 
 from bot import replies
 from bot.chat_settings import ChatSettings
+from bot.errors import OUR_FAULT, StorageError
 from bot.i18n import locale_for
 from bot.logs import impersonal, whereabouts
 from bot.metrics import BotMetrics
-from bot.storage.chats import Storage, StorageError
-from bot.storage.inbox import Accepted, Bury, Inbox, Recorded
-from bot.telegram.session import is_passing
+from bot.storage.chats import Storage
+from bot.storage.inbox import Accepted, GiveUp, Inbox, Recorded
+from bot.telegram.session import worth_another_try
 from bot.telegram.updates import is_spoken_to, places, read_update
-from model.serving.queue import JobLost
-from model.serving.redis.connection import RedisRefused
+from model.serving.redis.address import RedisRefused
 
 log = logging.getLogger(__name__)
 
@@ -53,22 +52,16 @@ TOO_OLD: Final = 24 * 3600.0  # seconds after which an update that keeps failing
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 120.0
 RECLAIM_SECONDS: Final = 3.0
-OUR_FAULT: Final = (OSError, StorageError, RedisRefused, JobLost)  # not the update's: worth another try
-
-
-def worth_another_try(error: Exception) -> bool:
-    """Whether an update that failed with this is processed again later."""
-    return is_passing(error) or isinstance(error, (TelegramUnauthorizedError, *OUR_FAULT))
 
 
 @dataclass(frozen=True)
 class Answered:
-    """The update is to be struck off."""
+    """The update is to be acknowledged."""
 
 
 class Settle(Protocol):
     async def __call__(self, bot: Bot, update_id: int, *, again: bool) -> None:
-        """Called when an update is done with, before it is struck off. `again`: it was accepted before."""
+        """Called when an update is done with, before it is acknowledged. `again`: it was accepted before."""
 
 
 class Processor:
@@ -116,13 +109,13 @@ class Processor:
             try:
                 taken = self._take_up(await self._inbox.reclaim(self._max_attempts))
             except (StorageError, RedisRefused) as error:
-                log.warning("the inbox cannot be looked through: %s", error)
+                log.warning("inbox scan failed: %s", error)
                 continue
             except Exception as error:  # a bot that ceased to do this would be taken for dead by others
-                log.error("the inbox cannot be looked through:\n%s", whereabouts(error))
+                log.error("inbox scan failed:\n%s", whereabouts(error))
                 continue
             if taken:
-                log.info("%d messages are taken up again", taken)
+                log.info("%d messages are retried", taken)
 
     def _take_up(self, entries: list[Recorded]) -> int:
         searching = bool(self._suspects)
@@ -173,7 +166,7 @@ class Processor:
                 log.error("update %d brought the bot down %d times and is given up", entry.id, entry.attempts)
                 self._metrics.failed("given_up")
                 await self._apologise(entry.body, replies.gave_up)
-                await self._done(entry, Bury(f"brought the bot down {entry.attempts} times"), again=True)
+                await self._done(entry, GiveUp(f"brought the bot down {entry.attempts} times"), again=True)
             else:
                 await self._persist(functools.partial(self._inbox.begin_alone, entry.id))
                 outcome = await self._attempt(entry, again=True)
@@ -191,7 +184,7 @@ class Processor:
                 if time.time() - entry.received > TOO_OLD:
                     log.error("update %d could not be answered in a day and is given up", entry.id)
                     self._metrics.failed("given_up")
-                    outcome = Bury("could not be answered in a day")
+                    outcome = GiveUp("could not be answered in a day")
                     break
                 await self._sleep(pause)
                 if self._stopping.is_set():
@@ -202,23 +195,23 @@ class Processor:
         finally:
             self._in_work.discard(entry.id)
 
-    async def _done(self, entry: Recorded, outcome: Answered | Bury, *, again: bool) -> None:
-        """Forget its jobs, then strike it off or bury it: in this order nothing is left over after a kill."""
+    async def _done(self, entry: Recorded, outcome: Answered | GiveUp, *, again: bool) -> None:
+        """Forget its jobs, then acknowledge or dead-letter it: in this order a kill leaves nothing behind."""
         await self._persist(functools.partial(self._settle, self._bot, entry.id, again=again))
-        if isinstance(outcome, Bury):
+        if isinstance(outcome, GiveUp):
             attempts = max(entry.attempts, self._max_attempts)
-            await self._persist(functools.partial(self._inbox.bury, entry.id, outcome.reason, attempts))
+            await self._persist(functools.partial(self._inbox.dead_letter, entry.id, outcome.reason, attempts))
         else:
-            await self._persist(functools.partial(self._inbox.strike, entry.id))
+            await self._persist(functools.partial(self._inbox.acknowledge, entry.id))
 
-    async def _attempt(self, entry: Recorded, again: bool) -> Answered | Bury | None:
+    async def _attempt(self, entry: Recorded, again: bool) -> Answered | GiveUp | None:
         """Whether the update is done with, and how; None: worth another try later."""
         try:
             update = read_update(entry.body, self._bot)
             _ = update.event_type  # the dispatcher would warn of an unknown one by showing it
             accepted = Accepted(entry.id, entry.received, again)
             outcome = await self._dispatcher.feed_update(self._bot, update, accepted=accepted)
-            return outcome if isinstance(outcome, Bury) else Answered()
+            return outcome if isinstance(outcome, GiveUp) else Answered()
         except UpdateTypeLookupError:
             log.warning("update %d is of a kind that is not known here", entry.id)
         except ValidationError as error:
@@ -267,7 +260,7 @@ class Processor:
                     ),
                 )
         except (AiogramError, ValidationError, KeyError, TypeError, AttributeError) as error:
-            log.warning("nobody could be told of a failure (%s)", type(error).__name__)
+            log.warning("could not send error reply (%s)", type(error).__name__)
 
     async def _settings(self, chat_id: int) -> ChatSettings:
         try:
@@ -282,7 +275,7 @@ class Processor:
             try:
                 return await write()
             except (OSError, StorageError, RedisRefused) as error:
-                log.error("what is done cannot be written down: %s", error)
+                log.error("could not persist result: %s", error)
             if self._stopping.is_set():
                 return None
             await self._sleep(pause)

@@ -15,14 +15,6 @@ from model.serving.health import Deadline
 from model.serving.queue import JobProducer
 
 
-class WrongToken(Exception):
-    """Telegram does not know the token."""
-
-
-class Conflict(Exception):
-    """Another process receives this bot's updates."""
-
-
 @dataclass(frozen=True)
 class Reception:
     """What it takes to receive updates."""
@@ -37,7 +29,7 @@ class Reception:
     metrics: BotMetrics
     began: Callable[[int], Awaitable[None]]  # to be called once all is ready, with the number of messages from before
 
-    def heard(self, updates: int) -> None:
+    def note_contact(self, updates: int) -> None:
         """Telegram answered, or brought updates."""
         self.contact.set()
         self.metrics.polled(updates)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bot.storage.chats import StorageError
+from bot.errors import StorageError
 from bot.storage.inbox import Inbox, Recorded
 from bot.telegram.polling import Outage, reason_of
 

@@ -14,16 +14,19 @@ from aiogram import Bot
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.session.middlewares.base import BaseRequestMiddleware, NextRequestMiddlewareType
 from aiogram.exceptions import (
+    AiogramError,
     ClientDecodeError,
     TelegramEntityTooLarge,
     TelegramMigrateToChat,
     TelegramNetworkError,
     TelegramRetryAfter,
     TelegramServerError,
+    TelegramUnauthorizedError,
 )
 from aiogram.methods import DeleteWebhook, GetMe, Response, SendChatAction, TelegramMethod
 from aiogram.methods.base import TelegramType
 
+from bot.errors import OUR_FAULT
 from bot.metrics import BotMetrics
 from bot.telegram.pacing import Pacer, chat_of, messages_of
 from bot.telegram.turns import NOBODY, turns_of_answer
@@ -68,6 +71,11 @@ def is_passing(error: BaseException) -> bool:
     if isinstance(error, TelegramEntityTooLarge):
         return False
     return isinstance(error, (TelegramRetryAfter, TelegramServerError, TelegramNetworkError))
+
+
+def worth_another_try(error: Exception) -> bool:
+    """Whether an update that failed with this is processed again later."""
+    return is_passing(error) or isinstance(error, (TelegramUnauthorizedError, *OUR_FAULT))
 
 
 class RetryMiddleware(BaseRequestMiddleware):
@@ -151,6 +159,43 @@ class RetryMiddleware(BaseRequestMiddleware):
             if action:
                 self._pacer.pause(method, error.retry_after)
             raise
+
+
+class CountRequests(BaseRequestMiddleware):
+    """Counts each single try of a request: to be added to the session after the middleware that repeats them."""
+
+    def __init__(self, metrics: BotMetrics) -> None:
+        self._metrics = metrics
+
+    async def __call__(
+        self,
+        make_request: NextRequestMiddlewareType[TelegramType],
+        bot: Bot,
+        method: TelegramMethod[TelegramType],
+    ) -> Response[TelegramType]:
+        started = time.perf_counter()
+        outcome = "cancelled"
+        try:
+            response = await make_request(bot, method)
+        except AiogramError as error:
+            outcome = outcome_of(error)
+            raise
+        else:
+            outcome = "ok"
+            return response
+        finally:
+            self._metrics.request(method.__api_method__, outcome, time.perf_counter() - started)
+
+
+def outcome_of(error: AiogramError) -> str:
+    """Of `OUTCOMES`, the one that this error is."""
+    if isinstance(error, TelegramRetryAfter):
+        return "flood"
+    if isinstance(error, TelegramServerError):
+        return "server"
+    if isinstance(error, TelegramNetworkError) and is_passing(error):
+        return "network"
+    return "refused"
 
 
 def _moved(method: TelegramMethod[TelegramType], chat_id: int) -> TelegramMethod[TelegramType]:

@@ -19,11 +19,11 @@ from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramUnautho
 from aiogram.types import WebhookInfo
 from aiohttp import web
 
-from bot.config import ConfigurationError
+from bot.errors import ConfigurationError, WrongToken
 from bot.logs import whereabouts
 from bot.telegram.health_endpoint import HEALTH, Wellness
 from bot.telegram.polling import Outage, reason_of, until_connected
-from bot.telegram.receiving import Reception, WrongToken
+from bot.telegram.receiving import Reception
 from bot.telegram.recorder import Recorder
 
 log = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ async def announce(reception: Reception) -> None:
         )
     except TelegramBadRequest as error:
         raise ConfigurationError(f"WEBHOOK_URL: Telegram does not accept this address: {error.message}") from None
-    reception.heard(0)
+    reception.note_contact(0)
 
 
 async def look(reception: Reception, every: float = LOOK_SECONDS) -> None:
@@ -193,7 +193,7 @@ async def look(reception: Reception, every: float = LOOK_SECONDS) -> None:
             continue
         outage.over()
         if info.url == reception.settings.webhook_url:
-            reception.heard(0)
+            reception.note_contact(0)
         elif ours:
             log.error(
                 "Telegram calls this webhook no more: another process has %s. Restart the bot to set it again.",

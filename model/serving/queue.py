@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from model.serving.jobs import Job, JobFailure, Kind, Outcome
 
@@ -32,6 +32,8 @@ class Busy(Exception):
 
     `seconds`: in about how long there may be room again, where that is known.
     """
+
+    kind: ClassVar[str] = "busy"
 
     def __init__(self, of_person: int | None = None, seconds: float | None = None) -> None:
         super().__init__("too many requests in work")

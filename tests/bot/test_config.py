@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from bot.config import ConfigurationError, Secret, Settings
+from bot.config import Settings
+from bot.errors import ConfigurationError
 
 TOKEN = "123456789:AAE-secret_part_of_the_token_xyz"
 
@@ -76,7 +78,7 @@ def test_each_name_is_understood() -> None:
         api_url="http://127.0.0.1:8081",
         api_local=True,
         webhook_url="https://example.org",
-        webhook_secret=Secret("hidden"),
+        webhook_secret=SecretStr("hidden"),
         webhook_port=8443,
         device="cuda:1",
         weights_dir=Path("/w"),
@@ -153,7 +155,7 @@ def test_local_mode_needs_a_server_of_ones_own() -> None:
 def test_redis_addresses(url: str) -> None:
     settings = Settings.load({"REDIS_URL": url})
     assert settings.redis_url is not None
-    assert settings.redis_url.reveal() == url
+    assert settings.redis_url.get_secret_value() == url
 
 
 def test_secrets_do_not_show_themselves() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
+from pydantic import SecretStr
 
-from bot.config import Secret, Settings
+from bot.config import Settings
 from bot.logs import configure_logging, impersonal, whereabouts
 from model.serving.job_context import working_for
 from model.serving.redis.connection import reason_of
@@ -17,13 +17,7 @@ from model.serving.redis.connection import reason_of
 TOKEN = "123456789:AAE-secret_part_of_the_token_xyz"
 
 
-@pytest.fixture(autouse=True)
-def _root_logger() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
+pytestmark = pytest.mark.usefixtures("root_logger")
 
 
 def fail() -> None:
@@ -40,7 +34,7 @@ def log_some() -> None:
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_the_token_is_taken_out(capsys: pytest.CaptureFixture[str], log_format: str) -> None:
-    configure_logging(Settings(token=Secret(TOKEN), redis_url=Secret("redis://:pw@h"), log_format=log_format))  # type: ignore[arg-type]
+    configure_logging(Settings(token=SecretStr(TOKEN), redis_url=SecretStr("redis://:pw@h"), log_format=log_format))  # type: ignore[arg-type]
     log_some()
     logging.getLogger("x").warning("no redis://:pw@h today")
     written = capsys.readouterr()
@@ -78,7 +72,7 @@ async def test_lines_name_the_job_they_are_about(capsys: pytest.CaptureFixture[s
 
 
 def test_the_password_alone_is_taken_out_too(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging(Settings(redis_url=Secret("redis://ann:pass%20word@h")))
+    configure_logging(Settings(redis_url=SecretStr("redis://ann:pass%20word@h")))
     logging.getLogger("x").warning("AUTH ann 'pass word' failed")
     assert "pass word" not in capsys.readouterr().err
 

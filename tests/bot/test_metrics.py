@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import socket
 import subprocess
 import sys
-import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,50 +14,24 @@ from aiogram import Bot
 from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramNetworkError, TelegramRetryAfter
 from aiogram.methods import GetMe, GetUpdates, SendMessage, TelegramMethod
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.parser import text_string_to_metric_families
 
 from bot.metrics import BotMetrics, bot_metrics, watch_queue
-from bot.prometheus import CountRequests, PrometheusBotMetrics
+from bot.telegram.session import CountRequests
 from model.serving.metrics import MetricsError, WorkerMetrics, worker_metrics
 from model.serving.prometheus import PrometheusWorkerMetrics, create_registry, served
 from model.serving.queue import Status
 from tests.conftest import ROOT
-
-Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
-
-
-def samples(text: str) -> Samples:
-    """Values by name and labels."""
-    return {
-        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def value(found: Samples, name: str, **labels: str) -> float:
-    return found[name, tuple(sorted(labels.items()))]
+from tests.support.metrics import Samples, samples, scrape, value
+from tests.support.redis_server import free_port
 
 
 def shown(registry: CollectorRegistry) -> Samples:
     return samples(generate_latest(registry).decode())
 
 
-def scrape(port: int) -> Samples:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
-        return samples(answer.read().decode())
-
-
-@contextlib.contextmanager
-def free_port() -> Iterator[int]:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    yield port
-
-
 def test_a_worker_is_scraped_over_http() -> None:
-    with free_port() as port, worker_metrics(port) as metrics:
+    port = free_port()
+    with worker_metrics(port) as metrics:
         metrics.ready("attention", "cpu", "bf16")
         metrics.job_taken("photo", 0.3)
         metrics.job_taken("photo", -2.0)  # another machine's clock
@@ -90,7 +61,8 @@ def test_a_worker_is_scraped_over_http() -> None:
 
 
 def test_the_bot_is_scraped_over_http() -> None:
-    with free_port() as port, bot_metrics(port) as metrics:
+    port = free_port()
+    with bot_metrics(port) as metrics:
         metrics.polled(3)
         metrics.answered("photo", 0.8)
         metrics.answered("photo")
@@ -118,7 +90,7 @@ def test_the_bot_is_scraped_over_http() -> None:
 def test_labels_are_bounded() -> None:
     """Whatever is passed, the number of series does not grow with people or requests."""
     registry = create_registry()
-    bot, worker = PrometheusBotMetrics(registry), PrometheusWorkerMetrics(registry)
+    bot, worker = BotMetrics(registry), PrometheusWorkerMetrics(registry)
     series = []
     for number in range(600):
         bot.answered(f"kind{number}", 1.0)
@@ -138,7 +110,7 @@ def test_labels_are_bounded() -> None:
 
 def test_every_metric_is_documented() -> None:
     registry = create_registry()
-    PrometheusBotMetrics(registry)
+    BotMetrics(registry)
     PrometheusWorkerMetrics(registry)
     written = (ROOT / "docs" / "operations.md").read_text()
     families = {family.name: family.type for family in registry.collect() if family.name.startswith("caption_")}
@@ -160,7 +132,7 @@ def test_a_port_in_use_is_said_clearly() -> None:
 
 async def test_an_engine_that_fails_does_not_end_the_watch() -> None:
     registry = create_registry()
-    metrics = PrometheusBotMetrics(registry)
+    metrics = BotMetrics(registry)
     seen: list[float] = []
 
     class Queue:
@@ -185,7 +157,7 @@ async def test_an_engine_that_fails_does_not_end_the_watch() -> None:
 
 async def test_each_try_of_a_request_is_counted_by_what_became_of_it() -> None:
     registry = create_registry()
-    count = CountRequests(PrometheusBotMetrics(registry))
+    count = CountRequests(BotMetrics(registry))
     send, poll = SendMessage(chat_id=1, text="hello"), GetUpdates()
     bot = Bot("42:TEST")
     outcomes: list[tuple[TelegramMethod[Any], AiogramError | None]] = [
@@ -219,19 +191,16 @@ async def test_each_try_of_a_request_is_counted_by_what_became_of_it() -> None:
 def test_without_a_port_nothing_is_imported_and_everything_may_be_called() -> None:
     code = (
         "import sys\n"
-        "from bot.metrics import bot_metrics\n"
         "from model.serving.metrics import worker_metrics\n"
-        "with bot_metrics(None) as bot, worker_metrics(None) as worker:\n"
-        "    bot.answered('photo', 1.0); worker.batch(3, 0.1)\n"
+        "with worker_metrics(None) as worker:\n"
+        "    worker.batch(3, 0.1)\n"
         "heavy = {'prometheus_client', 'torch', 'numpy', 'PIL', 'aiogram'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-@pytest.mark.parametrize(
-    ("silent", "counting"), [(BotMetrics, PrometheusBotMetrics), (WorkerMetrics, PrometheusWorkerMetrics)]
-)
+@pytest.mark.parametrize(("silent", "counting"), [(WorkerMetrics, PrometheusWorkerMetrics)])
 def test_whatever_may_be_told_is_counted(silent: type[Any], counting: type[Any]) -> None:
     told = {name for name in vars(silent) if not name.startswith("_")}
     assert told

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-import io
 import math
 import random
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from bot import replies
+from bot.errors import StorageError
 from bot.i18n import create_i18n
-from bot.latency import BUCKETS, bucket_of, percentile
-from bot.metrics import BotMetrics, SeveralMetrics
-from bot.stats import KEPT, Day, Latency, Report, Stats, StatsStore, hashed
-from bot.storage.chats import StorageError
+from bot.metrics import BotMetrics
+from bot.stats import BUCKETS, KEPT, Day, Latency, Report, Stats, StatsStore, bucket_of, hashed, percentile
 from bot.storage.redis_stats import RedisStats
 from bot.storage.sqlite_stats import FILE_NAME, SqliteStats
 from model.errors import NotAnImage
@@ -30,21 +26,10 @@ from model.serving.queue import Status
 from model.serving.redis.connection import connect
 from tests.support.fake_queue import FakeQueue, running_bot
 from tests.support.fake_telegram import FakeTelegram, Person
+from tests.support.pictures import PHOTO
 from tests.support.redis_server import RedisServer
 
 HOUR = 3600.0
-
-
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("cluster"), cluster=True) as server:
-        yield server
 
 
 OpenStore = Callable[..., StatsStore]
@@ -250,43 +235,18 @@ def test_extremes_have_their_buckets() -> None:
     assert percentile({0: 0}, 0.5) is None
 
 
-def test_metrics_are_told_to_each() -> None:
-    told: list[tuple[int, str]] = []
-
-    class Listening(BotMetrics):
-        def __init__(self, number: int) -> None:
-            self.number = number
-
-        def __getattribute__(self, name: str) -> Any:
-            if name == "number":
-                return object.__getattribute__(self, name)
-            return lambda *arguments: told.append((self.number, name))
-
-    several = SeveralMetrics(Listening(1), Listening(2))
-    names = [name for name in vars(BotMetrics) if not name.startswith("_")]
-    for name in names:
-        method = getattr(several, name)
-        method(*("x" for _ in inspect.signature(method).parameters))
-    assert told == [(number, name) for name in names for number in (1, 2)]
+async def test_answers_and_failures_are_counted_for_stats_too(tmp_path: Path) -> None:
+    store = SqliteStats(tmp_path, 1)
+    metrics = BotMetrics()
+    metrics.stats = Stats(store)
+    metrics.answered("photo", 0.5)
+    metrics.failed("damaged")
+    day = await metrics.stats.day()
+    assert (day.answered, day.failures) == (1, {"damaged": 1})
+    await store.close()
 
 
 # What an administrator sees
-
-
-def jpeg() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 48), "teal").save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-PHOTO = jpeg()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram() as fake:
-        yield fake
-        assert fake.violations == []
 
 
 async def ask(person: Person) -> str:

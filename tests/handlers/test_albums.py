@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from aiogram import Bot
 from PIL import Image
+from pydantic import SecretStr
 
 from bot.answers.album_heatmaps import AlbumSheets
 from bot.answers.albums import Albums
@@ -27,7 +28,6 @@ from bot.answers.photos import Captioning
 from bot.answers.status import Rhythm, Waiting
 from bot.app import create_bot, create_dispatcher
 from bot.chat_settings import ChatSettings
-from bot.config import Secret
 from bot.dead_letters import dead
 from bot.i18n import create_i18n
 from bot.metrics import BotMetrics
@@ -41,10 +41,8 @@ from bot.telegram.processing import Processor
 from bot.telegram.session import RetryMiddleware
 from model.errors import AnimatedPicture, DamagedImage, JobCrashed
 from model.serving.jobs import AlbumResult, ClipFrame, ClipResult, Job, Outcome, unpack
-from tests.bot.telegram.test_polling import waiting_in
 from tests.conftest import ROOT
-from tests.handlers.test_buttons import Spoken, keep
-from tests.handlers.test_settings import menu_of
+from tests.support.conversation import buttons, menu_of, replied
 from tests.support.fake_queue import (
     NO_STATUS,
     FakeQueue,
@@ -56,7 +54,9 @@ from tests.support.fake_queue import (
     settings_for,
 )
 from tests.support.fake_telegram import FakeTelegram, Message, Person
+from tests.support.records import keep, waiting_in
 from tests.support.redis_server import RedisServer
+from tests.support.voices import Spoken
 
 MENTION = "@captions_test_bot"
 
@@ -94,37 +94,15 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram() as fake:
-        yield fake
-        assert fake.violations == []
-        assert fake.warnings == []
-
-
-@pytest.fixture
 async def queue(server: FakeTelegram, tmp_path: Path) -> AsyncIterator[FakeQueue]:
     """The queue of a running bot."""
     queue = FakeQueue(see)
-    async with running_bot(server, queue, tmp_path):
+    async with running_bot(server, queue, tmp_path, grace=1.0):
         yield queue
-
-
-@pytest.fixture
-def ann(server: FakeTelegram) -> Person:
-    return server.person("Ann", language_code="en")
 
 
 def lines(*numbers: int) -> str:
     return "\n".join(f"{number}. {number} cats · fairly sure (47 %)" for number in numbers)
-
-
-def replied(answer: Message) -> int:
-    number: int = answer["reply_to_message"]["message_id"]
-    return number
-
-
-def buttons(message: Message) -> list[str]:
-    return [b["text"] for row in message.get("reply_markup", {}).get("inline_keyboard", []) for b in row]
 
 
 async def forget_all(person: Person) -> None:
@@ -685,7 +663,7 @@ class Part:
 
 @asynccontextmanager
 async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: RedisServer) -> AsyncIterator[Part]:
-    settings = settings_for(server, folder, redis_url=Secret(redis.url))
+    settings = settings_for(server, folder, redis_url=SecretStr(redis.url))
     bot: Bot = create_bot(settings)
     i18n = create_i18n()
     try:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import io
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from bot import replies
 from bot.answers.keyboards import Forget
-from bot.answers.notes import Answer, Answers
+from bot.answers.notes import Answers
 from bot.chat_settings import ChatSettings
 from bot.i18n import create_i18n
 from bot.replies.text import length
@@ -26,36 +24,34 @@ from bot.storage.sqlite import Database
 from bot.storage.sqlite_chats import SqliteStorage
 from model.decoding.sampling import Sampling
 from model.serving.jobs import Job, JobResult, WeighedWord, WireCaption
-from tests.handlers.test_settings import tampered
 from tests.support import bot_api_rules as rules
-from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot, worked
-from tests.support.fake_telegram import TOKEN, Chat, FakeTelegram, Message, Person
+from tests.support.conversation import (
+    BACK,
+    COMPARE,
+    DELETE,
+    HEATMAP,
+    MORE,
+    SETTINGS,
+    WEIGHED,
+    answered,
+    button_rows,
+    edited,
+    press,
+    tampered,
+    words,
+)
+from tests.support.fake_queue import FakeQueue, captions, eventually, last, running_bot, worked
+from tests.support.fake_telegram import FakeTelegram, Message, Person
+from tests.support.pictures import PHOTO, SHEET, picture
+from tests.support.records import BOT_ID, keep
+from tests.support.voices import Spoken
 
-BOT = int(TOKEN.partition(":")[0])
-
-
-def picture(width: int = 320, height: int = 200, kind: str = "JPEG") -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (width, height), "teal").save(out, kind)
-    return out.getvalue()
-
-
-PHOTO = picture(64, 48)
-SHEET = picture()
 CHART = picture(400, 300, "PNG")
-MORE, HEATMAP, WEIGHED, COMPARE = "🎲 More captions", "🔥 Heatmap", "📊 Words weighed", "↔ Compare models"
-SETTINGS, DELETE, BACK = "⚙ Settings", "🗑 Delete", "◀ Back"
 GROUP = "what is it, @captions_test_bot ?"
 
 work = partial(worked, sheet=SHEET, chart=CHART)
 
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram() as fake:
-        yield fake
-        assert fake.violations == []
-        assert fake.warnings == []
+pytestmark = pytest.mark.usefixtures("unpaced")
 
 
 @pytest.fixture
@@ -66,52 +62,12 @@ async def queue(server: FakeTelegram, tmp_path: Path) -> AsyncIterator[FakeQueue
         yield queue
 
 
-@pytest.fixture
-def ann(server: FakeTelegram) -> Person:
-    return server.person("Ann")
-
-
-def words(message: Message) -> list[str]:
-    return str(message.get("caption") or message.get("text")).split("\n")
-
-
-def buttons(message: Message) -> list[list[str]]:
-    rows = message.get("reply_markup", {}).get("inline_keyboard", [])
-    return [[button["text"] for button in row] for row in rows]
-
-
 def says(text: str, message: Message) -> bool:
     return text in "".join(words(message))
 
 
-def last(queue: FakeQueue) -> Job:
-    return list(queue.jobs.values())[-1]
-
-
-async def answered(person: Person, caption: str | None = None, chat: Chat | None = None) -> Message:
-    """The answer to a photo."""
-    await person.send_photo(PHOTO, caption, chat=chat)
-    return await (chat or person).next_message()
-
-
-async def press(person: Person, message: Message, button: str) -> str | None:
-    """What is said at the top of the screen."""
-    text: str | None = (await person.callback_answer(await person.press(message, button))).get("text")
-    return text
-
-
 def offers(button: str, message: Message) -> bool:
-    return any(button in row for row in buttons(message))
-
-
-async def edited(chat: Chat, message: Message, true: Callable[[Message], object]) -> Message:
-    return await chat.wait_for(lambda now: now["message_id"] == message["message_id"] and true(now), 60)
-
-
-async def keep(folder: Path, chat_id: int, settings: ChatSettings) -> None:
-    database = await Database.open(folder)
-    await SqliteStorage(database, BOT).keep_settings(chat_id, settings)
-    await database.close()
+    return any(button in row for row in button_rows(message))
 
 
 def forget_notes(folder: Path, pattern: str = "answer:%") -> None:
@@ -121,24 +77,24 @@ def forget_notes(folder: Path, pattern: str = "answer:%") -> None:
 
 async def test_an_answer_has_its_buttons(queue: FakeQueue, ann: Person) -> None:
     answer = await answered(ann)
-    assert buttons(answer) == [[MORE, HEATMAP], [WEIGHED, COMPARE], [SETTINGS, DELETE]]
+    assert button_rows(answer) == [[MORE, HEATMAP], [WEIGHED, COMPARE], [SETTINGS, DELETE]]
     job = last(queue)
     photo = ann.messages[1]["photo"][-1]
-    assert (job.place, job.picture, job.known) == (f"{BOT}:{ann.id}", photo["file_unique_id"], False)
+    assert (job.place, job.picture, job.known) == (f"{BOT_ID}:{ann.id}", photo["file_unique_id"], False)
 
 
 async def test_buttons_speak_russian(server: FakeTelegram, queue: FakeQueue) -> None:
     olga = server.person("Ольга", language_code="ru")
     answer = await answered(olga)
-    assert buttons(answer) == [
+    assert button_rows(answer) == [
         ["🎲 Ещё описания", "🔥 Тепловая карта"],
         ["📊 Варианты слов", "↔ Сравнить модели"],
         ["⚙ Настройки", "🗑 Удалить"],
     ]
     assert "Выберите номер" in str(await press(olga, answer, "🔥 Тепловая карта"))
     queue.outcome = lambda job, media: captions("a cat with 1 <legs>")
-    await press(olga, await edited(olga, answer, lambda m: buttons(m)[0][0] == "1"), "◀ Назад")
-    await edited(olga, answer, lambda m: buttons(m)[0][0] == "🎲 Ещё описания")
+    await press(olga, await edited(olga, answer, lambda m: button_rows(m)[0][0] == "1"), "◀ Назад")
+    await edited(olga, answer, lambda m: button_rows(m)[0][0] == "🎲 Ещё описания")
     await press(olga, answer, "🎲 Ещё описания")
     assert "не нахожу" in words(await olga.next_message())[0]
 
@@ -150,7 +106,7 @@ async def test_more_captions_come_below_the_others_and_none_comes_twice(queue: F
     assert words(longer)[:3] == ["a cat on a sofa", "fairly sure (47 %)", "1. a cat with 1 <legs>"]
     assert words(longer)[2:] == [f"{number}. a cat with {number} <legs>" for number in range(1, 11)]
     assert longer["caption_entities"] == answer["caption_entities"]
-    assert buttons(longer) == buttons(answer)
+    assert button_rows(longer) == button_rows(answer)
     job = last(queue)
     shown = ("a cat on a sofa", *(f"a cat with {number} <legs>" for number in range(1, 6)))
     assert (job.exclude, job.samples, job.sheet, job.known) == (shown, 5, False, True)
@@ -205,8 +161,8 @@ async def test_when_a_message_is_full_captions_go_on_in_a_reply(queue: FakeQueue
     assert shown == [f"{number:03}" for number in range(1, 36)]
     # The numbers under a page are those of its captions.
     await press(ann, pages[1], HEATMAP)
-    numbered = await edited(ann, pages[1], lambda m: BACK in buttons(m)[-1])
-    assert buttons(numbered)[0][0] == "7"
+    numbered = await edited(ann, pages[1], lambda m: BACK in button_rows(m)[-1])
+    assert button_rows(numbered)[0][0] == "7"
     await press(ann, numbered, "8")
     await eventually(lambda: last(queue).explain == f"{sign}008")
 
@@ -218,7 +174,7 @@ async def test_what_another_process_adds_meanwhile_is_not_lost(queue: FakeQueue,
     await press(ann, answer, MORE)
     await eventually(lambda: len(queue.jobs) == 2)
     database = await Database.open(tmp_path)
-    answers = Answers(SqliteStorage(database, BOT))
+    answers = Answers(SqliteStorage(database, BOT_ID))
     key = answer["reply_markup"]["inline_keyboard"][0][0]["callback_data"].split(":")[1]
     noted = await answers.find(ann.id, key)
     assert noted is not None
@@ -245,8 +201,8 @@ async def test_no_more_captions_are_said_to_be_no_more(queue: FakeQueue, ann: Pe
 async def test_the_heatmap_of_a_sampled_caption(server: FakeTelegram, queue: FakeQueue, ann: Person) -> None:
     answer = await answered(ann)
     assert "number of a caption" in str(await press(ann, answer, HEATMAP))
-    choice = await edited(ann, answer, lambda m: BACK in buttons(m)[-1])
-    assert buttons(choice) == [["1", "2", "3", "4", "5"], [BACK]]
+    choice = await edited(ann, answer, lambda m: BACK in button_rows(m)[-1])
+    assert button_rows(choice) == [["1", "2", "3", "4", "5"], [BACK]]
     await press(ann, answer, "3")
     sheet = await ann.next_message()
     assert sheet["photo"][-1]["width"] == 320
@@ -255,7 +211,7 @@ async def test_the_heatmap_of_a_sampled_caption(server: FakeTelegram, queue: Fak
     job = last(queue)
     assert (job.explain, job.sheet, job.samples, job.known) == ("a cat with 3 <legs>", True, 0, False)
     await press(ann, answer, BACK)
-    await edited(ann, answer, lambda m: buttons(m) == buttons(answer))
+    await edited(ann, answer, lambda m: button_rows(m) == button_rows(answer))
 
 
 @pytest.mark.parametrize("settings", [ChatSettings(model="baseline"), ChatSettings(samples=0)])
@@ -266,11 +222,11 @@ async def test_no_heatmap_is_offered_where_there_can_be_none(
     queue = FakeQueue(outcome=work)
     async with running_bot(server, queue, tmp_path):
         answer = await answered(ann)
-        assert buttons(answer)[0] == [MORE]
+        assert button_rows(answer)[0] == [MORE]
         assert last(queue).sheet is (settings.model != "baseline")
         await press(ann, answer, MORE)
         longer = await edited(ann, answer, lambda m: ". a cat with" in "".join(words(m)) and "edit_date" in m)
-    assert (HEATMAP in buttons(longer)[0]) is (settings.model != "baseline")
+    assert (HEATMAP in button_rows(longer)[0]) is (settings.model != "baseline")
 
 
 async def test_the_words_that_were_weighed(server: FakeTelegram, queue: FakeQueue, ann: Person) -> None:
@@ -324,7 +280,7 @@ async def test_a_command_in_reply_to_what_stands_beside_an_answer_is_about_its_p
 
 async def test_what_comes_beside_an_answer_at_once_is_all_noted(tmp_path: Path) -> None:
     database = await Database.open(tmp_path)
-    answers = Answers(SqliteStorage(database, BOT))
+    answers = Answers(SqliteStorage(database, BOT_ID))
     await asyncio.gather(*(answers.add_beside(7, "key", [number]) for number in range(5)))
     assert sorted(await answers.beside(7, "key")) == [0, 1, 2, 3, 4]
     await database.close()
@@ -507,7 +463,7 @@ async def test_an_answer_whose_note_is_gone_tells_what_its_buttons_need(
     assert (job.picture, job.known) == (ann.messages[1]["photo"][-1]["file_unique_id"], False)
     forget_notes(tmp_path, "%")
     await press(ann, answer, HEATMAP)
-    await press(ann, await edited(ann, answer, lambda m: BACK in buttons(m)[-1]), "2")
+    await press(ann, await edited(ann, answer, lambda m: BACK in button_rows(m)[-1]), "2")
     assert words(await ann.next_message()) == ["a cat"]
 
 
@@ -524,7 +480,7 @@ async def test_a_button_says_why_it_cannot_do_its_work(
     forget_notes(tmp_path, "known:%")
     server.faults.add("getFile", "gone")
     await press(ann, again, HEATMAP)
-    await press(ann, await edited(ann, again, lambda m: BACK in buttons(m)[-1]), "1")
+    await press(ann, await edited(ann, again, lambda m: BACK in button_rows(m)[-1]), "1")
     assert "Telegram no longer gives me this file" in words(await ann.next_message())[0]
 
 
@@ -621,25 +577,6 @@ async def test_the_settings_of_a_chat_are_obeyed(server: FakeTelegram, ann: Pers
 
 
 # The head and the last page of an OGG/Opus file: 312 samples to be skipped, then 2 s at 48 kHz (RFC 7845).
-HEAD, LAST_PAGE = b"OggS" + bytes(22) + b"OpusHead\1\1", b"OggS\0\4"
-TWO_SECONDS = HEAD + (312).to_bytes(2, "little") + LAST_PAGE + (96312).to_bytes(8, "little")
-
-
-class Spoken:
-    """Says what it is told to."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.ready = asyncio.Event()
-        self.ready.set()
-
-    async def available(self) -> bool:
-        return True
-
-    async def speak(self, text: str, language: str = "en") -> bytes | None:
-        self.texts.append(text)
-        await self.ready.wait()
-        return TWO_SECONDS
 
 
 async def test_a_short_answer_comes_first_and_a_voice_last(
@@ -708,8 +645,3 @@ async def test_who_takes_no_voice_messages_gets_the_answer(
         assert words(await answered(ann))[0] == "a cat on a sofa"
         await eventually(lambda: not queue.admitted)
     assert len(ann.bot_messages()) == 1
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"captions": 3}'])
-def test_a_note_of_another_version_is_passed_over(text: str) -> None:
-    assert Answer.decode(text) is None

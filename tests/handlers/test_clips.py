@@ -4,58 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from bot.answers.keyboards import OtherMoments
 from bot.answers.settings_menu import MenuPress
 from bot.chat_settings import ChatSettings
 from model.serving.embedded.queue import LocalQueue
-from model.serving.jobs import ClipFrame, ClipResult, JobFailure, JobResult, WireCaption
-from model.serving.queue import Lease
-from tests.bot.telegram.test_polling import waiting_in
-from tests.handlers.test_buttons import Spoken, keep
-from tests.handlers.test_settings import tampered
+from model.serving.jobs import JobFailure, JobResult, WireCaption
+from tests.support.conversation import buttons, tampered, timeline_of
 from tests.support.fake_queue import eventually, running_bot
-from tests.support.fake_telegram import FakeTelegram, Message, Person
+from tests.support.fake_telegram import FakeTelegram, Person
+from tests.support.local_queue import WORKER, answer, clip_result, joined_queue, take
+from tests.support.records import keep, waiting_in
+from tests.support.voices import Spoken
 
-WORKER = 1
-
-
-def picture() -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (320, 240), (90, 120, 60)).save(out, "JPEG")
-    return out.getvalue()
-
-
-def found(chosen: int = 3, frames: int = 8, still: bool = False) -> ClipResult:
-    return ClipResult(
-        duration=64.0,
-        frames=tuple(ClipFrame(8.0 * n, f"scene <{n}>", 0.5, n < chosen) for n in range(frames)),
-        variedness=0.62,
-        still=still,
-        pictures=(picture(),) * chosen,
-        timeline=picture(),
-    )
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram() as fake:
-        yield fake
-        assert fake.violations == []
+pytestmark = pytest.mark.usefixtures("unpaced")
 
 
 @pytest.fixture
 def queue() -> LocalQueue:
-    queue = LocalQueue()
-    queue.join(WORKER)
-    return queue
+    return joined_queue()
 
 
 @pytest.fixture
@@ -64,37 +36,17 @@ async def ann(server: FakeTelegram, queue: LocalQueue, tmp_path: Path) -> AsyncI
         yield server.person("Ann")
 
 
-async def take(queue: LocalQueue, line: str = "clip") -> Lease:
-    async with asyncio.timeout(60):
-        [lease] = await queue.take(WORKER, line, 1)
-        return lease
-
-
-async def answer(queue: LocalQueue, result: ClipResult) -> Lease:
-    lease = await take(queue)
-    await queue.finish(WORKER, lease.job.id, result)
-    return lease
-
-
 def album(server: FakeTelegram, person: Person) -> list[str]:
     """The captions of the album that was sent, if any."""
     calls = [call for call in server.sent(person.id, "sendMediaGroup") if call.ok]
     return [message["caption"] for call in calls for message in call.result]
 
 
-def buttons(message: Message) -> list[str]:
-    return [button["text"] for row in message["reply_markup"]["inline_keyboard"] for button in row]
-
-
-async def timeline_of(person: Person) -> Message:
-    return await person.wait_for(lambda m: "photo" in m and "moment" in m.get("caption", ""), 60)
-
-
 async def test_a_video_is_answered_with_its_moments_and_a_timeline(
     server: FakeTelegram, queue: LocalQueue, ann: Person
 ) -> None:
     video = await ann.send_video(b"mp4", duration=64)
-    lease = await answer(queue, found())
+    lease = await answer(queue, clip_result())
     assert (lease.job.kind, lease.job.user, lease.job.moments, lease.media) == ("clip", ann.id, None, b"mp4")
     timeline = await timeline_of(ann)
     assert album(server, ann) == ["scene <0> · 0:00", "scene <1> · 0:08", "scene <2> · 0:16"]
@@ -108,7 +60,7 @@ async def test_a_video_is_answered_with_its_moments_and_a_timeline(
 
 async def test_one_moment_is_one_picture(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
     await ann.send_video_note(b"mp4")
-    await answer(queue, found(chosen=1, still=True))
+    await answer(queue, clip_result(chosen=1, still=True))
     moment = await ann.wait_for(lambda m: m.get("caption") == "scene <0> · 0:00", 60)
     assert "photo" in moment
     timeline = await ann.wait_for(lambda m: "One shot" in m.get("caption", ""), 60)
@@ -125,7 +77,7 @@ async def test_whatever_moves_is_a_clip(server: FakeTelegram, queue: LocalQueue,
     media = set()
     for line in ("clip", "clip", "clip-bulk", "clip-bulk"):  # a person's third waits in the bulk lane
         lease = await take(queue, line)
-        await queue.finish(WORKER, lease.job.id, found())
+        await queue.finish(WORKER, lease.job.id, clip_result())
         media.add(lease.media)
     assert media == {b"gif", b"mkv", b"mp4", b"GIF89a"}
 
@@ -134,14 +86,14 @@ async def test_other_moments_and_all_captions_are_a_button_away(
     server: FakeTelegram, queue: LocalQueue, ann: Person
 ) -> None:
     await ann.send_video(b"mp4")
-    await answer(queue, found(chosen=2))
+    await answer(queue, clip_result(chosen=2))
     timeline = await timeline_of(ann)
     await ann.callback_answer(await ann.press(timeline, "➕ More moments"))
-    lease = await answer(queue, found(chosen=3))
+    lease = await answer(queue, clip_result(chosen=3))
     assert (lease.job.moments, lease.media, lease.job.user) == (3, b"mp4", ann.id)
     more = await ann.wait_for(lambda m: "3 moments" in m.get("caption", ""), 60)
     await ann.callback_answer(await ann.press(more, "📄 All captions"))
-    await answer(queue, found(chosen=2))
+    await answer(queue, clip_result(chosen=2))
     document = await ann.wait_for(lambda m: "document" in m, 60)
     text = server.file_bytes(document["document"]["file_id"]).decode()
     assert text.splitlines()[:3] == ["* 0:00  scene <0>", "* 0:08  scene <1>", "  0:16  scene <2>"]
@@ -150,10 +102,10 @@ async def test_other_moments_and_all_captions_are_a_button_away(
 
 async def test_a_clip_that_has_no_more_moments_offers_none(queue: LocalQueue, ann: Person) -> None:
     await ann.send_video(b"mp4")
-    await answer(queue, found(chosen=2))
+    await answer(queue, clip_result(chosen=2))
     first = await timeline_of(ann)
     await ann.press(first, "➕ More moments")
-    lease = await answer(queue, found(chosen=2))  # its other frames are of no use
+    lease = await answer(queue, clip_result(chosen=2))  # its other frames are of no use
     assert lease.job.moments == 3
     second = await ann.wait_for(lambda m: "reply_markup" in m and "photo" in m and m != first, 60)
     assert buttons(second) == ["➖ Fewer moments", "📄 All captions", "⚙ Settings", "🗑 Delete"]
@@ -163,7 +115,7 @@ async def test_an_old_button_says_why_it_does_not_work(
     server: FakeTelegram, queue: LocalQueue, ann: Person, tmp_path: Path
 ) -> None:
     await ann.send_video(b"mp4")
-    await answer(queue, found())
+    await answer(queue, clip_result())
     timeline = await timeline_of(ann)
     with contextlib.closing(sqlite3.connect(tmp_path / "bot.sqlite3")) as database, database:
         database.execute("UPDATE chat_notes SET expires = 0")
@@ -233,7 +185,7 @@ async def test_an_album_that_is_out_is_not_sent_again(server: FakeTelegram, queu
     fault = server.faults.add("sendPhoto", "500")
     async with running_bot(server, queue, tmp_path, grace=0.2):
         await ann.send_video(b"mp4")
-        await answer(queue, found())
+        await answer(queue, clip_result())
         await eventually(lambda: fault.fired)
     server.faults.clear()
     async with running_bot(server, queue, tmp_path):
@@ -246,11 +198,11 @@ async def test_a_press_from_before_a_restart_is_still_served(
     server: FakeTelegram, queue: LocalQueue, ann: Person
 ) -> None:
     await ann.send_video(b"mp4")
-    await answer(queue, found())
+    await answer(queue, clip_result())
     timeline = await timeline_of(ann)
     server.faults.add("answerCallbackQuery", "too_old")
     await ann.press(timeline, "➕ More moments")
-    assert (await answer(queue, found(chosen=4))).job.moments == 4
+    assert (await answer(queue, clip_result(chosen=4))).job.moments == 4
     assert await ann.wait_for(lambda m: "4 moments" in m.get("caption", ""), 60)
 
 
@@ -277,12 +229,12 @@ async def test_a_button_works_where_telegram_tells_no_more_of_its_message(
     server: FakeTelegram, queue: LocalQueue, ann: Person
 ) -> None:
     await ann.send_video(b"mp4")
-    await answer(queue, found())
+    await answer(queue, clip_result())
     timeline = await timeline_of(ann)
     [[_, more], *_] = timeline["reply_markup"]["inline_keyboard"]
     bare = {"chat": timeline["chat"], "message_id": timeline["message_id"], "date": 0}
     await tampered(ann, bare, more["callback_data"])
-    assert (await answer(queue, found(chosen=4))).job.moments == 4
+    assert (await answer(queue, clip_result(chosen=4))).job.moments == 4
     again = await ann.wait_for(lambda m: "4 moments" in m.get("caption", ""), 60)
     assert again["reply_to_message"]["message_id"] == timeline["message_id"]
 
@@ -291,11 +243,11 @@ async def test_where_files_are_refused_captions_come_as_text(
     server: FakeTelegram, queue: LocalQueue, ann: Person
 ) -> None:
     await ann.send_video(b"mp4")
-    await answer(queue, found())
+    await answer(queue, clip_result())
     timeline = await timeline_of(ann)
     server.faults.add("sendDocument", "too_old")  # as where a group lets nobody send files
     await ann.press(timeline, "📄 All captions")
-    await answer(queue, found())
+    await answer(queue, clip_result())
     assert await ann.wait_for(lambda m: m.get("text", "").startswith("* 0:"), 60)
 
 
@@ -304,9 +256,9 @@ async def test_the_model_of_the_chat_looks_at_its_clips(queue: LocalQueue, ann: 
     menu = await ann.next_message()
     await tampered(ann, menu, MenuPress(do="set", name="model", value="baseline").pack())
     await ann.send_video(b"mp4")
-    assert (await answer(queue, found())).job.model == "baseline"
+    assert (await answer(queue, clip_result())).job.model == "baseline"
     await ann.press(await timeline_of(ann), "➕ More moments")
-    assert (await answer(queue, found(chosen=4))).job.model == "baseline"
+    assert (await answer(queue, clip_result(chosen=4))).job.model == "baseline"
 
 
 @pytest.mark.parametrize("data", ["of:another:version", "t"])
@@ -331,7 +283,7 @@ async def test_a_press_that_fails_unforeseen_is_apologised_for(
     olga = server.person("Ольга", language_code="ru")
     group = server.group("Clips", ann)
     await ann.send_video(b"mp4", "@captions_test_bot", chat=group)
-    await answer(queue, found())
+    await answer(queue, clip_result())
     timeline = await group.wait_for(lambda m: "3 moments" in m.get("caption", ""), 60)
 
     async def broken(*_: object, **__: object) -> None:
@@ -356,7 +308,7 @@ async def test_a_clip_that_is_answered_is_not_answered_again(
         patched.setattr(queue, "forget", hangs)
         async with running_bot(server, queue, tmp_path, grace=0.2):
             await ann.send_video(b"mp4")
-            await answer(queue, found())
+            await answer(queue, clip_result())
             timeline = await timeline_of(ann)
     async with running_bot(server, queue, tmp_path):
         async with asyncio.timeout(60):
@@ -371,12 +323,12 @@ async def test_the_answer_to_a_clip_keeps_to_its_topic_and_can_be_deleted_by_who
 ) -> None:
     group = server.group("Clips", server.person("Olga"), is_forum=True)
     await ann.send_video(b"mp4", "@captions_test_bot", chat=group, thread_id=77)
-    await answer(queue, found())
+    await answer(queue, clip_result())
     timeline = await group.wait_for(lambda m: "3 moments" in m.get("caption", ""), 60)
     bare = {"chat": timeline["chat"], "message_id": timeline["message_id"], "date": 0}
     [captions] = [b for row in timeline["reply_markup"]["inline_keyboard"] for b in row if b["text"].startswith("📄")]
     await tampered(ann, bare, captions["callback_data"])
-    await answer(queue, found())
+    await answer(queue, clip_result())
     await group.wait_for(lambda m: "document" in m, 60)
     assert {message.get("message_thread_id") for message in group.bot_messages()} == {77}
     bob = server.person("Bob")
@@ -396,7 +348,7 @@ async def test_captions_come_first_and_are_read_aloud_where_a_chat_wants_that(
     fault = server.faults.add("sendVoice", "500")
     async with running_bot(server, queue, tmp_path, grace=0.2):
         await ann.send_video(b"mp4")
-        await answer(queue, found())
+        await answer(queue, clip_result())
         await eventually(lambda: fault.fired)
     server.faults.clear()
     async with running_bot(server, queue, tmp_path):
@@ -414,7 +366,7 @@ async def test_captions_come_first_and_are_read_aloud_where_a_chat_wants_that(
 async def test_a_russian_reads_russian(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
     olga = server.person("Ольга", language_code="ru")
     await olga.send_video(b"mp4")
-    lease = await answer(queue, found(chosen=5))
+    lease = await answer(queue, clip_result(chosen=5))
     timeline = await olga.wait_for(lambda m: "момент" in m.get("caption", ""), 60)
     assert timeline["caption"] == "5 моментов за 1:04 · разнообразие: 62 %"
     assert lease.job.labels.moments == "моментов: {count} · разнообразие: {variedness}"

@@ -3,61 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import io
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from model.errors import DamagedImage, EmptyFile, ImageTooLarge, JobCrashed, JobFailed, NotAnImage
+from tests.support.conversation import entity, replied
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person
-
-
-def jpeg(width: int = 64, height: int = 48) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (width, height), "teal").save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-PHOTO = jpeg()
-SHEET = jpeg(320, 200)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram() as fake:
-        yield fake
-        assert fake.violations == []
-        assert fake.warnings == []
-
-
-@pytest.fixture
-async def queue(server: FakeTelegram, tmp_path: Path) -> AsyncIterator[FakeQueue]:
-    """The queue of a running bot."""
-    queue = FakeQueue()
-    async with running_bot(server, queue, tmp_path):
-        yield queue
-
-
-@pytest.fixture
-def ann(server: FakeTelegram) -> Person:
-    return server.person("Ann", language_code="en")
+from tests.support.pictures import PHOTO, SHEET, picture
 
 
 @pytest.fixture
 def olga(server: FakeTelegram) -> Person:
     return server.person("Ольга", language_code="ru-RU")
-
-
-def replied(answer: Message) -> int:
-    number: int = answer["reply_to_message"]["message_id"]
-    return number
-
-
-def entity(kind: str, offset: int, length: int) -> dict[str, object]:
-    return {"type": kind, "offset": offset, "length": length}
 
 
 async def silence(server: FakeTelegram, person: Person, question: Message) -> None:
@@ -106,7 +65,7 @@ async def test_the_baseline_model_is_asked_for_no_sheet(server: FakeTelegram, an
 async def test_the_largest_size_is_looked_at(queue: FakeQueue, ann: Person) -> None:
     seen: list[bytes] = []
     queue.outcome = lambda job, media: seen.append(media) or captions()  # type: ignore[func-returns-value]
-    large = jpeg(1000, 700)
+    large = picture(1000, 700)
     await ann.send_photo(large)
     await ann.next_message()
     assert seen == [large]
@@ -156,7 +115,7 @@ async def test_sample_in_russian(queue: FakeQueue, olga: Person) -> None:
 async def test_sample_as_a_reply_means_that_photo(server: FakeTelegram, queue: FakeQueue, ann: Person) -> None:
     bob = server.person("Bob")
     group = server.group("Cats", ann)
-    first, second = jpeg(50, 50), jpeg(60, 60)
+    first, second = picture(50, 50), picture(60, 60)
     seen: list[bytes] = []
     queue.outcome = lambda job, media: seen.append(media) or captions("one")  # type: ignore[func-returns-value]
     photo = await bob.send_photo(first, chat=group)

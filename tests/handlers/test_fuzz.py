@@ -25,6 +25,9 @@ from tests.support.program import Program, running
 from tests.support.random_updates import Crowd, Sent
 from tests.support.random_values import MARK
 
+pytestmark = pytest.mark.slow
+
+
 PICTURE = (PHOTOS / "cat.jpg").read_bytes()
 STILL = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".avif", ".gif")
 MOVING = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
@@ -187,7 +190,7 @@ def outcome(job: Job, media: bytes) -> Outcome | Exception:
 
 
 @pytest.fixture
-def unpaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bot sends as fast as it can, and soon takes an album to be complete."""
 
     async def at_once(*_: Any) -> None:
@@ -199,7 +202,7 @@ def unpaced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def all_done(server: FakeTelegram, crowd: Crowd, inbox: Inbox, alive: Callable[[], bool]) -> None:
-    """Wait until each update is struck off, or buried."""
+    """Wait until each update is acknowledged or dead-lettered."""
     async with asyncio.timeout(240):
         while alive() and (not all(server.confirmed(sent.id) for sent in crowd.sent) or await inbox.waiting()):
             await asyncio.sleep(0.02)
@@ -238,7 +241,7 @@ async def survives(seed: int, folder: Path, log: pytest.LogCaptureFixture) -> No
         check(server, crowd, log.text)
 
 
-@pytest.mark.usefixtures("unpaced")
+@pytest.mark.usefixtures("hurried")
 async def test_five_hundred_random_updates(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     await survives(1, tmp_path, caplog)
 

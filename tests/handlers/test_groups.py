@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,38 +10,19 @@ import pytest
 from bot.answers.keyboards import OpenSettings
 from bot.answers.status import Rhythm
 from bot.chat_settings import ChatSettings
-from bot.telegram.pacing import Pacer, Rate
 from model.errors import DamagedImage
 from model.serving.embedded.queue import LocalQueue
-from tests.handlers.test_clips import WORKER, answer, found
-from tests.handlers.test_conversation import PHOTO, SHEET, entity, replied
-from tests.handlers.test_settings import becomes, buttons, kept, menu_of, press, tampered
+from tests.support.conversation import ONLY_ADMINISTRATORS, becomes, buttons, entity, menu_of, press, replied, tampered
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
 from tests.support.fake_telegram import Chat, FakeTelegram, Message, Person
+from tests.support.local_queue import WORKER, answer, clip_result
+from tests.support.pictures import PHOTO, SHEET
+from tests.support.records import kept
 
 BOT = "@captions_test_bot"
-ONLY_ADMINISTRATORS = "In a group only its administrators can change this."
 
 
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Groups get more than 20 messages a minute here."""
-    monkeypatch.setattr("bot.app.Pacer", partial(Pacer, group=Rate(0.001, burst=100)))
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram() as fake:
-        yield fake
-        assert fake.violations == []
-
-
-@pytest.fixture
-async def queue(server: FakeTelegram, tmp_path: Path) -> AsyncIterator[FakeQueue]:
-    """The queue of a running bot."""
-    queue = FakeQueue()
-    async with running_bot(server, queue, tmp_path):
-        yield queue
+pytestmark = pytest.mark.usefixtures("unpaced")
 
 
 @pytest.fixture
@@ -330,17 +309,17 @@ async def test_a_clip_of_a_topic_is_answered_there(
     queue.join(WORKER)
     async with running_bot(server, queue, tmp_path):
         await eve.send_video(b"mp4", BOT, chat=forum, thread_id=TOPIC)
-        await answer(queue, found(3))
+        await answer(queue, clip_result(3))
         timeline = await forum.wait_for(lambda message: "moment" in message.get("caption", ""))
         query = await eve.press(timeline, "📄 All captions")
         await eve.callback_answer(query)
-        await answer(queue, found(3))
+        await answer(queue, clip_result(3))
         await forum.wait_for(lambda message: "document" in message)
         await eve.press(timeline, "➖ Fewer moments")
-        await answer(queue, found(2))
+        await answer(queue, clip_result(2))
         await forum.wait_for(lambda message: message.get("caption", "").startswith("2 moments"))
         await eve.press(timeline, "➖ Fewer moments")
-        await answer(queue, found(1, still=True))
+        await answer(queue, clip_result(1, still=True))
         await forum.wait_for(lambda message: message.get("caption", "").startswith("One shot"))
     assert server.sent(forum.id, "sendMediaGroup")
     assert strays(server, forum) == []

@@ -4,54 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import ClipFrame, ClipResult, JobFailure, JobResult, WireCaption
 from model.serving.queue import Lease
+from tests.support.conversation import replied
 from tests.support.fake_queue import eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person
+from tests.support.local_queue import WORKER, joined_queue
+from tests.support.pictures import picture
 
-WORKER = 1
 BOT = "@captions_test_bot"
 
 
-def jpeg(width: int = 64, height: int = 48) -> bytes:
-    out = io.BytesIO()
-    Image.new("RGB", (width, height), "teal").save(out, "JPEG")
-    return out.getvalue()
-
-
-PHOTO, OTHER = jpeg(), jpeg(70, 70)
-CAPTIONS = JobResult(WireCaption("a cat", 0.5), (WireCaption("a dog", 0.3),), sheet=jpeg(320, 200))
+PHOTO, OTHER = picture(), picture(70, 70)
+CAPTIONS = JobResult(WireCaption("a cat", 0.5), (WireCaption("a dog", 0.3),), sheet=picture(320, 200))
 MOMENTS = ClipResult(
     duration=9.0,
     frames=(ClipFrame(1.0, "a cat", 0.5, True), ClipFrame(7.0, "a dog", 0.5, True)),
     variedness=0.5,
     still=False,
-    pictures=(jpeg(), jpeg()),
-    timeline=jpeg(320, 200),
+    pictures=(picture(), picture()),
+    timeline=picture(320, 200),
 )
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram() as fake:
-        yield fake
-        assert fake.violations == []
-
-
-@pytest.fixture
 def queue() -> LocalQueue:
-    queue = LocalQueue()
-    queue.join(WORKER)
-    return queue
+    return joined_queue()
 
 
 @pytest.fixture
@@ -97,11 +82,6 @@ async def all_done(queue: LocalQueue) -> None:
             await asyncio.sleep(0.01)
 
 
-def answered(message: Message) -> int:
-    number: int = message["reply_to_message"]["message_id"]
-    return number
-
-
 async def told(person: Person, words: str) -> Message:
     return await person.wait_for(lambda m: words in m.get("text", "") + m.get("caption", ""), 60)
 
@@ -112,7 +92,7 @@ async def told(person: Person, words: str) -> Message:
 async def test_a_still_sticker_is_a_picture(queue: LocalQueue, ann: Person) -> None:
     sent = await ann.send_sticker(b"webp")
     assert await looked_at(queue) == b"webp"
-    assert answered(await ann.next_message()) == sent["message_id"]
+    assert replied(await ann.next_message()) == sent["message_id"]
 
 
 async def test_a_video_sticker_is_a_clip(queue: LocalQueue, ann: Person) -> None:
@@ -152,7 +132,7 @@ async def test_a_forwarded_post(server: FakeTelegram, queue: LocalQueue, ann: Pe
     post = await server.person("Bob").send_photo(PHOTO, "look: https://example.org", chat=group)
     forwarded = await ann.forward(post)
     assert await looked_at(queue) == PHOTO
-    assert answered(await ann.next_message()) == forwarded["message_id"]
+    assert replied(await ann.next_message()) == forwarded["message_id"]
 
 
 async def test_paid_media_that_were_paid_for_and_those_that_were_not(
@@ -252,7 +232,7 @@ async def test_caption_in_reply_to_somebodys_photo_or_clip(
     assert await looked_at(queue) == PHOTO
     answer = await group.next_message()
     assert answer["caption"].startswith("a cat")
-    assert answered(answer) == asked["message_id"]
+    assert replied(answer) == asked["message_id"]
     await ann.send_text(f"/caption{BOT}", chat=group, reply_to=video)
     assert await watched(queue) == b"mp4"
     await group.wait_for(lambda m: "2 moments" in m.get("caption", ""), 60)
@@ -268,7 +248,7 @@ async def test_a_mention_in_reply_to_somebodys_photo_or_clip(
     await ann.send_text("what is it?", chat=group, reply_to=photo)  # said to Bob
     asked = await ann.send_text(f"{BOT} what is it?", chat=group, reply_to=photo)
     assert await looked_at(queue) == PHOTO
-    assert answered(await group.next_message()) == asked["message_id"]
+    assert replied(await group.next_message()) == asked["message_id"]
     await ann.send_text(f"and this, {BOT}?", chat=group, reply_to=video)
     assert await watched(queue) == b"mp4"
     await group.wait_for(lambda m: "2 moments" in m.get("caption", ""), 60)
@@ -365,20 +345,20 @@ async def test_a_command_in_reply_to_no_picture_is_not_about_another_one(
     await ann.send_photo(PHOTO)
     await looked_at(queue)
     await ann.next_message()
-    replied = [
+    questions = [
         (await ann.send_document(b"x", "a.pdf", "application/pdf"), "PDF"),
         (await ann.send_sticker(b"tgs", is_animated=True), "moving drawing"),
         (await ann.send_voice(b"x"), "only look at pictures"),
     ]
-    for message, words in replied:
+    for message, words in questions:
         await told(ann, words)
         asked = await ann.send_text(command, reply_to=message)
-        answer = await ann.wait_for(lambda m, asked=asked: answered(m) == asked["message_id"], 60)  # type: ignore[misc]
+        answer = await ann.wait_for(lambda m, asked=asked: replied(m) == asked["message_id"], 60)  # type: ignore[misc]
         assert words in answer["text"]
     bob = server.person("Bob")
     drawn = await bob.send_sticker(b"x", chat=server.group("News", bob), is_animated=True)
     asked = await ann.reply_elsewhere(drawn, command)
-    answer = await ann.wait_for(lambda m: answered(m) == asked["message_id"], 60)
+    answer = await ann.wait_for(lambda m: replied(m) == asked["message_id"], 60)
     assert "moving drawing" in answer["text"]
     await all_done(queue)
 
@@ -411,7 +391,7 @@ async def test_sample_of_a_clip_says_what_does_it(queue: LocalQueue, ann: Person
         animated = await person.send_document(b"frames", "a.webp", "image/webp", "/sample")
         await moves(queue)
         await all_done(queue)
-        [last] = [message for message in person.bot_messages() if answered(message) == animated["message_id"]]
+        [last] = [message for message in person.bot_messages() if replied(message) == animated["message_id"]]
         assert words in last["text"]
 
 

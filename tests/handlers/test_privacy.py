@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +16,14 @@ from bot.config import Settings
 from bot.dead_letters import dead
 from bot.logs import configure_logging
 from bot.storage.sqlite_stats import FILE_NAME as STATS_FILE
-from bot.telegram.pacing import Pacer, Rate
 from model.errors import DamagedImage, JobCrashed
-from tests.bot.telegram.test_polling import waiting_in
-from tests.handlers.test_conversation import PHOTO, SHEET
-from tests.handlers.test_groups import ONLY_ADMINISTRATORS
-from tests.handlers.test_settings import becomes, buttons, kept, menu_of, press, tampered
+from tests.support.conversation import ONLY_ADMINISTRATORS, becomes, buttons, menu_of, press, tampered
 from tests.support.fake_queue import FakeQueue, captions, eventually, next_answer, running_bot, settings_for
 from tests.support.fake_telegram import FakeTelegram, Message, Person
+from tests.support.pictures import PHOTO, SHEET
+from tests.support.records import BOT_ID, kept, waiting_in
 
-BOT_ID = 424242
-
-
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.app.Pacer", partial(Pacer, private=Rate(0.001, burst=100), group=Rate(0.001, burst=100)))
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram() as fake:
-        yield fake
-        assert fake.violations == []
-
-
-@pytest.fixture
-def ann(server: FakeTelegram) -> Person:
-    return server.person("Ann", language_code="en")
-
-
-@pytest.fixture
-def olga(server: FakeTelegram) -> Person:
-    return server.person("Ольга", language_code="ru")
+pytestmark = pytest.mark.usefixtures("unpaced")
 
 
 def everything(folder: Path) -> str:
@@ -63,7 +36,7 @@ def everything(folder: Path) -> str:
         connection.close()
 
 
-async def buried(server: FakeTelegram, folder: Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+async def dead_letters(server: FakeTelegram, folder: Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     """The updates that were given up."""
     capsys.readouterr()
     await dead(settings_for(server, folder), "list", None, as_json=True)
@@ -120,7 +93,7 @@ async def test_forget_takes_two_presses_and_deletes_all_of_the_chat(
         await ann.send_photo(PHOTO)
         assert "several times" in (await ann.next_message())["text"]
         await eventually(lambda: not waiting_in(tmp_path))
-        assert len(await buried(server, tmp_path, capsys)) == 1
+        assert len(await dead_letters(server, tmp_path, capsys)) == 1
 
         question = await menu_of(ann, "/forget")
         assert buttons(question) == ["🗑 Delete", "No, keep it"]
@@ -138,7 +111,7 @@ async def test_forget_takes_two_presses_and_deletes_all_of_the_chat(
         ]
         assert "reply_markup" not in done
         assert queue.forgotten_places == [f"{BOT_ID}:{ann.id}"]
-        assert await buried(server, tmp_path, capsys) == []
+        assert await dead_letters(server, tmp_path, capsys) == []
         assert await kept(tmp_path, ann.id) == ChatSettings()
         await ann.send_text("/sample")
         assert "no picture in this chat" in (await ann.next_message())["text"]
@@ -249,7 +222,7 @@ async def test_in_a_group_members_delete_their_own_and_administrators_all(
         )
         left = [
             (update["message"]["chat"]["id"], update["message"]["from"]["id"])
-            for update in await buried(server, tmp_path, capsys)
+            for update in await dead_letters(server, tmp_path, capsys)
         ]
         assert left == [(group.id, bob.id), (eve.id, eve.id)]
         assert queue.forgotten_places == []
@@ -264,7 +237,7 @@ async def test_in_a_group_members_delete_their_own_and_administrators_all(
         await becomes(ann, offer, "the settings of this chat")
         left = [
             (update["message"]["chat"]["id"], update["message"]["from"]["id"])
-            for update in await buried(server, tmp_path, capsys)
+            for update in await dead_letters(server, tmp_path, capsys)
         ]
         assert left == [(eve.id, eve.id)]
         assert queue.forgotten_places == [f"{BOT_ID}:{group.id}"]
@@ -280,16 +253,7 @@ async def test_an_old_question_says_to_ask_again(server: FakeTelegram, ann: Pers
 # The log
 
 
-@pytest.fixture
-def _log() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
-@pytest.mark.usefixtures("_log")
+@pytest.mark.usefixtures("root_logger")
 async def test_the_log_names_nobody_and_repeats_nothing(
     server: FakeTelegram, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -348,6 +312,8 @@ async def test_the_log_names_nobody_and_repeats_nothing(
         await eve.send_photo(PHOTO, "Marked-Gone")
         await next_answer(eve)
         assert download.fired
+    assert server.warnings == ["update marked_kind is not in allowed_updates"]
+    server.warnings.clear()
     log = capfd.readouterr().err
     assert "failed unforeseen" in log
     assert "is not understood" in log

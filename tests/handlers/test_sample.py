@@ -8,20 +8,16 @@ from pathlib import Path
 import pytest
 
 from bot.chat_settings import ChatSettings
-from bot.sample_options import SEEDS, TOP_K, TOP_P, WrongArguments, parse_sample
+from bot.errors import WrongArguments
+from bot.sample_options import SEEDS, TOP_K, TOP_P, parse_sample
 from bot.storage.inbox import reduced
 from model.decoding.sampling import Sampling
-from tests.handlers.test_buttons import DELETE, MORE, PHOTO, Spoken, answered, buttons, edited, keep, last, press, words
-from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot, worked
+from tests.support.conversation import DELETE, MORE, answered, button_rows, edited, press, words
+from tests.support.fake_queue import FakeQueue, captions, eventually, last, running_bot, worked
 from tests.support.fake_telegram import FakeTelegram, Person
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram() as fake:
-        yield fake
-        assert fake.violations == []
-        assert fake.warnings == []
+from tests.support.pictures import PHOTO
+from tests.support.records import keep
+from tests.support.voices import Spoken
 
 
 @pytest.fixture
@@ -169,7 +165,7 @@ async def test_the_captions_of_sample_can_be_continued_and_looked_into(queue: Fa
     assert words(longer) == ["a cat with 1 <legs>", *(f"{n}. a cat with {n} <legs>" for n in range(2, 8))]
     assert last(queue).exclude == ("a cat with 1 <legs>", "a cat with 2 <legs>")
     await press(ann, answer, "🔥 Heatmap")
-    await press(ann, await edited(ann, answer, lambda m: buttons(m)[0][0] == "1"), "1")
+    await press(ann, await edited(ann, answer, lambda m: button_rows(m)[0][0] == "1"), "1")
     assert words(await ann.next_message()) == ["a cat with 1 <legs>"]
 
 

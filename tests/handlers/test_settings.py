@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from bot.answers.status import Rhythm
 from bot.chat_settings import ChatSettings
 from bot.i18n import create_i18n
 from bot.replies.settings import LANGUAGE_NAMES, SETTINGS
-from bot.storage.sqlite import Database
-from bot.storage.sqlite_chats import SqliteStorage
 from model.errors import NotAnImage
-from tests.handlers.test_conversation import PHOTO
+from tests.support.conversation import becomes, buttons, menu_of, press, tampered
 from tests.support.fake_queue import FakeQueue, eventually, running_bot
-from tests.support.fake_telegram import Chat, FakeTelegram, Message, Person
+from tests.support.fake_telegram import FakeTelegram, Message, Person
+from tests.support.pictures import PHOTO
+from tests.support.records import kept
 
 
 class Speaking:
@@ -41,80 +41,8 @@ def _no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bot.app.Voice", Mute)
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram() as fake:
-        yield fake
-        assert fake.violations == []  # an edit that changes nothing is one
-        assert fake.warnings == []
-
-
-@pytest.fixture
-async def queue(server: FakeTelegram, tmp_path: Path) -> AsyncIterator[FakeQueue]:
-    """The queue of a running bot."""
-    queue = FakeQueue()
-    async with running_bot(server, queue, tmp_path):
-        yield queue
-
-
-@pytest.fixture
-def ann(server: FakeTelegram) -> Person:
-    return server.person("Ann", language_code="en")
-
-
-@pytest.fixture
-def olga(server: FakeTelegram) -> Person:
-    return server.person("Ольга", language_code="ru")
-
-
-def buttons(message: Message) -> list[str]:
-    return [button["text"] for row in message["reply_markup"]["inline_keyboard"] for button in row]
-
-
-async def menu_of(person: Person, command: str = "/settings", chat: Chat | None = None) -> Message:
-    await person.send_text(command, chat=chat)
-    return await (chat or person).next_message()
-
-
-async def press(person: Person, message: Message, button: str) -> str | None:
-    """What the answer to the press says, once the bot has done what was asked."""
-    query = await person.press(message, button)
-    answer = await person.callback_answer(query)
-    said: str | None = answer.get("text")
-    return said
-
-
-async def becomes(person: Person, message: Message, words: str) -> Message:
-    """The message, once it says this."""
-
-    def ready() -> Message | None:
-        current = person.server.stored_message(message)
-        return current if words in current["text"] else None
-
-    found = await person.server.until(ready, 60)
-    assert found is not None, person.server.stored_message(message)["text"]
-    return found
-
-
 def edits(server: FakeTelegram) -> int:
     return len([call for call in server.calls if call.method == "editMessageText"])
-
-
-async def kept(folder: Path, chat_id: int) -> ChatSettings:
-    database = await Database.open(folder)
-    try:
-        return await SqliteStorage(database, 424242).settings(chat_id)
-    finally:
-        await database.close()
-
-
-async def tampered(person: Person, message: Message, data: str) -> str | None:
-    """A press that no button of the menu makes."""
-    query = {"id": person.server.new_query(), "from": person.user, "message": message, "chat_instance": "1"}
-    person.server.push("callback_query", query | {"data": data})
-    answer = await person.callback_answer(query)
-    said: str | None = answer.get("text")
-    return said
 
 
 async def test_settings_are_told_in_words_and_on_buttons(queue: FakeQueue, ann: Person) -> None:

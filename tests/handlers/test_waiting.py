@@ -25,21 +25,15 @@ from bot.telegram.pacing import Pacer, Rate
 from model.errors import JobCancelled
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import Job
-from model.serving.redis.connection import RedisRefused
-from tests.bot.telegram.test_polling import waiting_in
-from tests.handlers.test_clips import WORKER, found, take, timeline_of
-from tests.handlers.test_conversation import PHOTO, replied
+from model.serving.redis.address import RedisRefused
+from tests.support.conversation import buttons, replied, timeline_of
 from tests.support.fake_queue import FakeQueue, captions, eventually, is_status, next_answer, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person
+from tests.support.local_queue import WORKER, clip_result, joined_queue, take
+from tests.support.pictures import PHOTO
+from tests.support.records import waiting_in
 
 QUICK = Rhythm(after=0.1, every=0.2, every_in_groups=0.4)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram() as fake:
-        yield fake
-        assert fake.violations == []
 
 
 @pytest.fixture
@@ -52,9 +46,7 @@ def queue() -> FakeQueue:
 
 @pytest.fixture
 def real_queue() -> LocalQueue:
-    queue = LocalQueue()
-    queue.join(WORKER)
-    return queue
+    return joined_queue()
 
 
 @pytest.fixture
@@ -88,10 +80,6 @@ async def in_line(queue: LocalQueue, message: Message, person: Person) -> None:
     async with asyncio.timeout(60):
         while not await queue.has(f"424242-{person.server.update_id(message)}"):
             await asyncio.sleep(0.01)
-
-
-def buttons(message: Message) -> list[str]:
-    return [button["text"] for row in message["reply_markup"]["inline_keyboard"] for button in row]
 
 
 # -- the status
@@ -190,7 +178,7 @@ async def test_how_much_of_a_clip_is_watched_is_edited_into_the_status(
         edited = await says(ann, "I am watching your clip: 40 %")
         assert edited["message_id"] == status["message_id"]
         assert len(server.sent(ann.id, "editMessageText")) in (1, 2)
-        await real_queue.finish(WORKER, lease.job.id, found())
+        await real_queue.finish(WORKER, lease.job.id, clip_result())
         await timeline_of(ann)
         await eventually(lambda: [call for call in server.sent(ann.id, "deleteMessage") if call.ok])
 
@@ -347,7 +335,7 @@ async def test_only_who_asked_may_cancel(server: FakeTelegram, real_queue: Local
         server.push("callback_query", query)
         await bob.callback_answer(query)
     assert await real_queue.extend(WORKER, [lease.job.id]) == [lease.job.id]
-    await real_queue.finish(WORKER, lease.job.id, found())
+    await real_queue.finish(WORKER, lease.job.id, clip_result())
 
 
 async def test_administrators_cancel_what_one_of_them_asked_for_without_a_name(
@@ -377,7 +365,7 @@ async def test_a_closed_bot_answers_presses_of_strangers(
         answered = await olga.callback_answer(await olga.press(await group.next_message(), "✖ Cancel"), 60)
         assert "узкого круга" in answered["text"]
         assert await real_queue.extend(WORKER, [lease.job.id]) == [lease.job.id]
-        await real_queue.finish(WORKER, lease.job.id, found())
+        await real_queue.finish(WORKER, lease.job.id, clip_result())
 
 
 async def test_a_download_that_is_cancelled_stops(

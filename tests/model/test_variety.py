@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from model.captioner import Captioner
@@ -12,11 +10,6 @@ from model.decoding.sampling import Sampling
 from model.variety import normalised, varied_captions
 
 LADDER = Sampling(ladder=True)
-
-
-@pytest.fixture(scope="module")
-def features(captioner: Captioner, photos: list[Image.Image]) -> Tensor:
-    return captioner.encode(captioner.squares(photos))
 
 
 def test_captions_differ_from_each_other_and_from_those_known(captioner: Captioner, features: Tensor) -> None:

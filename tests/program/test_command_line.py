@@ -23,6 +23,8 @@ from tests.support import clips
 from tests.support.fake_telegram import TOKEN
 from tests.support.program import environment
 
+pytestmark = pytest.mark.slow
+
 
 def start(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "start.py", *arguments]
@@ -84,15 +86,15 @@ def test_a_part_alone_needs_redis_and_says_so(command: str) -> None:
 
 
 def test_dead_letters_are_listed_and_dropped_in_the_terminal(tmp_path: Path) -> None:
-    async def bury() -> None:
+    async def give_up() -> None:
         database = await Database.open(tmp_path)
         inbox = SqliteInbox(database, int(TOKEN.partition(":")[0]))
         for number in (7, 8):
             await inbox.record([{"update_id": number, "message": {"chat": {"id": 5}, "text": "/sample 3"}}])
-            await inbox.bury(number, "brought down a worker 3 times", 3)
+            await inbox.dead_letter(number, "brought down a worker 3 times", 3)
         await database.close()
 
-    asyncio.run(bury())
+    asyncio.run(give_up())
     settings = {"BOT_TOKEN": TOKEN, "DATA_DIR": str(tmp_path)}
     listed = start("dead", "list", **settings)
     assert listed.returncode == 0

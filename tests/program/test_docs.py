@@ -1,10 +1,12 @@
-"""The pictures of docs/model.md can be drawn by anybody, and what the model card says of the files is so."""
+"""The documentation: its pictures can be drawn, its links and paths exist, its figures are those of the code."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 from PIL import Image
@@ -14,6 +16,16 @@ from docs.architecture import draw_architecture
 from model.network.checkpoint import fingerprint
 from tests.conftest import ROOT
 from tests.support.corpus import WORKER_MEMORY
+
+DOCUMENTS: Final = sorted(
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "weights" / "README.md", *(ROOT / "docs").glob("*.md")]
+)
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 def test_pictures_need_nothing_but_the_repository(tmp_path: Path) -> None:
@@ -55,10 +67,42 @@ def test_the_model_card_names_each_file_by_its_sha256() -> None:
     assert named == {file.name: fingerprint(file) for file in (ROOT / "weights").glob("*.safetensors")}
 
 
-def test_each_picture_and_file_that_the_documents_point_to_is_there() -> None:
-    for document in (ROOT / "README.md", ROOT / "weights" / "README.md", *(ROOT / "docs").glob("*.md")):
-        for target in re.findall(r"\]\((?!https?:|#)([^)#\s]+)[^)]*\)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name} points to {target}"
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
+def test_links_lead_to_files_and_headings(document: Path) -> None:
+    for target, _, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(#([^)\s]+))?\)", document.read_text()):
+        file = document.parent / target if target else document
+        assert file.exists(), f"no file {target}"
+        if anchor:
+            assert anchor in anchors(file), f"no heading #{anchor} in {file.name}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(ROOT)))
+def test_named_files_and_modules_exist(document: Path) -> None:
+    text = document.read_text()
+    paths = re.findall(r"`((?:bot|handlers|model|tests|docs|weights|benchmarks)/[\w/.-]*)`", text)
+    modules = re.findall(r"-m ((?:model|tests|docs|benchmarks)(?:\.\w+)*)", text)
+    missing = [path for path in paths if not (ROOT / path).exists()]
+    assert missing + [module for module in modules if importlib.util.find_spec(module) is None] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) < 200
+
+
+@pytest.mark.parametrize("command", ["run", "test", "lint", "locales"])
+def test_the_documented_make_targets_exist(command: str) -> None:
+    assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_the_example_of_the_library_runs() -> None:
+    written = (ROOT / "docs" / "library.md").read_text()
+    examples = re.findall(r"^```python\n(.*?)^```", written, re.MULTILINE | re.DOTALL)
+    code = "\n".join(examples).replace("photo.jpg", str(ROOT / "tests" / "photos" / "cat.jpg"))
+    code = code.replace('"weights"', repr(str(ROOT / "weights")))
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["captions"].main.attention.shape[1:] == (8, 8)
+    assert names["explained"].text == "a dog on a bench"
 
 
 def test_the_cap_on_a_workers_memory_is_stated() -> None:

@@ -25,11 +25,9 @@ from tests.conftest import ROOT
 from tests.support import clips
 from tests.support.fake_queue import is_status, next_answer
 from tests.support.fake_telegram import TOKEN, Call, FakeTelegram
-from tests.support.program import Program, environment, running
+from tests.support.program import PATIENCE, Program, environment, running
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-PATIENCE = 300.0  # seconds; a loaded machine of two cores loads the network slowly
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("start"), pytest.mark.asyncio(loop_scope="module")]
 
 
 @contextlib.asynccontextmanager

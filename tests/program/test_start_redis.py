@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT
-from tests.program.test_start import PATIENCE
 from tests.support.fake_telegram import TOKEN, FakeTelegram
-from tests.support.program import environment
+from tests.support.program import PATIENCE, environment
 from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.slow
 
 
 async def start(part: str, log: Path, settings: dict[str, str]) -> asyncio.subprocess.Process:

@@ -6,11 +6,13 @@ import socket
 from pathlib import Path
 
 import aiohttp
+import pytest
 
-from tests.program.test_start import PATIENCE
 from tests.support.fake_telegram import FakeTelegram
-from tests.support.program import Program, running
+from tests.support.program import PATIENCE, Program, running
 from tests.support.redis_server import free_port
+
+pytestmark = pytest.mark.slow
 
 
 async def test_a_photo_is_answered_and_the_health_endpoint_says_so(tmp_path: Path, photo_files: list[Path]) -> None:

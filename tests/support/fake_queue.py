@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from bot.answers.keyboards import Cancel
 from bot.answers.status import Rhythm
 from bot.app import run_bot
-from bot.config import Secret, Settings
+from bot.config import Settings
 from model.errors import CaptionError, JobCancelled
 from model.serving.jobs import AlbumResult, ClipResult, Job, JobResult, Outcome, WeighedWord, WireCaption
 from model.serving.queue import Busy, JobProducer, Limits, Status
@@ -137,6 +139,10 @@ class FakeQueue:
         return self.alive
 
 
+def last(queue: FakeQueue) -> Job:
+    return list(queue.jobs.values())[-1]
+
+
 @dataclass
 class RunningBot:
     stop: asyncio.Event
@@ -149,7 +155,7 @@ class RunningBot:
 
 
 def settings_for(server: FakeTelegram, folder: Path, **changes: Any) -> Settings:
-    values: dict[str, Any] = {"token": Secret(TOKEN), "api_url": server.url, "data_dir": folder}
+    values: dict[str, Any] = {"token": SecretStr(TOKEN), "api_url": server.url, "data_dir": folder}
     return Settings(**(values | changes))
 
 
@@ -200,7 +206,7 @@ async def eventually(true: Callable[[], object], seconds: float = 60.0) -> None:
 async def never(url: str, folder: str) -> int:
     queue = FakeQueue()
     queue.open.clear()
-    settings = Settings(token=Secret(TOKEN), api_url=url, data_dir=Path(folder))
+    settings = Settings(token=SecretStr(TOKEN), api_url=url, data_dir=Path(folder))
     return await run_bot(settings, queue, asyncio.Event())
 
 

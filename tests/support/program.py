@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.conftest import ROOT
 from tests.support.fake_telegram import TOKEN, FakeTelegram
 
+PATIENCE = 300.0  # seconds; a loaded machine of two cores loads the network slowly
 SETTINGS = re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
 
 

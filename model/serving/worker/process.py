@@ -22,7 +22,7 @@ from model.serving.embedded.process import NO_RESTART, connect_to_parent
 from model.serving.health import FOLDER, Deadline, Heartbeat
 from model.serving.metrics import MetricsError, WorkerMetrics, worker_metrics
 from model.serving.queue import JobConsumer
-from model.serving.redis.connection import RedisRefused
+from model.serving.redis.address import RedisRefused
 from model.serving.redis.consumer import RedisConsumer
 from model.serving.worker.network import Captioners
 from model.serving.worker.worker import JOB_SECONDS, Worker, WorkerHung

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,31 +11,17 @@ from bot.storage.sqlite import Database
 from bot.storage.sqlite_chats import SqliteStorage
 from model.errors import EmptyFile, FeaturesGone
 from model.serving.jobs import Job, JobResult
-from tests.bot.telegram.test_polling import PHOTO, answered, waiting_in
+from tests.support.conversation import all_answered, downloads
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Person
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram() as fake:
-        yield fake
-        assert fake.violations == []
-
-
-@pytest.fixture
-def ann(server: FakeTelegram) -> Person:
-    return server.person("Ann")
+from tests.support.pictures import PHOTO
+from tests.support.records import waiting_in
 
 
 @pytest.fixture(autouse=True)
 def asked_as_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Photos are asked about as if they had been answered before."""
-    monkeypatch.setattr("bot.answers.photos.Job", functools.partial(Job, known=True))
-
-
-def downloads(server: FakeTelegram) -> int:
-    return sum(call.method == "download" for call in server.calls)
+    monkeypatch.setattr("bot.service.jobs.Job", functools.partial(Job, known=True))
 
 
 def gone(job: Job, media: bytes) -> JobResult | Exception:
@@ -46,7 +31,7 @@ def gone(job: Job, media: bytes) -> JobResult | Exception:
 async def test_a_known_picture_is_not_downloaded(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
     queue = FakeQueue()
     async with running_bot(server, queue, tmp_path):
-        await answered(server, ann, [await ann.send_photo(PHOTO)])
+        await all_answered(server, ann, [await ann.send_photo(PHOTO)])
     assert downloads(server) == 0
     assert queue.most_bytes == 0
 
@@ -54,7 +39,7 @@ async def test_a_known_picture_is_not_downloaded(server: FakeTelegram, ann: Pers
 async def test_a_picture_that_is_known_no_more_is_sent(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
     queue = FakeQueue(gone)
     async with running_bot(server, queue, tmp_path, max_queue=1, max_per_user=1):
-        await answered(server, ann, [await ann.send_photo(PHOTO)])
+        await all_answered(server, ann, [await ann.send_photo(PHOTO)])
         await eventually(lambda: not waiting_in(tmp_path))
     assert downloads(server) == 1
     [job] = queue.jobs.values()  # under its first id
@@ -83,7 +68,7 @@ async def test_it_is_answered_once_though_the_bot_ends_meanwhile(
     queue.outcome = gone
     queue.open.set()
     async with running_bot(server, queue, tmp_path):
-        await answered(server, ann, [photo])
+        await all_answered(server, ann, [photo])
         await eventually(lambda: not waiting_in(tmp_path))
     assert downloads(server) == 1
     assert not queue.admitted
@@ -100,7 +85,7 @@ async def test_a_job_without_its_picture_is_answered_though_the_next_process_doe
     queue = FakeQueue(as_workers_do)
     async with running_bot(server, queue, tmp_path, grace=0.0):
         photo = await ann.send_photo(PHOTO)
-        await answered(server, ann, [photo])
+        await all_answered(server, ann, [photo])
         await eventually(lambda: not waiting_in(tmp_path))
         queue.open.clear()
         sample = await ann.send_text("/sample")
@@ -112,7 +97,7 @@ async def test_a_job_without_its_picture_is_answered_though_the_next_process_doe
     await database.close()
     queue.open.set()
     async with running_bot(server, queue, tmp_path):
-        await answered(server, ann, [photo, sample])
+        await all_answered(server, ann, [photo, sample])
         await eventually(lambda: not waiting_in(tmp_path))
     assert ann.bot_messages()[-1]["text"].startswith("a cat sits")
     assert not queue.admitted

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -11,17 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from bot.storage.sqlite import FILE_NAME, Database
 from tests.support.fake_queue import FakeQueue, running_bot
 from tests.support.fake_telegram import FakeTelegram
-
-
-def jpeg() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 48), "teal").save(buffer, "JPEG")
-    return buffer.getvalue()
+from tests.support.pictures import picture
 
 
 async def test_no_update_is_handed_to_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +30,7 @@ async def test_no_update_is_handed_to_threads(tmp_path: Path, monkeypatch: pytes
     async with FakeTelegram() as server, running_bot(server, FakeQueue(), tmp_path):
         monkeypatch.setattr(asyncio, "to_thread", recorded)
         ann = server.person("Ann")
-        await ann.send_photo(jpeg())
+        await ann.send_photo(picture())
         await ann.next_message()
         for text in ("/start", "/unknown", "hello", "https://example.org"):
             await ann.send_text(text)
@@ -48,7 +41,7 @@ async def test_no_update_is_handed_to_threads(tmp_path: Path, monkeypatch: pytes
 
 
 async def test_a_photo_waits_for_the_disk_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until it is written down, and until it is struck off; what buttons need is confirmed with the latter."""
+    """Until it is written down, and until it is acknowledged; what buttons need is confirmed with the latter."""
     writes: list[bool] = []
     transact = Database._transact
 
@@ -65,7 +58,7 @@ async def test_a_photo_waits_for_the_disk_twice(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(Database, "_transact", recorded)
     async with FakeTelegram() as server, running_bot(server, FakeQueue(), tmp_path):
         ann = server.person("Ann")
-        await ann.send_photo(jpeg())
+        await ann.send_photo(picture())
         await ann.next_message()
     start, end = [True], [True]
     assert writes == [*start, True, False, False, True, *end]

@@ -11,13 +11,15 @@ from pathlib import Path
 import pytest
 from aiogram.types import Chat, Message, User
 
-from bot.service.throttle import Throttle, TooFast, waited
+from bot.errors import TooFast
+from bot.service.throttle import Throttle, waited
 from bot.storage.inbox import Accepted
-from tests.bot.test_metrics import free_port, scrape, value
-from tests.handlers.test_conversation import PHOTO
 from tests.support.clock import Clock
 from tests.support.fake_queue import FakeQueue, eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram
+from tests.support.metrics import scrape, value
+from tests.support.pictures import PHOTO
+from tests.support.redis_server import free_port
 
 ANN, BOB, BOT = 7, 8, 42
 
@@ -124,24 +126,24 @@ async def test_whoever_asks_too_fast_is_told_when_to_try_again(tmp_path: Path, m
         ann, olga = server.person("Ann"), server.person("Ольга", language_code="ru")
         queue = FakeQueue()
         queue.open.clear()
-        with free_port() as port:
-            async with running_bot(server, queue, tmp_path, grace=0.1, metrics_port=port):
-                await ann.send_text("/help")
-                await ann.next_message()
-                await asyncio.sleep(1.1)  # what is dated before the start counts as waited
-                for person, words in ((ann, "You ask faster than I can follow. "), (olga, "Вы спрашиваете быстрее")):
-                    await person.send_album([PHOTO] * 3)
-                    for _ in range(19):
-                        await person.send_photo(PHOTO)
-                    await eventually(partial(jobs_of, queue, person.id, 22))
-                    downloads = len([call for call in server.calls if call.method == "download"])
+        port = free_port()
+        async with running_bot(server, queue, tmp_path, grace=0.1, metrics_port=port):
+            await ann.send_text("/help")
+            await ann.next_message()
+            await asyncio.sleep(1.1)  # what is dated before the start counts as waited
+            for person, words in ((ann, "You ask faster than I can follow. "), (olga, "Вы спрашиваете быстрее")):
+                await person.send_album([PHOTO] * 3)
+                for _ in range(19):
                     await person.send_photo(PHOTO)
-                    refusal = (await person.next_message())["text"]
-                    assert refusal.startswith(words)
-                    assert " 3 " in refusal
-                    assert len([call for call in server.calls if call.method == "download"]) == downloads
-                found = await asyncio.to_thread(scrape, port)
-                assert value(found, "caption_failures_total", kind="too_fast") == 2
+                await eventually(partial(jobs_of, queue, person.id, 22))
+                downloads = len([call for call in server.calls if call.method == "download"])
+                await person.send_photo(PHOTO)
+                refusal = (await person.next_message())["text"]
+                assert refusal.startswith(words)
+                assert " 3 " in refusal
+                assert len([call for call in server.calls if call.method == "download"]) == downloads
+            found = await asyncio.to_thread(scrape, port)
+            assert value(found, "caption_failures_total", kind="too_fast") == 2
         assert server.violations == []
 
 

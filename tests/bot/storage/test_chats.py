@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,30 +53,9 @@ class Place:
         return found
 
 
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("cluster"), cluster=True) as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "redis", "cluster"])
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
-    if request.param == "sqlite":
-        database = await Database.open(tmp_path)
-        yield Place(database)
-        await database.close()
-        return
-    server: RedisServer = request.getfixturevalue("redis_cluster" if request.param == "cluster" else "redis_server")
-    client = connect(server.url)
-    await client.flushall()
-    yield Place(client=client)
-    await client.aclose()
+@pytest.fixture
+def place(engine: tuple[Database | None, Any]) -> Place:
+    return Place(*engine)
 
 
 async def test_settings_are_those_that_were_kept_last_and_the_defaults_before(place: Place) -> None:

@@ -6,18 +6,20 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiogram.types import Message
+from pydantic import SecretStr
 
 from bot.answers.forgetting import forget_letters
-from bot.config import Secret, Settings
+from bot.config import Settings
 from bot.dead_letters import print_letters
-from bot.storage.chats import Picture, Storage, StorageError
+from bot.errors import StorageError
+from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Inbox, Notice, reduced
 from bot.storage.opening import open_memory
 from bot.storage.redis_chats import RedisStorage
@@ -26,22 +28,11 @@ from bot.storage.sqlite import Database
 from bot.storage.sqlite_chats import SqliteStorage
 from bot.storage.sqlite_inbox import SqliteInbox
 from bot.telegram.media import Medium, medium_of
-from model.serving.redis.connection import RedisRefused, connect
+from model.serving.redis.address import RedisRefused
+from model.serving.redis.connection import connect
 from tests.support.redis_server import RedisServer
 
 Engine = SqliteInbox | RedisInbox
-
-
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("cluster"), cluster=True) as server:
-        yield server
 
 
 @dataclass
@@ -59,18 +50,9 @@ class Place:
         return SqliteStorage(self.database, bot) if self.database else RedisStorage(self.client, bot)
 
 
-@pytest.fixture(params=["sqlite", "redis", "cluster"])
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
-    if request.param == "sqlite":
-        database = await Database.open(tmp_path)
-        yield Place(database)
-        await database.close()
-        return
-    server: RedisServer = request.getfixturevalue("redis_cluster" if request.param == "cluster" else "redis_server")
-    client = connect(server.url)
-    await client.flushall()
-    yield Place(client=client)
-    await client.aclose()
+@pytest.fixture
+def place(engine: tuple[Database | None, Any]) -> Place:
+    return Place(*engine)
 
 
 def update(number: int, text: str = "x") -> dict[str, Any]:
@@ -81,10 +63,10 @@ async def ids(inbox: Inbox) -> list[int]:
     return [entry.id for entry in await inbox.waiting()]
 
 
-async def test_updates_wait_in_order_until_they_are_struck_off(place: Place) -> None:
+async def test_updates_wait_in_order_until_they_are_acknowledged(place: Place) -> None:
     inbox = place.inbox()
     await inbox.record([update(13), update(1, "кот"), update(2)])
-    await inbox.strike(13)
+    await inbox.acknowledge(13)
     assert await ids(inbox) == [1, 2]
     assert (await inbox.waiting())[0].body == update(1, "кот")
 
@@ -101,7 +83,7 @@ async def test_a_text_that_is_cut_within_a_character_is_recorded_as_it_came(plac
 async def test_an_update_is_new_only_once(place: Place) -> None:
     inbox = place.inbox()
     assert [entry.id for entry in await inbox.record([update(1), update(2)])] == [1, 2]
-    await inbox.strike(1)
+    await inbox.acknowledge(1)
     assert [entry.id for entry in await inbox.record([update(1), update(2), update(3)])] == [3]
     assert await inbox.record([]) == []
 
@@ -165,16 +147,16 @@ async def test_ids_are_forgotten_after_some_days(place: Place, monkeypatch: pyte
     inbox = place.inbox()
     monkeypatch.setattr("time.time", lambda: 1000.0)
     await inbox.record([update(1), update(2)])
-    await inbox.strike(1)
+    await inbox.acknowledge(1)
     monkeypatch.setattr("time.time", lambda: 1000.0 + 72 * 3600)
     assert [entry.id for entry in await inbox.recover(3)] == [2]
     assert [entry.id for entry in await inbox.record([update(1), update(2)])] == [1]
 
 
-async def test_what_is_buried_can_be_tried_again_by_hand_while_the_bot_runs(place: Place) -> None:
+async def test_dead_letters_can_be_retried_while_the_bot_runs(place: Place) -> None:
     inbox, by_hand = place.inbox(), place.inbox()
     await inbox.record([update(1, "/sample 3"), update(2)])
-    await inbox.bury(1, "crashed", 3)
+    await inbox.dead_letter(1, "crashed", 3)
     assert await ids(inbox) == [2]
     assert await inbox.record([update(1)]) == []
     [letter] = await by_hand.dead()
@@ -187,14 +169,14 @@ async def test_what_is_buried_can_be_tried_again_by_hand_while_the_bot_runs(plac
     assert (entry.id, entry.attempts, entry.body) == (1, 0, letter.body)
     assert await inbox.reclaim(3) == []
     assert await ids(inbox) == [1, 2]
-    await inbox.strike(1)
+    await inbox.acknowledge(1)
     assert await inbox.record([update(1)]) == []
 
 
 async def test_what_is_put_back_while_no_bot_runs_is_taken_up_by_the_next(place: Place) -> None:
     inbox = place.inbox()
     await inbox.record([update(1)])
-    await inbox.bury(1, "crashed", 3)
+    await inbox.dead_letter(1, "crashed", 3)
     await inbox.stopped()
     assert await place.inbox().retry(None) == 1
     later = place.inbox()
@@ -217,8 +199,8 @@ async def test_what_is_too_old_goes_although_nobody_writes(place: Place, monkeyp
     inbox, began = place.inbox(), time.time()
     await inbox.recover(3)
     await inbox.record([update(1), update(2)])
-    await inbox.strike(1)
-    await inbox.bury(2, "it kills workers", 3)
+    await inbox.acknowledge(1)
+    await inbox.dead_letter(2, "it kills workers", 3)
     await place.storage().note(5, "known:x", "1", 3600.0)
     await inbox.reclaim(3)
     assert await left_of_the_past(place) >= 4
@@ -227,23 +209,23 @@ async def test_what_is_too_old_goes_although_nobody_writes(place: Place, monkeyp
     assert await left_of_the_past(place) == 0
 
 
-async def test_the_buried_are_dropped_by_hand_or_after_a_week(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_dead_letters_are_dropped_by_hand_or_after_a_week(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     inbox = place.inbox()
     monkeypatch.setattr("time.time", lambda: 1_000_000.0)
     await inbox.record([update(number) for number in range(1, 5)])
     for number in (1, 2, 3):
-        await inbox.bury(number, "crashed", 3)
+        await inbox.dead_letter(number, "crashed", 3)
     assert await inbox.drop([2, 7]) == 1
     assert [letter.id for letter in await inbox.dead()] == [1, 3]
     monkeypatch.setattr("time.time", lambda: 1_000_000.0 + 8 * 24 * 3600)
     assert await inbox.dead() == []
-    await inbox.bury(4, "crashed", 3)
+    await inbox.dead_letter(4, "crashed", 3)
     assert [letter.id for letter in await inbox.dead()] == [4]
     assert await inbox.drop(None) == 1
     assert await inbox.dead() == []
 
 
-async def test_the_buried_of_a_chat_or_of_one_person_there_are_forgotten(place: Place) -> None:
+async def test_dead_letters_of_a_chat_or_of_one_person_there_are_forgotten(place: Place) -> None:
     inbox = place.inbox()
 
     def from_(number: int, chat: int, person: int) -> dict[str, Any]:
@@ -254,7 +236,7 @@ async def test_the_buried_of_a_chat_or_of_one_person_there_are_forgotten(place: 
     bodies = [from_(1, -5, 1), from_(2, -5, 2), from_(3, -5, 1), from_(4, 1, 1), from_(5, -5, 1), press]
     await inbox.record(bodies)
     for number in (1, 2, 3, 4, 9):
-        await inbox.bury(number, "reason", 3)
+        await inbox.dead_letter(number, "reason", 3)
     assert await forget_letters(inbox, -5, 3) == 0
     assert await forget_letters(inbox, -5, 1) == 2
     assert [letter.id for letter in await inbox.dead()] == [2, 4, 9]
@@ -265,11 +247,11 @@ async def test_the_buried_of_a_chat_or_of_one_person_there_are_forgotten(place: 
     assert await forget_letters(place.inbox(2), 1) == 0
 
 
-async def test_what_is_struck_off_is_not_buried(place: Place) -> None:
+async def test_an_acknowledged_update_never_becomes_a_dead_letter(place: Place) -> None:
     inbox = place.inbox()
     await inbox.record([update(1)])
-    await inbox.strike(1)
-    await inbox.bury(1, "late", 1)
+    await inbox.acknowledge(1)
+    await inbox.dead_letter(1, "late", 1)
     assert await inbox.dead() == []
 
 
@@ -367,7 +349,7 @@ async def test_a_lost_answer_changes_nothing(client: Any) -> None:
     await RedisInbox(client, 1).stopped()  # the script is known
     inbox = RedisInbox(LosesAnswers(client), 1)  # type: ignore[arg-type]
     assert [entry.id for entry in await inbox.record([update(1), update(2)])] == [1, 2]
-    await inbox.strike(2)
+    await inbox.acknowledge(2)
     other = RedisInbox(LosesAnswers(client), 1)  # type: ignore[arg-type]
     assert [(entry.id, entry.attempts) for entry in await other.recover(3)] == [(1, 1)]
 
@@ -402,8 +384,8 @@ async def test_a_full_redis_takes_nothing_new_but_lets_go_of_what_is_done(client
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(inbox.record([update(4)]), 0.3)
         async with asyncio.timeout(60):
-            await inbox.strike(1)
-            await inbox.bury(2, "reason", 1)
+            await inbox.acknowledge(1)
+            await inbox.dead_letter(2, "reason", 1)
             await inbox.stopped()
             assert [entry.id for entry in await RedisInbox(client, 1).recover(3)] == [3]
     finally:
@@ -415,7 +397,7 @@ async def test_what_is_recorded_survives_a_kill_of_redis(tmp_path: Path) -> None
         client = connect(server.url)
         inbox = RedisInbox(client, 1)
         await inbox.record([update(1), update(2)])
-        await inbox.strike(1)
+        await inbox.acknowledge(1)
         await asyncio.to_thread(server.restart)
         assert await ids(inbox) == [2]
         assert await inbox.record([update(1), update(2)]) == []
@@ -427,7 +409,7 @@ async def test_memory_does_not_grow_with_what_is_done(client: Any) -> None:
     await client.zadd("{captions}:bot:1:struck", {str(number): 2e9 + number for number in range(100_100)})
     await inbox.record([update(200_000)])
     assert await client.zcard("{captions}:bot:1:struck") == 100_000
-    await inbox.strike(200_000)
+    await inbox.acknowledge(200_000)
     keys = {key.decode() for key in await client.keys("*")}
     assert keys == {f"{{captions}}:bot:1:{name}" for name in ("alive", "calls", "struck")}
     await inbox.stopped()
@@ -436,13 +418,13 @@ async def test_memory_does_not_grow_with_what_is_done(client: Any) -> None:
 
 async def test_a_wrong_password_is_said_at_the_start(tmp_path: Path) -> None:
     with RedisServer(tmp_path, password="right") as server:
-        settings = Settings(redis_url=Secret(server.url.replace("right", "wr0ng")))
+        settings = Settings(redis_url=SecretStr(server.url.replace("right", "wr0ng")))
         with pytest.raises(RedisRefused):
             async with open_memory(settings, 1):
                 pass
 
 
-# What is kept of a buried update
+# What is kept of a dead letter
 
 
 def test_what_is_kept_names_nobody_and_repeats_no_words(capsys: pytest.CaptureFixture[str]) -> None:
@@ -527,7 +509,7 @@ def test_what_is_tried_again_is_the_same_file(shown: dict[str, Any], where: str)
 async def test_the_table_and_the_lines(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     inbox = place.inbox()
     await inbox.record([update(1, "/sample 3")])
-    await inbox.bury(1, "brought down a worker 3 times", 3)
+    await inbox.dead_letter(1, "brought down a worker 3 times", 3)
     letters = await inbox.dead()
     print_letters(letters, as_json=False)
     head, row = capsys.readouterr().out.splitlines()

@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from tests.support.fake_queue import FakeQueue, eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Person
-
-
-def jpeg() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 48), "teal").save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-PHOTO = jpeg()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram() as fake:
-        yield fake
-        assert fake.violations == []
-        assert fake.warnings == []
-
-
-@pytest.fixture
-def ann(server: FakeTelegram) -> Person:
-    return server.person("Ann")
+from tests.support.pictures import PHOTO
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ import pytest
 from aiogram.types import Message
 
 from bot.app import create_bot
+from bot.errors import Gone, TooBig
 from bot.storage.chats import Picture
 from bot.telegram import media
-from bot.telegram.media import Gone, TooBig, download, picture_of
+from bot.telegram.media import download, picture_of
 from tests.support.fake_queue import settings_for
 from tests.support.fake_telegram import FakeTelegram
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import logging
 import signal
@@ -11,54 +10,22 @@ import socket
 import sqlite3
 import stat
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from pydantic import SecretStr
 
 from bot.app import run_bot
-from bot.config import Secret
-from bot.storage.chats import StorageError
+from bot.errors import StorageError
 from bot.storage.inbox import Recorded
 from bot.storage.sqlite_inbox import SqliteInbox
 from tests.conftest import ROOT
+from tests.support.conversation import all_answered, answers
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot, settings_for
-from tests.support.fake_telegram import TOKEN, FakeTelegram, Message, Person
-
-
-def jpeg() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 48), "teal").save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-PHOTO = jpeg()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram() as fake:
-        yield fake
-        assert fake.violations == []
-
-
-@pytest.fixture
-def ann(server: FakeTelegram) -> Person:
-    return server.person("Ann")
-
-
-def answers(person: Person) -> list[int]:
-    """The messages that were answered."""
-    return sorted(each["reply_to_message"]["message_id"] for each in person.bot_messages())
-
-
-async def answered(server: FakeTelegram, person: Person, questions: list[Message]) -> None:
-    """Each of these has one answer, and nothing else has."""
-    await server.until(lambda: True if len(person.bot_messages()) >= len(questions) else None, 60)
-    assert answers(person) == [each["message_id"] for each in questions]
-
+from tests.support.fake_telegram import TOKEN, FakeTelegram, Person
+from tests.support.pictures import PHOTO
+from tests.support.records import waiting_in
 
 # Start
 
@@ -67,7 +34,7 @@ async def answered(server: FakeTelegram, person: Person, questions: list[Message
 async def test_a_wrong_token_is_said_and_ends_the_bot(
     server: FakeTelegram, tmp_path: Path, caplog: pytest.LogCaptureFixture, token: str
 ) -> None:
-    async with running_bot(server, FakeQueue(), tmp_path, token=Secret(token)) as bot:
+    async with running_bot(server, FakeQueue(), tmp_path, token=SecretStr(token)) as bot:
         assert await bot.status() == 2
     errors = [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(errors) == 1
@@ -135,7 +102,7 @@ async def test_it_takes_over_from_a_webhook_and_drops_nothing(
     server.webhook = {"url": "http://127.0.0.1:9/", "secret_token": ""}
     photo = await ann.send_photo(PHOTO)
     async with running_bot(server, FakeQueue(), tmp_path):
-        await answered(server, ann, [photo])
+        await all_answered(server, ann, [photo])
 
 
 async def test_only_messages_and_buttons_are_asked_for(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
@@ -156,7 +123,7 @@ async def test_polling_goes_on_after_trouble_and_says_so_once(
     server.faults.add("getUpdates", kind, times=2 if kind != "429" else 1)
     async with running_bot(server, FakeQueue(), tmp_path):
         photo = await ann.send_photo(PHOTO)
-        await answered(server, ann, [photo])
+        await all_answered(server, ann, [photo])
     said = [each.getMessage() for each in caplog.records if "receiving updates" in each.getMessage()]
     assert ["trying again" in line for line in said] == [True, False]
     assert "<html>" not in caplog.text
@@ -170,7 +137,7 @@ async def test_an_answer_is_sent_again_until_it_arrives(
     server.faults.add("sendPhoto", kind, times=1)
     async with running_bot(server, sheet, tmp_path):
         photo = await ann.send_photo(PHOTO)
-        await answered(server, ann, [photo])
+        await all_answered(server, ann, [photo])
     assert len(sheet.jobs) == 1
 
 
@@ -186,15 +153,6 @@ async def test_a_person_who_blocked_the_bot_is_not_written_to_for_ever(
         await eventually(lambda: not waiting_in(tmp_path))
     refused = [call for call in server.calls if call.error and call.method == "sendMessage"]
     assert len(refused) == 1
-
-
-def waiting_in(folder: Path) -> list[int]:
-    """The ids of updates that are not struck off."""
-    connection = sqlite3.connect(folder / "bot.sqlite3")
-    try:
-        return [row[0] for row in connection.execute("SELECT id FROM updates WHERE body IS NOT NULL ORDER BY id")]
-    finally:
-        connection.close()
 
 
 # Nothing is lost
@@ -217,7 +175,7 @@ async def test_an_update_is_confirmed_only_when_it_is_written_down(
     monkeypatch.setattr(SqliteInbox, "record", failing)
     photo = await ann.send_photo(PHOTO)
     async with running_bot(server, FakeQueue(), tmp_path):
-        await answered(server, ann, [photo])
+        await all_answered(server, ann, [photo])
         await server.until(lambda: server.confirmed(photo) or None, 60)
     assert failures < 0
     assert server.confirmed(photo)
@@ -237,7 +195,7 @@ async def test_what_was_in_work_when_the_bot_was_killed_is_answered_after_a_rest
         await process.wait()
     assert ann.bot_messages() == []
     async with running_bot(server, FakeQueue(), tmp_path, max_per_user=1):
-        await answered(server, ann, photos)
+        await all_answered(server, ann, photos)
     assert waiting_in(tmp_path) == []
 
 
@@ -251,7 +209,7 @@ async def test_what_is_not_finished_when_the_bot_stops_is_answered_after_a_resta
         await eventually(lambda: queue.jobs)
     queue.open.set()
     async with running_bot(server, queue, tmp_path):
-        await answered(server, ann, [photo])
+        await all_answered(server, ann, [photo])
 
 
 async def test_a_stop_waits_for_what_is_in_work(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
@@ -264,7 +222,7 @@ async def test_a_stop_waits_for_what_is_in_work(server: FakeTelegram, ann: Perso
         await asyncio.sleep(0.2)
         queue.open.set()
         assert await bot.status() == 0
-    await answered(server, ann, [photo])
+    await all_answered(server, ann, [photo])
 
 
 async def test_an_answered_update_that_telegram_delivers_again_is_not_answered_again(
@@ -272,11 +230,11 @@ async def test_an_answered_update_that_telegram_delivers_again_is_not_answered_a
 ) -> None:
     async with running_bot(server, FakeQueue(), tmp_path):
         photo = await ann.send_photo(PHOTO)
-        await answered(server, ann, [photo])
+        await all_answered(server, ann, [photo])
     server._pending[server.update_id(photo)] = {"update_id": server.update_id(photo), "message": photo}
     async with running_bot(server, FakeQueue(), tmp_path):
         later = await ann.send_photo(PHOTO)
-        await answered(server, ann, [photo, later])
+        await all_answered(server, ann, [photo, later])
 
 
 async def test_a_failure_of_the_network_of_the_queue_is_tried_again(
@@ -288,7 +246,7 @@ async def test_a_failure_of_the_network_of_the_queue_is_tried_again(
         photo = await ann.send_photo(PHOTO)
         await eventually(lambda: queue.jobs)
         queue.outcome = lambda job, media: captions()
-        await answered(server, ann, [photo])
+        await all_answered(server, ann, [photo])
 
 
 async def test_an_unforeseen_error_is_said_once_and_logged_without_words_of_people(
@@ -300,7 +258,7 @@ async def test_an_unforeseen_error_is_said_once_and_logged_without_words_of_peop
         assert "went wrong on my side" in (await ann.next_message())["text"]
         queue.outcome = lambda job, media: captions()
         later = await ann.send_photo(PHOTO)
-        await answered(server, ann, [photo, later])
+        await all_answered(server, ann, [photo, later])
     assert "ZeroDivisionError" in caplog.text
     assert "fake_queue.py" in caplog.text
     assert "secret words" not in caplog.text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,6 @@ from tests.support.fake_telegram import Call, FakeTelegram
 
 ALL = ["caption", "sample", "settings", "language", "cancel", "help", "privacy", "forget"]
 IN_GROUPS = ["caption", "sample", "settings", "cancel", "help"]
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram() as fake:
-        yield fake
-        assert fake.warnings == []
 
 
 def changes(server: FakeTelegram) -> list[Call]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,25 +16,11 @@ from bot.telegram.session import RetryMiddleware
 from model.errors import JobCancelled, JobCrashed
 from model.serving.jobs import Job, JobResult
 from model.serving.queue import JobLost
-from tests.bot.telegram.test_polling import PHOTO, answered, waiting_in
+from tests.support.conversation import all_answered, downloads
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot, settings_for
 from tests.support.fake_telegram import FakeTelegram, Person
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram() as fake:
-        yield fake
-        assert fake.violations == []
-
-
-@pytest.fixture
-def ann(server: FakeTelegram) -> Person:
-    return server.person("Ann")
-
-
-def downloads(server: FakeTelegram) -> int:
-    return len([call for call in server.calls if call.method == "download"])
+from tests.support.pictures import PHOTO
+from tests.support.records import waiting_in
 
 
 async def test_a_picture_that_brings_workers_down_is_said_kept_and_tried_again_by_hand(
@@ -104,7 +89,7 @@ async def test_a_job_that_the_queue_lost_is_put_again(server: FakeTelegram, ann:
     queue.outcome = outcome
     async with running_bot(server, queue, tmp_path, max_queue=1):
         photo = await ann.send_photo(PHOTO)
-        await answered(server, ann, [photo])
+        await all_answered(server, ann, [photo])
         await eventually(lambda: not waiting_in(tmp_path))
     assert downloads(server) == 3
     assert not queue.admitted
@@ -117,7 +102,7 @@ async def test_a_queue_that_loses_everything_is_tried_later_and_not_all_the_time
     queue = FakeQueue(lambda job, media: captions() if next(lost, None) is None else JobLost(job.id))
     async with running_bot(server, queue, tmp_path):
         photo = await ann.send_photo(PHOTO)
-        await answered(server, ann, [photo])
+        await all_answered(server, ann, [photo])
     assert downloads(server) == 4
 
 
@@ -132,7 +117,7 @@ async def test_a_stop_leaves_the_job_in_the_queue_and_the_next_start_takes_its_r
     assert len(queue.admitted) == 1
     queue.open.set()
     async with running_bot(server, queue, tmp_path):
-        await answered(server, ann, [photo])
+        await all_answered(server, ann, [photo])
         await eventually(lambda: not queue.admitted)
     assert downloads(server) == 1
 
@@ -146,7 +131,7 @@ async def test_an_answer_that_could_not_be_delivered_is_not_computed_again(
     fault = server.faults.add("sendMessage", "500", times=3)
     async with running_bot(server, queue, tmp_path):
         photo = await ann.send_photo(PHOTO)
-        await answered(server, ann, [photo])
+        await all_answered(server, ann, [photo])
         await eventually(lambda: not waiting_in(tmp_path))
     assert fault.fired == 3
     assert len(computed) == 1
@@ -202,7 +187,7 @@ async def test_a_notice_that_a_kill_left_behind_is_deleted_at_the_next_start(
     async with running_bot(server, queue, tmp_path):
         await eventually(lambda: not ann.bot_messages())
         queue.open.set()
-        await answered(server, ann, [photo])
+        await all_answered(server, ann, [photo])
 
 
 async def test_the_person_is_told_when_to_come_back(server: FakeTelegram, tmp_path: Path) -> None:

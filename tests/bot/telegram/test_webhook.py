@@ -9,7 +9,7 @@ import itertools
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,14 @@ import pytest
 from aiogram import Bot
 from aiogram.client.telegram import TelegramAPIServer
 from aiohttp import web
-from PIL import Image
+from pydantic import SecretStr
 
 from bot.app import run_bot
-from bot.config import ConfigurationError, Secret
+from bot.errors import ConfigurationError, StorageError, WrongToken
 from bot.metrics import BotMetrics
-from bot.storage.chats import StorageError
 from bot.storage.inbox import Recorded
 from bot.storage.sqlite_inbox import SqliteInbox
-from bot.telegram.receiving import Reception, WrongToken
+from bot.telegram.receiving import Reception
 from bot.telegram.recorder import MOST_WAITING, Recorder
 from bot.telegram.session import Session
 from bot.telegram.webhook import SECRET_HEADER, look
@@ -36,31 +35,10 @@ from model.serving.health import Deadline
 from model.serving.queue import Status
 from tests.support.fake_queue import FakeQueue, RunningBot, eventually, running_bot, settings_for
 from tests.support.fake_telegram import TOKEN, FakeTelegram, Message, Person
+from tests.support.pictures import PHOTO
 from tests.support.redis_server import RedisServer, free_port
 
 SECRET = "a-secret_of-this-test"
-
-
-def jpeg() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 48), "teal").save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-PHOTO = jpeg()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[FakeTelegram]:
-    async with FakeTelegram() as fake:
-        yield fake
-        assert fake.violations == []
-        assert fake.warnings == []
-
-
-@pytest.fixture
-def ann(server: FakeTelegram) -> Person:
-    return server.person("Ann")
 
 
 class Hooked:
@@ -79,7 +57,7 @@ async def hooked_bot(
     """`url`: what Telegram calls, if that is not the bot itself."""
     port = changes.pop("webhook_port", None) or free_port()
     url = url or f"http://127.0.0.1:{port}/bots/captions:1"
-    own = {"webhook_url": url, "webhook_port": port, "webhook_secret": Secret(SECRET)}
+    own = {"webhook_url": url, "webhook_port": port, "webhook_secret": SecretStr(SECRET)}
     settings: dict[str, Any] = own | changes
     async with running_bot(server, queue, folder, **settings) as bot:
         hooked = Hooked(bot, port, url)
@@ -353,12 +331,6 @@ async def test_writes_are_one_after_the_other_and_in_batches() -> None:
 # Several bots
 
 
-@pytest.fixture(scope="module")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
 @asynccontextmanager
 async def balancer(ports: list[int], *, every: bool = False) -> AsyncIterator[str]:
     """A proxy before several bots; each request goes to the next of them, or to every one. Its address."""
@@ -390,7 +362,7 @@ async def test_two_bots_behind_one_webhook_answer_each_message_once(
     """In turn, and where Telegram brought each update to both because it lost the first one's word."""
     redis_server.call("FLUSHALL")
     ports = [free_port(), free_port()]
-    common: dict[str, Any] = {"redis_url": Secret(redis_server.url), "webhook_secret": None}
+    common: dict[str, Any] = {"redis_url": SecretStr(redis_server.url), "webhook_secret": None}
     queues = [FakeQueue(), FakeQueue()]
     async with (
         balancer(ports, every=every) as url,
@@ -410,7 +382,7 @@ async def test_a_bot_that_joins_leaves_alone_what_others_have_in_work_and_takes_
     server: FakeTelegram, ann: Person, tmp_path: Path, redis_server: RedisServer
 ) -> None:
     redis_server.call("FLUSHALL")
-    common: dict[str, Any] = {"redis_url": Secret(redis_server.url), "grace": 0.1}
+    common: dict[str, Any] = {"redis_url": SecretStr(redis_server.url), "grace": 0.1}
     first, second = FakeQueue(), FakeQueue()
     first.open.clear()
     async with hooked_bot(server, first, tmp_path / "one", **common) as one:
@@ -463,7 +435,7 @@ async def test_before_telegram_is_reached_health_says_so_and_updates_are_not_acc
     port = free_port()
     silent = FakeTelegram(free_port())
     settings: dict[str, Any] = {"webhook_url": f"http://127.0.0.1:{port}/hook", "webhook_port": port}
-    async with running_bot(silent, FakeQueue(), tmp_path, webhook_secret=Secret(SECRET), **settings):
+    async with running_bot(silent, FakeQueue(), tmp_path, webhook_secret=SecretStr(SECRET), **settings):
         while True:
             with contextlib.suppress(aiohttp.ClientError):
                 status, report = await get(f"http://127.0.0.1:{port}/health")
@@ -487,7 +459,7 @@ async def test_an_address_that_telegram_refuses_is_said_clearly(server: FakeTele
 
 
 async def test_a_wrong_token_ends_the_bot(server: FakeTelegram, tmp_path: Path) -> None:
-    token = Secret("424242:another-token-of-this-bot")
+    token = SecretStr("424242:another-token-of-this-bot")
     async with hooked_bot(server, FakeQueue(), tmp_path, token=token) as hooked:
         assert await hooked.bot.status() == 2
 

@@ -5,18 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from model.captioner import Captioner
 from model.captions import END_OF_CAPTION, Caption
 from model.decoding.explain import Unexplainable
 from model.decoding.sampling import Sampling
-
-
-@pytest.fixture(scope="module")
-def features(captioner: Captioner, photos: list[Image.Image]) -> Tensor:
-    return captioner.encode(captioner.squares(photos))
 
 
 def assert_same(found: Caption, decoded: Caption) -> None:

@@ -15,9 +15,8 @@ from model.errors import TruncatedImage
 from model.serving.jobs import AlbumResult, Job, decode_job, decode_outcome, encode_job, encode_outcome, pack_album
 from model.serving.worker.network import Captioners
 from model.serving.worker.worker import Worker
-from tests.conftest import WEIGHTS
-from tests.model.drawing.test_heatmap import maps
-from tests.model.serving.worker.test_worker import Pipes
+from tests.support.attention_maps import maps
+from tests.support.pipes import Pipes
 
 SIZES = [(640, 480), (480, 640), (1, 1), (640, 10), (10, 640), (300, 300)]
 
@@ -68,11 +67,6 @@ def test_album_jobs_and_results_survive_the_wire() -> None:
     assert decode_job(encode_job(job)) == job
     result = AlbumResult(b"jpeg", 2)
     assert decode_outcome(*encode_outcome(result)) == result
-
-
-@pytest.fixture(scope="module")
-def captioners() -> Captioners:
-    return Captioners(WEIGHTS, "cpu", "attention", "fp32")
 
 
 async def test_the_worker_draws_what_it_can_of_an_album(captioners: Captioners, photo_files: list[Path]) -> None:

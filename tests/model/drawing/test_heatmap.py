@@ -7,14 +7,7 @@ import pytest
 from PIL import Image
 
 from model.drawing.heatmap import SIDE, draw_sheet, encode_jpeg
-
-
-def maps(*peaks: tuple[int, int], height: float = 0.9) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """One 8 × 8 map per (row, column), with `height` of its mass there and the rest even."""
-    out = np.full((len(peaks), 8, 8), (1 - height) / 63, dtype=np.float32)
-    for number, (row, column) in enumerate(peaks):
-        out[number, row, column] = height
-    return out
+from tests.support.attention_maps import maps
 
 
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (1, 1), (20_000, 10), (10, 20_000), (300, 300)])

@@ -18,8 +18,8 @@ from aiogram import Bot
 from aiogram.exceptions import TelegramConflictError, TelegramNetworkError
 from aiogram.methods import GetMe
 
+from bot.errors import Conflict
 from bot.telegram.polling import poll
-from bot.telegram.receiving import Conflict
 from bot.telegram.session import GetRawUpdates
 from model.serving.health import FOLDER, STALE, UNWELL, WELL, Deadline, Heartbeat, Sign, birth_of, examine, host
 from tests.conftest import ROOT

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from model.serving.queue import Busy, JobConsumer, JobLost, JobProducer, Lease, 
 from model.serving.redis import producer as redis_queue
 from model.serving.redis.consumer import RedisConsumer
 from model.serving.redis.producer import RedisQueue
+from tests.support.pipes import streams
 from tests.support.redis_server import RedisServer
 
 RESULT = JobResult(WireCaption("a dog", 0.5), (WireCaption("the dog", 0.25),), b"jpeg")
@@ -77,16 +78,6 @@ class Embedded:
             await serving
 
 
-async def streams(readable: int, writable: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(readable, "rb"))
-    transport, protocol = await loop.connect_write_pipe(
-        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(writable, "wb")
-    )
-    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
-
-
 @dataclass
 class OnRedis:
     server: RedisServer
@@ -121,20 +112,15 @@ class OnRedis:
             await consumer.close()
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, RedisServer]]:
-    folder = tmp_path_factory.mktemp("redis")
-    with RedisServer(folder / "one") as one, RedisServer(folder / "cluster", cluster=True) as cluster:
-        yield {"redis": one, "cluster": cluster}
-
-
 @pytest.fixture(params=["embedded", "redis", "cluster"])
-async def engine(request: pytest.FixtureRequest, servers: dict[str, RedisServer]) -> AsyncIterator[Engine]:
+async def engine(
+    request: pytest.FixtureRequest, redis_server: RedisServer, redis_cluster: RedisServer
+) -> AsyncIterator[Engine]:
     made: Embedded | OnRedis
     if request.param == "embedded":
         made = Embedded()
     else:
-        made = OnRedis(servers[request.param])
+        made = OnRedis(redis_server if request.param == "redis" else redis_cluster)
         made.server.call("FLUSHALL")
     async with asyncio.timeout(300):
         yield made
@@ -142,8 +128,8 @@ async def engine(request: pytest.FixtureRequest, servers: dict[str, RedisServer]
 
 
 @pytest.fixture
-async def redis(servers: dict[str, RedisServer]) -> AsyncIterator[OnRedis]:
-    made = OnRedis(servers["redis"])
+async def redis(redis_server: RedisServer) -> AsyncIterator[OnRedis]:
+    made = OnRedis(redis_server)
     made.server.call("FLUSHALL")
     async with asyncio.timeout(300):
         yield made

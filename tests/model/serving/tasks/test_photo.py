@@ -26,7 +26,7 @@ from model.serving.worker import worker as worker_module
 from model.serving.worker.network import Captioners
 from model.serving.worker.worker import Worker
 from tests.conftest import WEIGHTS
-from tests.model.serving.worker.test_worker import Pipes, job
+from tests.support.pipes import Pipes, job
 
 PHOTO = Job("", user=1, samples=3, sheet=False, place="chat", picture="cat")
 
@@ -43,11 +43,6 @@ class Looked(WorkerMetrics):
 
     def decoded(self, kind: str, seconds: float) -> None:
         self.decodings += 1
-
-
-@pytest.fixture(scope="module")
-def captioners() -> Captioners:
-    return Captioners(WEIGHTS, "cpu", "attention", "fp32")
 
 
 @pytest.fixture

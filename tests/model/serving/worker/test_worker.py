@@ -10,7 +10,6 @@ import os
 import sys
 import threading
 import time
-import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,9 +20,8 @@ from model.clip_moments import DescribedFrame, PreparedFrame
 from model.decoding.sampling import Sampling
 from model.errors import DamagedImage, JobCrashed, JobFailed, NotAClip, NotAnImage
 from model.media.clips import ClipLimits
-from model.serving.embedded.pipe import PipeConsumer, serve_worker
 from model.serving.embedded.process import NO_RESTART, EmbeddedWorker, WorkerCannotStart
-from model.serving.embedded.queue import LEASE_SECONDS, LocalQueue
+from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import (
     ClipResult,
     Job,
@@ -42,15 +40,10 @@ from model.serving.queue import JobConsumer, Lease
 from model.serving.worker import worker as worker_module
 from model.serving.worker.network import Captioners, Findings, Picture
 from model.serving.worker.worker import Worker, WorkerHung, choose
-from tests.conftest import ROOT, WEIGHTS
-from tests.model.serving.test_queue import streams
+from tests.conftest import ROOT
+from tests.support.pipes import Pipes, job
 
 RESULT = JobResult(WireCaption("a dog", 0.5), (WireCaption("the dog", 0.25),), b"jpeg")
-
-
-def job(name: str, **settings: object) -> Job:
-    """Each of another person."""
-    return Job(id=name, user=zlib.crc32(name.encode()), **settings)  # type: ignore[arg-type]
 
 
 # -- wire types
@@ -94,30 +87,6 @@ def test_what_is_no_job_or_result_is_refused() -> None:
 # -- the pipe and the worker
 
 
-class Pipes:
-    """A queue and a consumer joined by two operating system pipes, as with a child process."""
-
-    def __init__(self) -> None:
-        self.queue = LocalQueue()
-
-    async def __aenter__(self) -> Pipes:
-        down, up = os.pipe(), os.pipe()
-        reader, self._writer = await streams(down[0], up[1])
-        self.consumer = PipeConsumer(reader, self._writer, LEASE_SECONDS)
-        their_reader, self._their_writer = await streams(up[0], down[1])
-        self.serving = asyncio.create_task(serve_worker(self.queue, 1, their_reader, self._their_writer))
-        return self
-
-    async def hang_up(self) -> None:
-        await self.consumer.close()
-        await self.serving
-
-    async def __aexit__(self, *_: object) -> None:
-        self._writer.close()
-        self._their_writer.close()
-        await self.serving
-
-
 @pytest.fixture
 async def pipes() -> AsyncIterator[Pipes]:
     async with Pipes() as joined:
@@ -148,11 +117,6 @@ async def captions_of(pipes: Pipes, name: str) -> JobResult:
     result = await pipes.queue.wait(name)
     assert isinstance(result, JobResult)
     return result
-
-
-@pytest.fixture(scope="module")
-def captioners() -> Captioners:
-    return Captioners(WEIGHTS, "cpu", "attention", "fp32")
 
 
 @contextlib.asynccontextmanager

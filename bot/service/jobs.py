@@ -1,0 +1,190 @@
+"""The jobs for workers: the only place where the bot builds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bot.chat_settings import ChatSettings
+from bot.sample_options import SampleRequest
+from bot.storage.chats import Picture
+from model.drawing.labels import ENGLISH, Labels
+from model.serving.jobs import Job
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Who asks for a job, and where."""
+
+    id: str  # of the job: the same for each delivery of one update
+    user: int
+    place: str  # the chat, as `Job.place` names it
+    media_group: str | None = None  # the album that the file belongs to
+    labels: Labels = ENGLISH  # what is written on drawn pictures
+
+    @property
+    def request(self) -> str:
+        """The items of an album count as one request; empty: the job is one by itself."""
+        return f"{self.user}:{self.media_group}" if self.media_group else ""
+
+
+def photo_job(origin: Origin, picture: Picture, model: str, settings: ChatSettings) -> Job:
+    """Caption a photo as the chat's settings say."""
+    return Job(
+        id=origin.id,
+        user=origin.user,
+        request=origin.request,
+        model=model,
+        samples=settings.samples,
+        sampling=settings.sampling,
+        beam=settings.beam_width,
+        sheet=model == "attention" and settings.heatmap,
+        place=origin.place,
+        picture=picture.file_unique_id,
+        labels=origin.labels,
+    )
+
+
+def sample_job(
+    origin: Origin,
+    picture: Picture,
+    model: str,
+    settings: ChatSettings,
+    wanted: SampleRequest,
+    *,
+    seed: int,
+    known: bool,
+) -> Job:
+    """Draw captions as /sample asks. `seed`: where /sample names none. `known`: as `Job.known` says."""
+    return Job(
+        id=origin.id,
+        user=origin.user,
+        model=model,
+        samples=wanted.count or settings.samples or ChatSettings.samples,
+        sampling=wanted.sampling(settings.sampling),
+        seed=seed if wanted.seed is None else wanted.seed,
+        sheet=False,
+        exclude=(),
+        place=origin.place,
+        picture=picture.file_unique_id,
+        known=known,
+    )
+
+
+def more_job(
+    origin: Origin,
+    picture: Picture,
+    model: str,
+    settings: ChatSettings,
+    shown: tuple[str, ...],
+    *,
+    seed: int,
+    known: bool,
+) -> Job:
+    """Draw captions that differ from those `shown`."""
+    return Job(
+        id=origin.id,
+        user=origin.user,
+        model=model,
+        samples=settings.samples or ChatSettings.samples,
+        sampling=settings.sampling,
+        seed=seed,
+        sheet=False,
+        exclude=shown,
+        place=origin.place,
+        picture=picture.file_unique_id,
+        labels=origin.labels,
+        known=known,
+    )
+
+
+def heatmap_job(origin: Origin, picture: Picture, model: str, caption: str) -> Job:
+    """Draw the sheet of a caption from before."""
+    return Job(
+        id=origin.id,
+        user=origin.user,
+        model=model,
+        samples=0,
+        sheet=True,
+        explain=caption,
+        place=origin.place,
+        picture=picture.file_unique_id,
+        labels=origin.labels,
+    )
+
+
+def words_job(origin: Origin, picture: Picture, model: str, caption: str, *, known: bool) -> Job:
+    """Draw the words that were weighed for a caption from before."""
+    return Job(
+        id=origin.id,
+        user=origin.user,
+        model=model,
+        samples=0,
+        sheet=False,
+        chart=True,
+        explain=caption,
+        place=origin.place,
+        picture=picture.file_unique_id,
+        labels=origin.labels,
+        known=known,
+    )
+
+
+def compare_job(origin: Origin, picture: Picture, model: str, settings: ChatSettings, *, known: bool) -> Job:
+    """Ask both models for their main captions."""
+    return Job(
+        id=origin.id,
+        user=origin.user,
+        model=model,
+        samples=0,
+        beam=settings.beam_width,
+        sheet=False,
+        compare=True,
+        place=origin.place,
+        picture=picture.file_unique_id,
+        labels=origin.labels,
+        known=known,
+    )
+
+
+def clip_job(origin: Origin, clip: Picture, model: str, moments: int | None) -> Job:
+    """Find the moments of a clip; None: as many as differ."""
+    return Job(
+        id=origin.id,
+        user=origin.user,
+        kind="clip",
+        request=origin.request,
+        model=model,
+        moments=moments,
+        place=origin.place,
+        picture=clip.file_unique_id,
+        labels=origin.labels,
+    )
+
+
+def album_item_job(origin: Origin, picture: Picture, model: str, settings: ChatSettings) -> Job:
+    """Caption one photo of an album: the main caption alone."""
+    return Job(
+        id=origin.id,
+        user=origin.user,
+        request=origin.request,
+        model=model,
+        samples=0,
+        beam=settings.beam_width,
+        sheet=False,
+        place=origin.place,
+        picture=picture.file_unique_id,
+    )
+
+
+def album_sheet_job(origin: Origin, model: str, beam: int | None, captions: Sequence[str]) -> Job:
+    """Draw one sheet for an album, whose photos have these captions (empty: none)."""
+    return Job(
+        id=origin.id,
+        user=origin.user,
+        model=model,
+        samples=0,
+        beam=beam,
+        album=tuple(captions),
+        labels=origin.labels,
+    )

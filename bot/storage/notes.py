@@ -1,0 +1,103 @@
+"""What is noted about a chat: every kind of note, with its key, its lifetime and whether it belongs to one person.
+
+Code that keeps or reads a note does so through its kind. /forget goes through `KINDS`, so it misses none.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from bot.storage.chats import LONGEST_NOTE, Note, Storage
+
+T = TypeVar("T")
+
+DAY: Final = 86_400.0  # seconds
+
+
+@dataclass(frozen=True)
+class NoteKind:
+    """Notes whose keys begin with `prefix` and a colon. Their text is JSON, that of a dataclass an object.
+
+    All methods that take a storage raise StorageError.
+    """
+
+    prefix: str
+    lifetime: float  # seconds
+    personal: bool  # the note says under "user" whose it is; /forget in a group deletes that person's
+    of_answer: bool = False  # deleted with the answer of the same name
+
+    def key(self, name: object) -> str:
+        return f"{self.prefix}:{name}"
+
+    def note(self, name: object, value: object = None, lifetime: float | None = None) -> Note:
+        """A note to be kept; `lifetime`: another one than the kind's."""
+        plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+        text = json.dumps(plain, ensure_ascii=False)
+        return Note(self.key(name), text, self.lifetime if lifetime is None else lifetime)
+
+    async def keep(self, storage: Storage, chat_id: int, name: object, value: object = None) -> None:
+        await storage.note_all(chat_id, [self.note(name, value)])
+
+    async def find(self, storage: Storage, chat_id: int, name: object, decode: Callable[[Any], T]) -> T | None:
+        """The value, `decode` made of its JSON; None where there is none, or one that another version wrote."""
+        text = await storage.noted(chat_id, self.key(name))
+        return None if text is None else _decoded(text, decode)
+
+    async def find_all(self, storage: Storage, chat_id: int, beginning: str = "") -> dict[str, Any]:
+        """The JSON of all notes whose names begin so, by the rest of the name."""
+        key = self.key(beginning)
+        return {name.removeprefix(key): json.loads(text) for name, text in (await storage.notes(chat_id, key)).items()}
+
+    async def exists(self, storage: Storage, chat_id: int, name: object) -> bool:
+        return await storage.noted(chat_id, self.key(name)) is not None
+
+    async def forget(self, storage: Storage, chat_id: int, name: object) -> None:
+        await storage.forget_note(chat_id, self.key(name))
+
+
+# By the key of the buttons under an answer.
+ANSWER: Final = NoteKind("answer", LONGEST_NOTE, personal=True, of_answer=True)  # what its buttons need
+CLIP: Final = NoteKind("clip", LONGEST_NOTE, personal=True, of_answer=True)  # which clip it is about
+ALBUM_HEATMAP: Final = NoteKind("album-sheet", LONGEST_NOTE, personal=True, of_answer=True)  # what the heatmap shows
+BESIDE: Final = NoteKind("beside", 2 * DAY, personal=False, of_answer=True)  # messages that are deleted with it
+DELETED: Final = NoteKind("deleted", DAY, personal=False)  # what was pressed before is done by then
+# By the id of a message.
+ABOUT: Final = NoteKind("about", 2 * DAY, personal=True)  # what a chart, a voice message … is about
+# By the unique id of a file.
+KNOWN: Final = NoteKind("known", 3600.0, personal=False)  # as long as workers keep features
+# By the id of an update.
+PARTS: Final = NoteKind("parts", DAY, personal=False)  # which messages of an answer are sent
+MOVES: Final = NoteKind("moves", DAY, personal=False)  # its picture turned out to be a clip
+# By the media group, and a part of it.
+ALBUM: Final = NoteKind("album", 3600.0, personal=False)  # items and plans, see `bot/answers/album_plans.py`
+
+KINDS: Final = (ANSWER, CLIP, ALBUM_HEATMAP, BESIDE, DELETED, ABOUT, KNOWN, PARTS, MOVES, ALBUM)
+
+
+async def forget_answer(storage: Storage, chat_id: int, key: str) -> None:
+    """Forget what is noted of an answer. Raises StorageError."""
+    for kind in KINDS:
+        if kind.of_answer:
+            await kind.forget(storage, chat_id, key)
+
+
+async def forget_person(storage: Storage, chat_id: int, user_id: int) -> bool:
+    """Forget what was noted of answers to one person; whether anything was. Raises StorageError."""
+    found = False
+    for kind in KINDS:
+        if kind.personal:
+            for key, text in (await storage.notes(chat_id, kind.key(""))).items():
+                if _decoded(text, lambda about: about["user"]) == user_id:
+                    await storage.forget_note(chat_id, key)
+                    found = True
+    return found
+
+
+def _decoded(text: str, decode: Callable[[Any], T]) -> T | None:
+    """None for what another version wrote."""
+    try:
+        return decode(json.loads(text))
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -1,0 +1,50 @@
+"""A queue and a worker's side of it, joined as with a child process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import zlib
+
+from model.serving.embedded.pipe import PipeConsumer, serve_worker
+from model.serving.embedded.queue import LEASE_SECONDS, LocalQueue
+from model.serving.jobs import Job
+
+
+def job(name: str, **settings: object) -> Job:
+    """Each of another person."""
+    return Job(id=name, user=zlib.crc32(name.encode()), **settings)  # type: ignore[arg-type]
+
+
+async def streams(readable: int, writable: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(readable, "rb"))
+    transport, protocol = await loop.connect_write_pipe(
+        lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(writable, "wb")
+    )
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+class Pipes:
+    """A queue and a consumer joined by two operating system pipes, as with a child process."""
+
+    def __init__(self) -> None:
+        self.queue = LocalQueue()
+
+    async def __aenter__(self) -> Pipes:
+        down, up = os.pipe(), os.pipe()
+        reader, self._writer = await streams(down[0], up[1])
+        self.consumer = PipeConsumer(reader, self._writer, LEASE_SECONDS)
+        their_reader, self._their_writer = await streams(up[0], down[1])
+        self.serving = asyncio.create_task(serve_worker(self.queue, 1, their_reader, self._their_writer))
+        return self
+
+    async def hang_up(self) -> None:
+        await self.consumer.close()
+        await self.serving
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+        self._their_writer.close()
+        await self.serving

@@ -1,0 +1,35 @@
+"""What lies in the file of a bot: `bot.sqlite3` in its data folder."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+from bot.chat_settings import ChatSettings
+from bot.storage.sqlite import Database
+from bot.storage.sqlite_chats import SqliteStorage
+from tests.support.fake_telegram import TOKEN
+
+BOT_ID = int(TOKEN.partition(":")[0])
+
+
+def waiting_in(folder: Path) -> list[int]:
+    """The ids of updates that are not acknowledged."""
+    with contextlib.closing(sqlite3.connect(folder / "bot.sqlite3")) as connection:
+        return [row[0] for row in connection.execute("SELECT id FROM updates WHERE body IS NOT NULL ORDER BY id")]
+
+
+async def kept(folder: Path, chat_id: int) -> ChatSettings:
+    """The settings of a chat."""
+    database = await Database.open(folder)
+    try:
+        return await SqliteStorage(database, BOT_ID).settings(chat_id)
+    finally:
+        await database.close()
+
+
+async def keep(folder: Path, chat_id: int, settings: ChatSettings) -> None:
+    database = await Database.open(folder)
+    await SqliteStorage(database, BOT_ID).keep_settings(chat_id, settings)
+    await database.close()
