@@ -39,6 +39,7 @@ from bot.storage.opening import open_memory
 from bot.telegram.pacing import Pacer
 from bot.telegram.processing import Processor
 from bot.telegram.session import RetryMiddleware
+from handlers import create_routers
 from model.errors import AnimatedPicture, DamagedImage, JobCrashed
 from model.serving.jobs import AlbumResult, ClipFrame, ClipResult, Job, Outcome, unpack
 from tests.bot.telegram.test_polling import waiting_in
@@ -699,6 +700,7 @@ async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: Redi
             dispatcher = create_dispatcher(
                 i18n,
                 storage,
+                create_routers(),
                 answering=Answering(requests, captioning, clips, answers, storage),
                 albums=Albums(settings, requests, storage, sheets, answers, captioning),
                 album_sheets=sheets,
