@@ -31,8 +31,9 @@ from bot.errors import Conflict, StorageError, WrongToken
 from bot.i18n import LanguageMiddleware, create_i18n
 from bot.metrics import BotMetrics, bot_metrics, watch_queue
 from bot.service.in_progress import InWork
+from bot.service.limits import Throttle
 from bot.service.requests import Requests
-from bot.service.throttle import Refusals, Throttle
+from bot.service.throttle import Refusals
 from bot.stats import Stats, open_stats
 from bot.storage.chats import Storage
 from bot.storage.inbox import Inbox

@@ -32,8 +32,9 @@ from bot.dead_letters import dead
 from bot.i18n import create_i18n
 from bot.metrics import BotMetrics
 from bot.service.in_progress import InWork
+from bot.service.limits import Throttle
 from bot.service.requests import Requests
-from bot.service.throttle import Refusals, Throttle
+from bot.service.throttle import Refusals
 from bot.storage.inbox import Inbox
 from bot.storage.opening import open_memory
 from bot.telegram.pacing import Pacer

@@ -12,7 +12,8 @@ import pytest
 from bot.answers.keyboards import OpenSettings
 from bot.answers.status import Rhythm
 from bot.chat_settings import ChatSettings
-from bot.telegram.pacing import Pacer, Rate
+from bot.service.limits import Rate
+from bot.telegram.pacing import Pacer
 from model.errors import DamagedImage
 from model.serving.embedded.queue import LocalQueue
 from tests.handlers.test_clips import WORKER, answer, found

@@ -18,8 +18,9 @@ from bot.chat_settings import ChatSettings
 from bot.config import Settings
 from bot.dead_letters import dead
 from bot.logs import configure_logging
+from bot.service.limits import Rate
 from bot.storage.sqlite_stats import FILE_NAME as STATS_FILE
-from bot.telegram.pacing import Pacer, Rate
+from bot.telegram.pacing import Pacer
 from model.errors import DamagedImage, JobCrashed
 from tests.bot.telegram.test_polling import waiting_in
 from tests.handlers.test_conversation import PHOTO, SHEET
