@@ -224,6 +224,7 @@ def stop_signal() -> asyncio.Event:
 async def run_redis(settings: Settings) -> int:
     from bot.app import run_bot
     from bot.storage.inbox import process_name
+    from handlers import create_routers
     from model.serving.queue import Limits
     from model.serving.redis.producer import RedisQueue
 
@@ -238,7 +239,7 @@ async def run_redis(settings: Settings) -> int:
         if stop.is_set():
             return 0
         await opening
-        return await run_bot(settings, queue, stop)
+        return await run_bot(settings, queue, create_routers(), stop)
     except RedisRefused as error:
         log.error("%s", error)
         return REFUSED
@@ -251,6 +252,7 @@ async def run_redis(settings: Settings) -> int:
 
 async def run_embedded(settings: Settings) -> int:
     from bot.app import run_bot
+    from handlers import create_routers
     from model.serving.embedded.process import EmbeddedWorker, WorkerCannotStart
     from model.serving.embedded.queue import LocalQueue
     from model.serving.queue import Limits
@@ -275,7 +277,7 @@ async def run_embedded(settings: Settings) -> int:
     )
     working = asyncio.create_task(child.run())
     working.add_done_callback(lambda _: stop.set())
-    status = await run_bot(settings, queue, stop)
+    status = await run_bot(settings, queue, create_routers(), stop)
     working.cancel()
     try:
         await working

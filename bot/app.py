@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
-from aiogram import Bot, Dispatcher
+from aiogram import Bot, Dispatcher, Router
 from aiogram.client.default import DefaultBotProperties
 from aiogram.client.telegram import TelegramAPIServer
 from aiogram.enums import ParseMode
@@ -31,8 +31,9 @@ from bot.errors import Conflict, StorageError, WrongToken
 from bot.i18n import LanguageMiddleware, create_i18n
 from bot.metrics import BotMetrics, bot_metrics, watch_queue
 from bot.service.in_progress import InWork
+from bot.service.limits import Throttle
 from bot.service.requests import Requests
-from bot.service.throttle import Refusals, Throttle
+from bot.service.throttle import Refusals
 from bot.stats import Stats, open_stats
 from bot.storage.chats import Storage
 from bot.storage.inbox import Inbox
@@ -45,7 +46,6 @@ from bot.telegram.processing import Processor
 from bot.telegram.profile import set_profile
 from bot.telegram.receiving import Receive, Reception
 from bot.telegram.session import CountRequests, RetryMiddleware, Session
-from handlers import create_routers
 from model.serving.health import CONTACT_SECONDS, FOLDER, Deadline, Heartbeat
 from model.serving.queue import JobProducer
 from model.serving.redis.address import RedisRefused
@@ -72,9 +72,16 @@ def create_bot(settings: Settings, metrics: BotMetrics | None = None, pacer: Pac
 
 
 def create_dispatcher(
-    i18n: I18n, storage: Storage, allowed: frozenset[int] = frozenset(), **dependencies: Any
+    i18n: I18n,
+    storage: Storage,
+    routers: Sequence[Router],
+    allowed: frozenset[int] = frozenset(),
+    **dependencies: Any,
 ) -> Dispatcher:
-    """All handlers; `dependencies` are what they take as parameters, by name. `allowed`: whom to serve; empty: all."""
+    """The handlers of `routers`; `dependencies`: what they take as parameters, by name.
+
+    `allowed`: whom to serve; empty: all.
+    """
     dispatcher = Dispatcher(disable_fsm=True)
     dispatcher.workflow_data.update(dependencies, storage=storage)
     dispatcher.update.outer_middleware(ChatMiddleware(storage))
@@ -84,19 +91,22 @@ def create_dispatcher(
         for name, observer in dispatcher.observers.items():
             if name not in ("update", "error"):
                 observer.outer_middleware(AccessMiddleware(allowed))
-    dispatcher.include_routers(*create_routers())
+    dispatcher.include_routers(*routers)
     return dispatcher
 
 
 async def run_bot(
     settings: Settings,
     queue: JobProducer,
+    routers: Sequence[Router],
     stop: asyncio.Event,
     *,
     grace: float = GRACE,
     rhythm: Rhythm = RHYTHM,
 ) -> int:
-    """Run the bot until `stop` is set; an exit status. Behind a webhook where WEBHOOK_URL is set, else it polls.
+    """Run the bot with these handlers until `stop` is set; an exit status.
+
+    Behind a webhook where WEBHOOK_URL is set, else it polls.
 
     `grace`: seconds for what is in work then. `rhythm`: when people who wait are told how far it is.
     0: stopped as asked. 1: DATA_DIR cannot be used, or Redis refuses the bot. 2: Telegram does not know the token.
@@ -105,16 +115,17 @@ async def run_bot(
     """
     if settings.webhook_url is None:
         contact = Deadline("no answer to getUpdates", CONTACT_SECONDS)
-        return await _run_counted(settings, queue, stop, receive_by_polling, contact, grace, rhythm)
+        return await _run_counted(settings, queue, routers, stop, receive_by_polling, contact, grace, rhythm)
     from bot.telegram.webhook import receive_by_webhook  # aiohttp's server is not needed to poll
 
     contact = Deadline("Telegram has not confirmed the webhook", CONTACT_SECONDS)
-    return await _run_counted(settings, queue, stop, receive_by_webhook, contact, grace, rhythm)
+    return await _run_counted(settings, queue, routers, stop, receive_by_webhook, contact, grace, rhythm)
 
 
 async def _run_counted(
     settings: Settings,
     queue: JobProducer,
+    routers: Sequence[Router],
     stop: asyncio.Event,
     receive: Receive,
     contact: Deadline,
@@ -133,7 +144,19 @@ async def _run_counted(
             ):
                 waiting = Waiting(queue, inbox, pacer, rhythm)
                 return await _run(
-                    bot, settings, queue, stop, inbox, storage, metrics, stats, receive, contact, grace, waiting
+                    bot,
+                    settings,
+                    queue,
+                    routers,
+                    stop,
+                    inbox,
+                    storage,
+                    metrics,
+                    stats,
+                    receive,
+                    contact,
+                    grace,
+                    waiting,
                 )
         except WrongToken as error:
             log.error(
@@ -160,6 +183,7 @@ async def _run(
     bot: Bot,
     settings: Settings,
     queue: JobProducer,
+    routers: Sequence[Router],
     stop: asyncio.Event,
     inbox: Inbox,
     storage: Storage,
@@ -184,6 +208,7 @@ async def _run(
     dispatcher = create_dispatcher(
         i18n,
         storage,
+        routers,
         allowed,
         captioning=captioning,
         buttons=Buttons(settings, requests, answers),

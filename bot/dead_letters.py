@@ -9,8 +9,9 @@ from typing import Final
 
 from bot.config import Settings
 from bot.errors import ConfigurationError
-from bot.storage.inbox import MEDIA, DeadLetter, Inbox
+from bot.storage.inbox import DeadLetter, Inbox
 from bot.storage.opening import open_memory
+from bot.storage.redaction import MEDIA
 
 HEAD: Final = ("ID", "GIVEN UP", "TRIES", "CHAT", "WHAT", "REASON")
 

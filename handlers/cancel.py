@@ -14,7 +14,7 @@ from bot.answers.keyboards import Cancel
 from bot.service.in_progress import Place
 from bot.service.requests import asker
 from bot.storage.inbox import Accepted
-from bot.telegram.administrators import may_decide
+from bot.telegram.access import may_decide
 from handlers.filters import Where
 from handlers.presses import acknowledge
 

@@ -10,7 +10,7 @@ from bot import replies
 from bot.answers.forgetting import Forgetting
 from bot.answers.keyboards import Forget, forget_buttons, forget_sure_buttons
 from bot.service.requests import asker
-from bot.telegram.administrators import may_decide
+from bot.telegram.access import may_decide
 from bot.telegram.editing import Edits
 from handlers.filters import Where
 from handlers.presses import acknowledge
@@ -48,7 +48,9 @@ async def press(query: CallbackQuery, bot: Bot, callback_data: Forget, forgettin
         case "yes":
             chat, asks = message.chat.id, query.from_user.id
             done = await (forgetting.chat(bot.id, chat, asks) if user is None else forgetting.person(chat, asks))
-            await edits.edit(message, replies.forgotten(done))
+            await edits.edit(
+                message, replies.forgotten(done.letters, notes=done.notes, settings=done.settings, whole=done.whole)
+            )
 
 
 async def _refusal(bot: Bot, query: CallbackQuery, user: int | None) -> str | None:

@@ -10,7 +10,7 @@ from bot import replies
 from bot.answers.keyboards import OpenSettings
 from bot.answers.settings_menu import MenuPress, SettingsMenu
 from bot.chat_settings import ChatSettings
-from bot.telegram.administrators import may_decide
+from bot.telegram.access import may_decide
 from handlers.filters import Where
 from handlers.presses import acknowledge
 

@@ -17,7 +17,9 @@ import start
 from bot import app
 from bot.config import Settings
 from bot.logs import configure_logging
-from bot.telegram.pacing import Pacer, Rate
+from bot.service.limits import Rate
+from bot.telegram.pacing import Pacer
+from handlers import create_routers
 from model.serving.embedded.process import EmbeddedWorker
 from model.serving.embedded.queue import LocalQueue
 from model.serving.queue import Limits
@@ -29,7 +31,7 @@ async def run_embedded(settings: Settings, worker: Sequence[str]) -> int:
     queue = LocalQueue(max_attempts=settings.max_attempts, limits=Limits(settings.max_queue, settings.max_per_user))
     working = asyncio.create_task(EmbeddedWorker(queue, worker, dict(os.environ)).run())
     try:
-        return await app.run_bot(settings, queue, stop)
+        return await app.run_bot(settings, queue, create_routers(), stop)
     finally:
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)

@@ -23,7 +23,8 @@ from bot.answers.keyboards import (
 from bot.answers.settings_menu import MenuPress
 from bot.service.in_progress import InWork, Place
 from bot.service.requests import job_id
-from bot.storage.inbox import COMMAND, Accepted, Inbox
+from bot.storage.inbox import Accepted, Inbox
+from bot.storage.redaction import COMMAND
 from bot.telegram.media import clip_of, picture_of
 from model.serving.jobs import Kind
 from model.serving.queue import JobProducer

@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any
 
 from aiogram import Bot
-from aiogram.enums import ChatMemberStatus, ChatType
-from aiogram.exceptions import AiogramError, TelegramBadRequest
+from aiogram.enums import ChatType
+from aiogram.exceptions import TelegramBadRequest
 from aiogram.types import CallbackQuery, InaccessibleMessage, InlineKeyboardMarkup, Message
 
 from bot import replies
@@ -26,6 +26,8 @@ from bot.replies.text import MAX_CAPTION, MAX_TEXT
 from bot.service.jobs import compare_job, heatmap_job, more_job, words_job
 from bot.service.requests import Request, Requests
 from bot.storage.inbox import Accepted
+from bot.telegram.access import may_decide
+from bot.telegram.editing import is_not_modified
 from model.errors import JobCancelled
 from model.serving.jobs import Job, JobResult, Outcome
 
@@ -75,7 +77,7 @@ class Buttons:
                 await message.edit_reply_markup(reply_markup=buttons)
                 return
         except TelegramBadRequest as error:
-            if _is_so_already(error):
+            if is_not_modified(error):
                 return
             log.info("the buttons of an answer cannot be changed (%s)", impersonal(error.message))
         if choosing:
@@ -142,12 +144,7 @@ class Buttons:
         answer = await self._answers.find(chat.id, key)
         if query.from_user.id == (user if answer is None else answer.user):
             return True
-        try:
-            member = await bot.get_chat_member(chat.id, query.from_user.id)
-        except AiogramError as error:
-            log.info("a member of a group cannot be looked up (%s)", type(error).__name__)
-            return False
-        return member.status in (ChatMemberStatus.CREATOR, ChatMemberStatus.ADMINISTRATOR)
+        return await may_decide(bot, query)
 
     async def delete(self, bot: Bot, query: CallbackQuery, key: str) -> None:
         """Delete all messages of an answer to a photo, an album or a clip, and what is noted of it."""
@@ -259,11 +256,7 @@ async def _edited(bot: Bot, chat_id: int, page: Page, markup: str, buttons: Inli
         else:
             await bot.edit_message_text(markup, **where)
     except TelegramBadRequest as error:
-        if not _is_so_already(error):
+        if not is_not_modified(error):
             log.info("an answer cannot be added to (%s)", impersonal(error.message))
             return False
     return True
-
-
-def _is_so_already(error: TelegramBadRequest) -> bool:
-    return "message is not modified" in error.message

@@ -19,6 +19,7 @@ from bot.answers.keyboards import cancel_button
 from bot.errors import StorageError
 from bot.service.in_progress import Group, Work
 from bot.storage.inbox import Inbox, Notice
+from bot.telegram.editing import is_not_modified
 from bot.telegram.pacing import Pacer, is_private
 from model.serving.queue import JobProducer
 from model.serving.redis.address import RedisRefused
@@ -155,7 +156,7 @@ class _Status:
                 words, chat_id=self.notice.chat, message_id=self.notice.message, reply_markup=self._buttons
             )
         except TelegramBadRequest as error:
-            if "not modified" not in error.message:  # the answer to the first try was lost
+            if not is_not_modified(error):  # the answer to the first try was lost
                 raise
 
     async def remove(self) -> None:

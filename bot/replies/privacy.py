@@ -5,7 +5,6 @@ from __future__ import annotations
 from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
-from bot.answers.forgetting import Deleted
 from bot.storage.chats import LONGEST_NOTE, PICTURE_KEPT
 from bot.storage.inbox import DEAD_KEPT, REMEMBERED
 from model.serving.worker.recent import SECONDS
@@ -88,21 +87,21 @@ def forget_sure() -> str:
     return _("Shall I really delete it? It cannot be undone.")
 
 
-def forgotten(done: Deleted) -> str:
-    """What was deleted."""
+def forgotten(letters: int, *, notes: bool, settings: bool, whole: bool) -> str:
+    """What was deleted. `letters`: how many dead letters; `whole`: all of the chat."""
     lines = [
-        _("the settings of this chat") if done.settings else "",
-        _("what I noted of pictures, clips and my answers, for their buttons") if done.notes else "",
-        ngettext(
-            "{count} message that I could not answer", "{count} messages that I could not answer", done.letters
-        ).format(count=done.letters)
-        if done.letters
+        _("the settings of this chat") if settings else "",
+        _("what I noted of pictures, clips and my answers, for their buttons") if notes else "",
+        ngettext("{count} message that I could not answer", "{count} messages that I could not answer", letters).format(
+            count=letters
+        )
+        if letters
         else "",
     ]
     found = [f"• {line}" for line in lines if line]
     head = _("I have deleted:") if found else _("There is nothing left to delete.")
     text = "\n".join([head, *found, "", _("Nothing tells any more that you used me.")])
-    if not done.whole:
+    if not whole:
         return text
     rest = _(
         "What I computed from recent pictures goes from memory within seconds. What I am still working on "

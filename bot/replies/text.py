@@ -6,11 +6,10 @@ import html
 from collections.abc import Iterable
 from typing import Final
 
-from model.speech import LONGEST_TEXT
-
 MAX_CAPTION: Final = 1024  # characters under a photo
 MAX_TEXT: Final = 4096  # characters of a message
 ELLIPSIS: Final = "…"
+LONGEST_SPOKEN: Final = 1000  # characters, as many as model/speech.py speaks
 
 
 def length(text: str) -> int:
@@ -37,7 +36,7 @@ def escaped(text: str) -> str:
 
 def spoken(captions: Iterable[str]) -> str:
     """Several captions, to be read aloud one after the other; of too many, the first ones."""
-    return ". ".join(fitting(captions, LONGEST_TEXT))
+    return ". ".join(fitting(captions, LONGEST_SPOKEN))
 
 
 def fitting(lines: Iterable[str], room: int) -> list[str]:

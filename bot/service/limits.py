@@ -1,19 +1,106 @@
-"""How much is taken on at once: bytes in memory, and how soon there is room again."""
+"""How much is accepted at once and how often: bytes in memory, requests of a person, and when there is room again."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Final
+
+from bot.errors import TooFast
 
 RECENT: Final = 32  # completions that an estimate is made from
 STALE: Final = 300.0  # seconds after which they say nothing about now
 SHORTEST: Final = 5.0
 LONGEST: Final = 3600.0
+BURST: Final = 20  # two full albums, sent picture by picture
+INTERVAL: Final = 3.0  # seconds; 20 a minute, as many messages as Telegram lets a bot send to one group
+SWEEP_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One each `interval` seconds, and `burst` at once after a pause."""
+
+    interval: float
+    burst: int = 1
+
+
+@dataclass
+class Bucket:
+    """A bucket of tokens as the time at which it is full (generic cell rate algorithm, ITU-T I.371)."""
+
+    rate: Rate
+    full: float = 0.0
+
+    def next(self) -> float:
+        """When one more may pass."""
+        return self.full - (self.rate.burst - 1) * self.rate.interval
+
+    def count(self, number: int, now: float) -> None:
+        """So many pass now."""
+        self.full = max(self.full, now) + number * self.rate.interval
+
+
+@dataclass
+class _Person(Bucket):
+    verdicts: OrderedDict[str, bool] = field(default_factory=OrderedDict)  # of the last requests
+
+
+class Throttle:
+    """Lets each person ask `burst` times at once, and once more each `interval` seconds.
+
+    Memory is taken only for those who asked within the last `burst` · `interval` seconds.
+    """
+
+    def __init__(
+        self,
+        unlimited: Collection[int] = (),
+        *,
+        burst: int = BURST,
+        interval: float = INTERVAL,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._unlimited = unlimited
+        self._rate = Rate(interval, burst)
+        self._clock = clock
+        self._people: dict[int, _Person] = {}
+        self._swept = clock()
+
+    def check(self, user: int, request: str) -> None:
+        """Count a request. Raises TooFast.
+
+        What is asked under the same name of a request, such as the items of an album, counts once and is all served
+        or all refused.
+        """
+        if user in self._unlimited:
+            return
+        now = self._clock()
+        self._sweep(now)
+        person = self._people.setdefault(user, _Person(self._rate, now))
+        wait = person.next() - now
+        if request not in person.verdicts:
+            person.verdicts[request] = wait <= 0
+            if wait <= 0:
+                person.count(1, now)
+            if len(person.verdicts) > self._rate.burst:
+                person.verdicts.popitem(last=False)
+        if not person.verdicts[request]:
+            raise TooFast(max(wait, 0.0))
+
+    def _sweep(self, now: float) -> None:
+        if now > self._swept + SWEEP_SECONDS:
+            self._people = {user: person for user, person in self._people.items() if person.full > now}
+            self._swept = now
+
+    @property
+    def people(self) -> int:
+        """How many people are in memory."""
+        return len(self._people)
 
 
 class Pace:

@@ -19,8 +19,8 @@ from bot.config import Settings
 from bot.errors import PictureError
 from bot.metrics import BotMetrics
 from bot.service.in_progress import InWork, Work, interruptible
-from bot.service.limits import ByteBudget, Pace
-from bot.service.throttle import Throttle, waited
+from bot.service.limits import ByteBudget, Pace, Throttle
+from bot.service.throttle import waited
 from bot.storage.chats import Picture
 from bot.storage.inbox import Accepted
 from bot.telegram.media import HOSTED_LIMIT, check_size, download

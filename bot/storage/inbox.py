@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any, Final, Protocol
-
-from bot.errors import WrongArguments
-from bot.sample_options import parse_sample
 
 REMEMBERED: Final = 48 * 3600.0  # Telegram keeps unconfirmed updates for 24 h
 DEAD_KEPT: Final = 7 * 24 * 3600.0
-MEDIA: Final = ("photo", "video", "animation", "video_note", "sticker", "live_photo", "document", "paid_media")
-FILE: Final = (
-    *("file_id", "file_unique_id", "file_size", "mime_type", "width", "height", "length", "duration"),
-    *("type", "is_animated", "is_video"),
-)
-COMMAND: Final = re.compile(r"/(?P<name>\w{1,32})(?:@\w+)?(?:\s+(?P<rest>.*))?", re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -123,77 +112,3 @@ class Inbox(Protocol):
 def process_name() -> str:
     """A name that no other process has had."""
     return secrets.token_hex(8)
-
-
-def reduced(update: dict[str, Any], bot_id: int) -> dict[str, Any]:
-    """What it takes to try an update again: ids, file ids, dates, language. No names, and no words but a command."""
-    message = update.get("message")
-    if not isinstance(message, dict):
-        return {"update_id": update.get("update_id")}
-    kept = _reduced_message(message)
-    replied = message.get("reply_to_message")
-    if isinstance(replied, dict):
-        kept["reply_to_message"] = _reduced_message(replied)
-    other = message.get("external_reply")
-    if isinstance(other, dict) and other.get("origin", {}).get("sender_user", {}).get("id") != bot_id:
-        kept["external_reply"] = {"origin": {"type": "hidden_user", "date": 0, "sender_user_name": ""}} | _media(other)
-    command = _command(str(message.get("text") or message.get("caption") or ""))
-    field = "text" if "text" in message else "caption"
-    if command:
-        kept[field] = command
-    elif kept["chat"].get("type") != "private":  # it was meant for the bot, as the words said that are not kept
-        kept[field] = "."
-        mention = {"type": "text_mention", "offset": 0, "length": 1, "user": _reduced_user({"id": bot_id})}
-        kept["entities" if field == "text" else "caption_entities"] = [mention]
-    elif field == "text":
-        kept[field] = "."
-    return {"update_id": update["update_id"], "message": kept}
-
-
-def _reduced_message(message: dict[str, Any]) -> dict[str, Any]:
-    plain = ("message_id", "date", "message_thread_id", "is_topic_message", "media_group_id")
-    kept = {name: message[name] for name in plain if name in message}
-    kept["chat"] = {name: message["chat"][name] for name in ("id", "type") if name in message.get("chat", {})}
-    if "from" in message:
-        kept["from"] = _reduced_user(message["from"])
-    return kept | _media(message)
-
-
-def _media(source: dict[str, Any]) -> dict[str, Any]:
-    """The pictures and clips that a message, or one item of paid media, shows: their files, without their names."""
-    kept: dict[str, Any] = {}
-    if source.get("photo"):
-        kept["photo"] = [_file(source["photo"][-1])]
-    for kind in MEDIA[1:-1]:
-        if isinstance(shown := source.get(kind), dict):
-            kept[kind] = _file(shown)
-            if shown.get("photo"):
-                kept[kind]["photo"] = [_file(shown["photo"][-1])]
-    if isinstance(paid := source.get("paid_media"), dict):
-        items = [{"type": item.get("type")} | _media(item) for item in paid.get("paid_media", ())]
-        kept["paid_media"] = {"star_count": paid.get("star_count"), "paid_media": items}
-    return kept
-
-
-def _file(shown: dict[str, Any]) -> dict[str, Any]:
-    kept: dict[str, Any] = {name: shown[name] for name in FILE if name in shown}
-    if suffix := PurePath(str(shown.get("file_name", ""))).suffix:
-        kept["file_name"] = f"file{suffix[:8]}"
-    return kept
-
-
-def _reduced_user(user: dict[str, Any]) -> dict[str, Any]:
-    kept = {"id": user.get("id"), "is_bot": user.get("is_bot", False), "first_name": ""}
-    return kept | ({"language_code": user["language_code"]} if "language_code" in user else {})
-
-
-def _command(text: str) -> str:
-    """The command that a text is, with what /sample understands after it; nothing for other texts."""
-    found = COMMAND.fullmatch(text.strip())
-    if found is None:
-        return ""
-    try:
-        parse_sample(found["rest"])
-    except WrongArguments:
-        return f"/{found['name']}"
-    return f"/{found['name']} {found['rest'] or ''}".rstrip()

@@ -12,7 +12,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bot.storage.inbox import DEAD_KEPT, REMEMBERED, DeadLetter, Notice, Recorded, process_name, reduced
+from bot.storage.inbox import DEAD_KEPT, REMEMBERED, DeadLetter, Notice, Recorded, process_name
+from bot.storage.redaction import reduced
 from model.serving.redis.connection import patiently
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from bot.storage.inbox import DEAD_KEPT, REMEMBERED, DeadLetter, Notice, Recorded, process_name, reduced
+from bot.storage.inbox import DEAD_KEPT, REMEMBERED, DeadLetter, Notice, Recorded, process_name
+from bot.storage.redaction import reduced
 from bot.storage.sqlite import Database
 
 FORGET_SECONDS: Final = 600.0  # between two times when what is too old is dropped

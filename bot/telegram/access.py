@@ -1,14 +1,15 @@
-"""What happens to a message before a handler sees it."""
+"""Who may use the bot, who may decide for a chat, and what a handler learns of an update before it runs."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final
 
-from aiogram import BaseMiddleware
-from aiogram.enums import ChatType
-from aiogram.exceptions import AiogramError
+from aiogram import BaseMiddleware, Bot
+from aiogram.enums import ChatMemberStatus, ChatType
+from aiogram.exceptions import AiogramError, TelegramBadRequest
 from aiogram.types import CallbackQuery, Chat, Message, TelegramObject, User
 
 from bot import replies
@@ -16,6 +17,8 @@ from bot.chat_settings import ChatSettings
 from bot.stats import Stats
 from bot.storage.chats import Storage
 from model.serving.worker.recent import Recent
+
+log = logging.getLogger(__name__)
 
 TOLD_SECONDS: Final = 60.0  # for which a stranger is not told again
 
@@ -100,3 +103,23 @@ class CountPeople(BaseMiddleware):
         if user is not None:
             self._stats.served(user.id)
         return await handler(event, data)
+
+
+async def may_decide(bot: Bot, event: Message | CallbackQuery) -> bool:
+    """Whether who wrote or pressed may change what is kept of the chat."""
+    if isinstance(event, CallbackQuery):
+        return event.message is not None and await _is_administrator(bot, event.message.chat, event.from_user.id)
+    if event.sender_chat is not None and event.chat.type != ChatType.PRIVATE:
+        return event.sender_chat.id == event.chat.id  # an anonymous administrator writes in the name of the group
+    return event.from_user is not None and await _is_administrator(bot, event.chat, event.from_user.id)
+
+
+async def _is_administrator(bot: Bot, chat: Chat, user_id: int) -> bool:
+    if chat.type == ChatType.PRIVATE:
+        return True
+    try:
+        member = await bot.get_chat_member(chat.id, user_id)
+    except TelegramBadRequest as error:  # such as where the list of members is hidden from bots
+        log.info("a member of a group cannot be looked up (%s)", type(error).__name__)
+        return False
+    return member.status in (ChatMemberStatus.CREATOR, ChatMemberStatus.ADMINISTRATOR)

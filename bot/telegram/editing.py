@@ -34,12 +34,17 @@ class Edits:
         try:
             await message.edit_text(text, reply_markup=buttons)
         except TelegramBadRequest as error:
-            if "not modified" not in error.message:  # by another process of this bot
+            if not is_not_modified(error):  # by another process of this bot
                 self._shown.keep(key, None)
                 raise
         except BaseException:
             self._shown.keep(key, None)
             raise
+
+
+def is_not_modified(error: TelegramBadRequest) -> bool:
+    """Whether the message says already what it was to say."""
+    return "message is not modified" in error.message
 
 
 def _plain(buttons: InlineKeyboardMarkup | None) -> Any:

@@ -10,16 +10,10 @@ from typing import Any, Final
 
 from aiogram.methods import SendChatAction, TelegramMethod
 
+from bot.service.limits import Bucket, Rate
+
 SWEEP_SECONDS: Final = 60.0
 SENDING: Final = ("send", "edit", "copy", "forward")
-
-
-@dataclass(frozen=True)
-class Rate:
-    """One message each `interval` seconds, and `burst` at once after a silence."""
-
-    interval: float
-    burst: int = 1
 
 
 # As in Telegram's FAQ for bots: about 1 message/s in one chat, 20 a minute in a group, 30/s over all.
@@ -29,25 +23,20 @@ OVER_ALL: Final = Rate(1 / 30)
 
 
 @dataclass
-class _Line:
-    """Those who want to send to one chat, one after the other (generic cell rate algorithm, ITU-T I.371)."""
+class _Line(Bucket):
+    """Those who want to send to one chat, one after the other."""
 
-    rate: Rate
-    full: float = 0.0  # when the whole burst is there again
     paused: float = 0.0  # until when Telegram wants silence
     users: int = 0
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def next(self) -> float:
         """When one more message may go."""
-        return max(self.paused, self.full - (self.rate.burst - 1) * self.rate.interval)
+        return max(self.paused, super().next())
 
     def spare(self) -> float:
         """When one more message may go of those that nobody waits for: half of the burst is left to others."""
         return max(self.paused, self.full - self.rate.burst // 2 * self.rate.interval)
-
-    def count(self, messages: int, now: float) -> None:
-        self.full = max(self.full, now) + messages * self.rate.interval
 
     def pause(self, until: float) -> None:
         """And no burst after it."""

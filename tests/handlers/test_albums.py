@@ -32,13 +32,15 @@ from bot.dead_letters import dead
 from bot.i18n import create_i18n
 from bot.metrics import BotMetrics
 from bot.service.in_progress import InWork
+from bot.service.limits import Throttle
 from bot.service.requests import Requests
-from bot.service.throttle import Refusals, Throttle
+from bot.service.throttle import Refusals
 from bot.storage.inbox import Inbox
 from bot.storage.opening import open_memory
 from bot.telegram.pacing import Pacer
 from bot.telegram.processing import Processor
 from bot.telegram.session import RetryMiddleware
+from handlers import create_routers
 from model.errors import AnimatedPicture, DamagedImage, JobCrashed
 from model.serving.jobs import AlbumResult, ClipFrame, ClipResult, Job, Outcome, unpack
 from tests.conftest import ROOT
@@ -677,6 +679,7 @@ async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: Redi
             dispatcher = create_dispatcher(
                 i18n,
                 storage,
+                create_routers(),
                 answering=Answering(requests, captioning, clips, answers, storage),
                 albums=Albums(settings, requests, storage, sheets, answers, captioning),
                 album_sheets=sheets,

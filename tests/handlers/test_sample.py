@@ -10,7 +10,7 @@ import pytest
 from bot.chat_settings import ChatSettings
 from bot.errors import WrongArguments
 from bot.sample_options import SEEDS, TOP_K, TOP_P, parse_sample
-from bot.storage.inbox import reduced
+from bot.storage.redaction import reduced
 from model.decoding.sampling import Sampling
 from tests.support.conversation import DELETE, MORE, answered, button_rows, edited, press, words
 from tests.support.fake_queue import FakeQueue, captions, eventually, last, running_bot, worked

@@ -19,9 +19,10 @@ from bot.answers.cancelling import asked_for
 from bot.answers.keyboards import Cancel
 from bot.answers.status import Rhythm
 from bot.service.in_progress import InWork, Place, Work, interruptible
+from bot.service.limits import Rate
 from bot.storage.inbox import Accepted
 from bot.storage.sqlite_inbox import SqliteInbox
-from bot.telegram.pacing import Pacer, Rate
+from bot.telegram.pacing import Pacer
 from model.errors import JobCancelled
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import Job

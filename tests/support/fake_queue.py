@@ -20,6 +20,7 @@ from bot.answers.keyboards import Cancel
 from bot.answers.status import Rhythm
 from bot.app import run_bot
 from bot.config import Settings
+from handlers import create_routers
 from model.errors import CaptionError, JobCancelled
 from model.serving.jobs import AlbumResult, ClipResult, Job, JobResult, Outcome, WeighedWord, WireCaption
 from model.serving.queue import Busy, JobProducer, Limits, Status
@@ -174,7 +175,7 @@ async def running_bot(
     settings = settings_for(server, folder, **changes)
     if isinstance(queue, FakeQueue):
         queue.limits = Limits(settings.max_queue, settings.max_per_user)
-    task = asyncio.create_task(run_bot(settings, queue, stop, grace=grace, rhythm=rhythm))
+    task = asyncio.create_task(run_bot(settings, queue, create_routers(), stop, grace=grace, rhythm=rhythm))
     try:
         yield RunningBot(stop, task)
     finally:
@@ -207,7 +208,7 @@ async def never(url: str, folder: str) -> int:
     queue = FakeQueue()
     queue.open.clear()
     settings = Settings(token=SecretStr(TOKEN), api_url=url, data_dir=Path(folder))
-    return await run_bot(settings, queue, asyncio.Event())
+    return await run_bot(settings, queue, create_routers(), asyncio.Event())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ import pytest
 from aiogram.types import Chat, Message, User
 
 from bot.errors import TooFast
-from bot.service.throttle import Throttle, waited
+from bot.service.limits import Throttle
+from bot.service.throttle import waited
 from bot.storage.inbox import Accepted
 from tests.support.clock import Clock
 from tests.support.fake_queue import FakeQueue, eventually, running_bot

@@ -20,8 +20,9 @@ from bot.config import Settings
 from bot.dead_letters import print_letters
 from bot.errors import StorageError
 from bot.storage.chats import Picture, Storage
-from bot.storage.inbox import Inbox, Notice, reduced
+from bot.storage.inbox import Inbox, Notice
 from bot.storage.opening import open_memory
+from bot.storage.redaction import reduced
 from bot.storage.redis_chats import RedisStorage
 from bot.storage.redis_inbox import RedisInbox
 from bot.storage.sqlite import Database

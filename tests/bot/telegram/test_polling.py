@@ -20,6 +20,7 @@ from bot.app import run_bot
 from bot.errors import StorageError
 from bot.storage.inbox import Recorded
 from bot.storage.sqlite_inbox import SqliteInbox
+from handlers import create_routers
 from tests.conftest import ROOT
 from tests.support.conversation import all_answered, answers
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot, settings_for
@@ -323,7 +324,7 @@ async def test_the_journal_is_for_its_owner_alone(server: FakeTelegram, ann: Per
 
 async def test_the_bot_needs_a_token(server: FakeTelegram, tmp_path: Path) -> None:
     with pytest.raises(Exception, match="BOT_TOKEN is not set"):
-        await run_bot(settings_for(server, tmp_path, token=None), FakeQueue(), asyncio.Event())
+        await run_bot(settings_for(server, tmp_path, token=None), FakeQueue(), create_routers(), asyncio.Event())
 
 
 async def test_many_photos_at_once_are_each_answered(server: FakeTelegram, tmp_path: Path) -> None:

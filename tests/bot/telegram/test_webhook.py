@@ -31,6 +31,7 @@ from bot.telegram.receiving import Reception
 from bot.telegram.recorder import MOST_WAITING, Recorder
 from bot.telegram.session import Session
 from bot.telegram.webhook import SECRET_HEADER, look
+from handlers import create_routers
 from model.serving.health import Deadline
 from model.serving.queue import Status
 from tests.support.fake_queue import FakeQueue, RunningBot, eventually, running_bot, settings_for
@@ -448,14 +449,14 @@ async def test_before_telegram_is_reached_health_says_so_and_updates_are_not_acc
 async def test_a_port_in_use_is_said_clearly(server: FakeTelegram, tmp_path: Path) -> None:
     settings = settings_for(server, tmp_path, webhook_url="http://127.0.0.1:1/", webhook_port=server.port)
     with pytest.raises(ConfigurationError, match=f"^WEBHOOK_PORT {server.port} cannot be used .*in use"):
-        await run_bot(settings, FakeQueue(), asyncio.Event())
+        await run_bot(settings, FakeQueue(), create_routers(), asyncio.Event())
     assert server.sent(method="setWebhook") == []
 
 
 async def test_an_address_that_telegram_refuses_is_said_clearly(server: FakeTelegram, tmp_path: Path) -> None:
     settings = settings_for(server, tmp_path, webhook_url="http://captions.invalid/", webhook_port=free_port())
     with pytest.raises(ConfigurationError, match=r"^WEBHOOK_URL: .*does not accept.*Failed to resolve host"):
-        await run_bot(settings, FakeQueue(), asyncio.Event())
+        await run_bot(settings, FakeQueue(), create_routers(), asyncio.Event())
 
 
 async def test_a_wrong_token_ends_the_bot(server: FakeTelegram, tmp_path: Path) -> None:
