@@ -12,28 +12,9 @@ from aiogram.exceptions import AiogramError
 from aiogram.types import CallbackQuery, Chat, Message, TelegramObject, User
 
 from bot import replies
-from bot.chat_settings import ChatSettings
-from bot.storage.chats import Storage
 from model.serving.worker.recent import Recent
 
 TOLD_SECONDS: Final = 60.0  # for which a stranger is not told again
-
-
-class ChatMiddleware(BaseMiddleware):
-    """Looks up the settings of the chat, for handlers as `chat_settings`; once an update."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-
-    async def __call__(
-        self,
-        handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]],
-        event: TelegramObject,
-        data: dict[str, Any],
-    ) -> Any:
-        chat: Chat | None = data.get("event_chat")
-        data["chat_settings"] = await self._storage.settings(chat.id) if chat is not None else ChatSettings()
-        return await handler(event, data)
 
 
 class PeopleMiddleware(BaseMiddleware):
