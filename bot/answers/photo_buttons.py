@@ -58,6 +58,8 @@ class Buttons:
     async def choose_heatmap(self, ask: Ask, key: str, choosing: bool) -> None:
         """Put the numbers of captions in the place of the buttons, or the buttons back."""
         ask, answer = await self._pressed(ask, key)
+        if not answer.captions:
+            raise Forgotten
         numbers = range(*answer.page_of(ask.message.message_id).numbers) or range(1, 1 + len(answer.captions))
         buttons = number_buttons(key, numbers) if choosing else answer.buttons(key)
         try:
@@ -69,8 +71,8 @@ class Buttons:
                 return
             log.info("the buttons of an answer cannot be changed (%s)", impersonal(error.message))
         if choosing:
-            words = replies.new_page(answer.captions, 1).markup if answer.captions else replies.choose_heatmap()
-            await ask.message.reply(words, reply_markup=number_buttons(key, range(1, 1 + len(answer.captions))))
+            words = replies.new_page(answer.captions, 1)
+            await ask.message.reply(words.markup, reply_markup=number_buttons(key, range(1, 1 + len(answer.captions))))
 
     async def heatmap(self, ask: Ask, key: str, number: int) -> None:
         """The sheet of one caption, with that caption as its words."""
@@ -151,7 +153,7 @@ class Buttons:
             raise JobCancelled("its answer was deleted")
         answer = await self._answers.find(ask.chat, key)
         if answer is None and ask.can_edit:
-            answer = Answer.recalled(ask.message, ask.bot, ask.model)
+            answer = Answer.anew(ask.message, ask.bot, ask.model)
         if answer is None:
             raise Forgotten
         return ask.in_topic(answer.thread), answer.seen_at(ask.message) if ask.can_edit else answer
@@ -182,7 +184,7 @@ class Buttons:
         answer = dataclasses.replace(answer, captions=(*answer.captions, *new))
         buttons = answer.buttons(key)
         last = pages[-1]
-        gone = not ask.can_edit and last.message in (0, message.message_id)
+        gone = not last.markup or (not ask.can_edit and last.message in (0, message.message_id))
         if not gone:
             words = replies.more_on_page(last.markup, new, first, MAX_CAPTION if last.picture else MAX_TEXT)
             added = len(words.captions)
