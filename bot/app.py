@@ -17,6 +17,7 @@ from aiogram.utils.i18n import I18n
 from bot.answers.album_heatmaps import AlbumSheets
 from bot.answers.albums import Albums
 from bot.answers.answer import Answering
+from bot.answers.ask import AskMiddleware
 from bot.answers.cancelling import Cancelling
 from bot.answers.clips import Clips
 from bot.answers.forgetting import Forgetting
@@ -38,7 +39,8 @@ from bot.stats import Stats, open_stats
 from bot.storage.chats import Storage
 from bot.storage.inbox import Inbox
 from bot.storage.opening import open_memory
-from bot.telegram.access import AccessMiddleware, ChatMiddleware, CountPeople, PeopleMiddleware
+from bot.telegram.access import AccessMiddleware, CountPeople, PeopleMiddleware
+from bot.telegram.acknowledge import AcknowledgeMiddleware
 from bot.telegram.editing import Edits
 from bot.telegram.pacing import Pacer
 from bot.telegram.polling import receive_by_polling
@@ -84,9 +86,10 @@ def create_dispatcher(
     """
     dispatcher = Dispatcher(disable_fsm=True)
     dispatcher.workflow_data.update(dependencies, storage=storage)
-    dispatcher.update.outer_middleware(ChatMiddleware(storage))
+    dispatcher.update.outer_middleware(AskMiddleware(storage, dependencies["settings"].model))
     LanguageMiddleware(i18n).setup(dispatcher)
     dispatcher.message.outer_middleware(PeopleMiddleware())
+    dispatcher.callback_query.middleware(AcknowledgeMiddleware())
     if allowed:
         for name, observer in dispatcher.observers.items():
             if name not in ("update", "error"):
@@ -201,7 +204,7 @@ async def _run(
     requests = Requests(settings, queue, in_work, waiting, Throttle(settings.admin_ids), metrics=metrics)
     answers = Answers(storage)
     voice = Voice()
-    captioning = Captioning(settings, requests, storage, answers, voice)
+    captioning = Captioning(requests, storage, answers, voice)
     clips = Clips(settings, requests, captioning, storage, answers)
     sheets = AlbumSheets(requests, storage, answers)
     allowed = settings.allowed_ids | settings.admin_ids if settings.allowed_ids else frozenset[int]()
@@ -211,9 +214,9 @@ async def _run(
         routers,
         allowed,
         captioning=captioning,
-        buttons=Buttons(settings, requests, answers),
+        buttons=Buttons(requests, answers),
         clips=clips,
-        albums=Albums(settings, requests, storage, sheets, answers, captioning),
+        albums=Albums(requests, storage, sheets, answers, captioning),
         album_sheets=sheets,
         answering=Answering(requests, captioning, clips, answers, storage),
         edits=Edits(),

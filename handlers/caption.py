@@ -1,14 +1,10 @@
 """/caption, and words in answer to somebody's picture or clip."""
 
-from __future__ import annotations
-
-from aiogram import Bot, F, Router
+from aiogram import F, Router
 from aiogram.filters import Command
-from aiogram.types import Message
 
 from bot.answers.answer import Answering
-from bot.chat_settings import ChatSettings
-from bot.storage.inbox import Accepted
+from bot.answers.ask import Ask
 from bot.telegram.media import Medium
 from handlers.filters import Addressed, RepliesToMedium, Where
 
@@ -20,13 +16,9 @@ def create_router() -> Router:
     return router
 
 
-async def caption(
-    message: Message, bot: Bot, answering: Answering, accepted: Accepted, chat_settings: ChatSettings
-) -> None:
-    await answering.caption(bot, message, accepted, chat_settings)
+async def caption(_: object, ask: Ask, answering: Answering) -> None:
+    await answering.caption(ask)
 
 
-async def answer_replied(
-    message: Message, bot: Bot, medium: Medium, answering: Answering, accepted: Accepted, chat_settings: ChatSettings
-) -> None:
-    await answering.answer(bot, message, medium, accepted, chat_settings)
+async def answer_replied(_: object, ask: Ask, medium: Medium, answering: Answering) -> None:
+    await answering.answer(ask, medium)

@@ -13,7 +13,6 @@ from aiogram.types import CallbackQuery, Message
 from bot import replies
 from bot.telegram.media import SHOWN_INSTEAD, sent_instead
 from handlers.filters import HasLink, Named, Where
-from handlers.presses import acknowledge
 
 
 def create_router() -> Router:
@@ -36,9 +35,8 @@ async def link(message: Message) -> None:
     await message.reply(replies.no_links())
 
 
-async def unknown_button(query: CallbackQuery) -> None:
-    """Of another version of this bot."""
-    await acknowledge(query)
+async def unknown_button(_: CallbackQuery) -> None:
+    """A button of another version of this bot is acknowledged, no more."""
 
 
 async def text(message: Message) -> None:

@@ -1,14 +1,10 @@
 """A photo, a sticker, or a picture sent as a file."""
 
-from __future__ import annotations
-
-from aiogram import Bot, Router
-from aiogram.types import Message
+from aiogram import Router
 
 from bot.answers.answer import Answering
-from bot.chat_settings import ChatSettings
+from bot.answers.ask import Ask
 from bot.storage.chats import Picture
-from bot.storage.inbox import Accepted
 from handlers.filters import Addressed, HasPicture
 
 
@@ -18,12 +14,5 @@ def create_router() -> Router:
     return router
 
 
-async def describe(
-    message: Message,
-    bot: Bot,
-    picture: Picture,
-    answering: Answering,
-    accepted: Accepted,
-    chat_settings: ChatSettings,
-) -> None:
-    await answering.answer(bot, message, picture, accepted, chat_settings)
+async def describe(_: object, ask: Ask, picture: Picture, answering: Answering) -> None:
+    await answering.answer(ask, picture)

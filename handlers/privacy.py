@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from aiogram import Bot, F, Router
+from aiogram import F, Router
 from aiogram.filters import Command
 from aiogram.types import CallbackQuery, Message
+from aiogram.utils.callback_answer import CallbackAnswer
 
 from bot import replies
+from bot.answers.ask import Ask
 from bot.answers.forgetting import Forgetting
 from bot.answers.keyboards import Forget, forget_buttons, forget_sure_buttons
-from bot.service.requests import asker
 from bot.telegram.access import may_decide
+from bot.telegram.acknowledge import WITH_TEXT
 from bot.telegram.editing import Edits
 from handlers.filters import Where
-from handlers.presses import acknowledge
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
     router.message.register(privacy, Where(F.text), Command("privacy", ignore_case=True))
     router.message.register(forget, Where(F.text), Command("forget", ignore_case=True))
-    router.callback_query.register(press, Forget.filter())
+    router.callback_query.register(press, Forget.filter(), flags=WITH_TEXT)
     return router
 
 
@@ -28,34 +29,40 @@ async def privacy(message: Message) -> None:
     await message.reply(replies.privacy())
 
 
-async def forget(message: Message, bot: Bot) -> None:
-    whole = await may_decide(bot, message)
-    buttons = forget_buttons(None if whole else asker(message))
-    await message.reply(replies.forget_offer(whole=whole), reply_markup=buttons)
+async def forget(message: Message, ask: Ask) -> None:
+    whole = await may_decide(ask.bot, message)
+    await message.reply(replies.forget_offer(whole=whole), reply_markup=forget_buttons(None if whole else ask.user))
 
 
-async def press(query: CallbackQuery, bot: Bot, callback_data: Forget, forgetting: Forgetting, edits: Edits) -> None:
-    refusal = await _refusal(bot, query, callback_data.user)
-    await acknowledge(query, refusal)
-    message, user = query.message, callback_data.user
-    if refusal is not None or not isinstance(message, Message):
+async def press(
+    query: CallbackQuery,
+    ask: Ask,
+    callback_data: Forget,
+    forgetting: Forgetting,
+    edits: Edits,
+    callback_answer: CallbackAnswer,
+) -> None:
+    user = callback_data.user
+    if (refusal := await _refusal(ask, query, user)) is not None:
+        callback_answer.text = refusal
         return
     match callback_data.do:
         case "ask":
-            await edits.edit(message, replies.forget_sure(), forget_sure_buttons(user))
+            await edits.edit(ask.message, replies.forget_sure(), forget_sure_buttons(user))
         case "no":
-            await edits.edit(message, replies.not_forgotten())
+            await edits.edit(ask.message, replies.not_forgotten())
         case "yes":
-            chat, asks = message.chat.id, query.from_user.id
-            done = await (forgetting.chat(bot.id, chat, asks) if user is None else forgetting.person(chat, asks))
-            await edits.edit(
-                message, replies.forgotten(done.letters, notes=done.notes, settings=done.settings, whole=done.whole)
-            )
+            if user is None:
+                done = await forgetting.chat(ask.bot.id, ask.chat, ask.user)
+            else:
+                done = await forgetting.person(ask.chat, ask.user)
+            words = replies.forgotten(done.letters, notes=done.notes, settings=done.settings, whole=done.whole)
+            await edits.edit(ask.message, words)
 
 
-async def _refusal(bot: Bot, query: CallbackQuery, user: int | None) -> str | None:
-    if not isinstance(query.message, Message):
+async def _refusal(ask: Ask, query: CallbackQuery, user: int | None) -> str | None:
+    if not ask.can_edit:
         return replies.too_old_to_press()
     if user is not None:
-        return None if user == query.from_user.id else replies.not_your_question()
-    return None if await may_decide(bot, query) else replies.administrators_only()
+        return None if user == ask.user else replies.not_your_question()
+    return None if await may_decide(ask.bot, query) else replies.administrators_only()

@@ -1,15 +1,11 @@
 """/sample: more captions of a picture."""
 
-from __future__ import annotations
-
-from aiogram import Bot, Router
+from aiogram import Router
 from aiogram.filters import Command, CommandObject
-from aiogram.types import Message
 
+from bot.answers.ask import Ask
 from bot.answers.photos import Captioning
-from bot.chat_settings import ChatSettings
 from bot.sample_options import parse_sample
-from bot.storage.inbox import Accepted
 
 
 def create_router() -> Router:
@@ -18,13 +14,5 @@ def create_router() -> Router:
     return router
 
 
-async def sample(
-    message: Message,
-    bot: Bot,
-    command: CommandObject,
-    captioning: Captioning,
-    accepted: Accepted,
-    chat_settings: ChatSettings,
-) -> None:
-    request = parse_sample(command.args)
-    await captioning.sample(bot, message, request, accepted, chat_settings)
+async def sample(_: object, ask: Ask, command: CommandObject, captioning: Captioning) -> None:
+    await captioning.sample(ask, parse_sample(command.args))

@@ -7,8 +7,7 @@ from aiogram.filters import Command, CommandStart
 from aiogram.types import Message
 
 from bot import replies
-from bot.chat_settings import ChatSettings
-from bot.config import Settings
+from bot.answers.ask import Ask
 from handlers.filters import Where
 
 
@@ -23,6 +22,5 @@ async def start(message: Message) -> None:
     await message.answer(replies.start())
 
 
-async def about(message: Message, settings: Settings, chat_settings: ChatSettings) -> None:
-    model = chat_settings.model or settings.model
-    await message.answer(replies.about(sheets=model == "attention" and chat_settings.heatmap))
+async def about(message: Message, ask: Ask) -> None:
+    await message.answer(replies.about(sheets=ask.model == "attention" and ask.settings.heatmap))

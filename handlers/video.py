@@ -1,16 +1,13 @@
 """A video, a GIF or a video note, and the buttons under its answer."""
 
-from __future__ import annotations
+from aiogram import Router
 
-from aiogram import Bot, Router
-from aiogram.types import CallbackQuery, Message
-
+from bot.answers.answer import Answering
+from bot.answers.ask import Ask
 from bot.answers.clips import Clips
 from bot.answers.keyboards import AllCaptions, OtherMoments
-from bot.storage.inbox import Accepted
 from bot.telegram.media import SentClip
 from handlers.filters import Addressed, HasClip
-from handlers.presses import acknowledge
 
 
 def create_router() -> Router:
@@ -21,19 +18,13 @@ def create_router() -> Router:
     return router
 
 
-async def watch(message: Message, bot: Bot, clip: SentClip, clips: Clips, accepted: Accepted) -> None:
-    await clips.watch(bot, message, clip, accepted)
+async def watch(_: object, ask: Ask, clip: SentClip, answering: Answering) -> None:
+    await answering.answer(ask, clip)
 
 
-async def other_moments(
-    query: CallbackQuery, bot: Bot, callback_data: OtherMoments, clips: Clips, accepted: Accepted
-) -> None:
-    await acknowledge(query)
-    await clips.other_moments(bot, query, callback_data.key, callback_data.count, accepted)
+async def other_moments(_: object, ask: Ask, callback_data: OtherMoments, clips: Clips) -> None:
+    await clips.other_moments(ask, callback_data.key, callback_data.count)
 
 
-async def all_captions(
-    query: CallbackQuery, bot: Bot, callback_data: AllCaptions, clips: Clips, accepted: Accepted
-) -> None:
-    await acknowledge(query)
-    await clips.captions_of_frames(bot, query, callback_data.key, accepted)
+async def all_captions(_: object, ask: Ask, callback_data: AllCaptions, clips: Clips) -> None:
+    await clips.captions_of_frames(ask, callback_data.key)

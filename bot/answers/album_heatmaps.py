@@ -10,19 +10,18 @@ from typing import Any, Final
 
 from aiogram import Bot
 from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramEntityTooLarge
-from aiogram.types import BufferedInputFile, CallbackQuery, InaccessibleMessage, Message
+from aiogram.types import BufferedInputFile, Message
 
 from bot import replies
+from bot.answers.ask import Ask
 from bot.answers.keyboards import AlbumSheet, album_buttons
-from bot.answers.notes import Answers, answerable
-from bot.answers.origin import origin
+from bot.answers.notes import Answers
 from bot.config import MIB
 from bot.errors import Gone, NoAlbum, PictureError
 from bot.logs import impersonal
 from bot.service.jobs import album_sheet_job
-from bot.service.requests import Request, Requests
+from bot.service.requests import Requests
 from bot.storage.chats import Picture, Storage
-from bot.storage.inbox import Accepted
 from bot.storage.notes import ALBUM_HEATMAP
 from bot.telegram.media import HOSTED_LIMIT, download
 from model.serving.jobs import AlbumResult, Outcome, pack_album
@@ -64,42 +63,32 @@ class AlbumSheets:
         """Keep what the button with this key needs."""
         await ALBUM_HEATMAP.keep(self._storage, chat_id, key, shown)
 
-    async def draw(self, bot: Bot, query: CallbackQuery, pressed: AlbumSheet, accepted: Accepted) -> None:
-        """Answer with one sheet for the album, also to a finger that trembles.
+    async def draw(self, ask: Ask, pressed: AlbumSheet) -> None:
+        """Answer with one sheet for the album; a second press meanwhile draws no other.
 
         Raises NoAlbum and what `Requests.serve` raises.
         """
-        message = query.message
-        if message is None:
-            raise NoAlbum
-        where = message.chat.id, message.message_id
+        where = ask.chat, ask.message.message_id
         if where in self._drawing:
             return
         self._drawing.add(where)
         try:
-            await self._draw(bot, message, query.from_user.id, pressed, accepted)
+            await self._draw(ask, pressed)
         finally:
             self._drawing.discard(where)
 
-    async def _draw(
-        self,
-        bot: Bot,
-        pressed_at: Message | InaccessibleMessage,
-        user: int,
-        pressed: AlbumSheet,
-        accepted: Accepted,
-    ) -> None:
-        shown = await ALBUM_HEATMAP.find(self._storage, pressed_at.chat.id, pressed.key, Shown.of)
+    async def _draw(self, ask: Ask, pressed: AlbumSheet) -> None:
+        shown = await ALBUM_HEATMAP.find(self._storage, ask.chat, pressed.key, Shown.of)
         if shown is None:
             raise NoAlbum
-        message = answerable(bot, pressed_at, shown.thread)
+        ask = ask.in_topic(shown.thread)
         pictures = _within(MOST_BYTES, shown.pictures)
         captions = [shown.captions.get(number, "") for number in range(1, max(shown.captions) + 1)]
-        job = album_sheet_job(origin(bot, message, accepted.id, user), shown.model, shown.beam, captions)
+        job = album_sheet_job(ask.origin, shown.model, shown.beam, captions)
         file = Picture("", "", sum(map(_size, pictures.values())))
-        fetch = partial(_fetch, bot, pictures, len(captions))
-        send = partial(self._send, message, shown, pressed)
-        await self._requests.serve(Request(bot, message, file, job, accepted, "album_sheet", send, fetch=fetch))
+        fetch = partial(_fetch, ask.bot, pictures, len(captions))
+        send = partial(self._send, ask.message, shown, pressed)
+        await self._requests.serve(ask.request(file, job, "album_sheet", send, fetch))
 
     async def _send(self, message: Message, shown: Shown, pressed: AlbumSheet, result: Outcome) -> None:
         assert isinstance(result, AlbumResult)

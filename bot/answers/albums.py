@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from aiogram import Bot
 from aiogram.types import Message, ReplyParameters
 
 from bot import replies
@@ -30,18 +29,16 @@ from bot.answers.album_plans import (
     Wait,
     decide,
 )
+from bot.answers.ask import Ask
 from bot.answers.keyboards import album_buttons
 from bot.answers.notes import Answers, new_key, thread_of
-from bot.answers.origin import origin
 from bot.answers.photos import Captioning
 from bot.answers.send_once import Parts
-from bot.chat_settings import ChatSettings
-from bot.config import Settings
 from bot.errors import OUR_FAULT, TooFast
 from bot.service.jobs import album_item_job
-from bot.service.requests import Request, Requests, asker
+from bot.service.requests import Request, Requests, job_id
 from bot.storage.chats import Picture, Storage
-from bot.storage.inbox import Accepted, GiveUp
+from bot.storage.inbox import GiveUp
 from bot.storage.notes import ALBUM
 from bot.telegram.session import worth_another_try
 from model.errors import AnimatedPicture, JobCrashed
@@ -62,11 +59,8 @@ Alone = Callable[[], Awaitable[None]]  # answers one item as if it had come by i
 class _Asked:
     """One item of an album, as its update tells of it."""
 
-    bot: Bot
-    message: Message
+    ask: Ask
     item: Item
-    accepted: Accepted
-    settings: ChatSettings
     notes: AlbumNotes
 
 
@@ -75,7 +69,6 @@ class Albums:
 
     def __init__(
         self,
-        settings: Settings,
         requests: Requests,
         storage: Storage,
         sheets: AlbumSheets,
@@ -85,7 +78,6 @@ class Albums:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._model = settings.model
         self._requests = requests
         self._storage = storage
         self._sheets = sheets
@@ -95,26 +87,16 @@ class Albums:
         self._sleep = sleep
         self._leading: dict[tuple[int, str | None, int], asyncio.Event] = {}  # plans that this process carries out
 
-    async def take(
-        self,
-        bot: Bot,
-        message: Message,
-        file: Picture,
-        accepted: Accepted,
-        settings: ChatSettings,
-        *,
-        is_clip: bool,
-        addressed: bool,
-        alone: Alone,
-    ) -> GiveUp | None:
+    async def take(self, ask: Ask, file: Picture, *, is_clip: bool, addressed: bool, alone: Alone) -> GiveUp | None:
         """See to one item of an album; returns when it is answered, whoever did it.
 
         `alone` answers it as if it had come by itself, as albums with clips are. Raises what that raises, and what
         `Requests.serve` raises for all photos at once.
         """
+        message, accepted = ask.message, ask.accepted
         item = Item(message.message_id, accepted.id, accepted.received, file, is_clip, addressed)
-        notes = AlbumNotes(self._storage, message.chat.id, str(message.media_group_id))
-        asked = _Asked(bot, message, item, accepted, settings, notes)
+        notes = AlbumNotes(self._storage, ask.chat, str(message.media_group_id))
+        asked = _Asked(ask, item, notes)
         await notes.add(item)
         noted = changed = self._clock()
         before: Album | None = None
@@ -185,7 +167,7 @@ class Albums:
             for request in requests:
                 await self._requests.forget(request.job.id)
 
-        await self._storage.remember_picture(asked.message.chat.id, items[max(items)].picture)
+        await self._storage.remember_picture(asked.ask.chat, items[max(items)].picture)
         async with self._holding(asked, plan):
             try:
                 await self._requests.serve_together(requests, send)
@@ -197,14 +179,15 @@ class Albums:
         return done
 
     def _request(self, asked: _Asked, item: Item) -> Request:
-        model = asked.settings.model or self._model
-        job = album_item_job(origin(asked.bot, asked.message, item.update), item.picture, model, asked.settings)
-        return Request(asked.bot, asked.message, item.picture, job, asked.accepted, "album", _with_the_others)
+        ask = asked.ask
+        origin = dataclasses.replace(ask.origin, id=job_id(ask.bot, item.update))
+        job = album_item_job(origin, item.picture, ask.model, ask.settings)
+        return ask.request(item.picture, job, "album", _with_the_others)
 
     @asynccontextmanager
     async def _holding(self, asked: _Asked, plan: Plan) -> AsyncIterator[None]:
         """Renew the plan while the block runs; wake those in this process who wait for its end."""
-        key = _key(asked.message, plan)
+        key = _key(asked.ask.message, plan)
         over = self._leading[key] = asyncio.Event()
         renewing = asyncio.create_task(self._renew(asked.notes, plan))
         try:
@@ -226,13 +209,13 @@ class Albums:
     async def _send(
         self, asked: _Asked, plan: Plan, items: dict[int, Item], found: dict[int, Outcome | Exception]
     ) -> None:
-        settings, chat_id = asked.settings, asked.message.chat.id
-        parts = Parts(self._storage, chat_id, asked.accepted, several=settings.voice)
+        settings, chat_id = asked.ask.settings, asked.ask.chat
+        parts = Parts(self._storage, chat_id, asked.ask.accepted, several=settings.voice)
         key = await parts.once("answer", partial(self._send_lines, asked, plan, items, found))
         captions = replies.album_captions(found)
         if settings.voice and captions:
             unless = partial(self._answers.is_deleted, chat_id, key)
-            speak = partial(self._captioning.read_aloud, asked.message, replies.spoken(captions), unless=unless)
+            speak = partial(self._captioning.read_aloud, asked.ask.message, replies.spoken(captions), unless=unless)
             if (voice := await parts.once("voice", speak)) is not None:
                 await self._answers.add_beside(chat_id, key, [voice])
 
@@ -241,20 +224,20 @@ class Albums:
     ) -> str:
         """The key of the answer."""
         captions = {number: each.main.text for number, each in found.items() if isinstance(each, JobResult)}
-        model = asked.settings.model or self._model
+        ask = asked.ask
         for number in captions:
-            await self._answers.looked_at(asked.message.chat.id, items[number].picture)
+            await self._answers.looked_at(ask.chat, items[number].picture)
         key = new_key()
-        has_sheet = bool(captions) and model == "attention"
+        has_sheet = bool(captions) and ask.model == "attention"
         if has_sheet:
             pictures = {number: items[number].picture for number in captions}
-            beam, user, thread = asked.settings.beam_width, asker(asked.message), thread_of(asked.message)
-            shown = Shown(model, beam, captions, pictures, user, thread)
-            await self._sheets.note(asked.message.chat.id, key, shown)
-        await asked.message.answer(
+            thread = thread_of(ask.message)
+            shown = Shown(ask.model, ask.settings.beam_width, captions, pictures, ask.user, thread)
+            await self._sheets.note(ask.chat, key, shown)
+        await ask.message.answer(
             replies.album_answer(found),
             reply_parameters=ReplyParameters(message_id=plan.items[0], allow_sending_without_reply=True),
-            reply_markup=album_buttons(key, asker(asked.message), sheet=has_sheet),
+            reply_markup=album_buttons(key, ask.user, sheet=has_sheet),
         )
         return key
 

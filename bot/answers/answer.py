@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from aiogram import Bot
-from aiogram.types import Message
+from functools import partial
 
+from bot.answers.ask import Ask
 from bot.answers.clips import Clips
 from bot.answers.notes import Answers
 from bot.answers.photos import Captioning
 from bot.answers.subjects import medium_meant
-from bot.chat_settings import ChatSettings
-from bot.service.requests import Requests, job_id
-from bot.storage.chats import Picture, Storage
-from bot.storage.inbox import Accepted
+from bot.service.requests import Requests
+from bot.storage.chats import Storage
 from bot.storage.notes import MOVES
 from bot.telegram.media import Medium, SentClip
-from model.errors import AnimatedPicture
+from model.errors import AnimatedPicture, NotAClip
 
 
 class Answering:
@@ -30,34 +28,30 @@ class Answering:
         self._answers = answers
         self._storage = storage
 
-    async def caption(self, bot: Bot, message: Message, accepted: Accepted, chat_settings: ChatSettings) -> None:
+    async def caption(self, ask: Ask) -> None:
         """Answer /caption. Raises what `medium_meant` and `answer` raise."""
-        medium = await medium_meant(bot, message, self._answers, self._storage)
-        await self.answer(bot, message, medium, accepted, chat_settings)
+        await self.answer(ask, await medium_meant(ask.bot, ask.message, self._answers, self._storage))
 
-    async def answer(
-        self, bot: Bot, message: Message, medium: Medium, accepted: Accepted, chat_settings: ChatSettings
-    ) -> None:
-        """A picture with its captions, a clip with its moments. Raises what `Clips.watch` raises."""
-        if isinstance(medium, SentClip):
-            await self._clips.watch(bot, message, medium, accepted)
-        else:
-            await self._picture_or_clip(bot, message, medium, accepted, chat_settings)
+    async def answer(self, ask: Ask, medium: Medium) -> None:
+        """A picture with its captions, a clip with its moments. Raises what `Clips.watch` raises.
 
-    async def _picture_or_clip(
-        self, bot: Bot, message: Message, picture: Picture, accepted: Accepted, chat_settings: ChatSettings
-    ) -> None:
-        """Animated pictures are told from still ones by who reads them; then they are asked for again, as clips.
-
-        It is noted first, so that after a restart nobody takes the outcome of the one for that of the other.
+        The worker tells whether a file moves. A picture that moves is asked for again as a clip, and a clip that does
+        not, where Telegram leaves it open, as a picture. It is noted first, so that after a restart nobody takes the
+        outcome of the one for that of the other.
         """
-        chat = message.chat.id
-        moves = accepted.again and await MOVES.exists(self._storage, chat, accepted.id)
-        try:
-            if not moves:
-                return await self._captioning.describe(bot, message, picture, accepted, chat_settings)
-            return await self._clips.watch(bot, message, SentClip(picture), accepted)
-        except AnimatedPicture:  # after a restart, perhaps what is left of the first time
-            await MOVES.keep(self._storage, chat, accepted.id)
-            await self._requests.forget(job_id(bot, accepted.id))
-        await self._clips.watch(bot, message, SentClip(picture), accepted)
+        clip = medium if isinstance(medium, SentClip) else SentClip(medium)
+        photo, moves = partial(self._captioning.describe, ask, clip.file), partial(self._clips.watch, ask, clip)
+        if isinstance(medium, SentClip):
+            tries = (moves, photo) if clip.maybe_still else (moves,)
+        elif ask.accepted.again and await MOVES.exists(self._storage, ask.chat, ask.accepted.id):
+            tries = (moves, moves)  # what is in the queue may be the outcome for a picture
+        else:
+            tries = (photo, moves)
+        for task in tries[:-1]:
+            try:
+                return await task()
+            except (AnimatedPicture, NotAClip) as error:
+                if isinstance(error, AnimatedPicture):
+                    await MOVES.keep(self._storage, ask.chat, ask.accepted.id)
+                await self._requests.forget(ask.job)
+        await tries[-1]()

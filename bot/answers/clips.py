@@ -7,24 +7,22 @@ from functools import partial
 
 from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest, TelegramEntityTooLarge
-from aiogram.types import BufferedInputFile, CallbackQuery, InputMediaPhoto, Message, ReplyParameters
+from aiogram.types import BufferedInputFile, InputMediaPhoto, Message, ReplyParameters
 
 from bot import replies
+from bot.answers.ask import Ask
 from bot.answers.keyboards import clip_buttons
-from bot.answers.notes import Answers, Subject, answerable, new_key, thread_of
-from bot.answers.origin import origin
+from bot.answers.notes import Answers, Subject, new_key, thread_of
 from bot.answers.photos import Captioning, reply_picture, send_short
 from bot.answers.send_once import Parts
 from bot.config import Settings
 from bot.errors import ClipTooLongHere, NoClip
 from bot.logs import impersonal
 from bot.service.jobs import clip_job
-from bot.service.requests import Request, Requests, asker, job_id
+from bot.service.requests import Requests
 from bot.storage.chats import Picture, Storage
-from bot.storage.inbox import Accepted
 from bot.telegram.media import SentClip
-from model.errors import NotAClip
-from model.serving.jobs import ClipResult, Job, JobResult, Outcome
+from model.serving.jobs import ClipResult, JobResult, Outcome
 
 log = logging.getLogger(__name__)
 
@@ -35,94 +33,63 @@ class Clips:
     def __init__(
         self, settings: Settings, requests: Requests, captioning: Captioning, storage: Storage, answers: Answers
     ) -> None:
-        self._model = settings.model
         self._max_seconds = settings.max_video_seconds
         self._requests = requests
         self._captioning = captioning
         self._storage = storage
         self._answers = answers
 
-    async def watch(self, bot: Bot, message: Message, clip: SentClip, accepted: Accepted) -> None:
+    async def watch(self, ask: Ask, clip: SentClip) -> None:
         """Answer a clip with its moments. Raises ClipTooLongHere and what `Requests.serve` raises."""
         if clip.seconds is not None and clip.seconds > self._max_seconds:
             raise ClipTooLongHere(self._max_seconds)
-        try:
-            await self._serve(bot, message, asker(message), clip.file, accepted, None)
-        except NotAClip:
-            if not clip.maybe_still:
-                raise
-            await self._requests.forget(job_id(bot, accepted.id))
-            chat_settings = await self._storage.settings(message.chat.id)
-            await self._captioning.describe(bot, message, clip.file, accepted, chat_settings)
+        await self._serve(ask, clip.file, None)
 
-    async def other_moments(self, bot: Bot, query: CallbackQuery, key: str, count: int, accepted: Accepted) -> None:
+    async def other_moments(self, ask: Ask, key: str, count: int) -> None:
         """Answer a button: the same clip with another number of moments. Raises NoClip and what `watch` raises."""
-        message, file = await self._noted(bot, query, key)
-        await self._serve(bot, message, query.from_user.id, file, accepted, count)
+        ask, file = await self._noted(ask, key)
+        await self._serve(ask, file, count)
 
-    async def captions_of_frames(self, bot: Bot, query: CallbackQuery, key: str, accepted: Accepted) -> None:
+    async def captions_of_frames(self, ask: Ask, key: str) -> None:
         """Answer a button: the captions of all frames in a file. Raises as `other_moments` does."""
-        message, file = await self._noted(bot, query, key)
-        job = await self._job(bot, message, query.from_user.id, file, accepted, None)
+        ask, file = await self._noted(ask, key)
 
         async def send(result: Outcome) -> None:
-            await self._answers.add_beside(message.chat.id, key, [await _send_captions(message, result)])
+            await self._answers.add_beside(ask.chat, key, [await _send_captions(ask.message, result)])
 
-        await self._requests.serve(Request(bot, message, file, job, accepted, "clip", send))
+        await self._requests.serve(ask.request(file, clip_job(ask.origin, file, ask.model, None), "clip", send))
 
-    async def _job(
-        self, bot: Bot, message: Message, user: int, file: Picture, accepted: Accepted, count: int | None
-    ) -> Job:
-        chat_settings = await self._storage.settings(message.chat.id)
-        model = chat_settings.model or self._model
-        return clip_job(origin(bot, message, accepted.id, user), file, model, count)
+    async def _serve(self, ask: Ask, file: Picture, count: int | None) -> None:
+        clip = Subject(file, ask.user, thread_of(ask.message), clip=True)
+        job = clip_job(ask.origin, file, ask.model, count)
+        await self._requests.serve(ask.request(file, job, "clip", partial(self._send, ask, clip, count)))
 
-    async def _serve(
-        self, bot: Bot, message: Message, user: int, file: Picture, accepted: Accepted, count: int | None
-    ) -> None:
-        clip = Subject(file, user, thread_of(message), clip=True)
-        await self._requests.serve(
-            Request(
-                bot,
-                message,
-                file,
-                await self._job(bot, message, user, file, accepted, count),
-                accepted,
-                "clip",
-                partial(self._send, bot, message, clip, accepted, count),
-            )
-        )
-
-    async def _noted(self, bot: Bot, query: CallbackQuery, key: str) -> tuple[Message, Picture]:
-        """The message to answer, and the clip that was noted for its buttons."""
-        found = await self._answers.clip(query.message.chat.id, key) if query.message else None
-        if found is None or query.message is None:
+    async def _noted(self, ask: Ask, key: str) -> tuple[Ask, Picture]:
+        """The same in the topic of the clip that was noted for its buttons, and the clip."""
+        found = await self._answers.clip(ask.chat, key)
+        if found is None:
             raise NoClip
-        return answerable(bot, query.message, found.thread), found.picture
+        return ask.in_topic(found.thread), found.picture
 
-    async def _send(
-        self, bot: Bot, message: Message, clip: Subject, accepted: Accepted, count: int | None, result: Outcome
-    ) -> None:
+    async def _send(self, ask: Ask, clip: Subject, count: int | None, result: Outcome) -> None:
         """Perhaps the captions alone, then the album and the timeline, then perhaps a voice."""
         if isinstance(result, JobResult):  # of the still picture it turned out to be, before it was interrupted
-            chat_settings = await self._storage.settings(message.chat.id)
-            return await self._captioning.send(message, clip.picture, accepted, chat_settings, result)
+            return await self._captioning.send(ask, clip.picture, result)
         assert isinstance(result, ClipResult)
-        chat_id = message.chat.id
-        chat_settings = await self._storage.settings(chat_id)
+        message = ask.message
         captions = replies.moment_captions(result)
-        parts = Parts(self._storage, chat_id, accepted)
+        parts = Parts(self._storage, ask.chat, ask.accepted)
         beside: list[int] = []
-        if chat_settings.short_first:
+        if ask.settings.short_first:
             beside.append(await parts.once("short", partial(send_short, message, "\n".join(captions))))
-        beside += await parts.once("album", partial(_send_album, bot, message, result))
+        beside += await parts.once("album", partial(_send_album, ask.bot, message, result))
         key = await parts.once("timeline", partial(self._send_timeline, message, clip, count, result, beside))
-        if chat_settings.voice:
-            unless = partial(self._answers.is_deleted, chat_id, key)
+        if ask.settings.voice:
+            unless = partial(self._answers.is_deleted, ask.chat, key)
             speak = partial(self._captioning.read_aloud, message, replies.spoken(captions), unless=unless)
             if (voice := await parts.once("voice", speak)) is not None:
-                await self._answers.add_beside(chat_id, key, [voice])
-                await self._answers.keep_about(chat_id, [voice], clip)
+                await self._answers.add_beside(ask.chat, key, [voice])
+                await self._answers.keep_about(ask.chat, [voice], clip)
 
     async def _send_timeline(
         self, message: Message, clip: Subject, count: int | None, result: ClipResult, beside: list[int]

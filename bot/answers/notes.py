@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,14 +26,13 @@ from bot.telegram.media import picture_of
 log = logging.getLogger(__name__)
 
 DONE_KEPT: Final = 20  # presses
-LINE: Final = re.compile(r"(?:(?P<number>\d+)\.|[^:]+:) (?P<text>.+)")  # "3. a cat", "my first thought: a cat"
 
 
 @dataclass(frozen=True)
 class Page:
     """One of the messages of an answer."""
 
-    markup: str  # its words, as HTML
+    markup: str  # its words, as HTML; empty: not known, so nothing can be added to it
     numbers: tuple[int, int]  # of its first caption, and of that after its last one
     message: int = 0  # its id; 0: not known before one of its buttons is pressed
     picture: bool = False  # its words are those under a picture
@@ -81,28 +79,19 @@ class Answer:
         return cls(**{**fields, **tuples, "picture": Picture(**fields["picture"]), "pages": pages})
 
     @classmethod
-    def recalled(cls, message: Message, bot: Bot, model: str) -> Answer | None:
-        """As far as the message of an answer tells by itself, whose note is gone: it replies to its photo."""
+    def anew(cls, message: Message, bot: Bot, model: str) -> Answer | None:
+        """For an answer whose note is gone: the photo that it replies to, of which no caption is known.
+
+        None where the photo is gone, too. New captions go into a new message.
+        """
         photo = message.reply_to_message
         if photo is None or (photo.from_user is not None and photo.from_user.id == bot.id):
             return None
         if (picture := picture_of(photo)) is None:
             return None
-        main, *lines = (message.text or message.caption or "").split("\n")
-        found = [line for line in map(LINE.fullmatch, lines) if line is not None]
-        captions = [line["text"] for line in found if line["number"]]
-        if any(line["number"] == "2" for line in found[:1]):  # an answer to /sample: the first one has no number
-            captions.insert(0, main)
-        return cls(
-            picture=picture,
-            user=photo.from_user.id if photo.from_user is not None else message.chat.id,
-            model=model,
-            main=main,
-            captions=tuple(captions),
-            pages=(Page(message.html_text, (1, 1 + len(captions)), message.message_id, message.text is None),),
-            others=tuple(line["text"] for line in found if not line["number"]),
-            thread=thread_of(message),
-        )
+        user = photo.from_user.id if photo.from_user is not None else message.chat.id
+        page = Page("", (1, 1), message.message_id, message.text is None)
+        return cls(picture, user, model, main="", captions=(), pages=(page,), thread=thread_of(message))
 
 
 @dataclass(frozen=True)

@@ -11,22 +11,19 @@ from typing import Any
 from aiogram import Bot
 from aiogram.enums import ChatType
 from aiogram.exceptions import TelegramBadRequest
-from aiogram.types import CallbackQuery, InaccessibleMessage, InlineKeyboardMarkup, Message
+from aiogram.types import InlineKeyboardMarkup, Message
 
 from bot import replies
+from bot.answers.ask import Ask
 from bot.answers.keyboards import number_buttons
-from bot.answers.notes import DONE_KEPT, Answer, Answers, Page, Subject, answerable
-from bot.answers.origin import origin
+from bot.answers.notes import DONE_KEPT, Answer, Answers, Page, Subject
 from bot.answers.photos import reply_picture
-from bot.chat_settings import ChatSettings
-from bot.config import Settings
 from bot.errors import Forgotten
 from bot.logs import impersonal
 from bot.replies.text import MAX_CAPTION, MAX_TEXT
 from bot.service.jobs import compare_job, heatmap_job, more_job, words_job
-from bot.service.requests import Request, Requests
-from bot.storage.inbox import Accepted
-from bot.telegram.access import may_decide
+from bot.service.requests import Requests
+from bot.telegram.access import is_administrator
 from bot.telegram.editing import is_not_modified
 from model.errors import JobCancelled
 from model.serving.jobs import Job, JobResult, Outcome
@@ -39,174 +36,143 @@ Show = Callable[[JobResult], Awaitable[None]]
 class Buttons:
     """What handlers ask for when a button is pressed. All raise Forgotten where it is not known of which picture."""
 
-    def __init__(self, settings: Settings, requests: Requests, answers: Answers) -> None:
-        self._model = settings.model
+    def __init__(self, requests: Requests, answers: Answers) -> None:
         self._requests = requests
         self._answers = answers
 
-    async def more(
-        self, bot: Bot, query: CallbackQuery, key: str, accepted: Accepted, chat_settings: ChatSettings
-    ) -> None:
+    async def more(self, ask: Ask, key: str) -> None:
         """Add captions that were not shown yet; presses of one answer wait for each other."""
-        chat_id = _chat(query)
-        async with self._answers.alone(chat_id, key):
-            message, answer = await self._pressed(bot, query, key, chat_settings)
-            if accepted.id in answer.done:  # the bot was killed before it could acknowledge the press
+        async with self._answers.alone(ask.chat, key):
+            ask, answer = await self._pressed(ask, key)
+            if ask.accepted.id in answer.done:  # the bot was killed before it could acknowledge the press
                 return
             job = more_job(
-                origin(bot, message, accepted.id, query.from_user.id),
+                ask.origin,
                 answer.picture,
                 answer.model,
-                chat_settings,
+                ask.settings,
                 answer.shown,
-                seed=accepted.id,
-                known=await self._answers.is_known(chat_id, answer.picture, accepted),
+                seed=ask.accepted.id,
+                known=await self._is_known(ask, answer),
             )
-            show = partial(self._add, bot, query, key, message, answer, accepted)
-            await self._serve(bot, message, answer, job, accepted, "more", show)
+            await self._serve(ask, answer, job, "more", partial(self._add, ask, key, answer))
 
-    async def choose_heatmap(
-        self, bot: Bot, query: CallbackQuery, key: str, choosing: bool, chat_settings: ChatSettings
-    ) -> None:
+    async def choose_heatmap(self, ask: Ask, key: str, choosing: bool) -> None:
         """Put the numbers of captions in the place of the buttons, or the buttons back."""
-        message, answer = await self._pressed(bot, query, key, chat_settings)
-        numbers = range(*answer.page_of(message.message_id).numbers) or range(1, 1 + len(answer.captions))
+        ask, answer = await self._pressed(ask, key)
+        if not answer.captions:
+            raise Forgotten
+        numbers = range(*answer.page_of(ask.message.message_id).numbers) or range(1, 1 + len(answer.captions))
         buttons = number_buttons(key, numbers) if choosing else answer.buttons(key)
         try:
-            if isinstance(query.message, Message):
-                await message.edit_reply_markup(reply_markup=buttons)
+            if ask.can_edit:
+                await ask.message.edit_reply_markup(reply_markup=buttons)
                 return
         except TelegramBadRequest as error:
             if is_not_modified(error):
                 return
             log.info("the buttons of an answer cannot be changed (%s)", impersonal(error.message))
         if choosing:
-            words = replies.new_page(answer.captions, 1).markup if answer.captions else replies.choose_heatmap()
-            await message.reply(words, reply_markup=number_buttons(key, range(1, 1 + len(answer.captions))))
+            words = replies.new_page(answer.captions, 1)
+            await ask.message.reply(words.markup, reply_markup=number_buttons(key, range(1, 1 + len(answer.captions))))
 
-    async def heatmap(
-        self, bot: Bot, query: CallbackQuery, key: str, number: int, accepted: Accepted, chat_settings: ChatSettings
-    ) -> None:
+    async def heatmap(self, ask: Ask, key: str, number: int) -> None:
         """The sheet of one caption, with that caption as its words."""
-        message, answer = await self._pressed(bot, query, key, chat_settings)
+        ask, answer = await self._pressed(ask, key)
         if not 1 <= number <= len(answer.captions):
             raise Forgotten
 
         async def show(result: JobResult) -> None:
-            sent = await reply_picture(message, result.sheet, "heatmap.jpg", replies.explained_caption(result))
-            await self._keep_about(message, sent, answer, key)
+            sent = await reply_picture(ask.message, result.sheet, "heatmap.jpg", replies.explained_caption(result))
+            await self._keep_about(ask.message, sent, answer, key)
 
-        who = origin(bot, message, accepted.id, query.from_user.id)
-        job = heatmap_job(who, answer.picture, answer.model, answer.captions[number - 1])
-        await self._serve(bot, message, answer, job, accepted, "heatmap", show)
+        job = heatmap_job(ask.origin, answer.picture, answer.model, answer.captions[number - 1])
+        await self._serve(ask, answer, job, "heatmap", show)
 
-    async def weighed_words(
-        self, bot: Bot, query: CallbackQuery, key: str, accepted: Accepted, chat_settings: ChatSettings
-    ) -> None:
+    async def weighed_words(self, ask: Ask, key: str) -> None:
         """The chart of the words that were weighed for the main caption."""
-        message, answer = await self._pressed(bot, query, key, chat_settings)
+        ask, answer = await self._pressed(ask, key)
 
         async def show(result: JobResult) -> None:
             words = replies.explained_caption(result) if result.chart is None else replies.weighed_words(result)
-            sent = await reply_picture(message, result.chart, "words.png", words)
-            await self._keep_about(message, sent, answer, key)
+            sent = await reply_picture(ask.message, result.chart, "words.png", words)
+            await self._keep_about(ask.message, sent, answer, key)
 
-        who = origin(bot, message, accepted.id, query.from_user.id)
-        known = await self._answers.is_known(message.chat.id, answer.picture, accepted)
-        job = words_job(who, answer.picture, answer.model, answer.main, known=known)
-        await self._serve(bot, message, answer, job, accepted, "chart", show)
+        known = await self._is_known(ask, answer)
+        job = words_job(ask.origin, answer.picture, answer.model, answer.main, known=known)
+        await self._serve(ask, answer, job, "chart", show)
 
-    async def compare(
-        self, bot: Bot, query: CallbackQuery, key: str, accepted: Accepted, chat_settings: ChatSettings
-    ) -> None:
+    async def compare(self, ask: Ask, key: str) -> None:
         """The main captions of both models, one below the other."""
-        message, answer = await self._pressed(bot, query, key, chat_settings)
+        ask, answer = await self._pressed(ask, key)
 
         async def show(result: JobResult) -> None:
-            sent = await message.reply(replies.comparison(result, answer.model))
-            await self._keep_about(message, sent.message_id, answer, key)
+            sent = await ask.message.reply(replies.comparison(result, answer.model))
+            await self._keep_about(ask.message, sent.message_id, answer, key)
 
-        who = origin(bot, message, accepted.id, query.from_user.id)
-        known = await self._answers.is_known(message.chat.id, answer.picture, accepted)
-        job = compare_job(who, answer.picture, answer.model, chat_settings, known=known)
-        await self._serve(bot, message, answer, job, accepted, "compare", show)
+        known = await self._is_known(ask, answer)
+        job = compare_job(ask.origin, answer.picture, answer.model, ask.settings, known=known)
+        await self._serve(ask, answer, job, "compare", show)
+
+    async def _is_known(self, ask: Ask, answer: Answer) -> bool:
+        return await self._answers.is_known(ask.chat, answer.picture, ask.accepted)
 
     async def _keep_about(self, message: Message, sent: int, answer: Answer, key: str) -> None:
         """What stands beside an answer goes with it, and a reply to it is about the same picture."""
         await self._answers.add_beside(message.chat.id, key, [sent])
         await self._answers.keep_about(message.chat.id, [sent], Subject(answer.picture, answer.user))
 
-    async def may_delete(self, bot: Bot, query: CallbackQuery, key: str, user: int) -> bool:
+    async def may_delete(self, ask: Ask, key: str, user: int) -> bool:
         """Who asked for it may, and in a group its administrators. `user`: who asked, should it not be noted."""
-        chat = query.message.chat if query.message else None
-        if chat is None or chat.type == ChatType.PRIVATE:
+        if ask.message.chat.type == ChatType.PRIVATE:
             return True
-        answer = await self._answers.find(chat.id, key)
-        if query.from_user.id == (user if answer is None else answer.user):
+        answer = await self._answers.find(ask.chat, key)
+        if ask.user == (user if answer is None else answer.user):
             return True
-        return await may_decide(bot, query)
+        return await is_administrator(ask.bot, ask.message.chat, ask.user)
 
-    async def delete(self, bot: Bot, query: CallbackQuery, key: str) -> None:
+    async def delete(self, ask: Ask, key: str) -> None:
         """Delete all messages of an answer to a photo, an album or a clip, and what is noted of it."""
-        chat_id = _chat(query)
-        assert query.message is not None
-        answer = await self._answers.find(chat_id, key)
-        messages = [query.message.message_id, *await self._answers.beside(chat_id, key)]
+        answer = await self._answers.find(ask.chat, key)
+        messages = [ask.message.message_id, *await self._answers.beside(ask.chat, key)]
         if answer is not None:
             messages += [*(page.message for page in answer.pages if page.message), *answer.beside]
-        if not await self._answers.delete(bot, chat_id, key, messages):
-            message = answerable(bot, query.message, answer.thread if answer is not None else None)
-            await message.reply(replies.cannot_be_deleted())
+        if not await self._answers.delete(ask.bot, ask.chat, key, messages):
+            ask = ask.in_topic(answer.thread if answer is not None else None)
+            await ask.message.reply(replies.cannot_be_deleted())
 
-    async def _pressed(
-        self, bot: Bot, query: CallbackQuery, key: str, chat_settings: ChatSettings
-    ) -> tuple[Message, Answer]:
-        """The message to reply to, and what is known of the answer. Raises Forgotten, JobCancelled if it is deleted."""
-        message = query.message
-        if message is None:
-            raise Forgotten
-        if await self._answers.is_deleted(message.chat.id, key):
+    async def _pressed(self, ask: Ask, key: str) -> tuple[Ask, Answer]:
+        """The same in the answer's topic, and what is known of the answer.
+
+        Raises Forgotten, and JobCancelled if it is deleted.
+        """
+        if await self._answers.is_deleted(ask.chat, key):
             raise JobCancelled("its answer was deleted")
-        answer = await self._answers.find(message.chat.id, key)
-        if isinstance(message, InaccessibleMessage):
-            if answer is None:
-                raise Forgotten
-            return answerable(bot, message, answer.thread), answer
-        answer = answer or Answer.recalled(message, bot, chat_settings.model or self._model)
+        answer = await self._answers.find(ask.chat, key)
+        if answer is None and ask.can_edit:
+            answer = Answer.anew(ask.message, ask.bot, ask.model)
         if answer is None:
             raise Forgotten
-        return message, answer.seen_at(message)
+        return ask.in_topic(answer.thread), answer.seen_at(ask.message) if ask.can_edit else answer
 
-    async def _serve(
-        self, bot: Bot, message: Message, answer: Answer, job: Job, accepted: Accepted, kind: str, show: Show
-    ) -> None:
+    async def _serve(self, ask: Ask, answer: Answer, job: Job, kind: str, show: Show) -> None:
         """Ask for a job on the answer's picture."""
-        chat_id, picture = message.chat.id, answer.picture
 
         async def send(result: Outcome) -> None:
             assert isinstance(result, JobResult)
             if not job.known:
-                await self._answers.looked_at(chat_id, picture)
+                await self._answers.looked_at(ask.chat, answer.picture)
             await show(result)
 
-        await self._requests.serve(Request(bot, message, picture, job, accepted, kind, send))
+        await self._requests.serve(ask.request(answer.picture, job, kind, send))
 
-    async def _add(
-        self,
-        bot: Bot,
-        query: CallbackQuery,
-        key: str,
-        message: Message,
-        answer: Answer,
-        accepted: Accepted,
-        result: JobResult,
-    ) -> None:
+    async def _add(self, ask: Ask, key: str, answer: Answer, result: JobResult) -> None:
         """Put new captions below those of the answer's last message, and what does not fit into new ones."""
-        chat_id = message.chat.id
+        chat_id, message = ask.chat, ask.message
         if await self._answers.is_deleted(chat_id, key):  # meanwhile
             return
         if (now := await self._answers.find(chat_id, key)) is not None:  # another process may have added to it
-            answer = now.seen_at(message) if isinstance(query.message, Message) else now
+            answer = now.seen_at(message) if ask.can_edit else now
         new = [text for text in dict.fromkeys(replies.texts(result)) if text not in answer.shown]
         if not new:
             await message.reply(replies.no_more_captions())
@@ -215,17 +181,17 @@ class Buttons:
         answer = dataclasses.replace(answer, captions=(*answer.captions, *new))
         buttons = answer.buttons(key)
         last = pages[-1]
-        gone = isinstance(query.message, InaccessibleMessage) and last.message in (0, message.message_id)
+        gone = not last.markup or (not ask.can_edit and last.message in (0, message.message_id))
         if not gone:
             words = replies.more_on_page(last.markup, new, first, MAX_CAPTION if last.picture else MAX_TEXT)
             added = len(words.captions)
-            if added and await _edited(bot, chat_id, last, words.markup, buttons):
+            if added and await _edited(ask.bot, chat_id, last, words.markup, buttons):
                 first += added
                 pages[-1] = dataclasses.replace(last, markup=words.markup, numbers=(last.numbers[0], first))
         if await self._answers.is_deleted(chat_id, key):
             return
         await self._new_pages(message, pages, answer.captions, first, buttons)
-        done = (*answer.done, accepted.id)[-DONE_KEPT:]
+        done = (*answer.done, ask.accepted.id)[-DONE_KEPT:]
         await self._answers.keep(chat_id, key, dataclasses.replace(answer, pages=tuple(pages), done=done))
 
     async def _new_pages(
@@ -238,13 +204,6 @@ class Buttons:
             end = first + len(words.captions)
             pages.append(Page(words.markup, (first, end), sent.message_id))
             first = end
-
-
-def _chat(query: CallbackQuery) -> int:
-    """Raises Forgotten."""
-    if query.message is None:
-        raise Forgotten
-    return query.message.chat.id
 
 
 async def _edited(bot: Bot, chat_id: int, page: Page, markup: str, buttons: InlineKeyboardMarkup) -> bool:

@@ -8,24 +8,20 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol
 
-from aiogram import Bot
 from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramEntityTooLarge
 from aiogram.types import BufferedInputFile, InlineKeyboardMarkup, Message
 
 from bot import replies
+from bot.answers.ask import Ask
 from bot.answers.notes import Answer, Answers, Page, Subject, new_key, thread_of
-from bot.answers.origin import origin
 from bot.answers.send_once import Parts
 from bot.answers.subjects import picture_meant
 from bot.answers.voice import seconds
-from bot.chat_settings import ChatSettings
-from bot.config import Settings
 from bot.logs import impersonal
 from bot.sample_options import SampleRequest
 from bot.service.jobs import photo_job, sample_job
-from bot.service.requests import Request, Requests, asker
+from bot.service.requests import Requests
 from bot.storage.chats import Picture, Storage
-from bot.storage.inbox import Accepted
 from bot.telegram.session import is_passing
 from model.serving.jobs import JobResult, Outcome
 
@@ -42,43 +38,26 @@ class Speaker(Protocol):
 class Captioning:
     """What handlers ask for captions of pictures."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        requests: Requests,
-        storage: Storage,
-        answers: Answers,
-        voice: Speaker | None = None,
-    ) -> None:
-        self._model = settings.model
+    def __init__(self, requests: Requests, storage: Storage, answers: Answers, voice: Speaker | None = None) -> None:
         self._requests = requests
         self._storage = storage
         self._answers = answers
         self._voice = voice
 
-    async def describe(
-        self, bot: Bot, message: Message, picture: Picture, accepted: Accepted, chat_settings: ChatSettings
-    ) -> None:
+    async def describe(self, ask: Ask, picture: Picture) -> None:
         """Answer a picture with its captions. Raises what `Requests.serve` raises."""
-        await self._storage.remember_picture(message.chat.id, picture)
-        model = chat_settings.model or self._model
-        job = photo_job(origin(bot, message, accepted.id), picture, model, chat_settings)
-        send = partial(self.send, message, picture, accepted, chat_settings)
-        await self._requests.serve(Request(bot, message, picture, job, accepted, "photo", send))
+        await self._storage.remember_picture(ask.chat, picture)
+        job = photo_job(ask.origin, picture, ask.model, ask.settings)
+        await self._requests.serve(ask.request(picture, job, "photo", partial(self.send, ask, picture)))
 
-    async def sample(
-        self, bot: Bot, message: Message, request: SampleRequest, accepted: Accepted, chat_settings: ChatSettings
-    ) -> None:
+    async def sample(self, ask: Ask, wanted: SampleRequest) -> None:
         """Answer /sample with captions drawn at random, others each time unless a seed is given.
 
         Raises what `picture_meant` and `describe` raise.
         """
-        picture = await picture_meant(bot, message, self._answers, self._storage)
-        chat_id = message.chat.id
-        model = chat_settings.model or self._model
-        known = await self._answers.is_known(chat_id, picture, accepted)
-        who = origin(bot, message, accepted.id)
-        job = sample_job(who, picture, model, chat_settings, request, seed=accepted.id, known=known)
+        picture = await picture_meant(ask.bot, ask.message, self._answers, self._storage)
+        known = await self._answers.is_known(ask.chat, picture, ask.accepted)
+        job = sample_job(ask.origin, picture, ask.model, ask.settings, wanted, seed=ask.accepted.id, known=known)
 
         async def send(result: Outcome) -> None:
             assert isinstance(result, JobResult)
@@ -86,52 +65,39 @@ class Captioning:
 
             async def answer() -> str:
                 main = words.captions[0] if words.captions else ""
-                key, buttons = await self._note(message, picture, model, main, words, looked_at=not job.known)
-                await message.reply(words.markup, reply_markup=buttons)
+                key, buttons = await self._note(ask, picture, main, words, looked_at=not job.known)
+                await ask.message.reply(words.markup, reply_markup=buttons)
                 return key
 
-            parts = Parts(self._storage, chat_id, accepted, several=chat_settings.voice)
+            parts = Parts(self._storage, ask.chat, ask.accepted, several=ask.settings.voice)
             key = await parts.once("answer", answer)
-            if chat_settings.voice:
-                await parts.once("voice", partial(self._send_voice, message, key, replies.spoken(words.captions)))
+            if ask.settings.voice:
+                await parts.once("voice", partial(self._send_voice, ask.message, key, replies.spoken(words.captions)))
 
-        await self._requests.serve(Request(bot, message, picture, job, accepted, "sample", send))
+        await self._requests.serve(ask.request(picture, job, "sample", send))
 
-    async def send(
-        self, message: Message, picture: Picture, accepted: Accepted, chat_settings: ChatSettings, result: Outcome
-    ) -> None:
+    async def send(self, ask: Ask, picture: Picture, result: Outcome) -> None:
         """The captions of a picture: perhaps the main one alone, then all with their sheet, then perhaps a voice.
 
         What is out is not sent again when the bot was killed after it.
         """
         assert isinstance(result, JobResult)
-        short_first, voice = chat_settings.short_first, chat_settings.voice
-        parts = Parts(self._storage, message.chat.id, accepted, several=short_first or voice)
+        short_first, voice = ask.settings.short_first, ask.settings.voice
+        parts = Parts(self._storage, ask.chat, ask.accepted, several=short_first or voice)
         beside: tuple[int, ...] = ()
         if short_first:
-            beside = (await parts.once("short", partial(send_short, message, replies.main_caption(result))),)
-            await self._answers.keep_about(message.chat.id, beside, Subject(picture, asker(message)))
-        send_captions = partial(self._send_captions, message, picture, chat_settings, result, beside)
-        key = await parts.once("answer", send_captions)
+            beside = (await parts.once("short", partial(send_short, ask.message, replies.main_caption(result))),)
+            await self._answers.keep_about(ask.chat, beside, Subject(picture, ask.user))
+        key = await parts.once("answer", partial(self._send_captions, ask, picture, result, beside))
         if voice:
-            await parts.once("voice", partial(self._send_voice, message, key, result.main.text))
+            await parts.once("voice", partial(self._send_voice, ask.message, key, result.main.text))
 
-    async def _send_captions(
-        self,
-        message: Message,
-        picture: Picture,
-        chat_settings: ChatSettings,
-        result: JobResult,
-        beside: tuple[int, ...],
-    ) -> str:
+    async def _send_captions(self, ask: Ask, picture: Picture, result: JobResult, beside: tuple[int, ...]) -> str:
         """The key of the answer."""
         words = replies.photo_answer(result)
-        model = chat_settings.model or self._model
         others = (result.greedy.text,)
-        key, buttons = await self._note(
-            message, picture, model, result.main.text, words, others, beside, looked_at=True
-        )
-        await reply_picture(message, result.sheet, "captions.jpg", words.markup, buttons)
+        key, buttons = await self._note(ask, picture, result.main.text, words, others, beside, looked_at=True)
+        await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons)
         return key
 
     async def _send_voice(self, message: Message, key: str, text: str) -> None:
@@ -163,9 +129,8 @@ class Captioning:
 
     async def _note(
         self,
-        message: Message,
+        ask: Ask,
         picture: Picture,
-        model: str,
         main: str,
         words: replies.Words,
         others: tuple[str, ...] = (),
@@ -177,16 +142,16 @@ class Captioning:
         key = new_key()
         answer = Answer(
             picture=picture,
-            user=asker(message),
-            model=model,
+            user=ask.user,
+            model=ask.model,
             main=main,
             captions=words.captions,
             pages=(Page(words.markup, (1, 1 + len(words.captions))),),
             others=others,
             beside=beside,
-            thread=thread_of(message),
+            thread=thread_of(ask.message),
         )
-        await self._answers.keep(message.chat.id, key, answer, looked_at=looked_at)
+        await self._answers.keep(ask.chat, key, answer, looked_at=looked_at)
         return key, answer.buttons(key)
 
 

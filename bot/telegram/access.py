@@ -13,31 +13,12 @@ from aiogram.exceptions import AiogramError, TelegramBadRequest
 from aiogram.types import CallbackQuery, Chat, Message, TelegramObject, User
 
 from bot import replies
-from bot.chat_settings import ChatSettings
 from bot.stats import Stats
-from bot.storage.chats import Storage
 from model.serving.worker.recent import Recent
 
 log = logging.getLogger(__name__)
 
 TOLD_SECONDS: Final = 60.0  # for which a stranger is not told again
-
-
-class ChatMiddleware(BaseMiddleware):
-    """Looks up the settings of the chat, for handlers as `chat_settings`; once an update."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-
-    async def __call__(
-        self,
-        handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]],
-        event: TelegramObject,
-        data: dict[str, Any],
-    ) -> Any:
-        chat: Chat | None = data.get("event_chat")
-        data["chat_settings"] = await self._storage.settings(chat.id) if chat is not None else ChatSettings()
-        return await handler(event, data)
 
 
 class PeopleMiddleware(BaseMiddleware):
@@ -108,13 +89,13 @@ class CountPeople(BaseMiddleware):
 async def may_decide(bot: Bot, event: Message | CallbackQuery) -> bool:
     """Whether who wrote or pressed may change what is kept of the chat."""
     if isinstance(event, CallbackQuery):
-        return event.message is not None and await _is_administrator(bot, event.message.chat, event.from_user.id)
+        return event.message is not None and await is_administrator(bot, event.message.chat, event.from_user.id)
     if event.sender_chat is not None and event.chat.type != ChatType.PRIVATE:
         return event.sender_chat.id == event.chat.id  # an anonymous administrator writes in the name of the group
-    return event.from_user is not None and await _is_administrator(bot, event.chat, event.from_user.id)
+    return event.from_user is not None and await is_administrator(bot, event.chat, event.from_user.id)
 
 
-async def _is_administrator(bot: Bot, chat: Chat, user_id: int) -> bool:
+async def is_administrator(bot: Bot, chat: Chat, user_id: int) -> bool:
     if chat.type == ChatType.PRIVATE:
         return True
     try:

@@ -673,7 +673,7 @@ async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: Redi
             waiting = Waiting(queue, inbox, Pacer(), NO_STATUS)
             requests = Requests(settings, queue, InWork(), waiting, Throttle())
             answers = Answers(storage)
-            captioning = Captioning(settings, requests, storage, answers)
+            captioning = Captioning(requests, storage, answers)
             clips = Clips(settings, requests, captioning, storage, answers)
             sheets = AlbumSheets(requests, storage, answers)
             dispatcher = create_dispatcher(
@@ -681,7 +681,7 @@ async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: Redi
                 storage,
                 create_routers(),
                 answering=Answering(requests, captioning, clips, answers, storage),
-                albums=Albums(settings, requests, storage, sheets, answers, captioning),
+                albums=Albums(requests, storage, sheets, answers, captioning),
                 album_sheets=sheets,
                 settings=settings,
                 queue=queue,

@@ -15,7 +15,6 @@ from bot.chat_settings import ChatSettings
 from bot.config import Settings
 from bot.dead_letters import dead
 from bot.logs import configure_logging
-from bot.service.limits import Rate
 from bot.storage.sqlite_stats import FILE_NAME as STATS_FILE
 from model.errors import DamagedImage, JobCrashed
 from tests.support.conversation import ONLY_ADMINISTRATORS, becomes, buttons, menu_of, press, tampered
