@@ -20,6 +20,7 @@ from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import Job
 from model.serving.queue import JobProducer
 from model.serving.redis.producer import RedisQueue
+from model.serving.tasks.photo import PhotoTask
 
 
 def say(event: str, **facts: Any) -> None:
@@ -35,7 +36,7 @@ async def produce(queue: JobProducer, count: int, warm_up: int, in_flight: int) 
     async def one_after_the_other() -> None:
         nonlocal began
         for number in numbers:
-            job = Job(id=f"job-{number}", user=number, sheet=False)
+            job = Job(f"job-{number}", number, PhotoTask(sheet=False))
             put = time.monotonic()
             await queue.admit(job)
             await queue.put(job, media)

@@ -26,7 +26,8 @@ from bot.service.requests import Request, Requests
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
 from bot.telegram.media import HOSTED_LIMIT, download
-from model.serving.jobs import AlbumResult, Outcome, pack_album
+from model.serving.jobs import Outcome
+from model.serving.tasks.album import AlbumResult, pack_album
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ class AlbumSheets:
         message = answerable(bot, pressed_at, shown.thread)
         pictures = _within(MOST_BYTES, shown.pictures)
         captions = [shown.captions.get(number, "") for number in range(1, max(shown.captions) + 1)]
-        job = album_sheet_job(origin(bot, message, accepted.id, user), shown.model, shown.beam, captions)
+        job = album_sheet_job(origin(bot, message, accepted.id, user), shown.model, captions)
         file = Picture("", "", sum(map(_size, pictures.values())))
         fetch = partial(_fetch, bot, pictures, len(captions))
         send = partial(self._send, message, shown, pressed)

@@ -45,8 +45,9 @@ from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted, GiveUp
 from bot.telegram.session import worth_another_try
 from model.errors import AnimatedPicture, JobCrashed
-from model.serving.jobs import JobResult, Outcome
+from model.serving.jobs import Outcome
 from model.serving.queue import Busy
+from model.serving.tasks.photo import PhotoResult
 
 log = logging.getLogger(__name__)
 
@@ -240,7 +241,7 @@ class Albums:
         self, asked: _Asked, plan: Plan, items: dict[int, Item], found: dict[int, Outcome | Exception]
     ) -> str:
         """The key of the answer."""
-        captions = {number: each.main.text for number, each in found.items() if isinstance(each, JobResult)}
+        captions = {number: each.main.text for number, each in found.items() if isinstance(each, PhotoResult)}
         model = asked.settings.model or self._model
         for number in captions:
             await self._answers.looked_at(asked.message.chat.id, items[number].picture)

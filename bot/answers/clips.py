@@ -24,7 +24,9 @@ from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
 from bot.telegram.media import SentClip
 from model.errors import NotAClip
-from model.serving.jobs import ClipResult, Job, JobResult, Outcome
+from model.serving.jobs import Job, Outcome
+from model.serving.tasks.clip import ClipResult
+from model.serving.tasks.photo import PhotoResult
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +106,7 @@ class Clips:
         self, bot: Bot, message: Message, clip: Subject, accepted: Accepted, count: int | None, result: Outcome
     ) -> None:
         """Perhaps the captions alone, then the album and the timeline, then perhaps a voice."""
-        if isinstance(result, JobResult):  # of the still picture it turned out to be, before it was interrupted
+        if isinstance(result, PhotoResult):  # of the still picture it turned out to be, before it was interrupted
             chat_settings = await self._storage.settings(message.chat.id)
             return await self._captioning.send(message, clip.picture, accepted, chat_settings, result)
         assert isinstance(result, ClipResult)

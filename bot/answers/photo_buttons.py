@@ -27,11 +27,12 @@ from bot.service.jobs import compare_job, heatmap_job, more_job, words_job
 from bot.service.requests import Request, Requests
 from bot.storage.inbox import Accepted
 from model.errors import JobCancelled
-from model.serving.jobs import Job, JobResult, Outcome
+from model.serving.jobs import Job, Outcome
+from model.serving.tasks.photo import PhotoResult
 
 log = logging.getLogger(__name__)
 
-Show = Callable[[JobResult], Awaitable[None]]
+Show = Callable[[PhotoResult], Awaitable[None]]
 
 
 class Buttons:
@@ -90,7 +91,7 @@ class Buttons:
         if not 1 <= number <= len(answer.captions):
             raise Forgotten
 
-        async def show(result: JobResult) -> None:
+        async def show(result: PhotoResult) -> None:
             sent = await reply_picture(message, result.sheet, "heatmap.jpg", replies.explained_caption(result))
             await self._keep_about(message, sent, answer, key)
 
@@ -104,7 +105,7 @@ class Buttons:
         """The chart of the words that were weighed for the main caption."""
         message, answer = await self._pressed(bot, query, key, chat_settings)
 
-        async def show(result: JobResult) -> None:
+        async def show(result: PhotoResult) -> None:
             words = replies.explained_caption(result) if result.chart is None else replies.weighed_words(result)
             sent = await reply_picture(message, result.chart, "words.png", words)
             await self._keep_about(message, sent, answer, key)
@@ -120,7 +121,7 @@ class Buttons:
         """The main captions of both models, one below the other."""
         message, answer = await self._pressed(bot, query, key, chat_settings)
 
-        async def show(result: JobResult) -> None:
+        async def show(result: PhotoResult) -> None:
             sent = await message.reply(replies.comparison(result, answer.model))
             await self._keep_about(message, sent.message_id, answer, key)
 
@@ -187,8 +188,8 @@ class Buttons:
         chat_id, picture = message.chat.id, answer.picture
 
         async def send(result: Outcome) -> None:
-            assert isinstance(result, JobResult)
-            if not job.known:
+            assert isinstance(result, PhotoResult)
+            if job.task.needs_media:
                 await self._answers.looked_at(chat_id, picture)
             await show(result)
 
@@ -202,7 +203,7 @@ class Buttons:
         message: Message,
         answer: Answer,
         accepted: Accepted,
-        result: JobResult,
+        result: PhotoResult,
     ) -> None:
         """Put new captions below those of the answer's last message, and what does not fit into new ones."""
         chat_id = message.chat.id

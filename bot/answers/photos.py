@@ -27,7 +27,8 @@ from bot.service.requests import Request, Requests, asker
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
 from bot.telegram.session import is_passing
-from model.serving.jobs import JobResult, Outcome
+from model.serving.jobs import Outcome
+from model.serving.tasks.photo import PhotoResult
 
 log = logging.getLogger(__name__)
 
@@ -81,12 +82,12 @@ class Captioning:
         job = sample_job(who, picture, model, chat_settings, request, seed=accepted.id, known=known)
 
         async def send(result: Outcome) -> None:
-            assert isinstance(result, JobResult)
+            assert isinstance(result, PhotoResult)
             words = replies.sample_answer(result)
 
             async def answer() -> str:
                 main = words.captions[0] if words.captions else ""
-                key, buttons = await self._note(message, picture, model, main, words, looked_at=not job.known)
+                key, buttons = await self._note(message, picture, model, main, words, looked_at=job.task.needs_media)
                 await message.reply(words.markup, reply_markup=buttons)
                 return key
 
@@ -104,7 +105,7 @@ class Captioning:
 
         What is out is not sent again when the bot was killed after it.
         """
-        assert isinstance(result, JobResult)
+        assert isinstance(result, PhotoResult)
         short_first, voice = chat_settings.short_first, chat_settings.voice
         parts = Parts(self._storage, message.chat.id, accepted, several=short_first or voice)
         beside: tuple[int, ...] = ()
@@ -121,7 +122,7 @@ class Captioning:
         message: Message,
         picture: Picture,
         chat_settings: ChatSettings,
-        result: JobResult,
+        result: PhotoResult,
         beside: tuple[int, ...],
     ) -> str:
         """The key of the answer."""

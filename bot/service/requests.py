@@ -178,7 +178,7 @@ class Requests:
             log.info("no worker knows the picture any more: it is sent")
         await self._queue.forget(job.id)
         work.check()
-        job = replace(job, known=False)
+        job = replace(job, task=job.task.with_media())
         await self._queue.admit(job, before=True)
         return await self._result(request, job, work)
 
@@ -189,7 +189,7 @@ class Requests:
                 async with AsyncExitStack() as held:
                     # What was accepted before may be there, perhaps with its result.
                     if put > 1 or not (request.accepted.again and await self._queue.has(job.id)):
-                        media = b"" if job.known else await self._fetch(request, work, held)
+                        media = await self._fetch(request, work, held) if job.task.needs_media else b""
                         await self._queue.put(job, media)  # not interrupted: what is put must be there to be forgotten
                         del media
                     async with interruptible(work):

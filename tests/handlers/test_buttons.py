@@ -25,11 +25,13 @@ from bot.replies.text import length
 from bot.storage.sqlite import Database
 from bot.storage.sqlite_chats import SqliteStorage
 from model.decoding.sampling import Sampling
-from model.serving.jobs import Job, JobResult, WeighedWord, WireCaption
+from model.serving.jobs import Job
+from model.serving.tasks.photo import PhotoResult, WeighedWord, WireCaption
 from tests.handlers.test_settings import tampered
 from tests.support import bot_api_rules as rules
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot, worked
 from tests.support.fake_telegram import TOKEN, Chat, FakeTelegram, Message, Person
+from tests.support.jobs import photo_of
 
 BOT = int(TOKEN.partition(":")[0])
 
@@ -124,7 +126,11 @@ async def test_an_answer_has_its_buttons(queue: FakeQueue, ann: Person) -> None:
     assert buttons(answer) == [[MORE, HEATMAP], [WEIGHED, COMPARE], [SETTINGS, DELETE]]
     job = last(queue)
     photo = ann.messages[1]["photo"][-1]
-    assert (job.place, job.picture, job.known) == (f"{BOT}:{ann.id}", photo["file_unique_id"], False)
+    assert (job.place, photo_of(job).picture, photo_of(job).known) == (
+        f"{BOT}:{ann.id}",
+        photo["file_unique_id"],
+        False,
+    )
 
 
 async def test_buttons_speak_russian(server: FakeTelegram, queue: FakeQueue) -> None:
@@ -153,10 +159,15 @@ async def test_more_captions_come_below_the_others_and_none_comes_twice(queue: F
     assert buttons(longer) == buttons(answer)
     job = last(queue)
     shown = ("a cat on a sofa", *(f"a cat with {number} <legs>" for number in range(1, 6)))
-    assert (job.exclude, job.samples, job.sheet, job.known) == (shown, 5, False, True)
+    assert (photo_of(job).exclude, photo_of(job).samples, photo_of(job).sheet, photo_of(job).known) == (
+        shown,
+        5,
+        False,
+        True,
+    )
     await press(ann, answer, MORE)
     await edited(ann, answer, lambda m: "15. a cat with 15 <legs>" in m["caption"])
-    assert len({job.seed for job in queue.jobs.values()}) == 3
+    assert len({photo_of(job).seed for job in queue.jobs.values()}) == 3
     assert len(ann.bot_messages()) == 1
 
 
@@ -183,9 +194,9 @@ async def test_when_a_message_is_full_captions_go_on_in_a_reply(queue: FakeQueue
     numbers = iter(range(1, 1000))
     sign = "🐈" * 74 + " & "
 
-    def outcome(job: Job, media: bytes) -> JobResult:
-        new = [f"{sign}{next(numbers):03}" for _ in range(job.samples)]
-        return captions(*new, sheet=SHEET if job.sheet else None)
+    def outcome(job: Job, media: bytes) -> PhotoResult:
+        new = [f"{sign}{next(numbers):03}" for _ in range(photo_of(job).samples)]
+        return captions(*new, sheet=SHEET if photo_of(job).sheet else None)
 
     queue.outcome = outcome
     answer = await answered(ann)
@@ -208,7 +219,7 @@ async def test_when_a_message_is_full_captions_go_on_in_a_reply(queue: FakeQueue
     numbered = await edited(ann, pages[1], lambda m: BACK in buttons(m)[-1])
     assert buttons(numbered)[0][0] == "7"
     await press(ann, numbered, "8")
-    await eventually(lambda: last(queue).explain == f"{sign}008")
+    await eventually(lambda: photo_of(last(queue)).explain == f"{sign}008")
 
 
 async def test_what_another_process_adds_meanwhile_is_not_lost(queue: FakeQueue, ann: Person, tmp_path: Path) -> None:
@@ -253,7 +264,12 @@ async def test_the_heatmap_of_a_sampled_caption(server: FakeTelegram, queue: Fak
     assert words(sheet) == ["a cat with 3 <legs>"]
     assert sheet["reply_to_message"]["message_id"] == answer["message_id"]
     job = last(queue)
-    assert (job.explain, job.sheet, job.samples, job.known) == ("a cat with 3 <legs>", True, 0, False)
+    assert (photo_of(job).explain, photo_of(job).sheet, photo_of(job).samples, photo_of(job).known) == (
+        "a cat with 3 <legs>",
+        True,
+        0,
+        False,
+    )
     await press(ann, answer, BACK)
     await edited(ann, answer, lambda m: buttons(m) == buttons(answer))
 
@@ -267,7 +283,7 @@ async def test_no_heatmap_is_offered_where_there_can_be_none(
     async with running_bot(server, queue, tmp_path):
         answer = await answered(ann)
         assert buttons(answer)[0] == [MORE]
-        assert last(queue).sheet is (settings.model != "baseline")
+        assert photo_of(last(queue)).sheet is (settings.model != "baseline")
         await press(ann, answer, MORE)
         longer = await edited(ann, answer, lambda m: ". a cat with" in "".join(words(m)) and "edit_date" in m)
     assert (HEATMAP in buttons(longer)[0]) is (settings.model != "baseline")
@@ -287,7 +303,12 @@ async def test_the_words_that_were_weighed(server: FakeTelegram, queue: FakeQueu
     assert not any("likeliest" in line for line in words(chart))
     assert server.file_bytes(chart["photo"][-1]["file_id"]) == CHART
     job = last(queue)
-    assert (job.explain, job.chart, job.sheet, job.known) == ("a cat on a sofa", True, False, True)
+    assert (photo_of(job).explain, photo_of(job).chart, photo_of(job).sheet, photo_of(job).known) == (
+        "a cat on a sofa",
+        True,
+        False,
+        True,
+    )
 
 
 async def test_a_command_in_reply_to_what_stands_beside_an_answer_is_about_its_picture(
@@ -312,7 +333,7 @@ async def test_a_command_in_reply_to_what_stands_beside_an_answer_is_about_its_p
         for message in (answer, *beside):
             await ann.send_text("/sample 1", reply_to=message)
             assert "a cat" in str((await ann.next_message()).get("text"))
-            assert last(queue).picture == photo["photo"][-1]["file_unique_id"]
+            assert photo_of(last(queue)).picture == photo["photo"][-1]["file_unique_id"]
             assert "voice" in await ann.next_message()
         await eventually(lambda: not queue.admitted)
         await press(ann, answer, BACK)
@@ -346,14 +367,14 @@ async def test_a_command_in_reply_to_a_picture_of_the_bot_that_is_about_none_ask
 def test_it_is_said_why_a_likelier_word_was_not_taken(locale: str, why: str) -> None:
     steps = WeighedWord("cat", 0.4, (("dog", 0.3),)), WeighedWord("dog", 0.001, (("cat", 0.9),))
     with (i18n := create_i18n()).context(), i18n.use_locale(locale):
-        texts = [replies.weighed_words(JobResult(WireCaption("cat dog", 0.5), (), weighed=(step,))) for step in steps]
+        texts = [replies.weighed_words(PhotoResult(WireCaption("cat dog", 0.5), (), weighed=(step,))) for step in steps]
         assert [why in text.splitlines()[-1] for text in texts] == [False, True]
 
 
 @pytest.mark.parametrize("locale", ["en", "ru"])
 def test_a_long_caption_keeps_within_what_telegram_takes(locale: str) -> None:
     step = WeighedWord("counterrevolutionaries", 0.4, (("counterrevolutionary", 0.5),) * 5)
-    result = JobResult(WireCaption("a cat " * 50, 0.5), (), chart=CHART, weighed=(step,) * 40)
+    result = PhotoResult(WireCaption("a cat " * 50, 0.5), (), chart=CHART, weighed=(step,) * 40)
     with (i18n := create_i18n()).context(), i18n.use_locale(locale):
         text = replies.weighed_words(result)
     assert 900 < length(re.sub("<[^>]*>", "", text)) <= 1024
@@ -363,7 +384,7 @@ async def test_a_russian_reads_russian_on_pictures_too(server: FakeTelegram, que
     olga = server.person("Ольга", language_code="ru")
     await olga.send_photo(PHOTO)
     answer = await olga.next_message()
-    assert last(queue).labels.photo == "фото"
+    assert photo_of(last(queue)).labels.photo == "фото"
     await press(olga, answer, "📊 Варианты слов")
     chart = await olga.next_message()
     assert words(chart)[1:] == [
@@ -372,7 +393,7 @@ async def test_a_russian_reads_russian_on_pictures_too(server: FakeTelegram, que
         "<cat> 41 % (dog 22 %, man 20 %, sofa 10 %)",
         "(конец) 0 %",
     ]
-    assert (last(queue).labels.end, "внимания" in last(queue).labels.attention) == ("(конец)", True)
+    assert (photo_of(last(queue)).labels.end, "внимания" in photo_of(last(queue)).labels.attention) == ("(конец)", True)
 
 
 async def test_captions_that_are_in_work_when_all_is_forgotten_are_shown(queue: FakeQueue, ann: Person) -> None:
@@ -414,7 +435,12 @@ async def test_both_models_side_by_side(queue: FakeQueue, ann: Person) -> None:
         "unsure (20 %) · the model without attention",
     ]
     job = last(queue)
-    assert (job.compare, job.samples, job.beam, job.sheet) == (True, 0, 5, False)
+    assert (photo_of(job).compare, photo_of(job).samples, photo_of(job).beam, photo_of(job).sheet) == (
+        True,
+        0,
+        5,
+        False,
+    )
 
 
 async def test_a_press_is_answered_before_any_work(queue: FakeQueue, ann: Person) -> None:
@@ -495,7 +521,7 @@ async def test_an_answer_whose_note_is_gone_tells_what_its_buttons_need(
     """After /forget, or 90 days."""
     greedy = captions("a <b>", "a cat", greedy="a cat sits", sheet=SHEET)
     best = captions(greedy="a cat on a sofa").greedy
-    queue.outcome = lambda job, media: JobResult(greedy.greedy, greedy.samples, SHEET, best=best)
+    queue.outcome = lambda job, media: PhotoResult(greedy.greedy, greedy.samples, SHEET, best=best)
     answer = await answered(ann)
     queue.outcome = work
     forget_notes(tmp_path, "%")
@@ -503,8 +529,8 @@ async def test_an_answer_whose_note_is_gone_tells_what_its_buttons_need(
     longer = await edited(ann, answer, lambda m: "7. " in m["caption"])
     assert words(longer)[2:6] == ["my first thought: a cat sits", "1. a <b>", "2. a cat", "3. a cat with 1 <legs>"]
     job = last(queue)
-    assert job.exclude == ("a cat on a sofa", "a cat sits", "a <b>", "a cat")
-    assert (job.picture, job.known) == (ann.messages[1]["photo"][-1]["file_unique_id"], False)
+    assert photo_of(job).exclude == ("a cat on a sofa", "a cat sits", "a <b>", "a cat")
+    assert (photo_of(job).picture, photo_of(job).known) == (ann.messages[1]["photo"][-1]["file_unique_id"], False)
     forget_notes(tmp_path, "%")
     await press(ann, answer, HEATMAP)
     await press(ann, await edited(ann, answer, lambda m: BACK in buttons(m)[-1]), "2")
@@ -612,12 +638,28 @@ async def test_the_settings_of_a_chat_are_obeyed(server: FakeTelegram, ann: Pers
         assert "photo" not in answer
         job = last(queue)
         nucleus = Sampling(temperature=1.1, top_k=0, top_p=0.9)
-        assert (job.model, job.samples, job.sampling, job.beam, job.sheet) == ("attention", 2, nucleus, None, False)
+        assert (
+            photo_of(job).model,
+            photo_of(job).samples,
+            photo_of(job).sampling,
+            photo_of(job).beam,
+            photo_of(job).sheet,
+        ) == (
+            "attention",
+            2,
+            nucleus,
+            None,
+            False,
+        )
         await press(ann, answer, MORE)
         await edited(ann, answer, lambda m: "4. " in m["text"])
-        assert (last(queue).samples, last(queue).sampling) == (2, nucleus)
+        assert (photo_of(last(queue)).samples, photo_of(last(queue)).sampling) == (2, nucleus)
         await answered(bob)
-        assert (last(queue).model, last(queue).beam, last(queue).sheet) == ("baseline", 5, False)
+        assert (photo_of(last(queue)).model, photo_of(last(queue)).beam, photo_of(last(queue)).sheet) == (
+            "baseline",
+            5,
+            False,
+        )
 
 
 # The head and the last page of an OGG/Opus file: 312 samples to be skipped, then 2 s at 48 kHz (RFC 7845).

@@ -20,6 +20,7 @@ from tests.handlers.test_conversation import PHOTO, SHEET, entity, replied
 from tests.handlers.test_settings import becomes, buttons, kept, menu_of, press, tampered
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
 from tests.support.fake_telegram import Chat, FakeTelegram, Message, Person
+from tests.support.jobs import photo_of
 
 BOT = "@captions_test_bot"
 ONLY_ADMINISTRATORS = "In a group only its administrators can change this."
@@ -273,7 +274,7 @@ async def test_all_that_is_said_in_a_topic_is_answered_there(
     server: FakeTelegram, ann: Person, eve: Person, tmp_path: Path
 ) -> None:
     forum = server.group("Forum", ann, is_forum=True)
-    queue = FakeQueue(lambda job, media: captions(sheet=SHEET if job.sheet else None))
+    queue = FakeQueue(lambda job, media: captions(sheet=SHEET if photo_of(job).sheet else None))
     async with running_bot(server, queue, tmp_path):
 
         async def said(person: Person, text: str) -> Message:
