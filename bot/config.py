@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 
 from bot.errors import ConfigurationError
-from model.serving.redis.connection import FORMS, InvalidAddress, RedisAddress
+from model.serving.redis.address import FORMS, InvalidAddress, RedisAddress
 
 T = TypeVar("T")
 

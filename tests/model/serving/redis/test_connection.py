@@ -11,15 +11,8 @@ from typing import Any
 
 import pytest
 
-from model.serving.redis.connection import (
-    InvalidAddress,
-    Outage,
-    RedisAddress,
-    RedisRefused,
-    connect,
-    is_passing,
-    patiently,
-)
+from model.serving.redis.address import InvalidAddress, RedisAddress
+from model.serving.redis.connection import Outage, RedisRefused, connect, is_passing, patiently
 from tests.support.redis_server import RedisServer
 
 
