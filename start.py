@@ -65,6 +65,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     caption.add_argument("--json", action="store_true", help="print one JSON object per file and line")
     caption.add_argument(
+        "--colours",
+        choices=["protanopia", "deuteranopia", "tritanopia"],
+        help="instead of captions, write each photo beside what is seen of it with this colour vision deficiency",
+    )
+    caption.add_argument(
         "--output",
         type=Path,
         metavar="DIR",
@@ -107,8 +112,10 @@ def caption(options: argparse.Namespace) -> int:
     settings = load_settings()
     configure_logging(settings)
     share_cores()
-    from model.command import CaptionRequest, caption_files  # imports torch
+    from model.command import CaptionRequest, caption_files, show_colours  # imports torch
 
+    if options.colours is not None:
+        return show_colours(options.files, options.colours, options.output, as_json=options.json)
     return caption_files(
         CaptionRequest(
             files=options.files,

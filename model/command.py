@@ -16,6 +16,8 @@ from PIL import Image
 from model.captioner import Caption, Captioner, CaptionSet
 from model.clip_moments import Moments, watch
 from model.decoding.sampling import Sampling
+from model.drawing.colour_vision import Deficiency
+from model.drawing.colour_vision import draw_sheet as draw_colours
 from model.drawing.heatmap import draw_sheet, encode_jpeg
 from model.drawing.timeline import clock, draw_timeline
 from model.drawing.word_chart import draw_chart, encode_png
@@ -55,7 +57,7 @@ def caption_files(request: CaptionRequest) -> int:
     except (CheckpointError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    stems = _output_stems(request)
+    stems = _output_stems(request.files, request.output)
     failed = False
     try:
         if request.output is not None:
@@ -67,6 +69,37 @@ def caption_files(request: CaptionRequest) -> int:
                     _write_moments(request, file, answer, stems[file])
                 _print(request, file, answer)
     except OSError as error:  # those of the pictures are answers; this one is of --output, or of standard output
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 1 if failed else 0
+
+
+def show_colours(files: Sequence[str], kind: Deficiency, output: Path | None, *, as_json: bool = False) -> int:
+    """Write each photo beside what is seen of it with a colour vision deficiency, into `output` or the current folder.
+
+    Prints a line per file. Exit status 1 if any could not be read, 2 if nothing can be written.
+    """
+    folder = output or Path()
+    failed = False
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, stem in _output_stems(files, folder).items():
+            try:
+                photo = open_image(Path(file).read_bytes())
+            except (CaptionError, OSError) as error:
+                failed = True
+                reason, message = _reason(error)
+                answer: dict[str, Any] = {"file": file, "error": {"kind": reason, "message": message}}
+                line, out = f"{file}: {message}", sys.stderr
+            else:
+                sheet = Path(f"{stem}.{kind}.jpg")
+                sheet.write_bytes(encode_jpeg(draw_colours(photo, kind)))
+                answer = {"file": file, "colours": kind, "sheet": str(sheet)}
+                line, out = f"{file}: {sheet}", sys.stdout
+            if as_json:
+                line, out = json.dumps(answer, ensure_ascii=False), sys.stdout
+            print(line, file=out, flush=True)
+    except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 1 if failed else 0
@@ -159,14 +192,14 @@ def _write_moments(request: CaptionRequest, file: str, clip: Moments, stem: Path
     Path(f"{stem}.json").write_text(json.dumps(_json(request, file, clip), ensure_ascii=False, indent=1) + "\n")
 
 
-def _output_stems(request: CaptionRequest) -> dict[str, Path]:
+def _output_stems(files: Sequence[str], output: Path | None) -> dict[str, Path]:
     """What each file's pictures are called; files of one name from several folders do not overwrite each other."""
     stems: dict[str, Path] = {}
-    if request.output is not None:
-        for file in dict.fromkeys(request.files):
+    if output is not None:
+        for file in dict.fromkeys(files):
             stem = Path(file).stem
             names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
-            stems[file] = next(path for name in names if (path := request.output / name) not in stems.values())
+            stems[file] = next(path for name in names if (path := output / name) not in stems.values())
     return stems
 
 

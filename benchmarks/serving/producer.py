@@ -11,15 +11,18 @@ import json
 import os
 import sys
 import time
+from contextlib import AsyncExitStack
 from typing import Any
 
 from benchmarks.serving.people import small_photo
 from benchmarks.serving.report import percentile
+from model.serving.client import Client
 from model.serving.embedded.process import EmbeddedWorker
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import Job
 from model.serving.queue import JobProducer
 from model.serving.redis.producer import RedisQueue
+from model.serving.tasks.photo import PhotoTask
 
 
 def say(event: str, **facts: Any) -> None:
@@ -27,19 +30,20 @@ def say(event: str, **facts: Any) -> None:
 
 
 async def produce(queue: JobProducer, count: int, warm_up: int, in_flight: int) -> None:
-    media = small_photo()
+    media, client = small_photo(), Client(queue)
     numbers = iter(range(warm_up + count + in_flight))
     latencies: list[float] = []
     began = 0.0
 
+    async def fetch(_: AsyncExitStack) -> bytes:
+        return media
+
     async def one_after_the_other() -> None:
         nonlocal began
         for number in numbers:
-            job = Job(id=f"job-{number}", user=number, sheet=False)
+            job = Job(f"job-{number}", number, PhotoTask(sheet=False))
             put = time.monotonic()
-            await queue.admit(job)
-            await queue.put(job, media)
-            await queue.wait(job.id)
+            await client.run(job, fetch)
             await queue.forget(job.id)
             latencies.append(time.monotonic() - put)
             if len(latencies) == warm_up:

@@ -52,7 +52,7 @@ class SimulatedNetwork:
     def caption(self, pictures: Sequence[Picture]) -> list[Findings | Exception]:
         began = time.monotonic()
         time.sleep(self._batch_seconds + self._item_seconds * len(pictures))
-        line = json.dumps([began, time.monotonic(), [picture.job.id for picture in pictures]])
+        line = json.dumps([began, time.monotonic(), [picture.job_id for picture in pictures]])
         self._batches.write(f"{line}\n")
         self._batches.flush()
         return [Findings(CAPTIONS)] * len(pictures)

@@ -24,7 +24,8 @@ from bot.service.requests import Requests
 from bot.storage.chats import Picture, Storage
 from bot.storage.notes import ALBUM_HEATMAP
 from bot.telegram.media import HOSTED_LIMIT, download
-from model.serving.jobs import AlbumResult, Outcome, pack_album
+from model.serving.jobs import Outcome
+from model.serving.tasks.album import AlbumResult, pack_album
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class AlbumSheets:
         ask = ask.in_topic(shown.thread)
         pictures = _within(MOST_BYTES, shown.pictures)
         captions = [shown.captions.get(number, "") for number in range(1, max(shown.captions) + 1)]
-        job = album_sheet_job(ask.origin, shown.model, shown.beam, captions)
+        job = album_sheet_job(ask.origin, shown.model, captions)
         file = Picture("", "", sum(map(_size, pictures.values())))
         fetch = partial(_fetch, ask.bot, pictures, len(captions))
         send = partial(self._send, ask.message, shown, pressed)

@@ -42,8 +42,9 @@ from bot.storage.inbox import GiveUp
 from bot.storage.notes import ALBUM
 from bot.telegram.session import worth_another_try
 from model.errors import AnimatedPicture, JobCrashed
-from model.serving.jobs import JobResult, Outcome
+from model.serving.jobs import Outcome
 from model.serving.queue import Busy
+from model.serving.tasks.photo import PhotoResult
 
 log = logging.getLogger(__name__)
 
@@ -223,7 +224,7 @@ class Albums:
         self, asked: _Asked, plan: Plan, items: dict[int, Item], found: dict[int, Outcome | Exception]
     ) -> str:
         """The key of the answer."""
-        captions = {number: each.main.text for number, each in found.items() if isinstance(each, JobResult)}
+        captions = {number: each.main.text for number, each in found.items() if isinstance(each, PhotoResult)}
         ask = asked.ask
         for number in captions:
             await self._answers.looked_at(ask.chat, items[number].picture)

@@ -22,7 +22,9 @@ from bot.service.jobs import clip_job
 from bot.service.requests import Requests
 from bot.storage.chats import Picture, Storage
 from bot.telegram.media import SentClip
-from model.serving.jobs import ClipResult, JobResult, Outcome
+from model.serving.jobs import Outcome
+from model.serving.tasks.clip import ClipResult
+from model.serving.tasks.photo import PhotoResult
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +75,7 @@ class Clips:
 
     async def _send(self, ask: Ask, clip: Subject, count: int | None, result: Outcome) -> None:
         """Perhaps the captions alone, then the album and the timeline, then perhaps a voice."""
-        if isinstance(result, JobResult):  # of the still picture it turned out to be, before it was interrupted
+        if isinstance(result, PhotoResult):  # of the still picture it turned out to be, before it was interrupted
             return await self._captioning.send(ask, clip.picture, result)
         assert isinstance(result, ClipResult)
         message = ask.message

@@ -26,11 +26,12 @@ from bot.service.requests import Requests
 from bot.telegram.access import is_administrator
 from bot.telegram.editing import is_not_modified
 from model.errors import JobCancelled
-from model.serving.jobs import Job, JobResult, Outcome
+from model.serving.jobs import Job, Outcome
+from model.serving.tasks.photo import PhotoResult
 
 log = logging.getLogger(__name__)
 
-Show = Callable[[JobResult], Awaitable[None]]
+Show = Callable[[PhotoResult], Awaitable[None]]
 
 
 class Buttons:
@@ -82,7 +83,7 @@ class Buttons:
         if not 1 <= number <= len(answer.captions):
             raise Forgotten
 
-        async def show(result: JobResult) -> None:
+        async def show(result: PhotoResult) -> None:
             sent = await reply_picture(ask.message, result.sheet, "heatmap.jpg", replies.explained_caption(result))
             await self._keep_about(ask.message, sent, answer, key)
 
@@ -93,7 +94,7 @@ class Buttons:
         """The chart of the words that were weighed for the main caption."""
         ask, answer = await self._pressed(ask, key)
 
-        async def show(result: JobResult) -> None:
+        async def show(result: PhotoResult) -> None:
             words = replies.explained_caption(result) if result.chart is None else replies.weighed_words(result)
             sent = await reply_picture(ask.message, result.chart, "words.png", words)
             await self._keep_about(ask.message, sent, answer, key)
@@ -106,7 +107,7 @@ class Buttons:
         """The main captions of both models, one below the other."""
         ask, answer = await self._pressed(ask, key)
 
-        async def show(result: JobResult) -> None:
+        async def show(result: PhotoResult) -> None:
             sent = await ask.message.reply(replies.comparison(result, answer.model))
             await self._keep_about(ask.message, sent.message_id, answer, key)
 
@@ -159,14 +160,14 @@ class Buttons:
         """Ask for a job on the answer's picture."""
 
         async def send(result: Outcome) -> None:
-            assert isinstance(result, JobResult)
-            if not job.known:
+            assert isinstance(result, PhotoResult)
+            if job.task.needs_media:
                 await self._answers.looked_at(ask.chat, answer.picture)
             await show(result)
 
         await self._requests.serve(ask.request(answer.picture, job, kind, send))
 
-    async def _add(self, ask: Ask, key: str, answer: Answer, result: JobResult) -> None:
+    async def _add(self, ask: Ask, key: str, answer: Answer, result: PhotoResult) -> None:
         """Put new captions below those of the answer's last message, and what does not fit into new ones."""
         chat_id, message = ask.chat, ask.message
         if await self._answers.is_deleted(chat_id, key):  # meanwhile

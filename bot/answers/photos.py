@@ -23,7 +23,8 @@ from bot.service.jobs import photo_job, sample_job
 from bot.service.requests import Requests
 from bot.storage.chats import Picture, Storage
 from bot.telegram.session import is_passing
-from model.serving.jobs import JobResult, Outcome
+from model.serving.jobs import Outcome
+from model.serving.tasks.photo import PhotoResult
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +61,12 @@ class Captioning:
         job = sample_job(ask.origin, picture, ask.model, ask.settings, wanted, seed=ask.accepted.id, known=known)
 
         async def send(result: Outcome) -> None:
-            assert isinstance(result, JobResult)
+            assert isinstance(result, PhotoResult)
             words = replies.sample_answer(result)
 
             async def answer() -> str:
                 main = words.captions[0] if words.captions else ""
-                key, buttons = await self._note(ask, picture, main, words, looked_at=not job.known)
+                key, buttons = await self._note(ask, picture, main, words, looked_at=job.task.needs_media)
                 await ask.message.reply(words.markup, reply_markup=buttons)
                 return key
 
@@ -81,7 +82,7 @@ class Captioning:
 
         What is out is not sent again when the bot was killed after it.
         """
-        assert isinstance(result, JobResult)
+        assert isinstance(result, PhotoResult)
         short_first, voice = ask.settings.short_first, ask.settings.voice
         parts = Parts(self._storage, ask.chat, ask.accepted, several=short_first or voice)
         beside: tuple[int, ...] = ()
@@ -92,7 +93,7 @@ class Captioning:
         if voice:
             await parts.once("voice", partial(self._send_voice, ask.message, key, result.main.text))
 
-    async def _send_captions(self, ask: Ask, picture: Picture, result: JobResult, beside: tuple[int, ...]) -> str:
+    async def _send_captions(self, ask: Ask, picture: Picture, result: PhotoResult, beside: tuple[int, ...]) -> str:
         """The key of the answer."""
         words = replies.photo_answer(result)
         others = (result.greedy.text,)

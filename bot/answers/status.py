@@ -112,7 +112,7 @@ class Waiting:
                     await status.say(words)
 
     async def _words(self, works: Sequence[Work]) -> str:
-        kinds = Counter(work.job.kind for work in works)
+        kinds = Counter(work.job.line for work in works)
         share = next((work.share for work in works if work.share is not None), None)
         return replies.status(
             kinds["photo"],

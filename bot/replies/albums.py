@@ -10,7 +10,8 @@ from bot.replies.failures import failure
 from bot.replies.photos import confidence
 from bot.replies.text import MAX_CAPTION, MAX_TEXT, escaped, fitting, length, one_line, shortened
 from model.errors import AnimatedPicture
-from model.serving.jobs import JobResult, Outcome
+from model.serving.jobs import Outcome
+from model.serving.tasks.photo import PhotoResult
 
 
 def album_answer(found: Mapping[int, Outcome | Exception], limit: int = MAX_TEXT) -> str:
@@ -21,12 +22,12 @@ def album_answer(found: Mapping[int, Outcome | Exception], limit: int = MAX_TEXT
 
 def album_captions(found: Mapping[int, Outcome | Exception]) -> list[str]:
     """The captions that there are, numbered. Plain text."""
-    results = ((number, each) for number, each in sorted(found.items()) if isinstance(each, JobResult))
+    results = ((number, each) for number, each in sorted(found.items()) if isinstance(each, PhotoResult))
     return [f"{number}. {_caption(each.main.text)}" for number, each in results]
 
 
 def _line(number: int, found: Outcome | Exception, room: int) -> str:
-    if isinstance(found, JobResult):
+    if isinstance(found, PhotoResult):
         sure = confidence(found.main)
         room -= length(f"{number}.  · {sure}")
         return f"{number}. {shortened(_caption(found.main.text), room)} · {sure}"

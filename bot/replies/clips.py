@@ -6,7 +6,7 @@ from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
 from bot.replies.text import MAX_CAPTION, clock, escaped, length, one_line, shortened
-from model.serving.jobs import ClipFrame, ClipResult
+from model.serving.tasks.clip import ClipFrame, ClipResult
 
 
 def moment_captions(result: ClipResult) -> list[str]:

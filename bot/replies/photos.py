@@ -12,7 +12,7 @@ from aiogram.utils.i18n import gettext as _
 
 from bot.replies.text import MAX_CAPTION, MAX_TEXT, escaped, fitting, length, one_line, shortened
 from model.drawing.labels import Labels, likelihood
-from model.serving.jobs import JobResult, WeighedWord, WireCaption
+from model.serving.tasks.photo import PhotoResult, WeighedWord, WireCaption
 
 # Confidence is the probability that a caption is right: a caption of which one is "sure" is right at least twice as
 # often as it is wrong, and one of which one is "unsure" is wrong more than twice as often as it is right.
@@ -29,7 +29,7 @@ class Words:
     captions: tuple[str, ...]
 
 
-def photo_answer(result: JobResult, limit: int = MAX_CAPTION) -> Words:
+def photo_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
     """The main caption in bold, its confidence, the greedy one, then the sampled ones, numbered; none comes twice.
 
     Samples that do not fit into `limit` (counted as Telegram does, without markup) are left out from the end.
@@ -45,12 +45,12 @@ def photo_answer(result: JobResult, limit: int = MAX_CAPTION) -> Words:
     return Words(_page([main, sureness, *lines]), tuple(samples[: max(0, len(lines) - others)]))
 
 
-def main_caption(result: JobResult) -> str:
+def main_caption(result: PhotoResult) -> str:
     """Plain text."""
     return shortened(one_line(result.main.text), MAX_TEXT) or _("I cannot say what is in this picture.")
 
 
-def sample_answer(result: JobResult) -> Words:
+def sample_answer(result: PhotoResult) -> Words:
     """Each sampled caption on a line of its own, none twice."""
     samples = list(dict.fromkeys(texts(result)))
     if not samples:
@@ -72,7 +72,7 @@ def more_on_page(markup: str, captions: Sequence[str], first: int, limit: int) -
     return Words("\n".join([markup, *map(escaped, lines)]), tuple(captions[: len(lines)]))
 
 
-def comparison(result: JobResult, model: str) -> str:
+def comparison(result: PhotoResult, model: str) -> str:
     """The main captions of both models, `model`'s first."""
     parts = [_compared(result.main, model)]
     if result.other is not None:
@@ -88,12 +88,12 @@ def _compared(caption: WireCaption, model: str) -> str:
     return _page([shortened(text, MAX_CAPTION), f"{confidence(caption)} · {name}"])
 
 
-def explained_caption(result: JobResult) -> str:
+def explained_caption(result: PhotoResult) -> str:
     """What stands under the sheet of one caption."""
     return _page([shortened(main_caption(result), MAX_CAPTION)])
 
 
-def weighed_words(result: JobResult) -> str:
+def weighed_words(result: PhotoResult) -> str:
     """What stands under the chart of a caption: the same figures, for those who listen, as far as there is room."""
     legend = _("For each word, how likely I found it, and in brackets which others I weighed:")
     why = _(
@@ -146,7 +146,7 @@ def confidence(caption: WireCaption) -> str:
     return words.format(percent=percent)
 
 
-def texts(result: JobResult) -> list[str]:
+def texts(result: PhotoResult) -> list[str]:
     """The sampled captions, as they were drawn."""
     return [text for caption in result.samples if (text := one_line(caption.text))]
 

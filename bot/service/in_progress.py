@@ -154,7 +154,7 @@ class InWork:
         found = [work for work in group.wanted if _order(work.accepted) < order] if group is not None else []
         for work in found:
             work.cancel()
-        return {work.job.id: work.job.kind for work in found}
+        return {work.job.id: work.job.line for work in found}
 
     def _remember(self, place: Place, order: Order) -> None:
         now = self._clock()

@@ -10,6 +10,10 @@ from bot.sample_options import SampleRequest
 from bot.storage.chats import Picture
 from model.drawing.labels import ENGLISH, Labels
 from model.serving.jobs import Job
+from model.serving.tasks.album import AlbumTask
+from model.serving.tasks.base import Task
+from model.serving.tasks.clip import ClipTask
+from model.serving.tasks.photo import PhotoTask
 
 
 @dataclass(frozen=True)
@@ -28,20 +32,24 @@ class Origin:
         return f"{self.user}:{self.media_group}" if self.media_group else ""
 
 
+def _job(origin: Origin, task: Task, request: str = "") -> Job:
+    return Job(origin.id, origin.user, task, request, origin.place)
+
+
 def photo_job(origin: Origin, picture: Picture, model: str, settings: ChatSettings) -> Job:
     """Caption a photo as the chat's settings say."""
-    return Job(
-        id=origin.id,
-        user=origin.user,
-        request=origin.request,
-        model=model,
-        samples=settings.samples,
-        sampling=settings.sampling,
-        beam=settings.beam_width,
-        sheet=model == "attention" and settings.heatmap,
-        place=origin.place,
-        picture=picture.file_unique_id,
-        labels=origin.labels,
+    return _job(
+        origin,
+        PhotoTask(
+            model=model,
+            samples=settings.samples,
+            sampling=settings.sampling,
+            beam=settings.beam_width,
+            sheet=model == "attention" and settings.heatmap,
+            picture=picture.file_unique_id,
+            labels=origin.labels,
+        ),
+        origin.request,
     )
 
 
@@ -55,19 +63,19 @@ def sample_job(
     seed: int,
     known: bool,
 ) -> Job:
-    """Draw captions as /sample asks. `seed`: where /sample names none. `known`: as `Job.known` says."""
-    return Job(
-        id=origin.id,
-        user=origin.user,
-        model=model,
-        samples=wanted.count or settings.samples or ChatSettings.samples,
-        sampling=wanted.sampling(settings.sampling),
-        seed=seed if wanted.seed is None else wanted.seed,
-        sheet=False,
-        exclude=(),
-        place=origin.place,
-        picture=picture.file_unique_id,
-        known=known,
+    """Draw captions as /sample asks. `seed`: where /sample names none. `known`: as `PhotoTask.known` says."""
+    return _job(
+        origin,
+        PhotoTask(
+            model=model,
+            samples=wanted.count or settings.samples or ChatSettings.samples,
+            sampling=wanted.sampling(settings.sampling),
+            seed=seed if wanted.seed is None else wanted.seed,
+            sheet=False,
+            exclude=(),
+            picture=picture.file_unique_id,
+            known=known,
+        ),
     )
 
 
@@ -82,109 +90,80 @@ def more_job(
     known: bool,
 ) -> Job:
     """Draw captions that differ from those `shown`."""
-    return Job(
-        id=origin.id,
-        user=origin.user,
-        model=model,
-        samples=settings.samples or ChatSettings.samples,
-        sampling=settings.sampling,
-        seed=seed,
-        sheet=False,
-        exclude=shown,
-        place=origin.place,
-        picture=picture.file_unique_id,
-        labels=origin.labels,
-        known=known,
+    return _job(
+        origin,
+        PhotoTask(
+            model=model,
+            samples=settings.samples or ChatSettings.samples,
+            sampling=settings.sampling,
+            seed=seed,
+            sheet=False,
+            exclude=shown,
+            picture=picture.file_unique_id,
+            labels=origin.labels,
+            known=known,
+        ),
     )
 
 
 def heatmap_job(origin: Origin, picture: Picture, model: str, caption: str) -> Job:
     """Draw the sheet of a caption from before."""
-    return Job(
-        id=origin.id,
-        user=origin.user,
-        model=model,
-        samples=0,
-        sheet=True,
-        explain=caption,
-        place=origin.place,
-        picture=picture.file_unique_id,
-        labels=origin.labels,
+    return _job(
+        origin,
+        PhotoTask(
+            model=model, samples=0, sheet=True, explain=caption, picture=picture.file_unique_id, labels=origin.labels
+        ),
     )
 
 
 def words_job(origin: Origin, picture: Picture, model: str, caption: str, *, known: bool) -> Job:
     """Draw the words that were weighed for a caption from before."""
-    return Job(
-        id=origin.id,
-        user=origin.user,
-        model=model,
-        samples=0,
-        sheet=False,
-        chart=True,
-        explain=caption,
-        place=origin.place,
-        picture=picture.file_unique_id,
-        labels=origin.labels,
-        known=known,
+    return _job(
+        origin,
+        PhotoTask(
+            model=model,
+            samples=0,
+            sheet=False,
+            chart=True,
+            explain=caption,
+            picture=picture.file_unique_id,
+            labels=origin.labels,
+            known=known,
+        ),
     )
 
 
 def compare_job(origin: Origin, picture: Picture, model: str, settings: ChatSettings, *, known: bool) -> Job:
     """Ask both models for their main captions."""
-    return Job(
-        id=origin.id,
-        user=origin.user,
-        model=model,
-        samples=0,
-        beam=settings.beam_width,
-        sheet=False,
-        compare=True,
-        place=origin.place,
-        picture=picture.file_unique_id,
-        labels=origin.labels,
-        known=known,
+    return _job(
+        origin,
+        PhotoTask(
+            model=model,
+            samples=0,
+            beam=settings.beam_width,
+            sheet=False,
+            compare=True,
+            picture=picture.file_unique_id,
+            labels=origin.labels,
+            known=known,
+        ),
     )
 
 
 def clip_job(origin: Origin, clip: Picture, model: str, moments: int | None) -> Job:
     """Find the moments of a clip; None: as many as differ."""
-    return Job(
-        id=origin.id,
-        user=origin.user,
-        kind="clip",
-        request=origin.request,
-        model=model,
-        moments=moments,
-        place=origin.place,
-        picture=clip.file_unique_id,
-        labels=origin.labels,
-    )
+    return _job(origin, ClipTask(model=model, moments=moments, labels=origin.labels), origin.request)
 
 
 def album_item_job(origin: Origin, picture: Picture, model: str, settings: ChatSettings) -> Job:
     """Caption one photo of an album: the main caption alone."""
-    return Job(
-        id=origin.id,
-        user=origin.user,
-        request=origin.request,
-        model=model,
-        samples=0,
-        beam=settings.beam_width,
-        sheet=False,
-        place=origin.place,
-        picture=picture.file_unique_id,
+    return _job(
+        origin,
+        PhotoTask(model=model, samples=0, beam=settings.beam_width, sheet=False, picture=picture.file_unique_id),
+        origin.request,
     )
 
 
-def album_sheet_job(origin: Origin, model: str, beam: int | None, captions: Sequence[str]) -> Job:
+def album_sheet_job(origin: Origin, model: str, captions: Sequence[str]) -> Job:
     """Draw one sheet for an album, whose photos have these captions (empty: none)."""
-    return Job(
-        id=origin.id,
-        user=origin.user,
-        model=model,
-        samples=0,
-        beam=beam,
-        album=tuple(captions),
-        labels=origin.labels,
-    )
+    return _job(origin, AlbumTask(model=model, captions=tuple(captions), labels=origin.labels))

@@ -7,7 +7,8 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from aiogram import Bot
@@ -25,10 +26,11 @@ from bot.storage.chats import Picture
 from bot.storage.inbox import Accepted
 from bot.telegram.media import HOSTED_LIMIT, check_size, download
 from bot.telegram.turns import Turn, turns_told_to
-from model.errors import CaptionError, FeaturesGone, JobCancelled
+from model.errors import CaptionError, JobCancelled
+from model.serving.client import Client
 from model.serving.job_context import working_for
 from model.serving.jobs import Job, Outcome
-from model.serving.queue import Busy, JobLost, JobProducer
+from model.serving.queue import Busy, JobProducer
 
 T = TypeVar("T")
 
@@ -36,7 +38,6 @@ log = logging.getLogger(__name__)
 
 ACTION_INTERVAL: Final = 4.5  # Telegram shows a chat action for 5 s
 DOWNLOADS: Final = 32  # at once
-MOST_PUTS: Final = 3  # of one job, each after it was lost; then it is tried again later
 UNHEARD: Final = 0.5  # seconds of waiting after which it is asked whether an answer is still wanted
 ROOM: Final = 0.1  # the share of a full queue that must be done before newcomers are likely to get in
 
@@ -75,6 +76,7 @@ class Requests:
     ) -> None:
         self._most = settings.max_queue
         self._queue = queue
+        self._client = Client(queue)
         self._in_work = in_work
         self._waiting = waiting
         self._throttle = throttle
@@ -170,35 +172,16 @@ class Requests:
             raise
 
     async def _work(self, request: Request, work: Work) -> Outcome:
-        """The result; a job that says that its picture is known is tried without it. Raises what `serve` raises."""
-        job = request.job
-        try:
-            return await self._result(request, job, work)
-        except FeaturesGone:  # perhaps of a try by an earlier process
-            log.info("no worker knows the picture any more: it is sent")
-        await self._queue.forget(job.id)
-        work.check()
-        job = replace(job, known=False)
-        await self._queue.admit(job, before=True)
-        return await self._result(request, job, work)
-
-    async def _result(self, request: Request, job: Job, work: Work) -> Outcome:
-        """The result; the file is downloaded unless the queue has it, or the job does without."""
-        for put in range(1, MOST_PUTS + 1):
-            with suppress(JobLost):
-                async with AsyncExitStack() as held:
-                    # What was accepted before may be there, perhaps with its result.
-                    if put > 1 or not (request.accepted.again and await self._queue.has(job.id)):
-                        media = b"" if job.known else await self._fetch(request, work, held)
-                        await self._queue.put(job, media)  # not interrupted: what is put must be there to be forgotten
-                        del media
-                    async with interruptible(work):
-                        return await self._queue.wait(job.id, work.tell)
-            work.check()
-            log.warning("the queue lost the job or its picture")
-            if put < MOST_PUTS:
-                await self._queue.admit(job, before=True)
-        raise JobLost(job.id)
+        """The result. Raises what `serve` raises."""
+        return await self._client.run(
+            request.job,
+            partial(self._fetch, request, work),
+            admitted=True,
+            again=request.accepted.again,
+            progress=work.tell,
+            interruptible=partial(interruptible, work),
+            check=work.check,
+        )
 
     async def _fetch(self, request: Request, work: Work, held: AsyncExitStack) -> bytes:
         """The file, downloaded; room for it in memory is kept as long as `held` is open."""

@@ -17,11 +17,11 @@ from prometheus_client.process_collector import ProcessCollector
 
 from model.errors import KINDS
 from model.serving.metrics import MetricsError, WorkerMetrics
-from model.serving.queue import LINES
+from model.serving.tasks import LINES, TASKS
 
 ADDRESS: Final = "0.0.0.0"  # noqa: S104 Prometheus is elsewhere; nothing secret or personal is shown
 OTHER: Final = "other"
-JOB_KINDS: Final = ("photo", "clip")
+JOB_KINDS: Final = tuple(TASKS)
 # A photo takes tens of milliseconds, a clip seconds, a wait behind a crowd or a dead worker minutes.
 SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 STEP_SECONDS: Final = (0.001, 0.0025, *SECONDS[:-2])  # one step of the work: decoding, a batch, drawing

@@ -15,16 +15,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Protocol
 
-from model.serving.jobs import Job, JobFailure, Kind, Outcome
+from model.serving.jobs import Job, JobFailure, Outcome
+from model.serving.tasks import LINES as LINES
 
 QUICK_JOBS: Final = 2  # open jobs of one person beyond these wait in the bulk lane
 CANCELLED_SECONDS: Final = 3600  # for which a cancelled job is not taken
-LINES: Final = ("photo", "photo-bulk", "clip", "clip-bulk")
 
 
-def line_of(kind: Kind, open_jobs: int) -> str:
-    """The line for a new job of a person who has `open_jobs` others in the queue."""
-    return kind if open_jobs < QUICK_JOBS else f"{kind}-bulk"
+def lane_of(line: str, open_jobs: int) -> str:
+    """The lane of this line for a new job of a person who has `open_jobs` others in the queue."""
+    return line if open_jobs < QUICK_JOBS else f"{line}-bulk"
 
 
 class Busy(Exception):

@@ -11,7 +11,7 @@ import pytest
 from bot import replies
 from bot.i18n import create_i18n, locale_of
 from bot.replies.text import spoken
-from model.serving.jobs import JobResult, WireCaption
+from model.serving.tasks.photo import PhotoResult, WireCaption
 from model.speech import LONGEST_TEXT
 from tests.support import bot_api_rules as rules
 from tests.support.fake_queue import captions
@@ -84,12 +84,12 @@ def test_exactly_what_fits_is_kept() -> None:
 
 
 def test_each_caption_stays_on_a_line_of_its_own() -> None:
-    result = JobResult(WireCaption(" a\ncat ", 1.7), (WireCaption("a\r\n dog", 0.1), WireCaption("  ", 0.1)))
+    result = PhotoResult(WireCaption(" a\ncat ", 1.7), (WireCaption("a\r\n dog", 0.1), WireCaption("  ", 0.1)))
     assert as_seen(replies.photo_answer(result).markup) == ["a cat", "sure (100 %)", "1. a dog"]
 
 
 def test_no_caption_is_said_in_words() -> None:
-    nothing = JobResult(WireCaption("", 0.0), ())
+    nothing = PhotoResult(WireCaption("", 0.0), ())
     assert as_seen(replies.photo_answer(nothing).markup)[0] == "I cannot say what is in this picture."
     assert replies.sample_answer(nothing) == replies.Words("I cannot say what is in this picture.", ())
 
@@ -119,12 +119,12 @@ def test_confidence_is_a_word_with_its_figure(confidence: float, words: str) -> 
 
 
 def test_the_models_are_compared_side_by_side() -> None:
-    result = JobResult(WireCaption("a <cat>", 0.7), (), other=WireCaption("a dog", 0.2))
+    result = PhotoResult(WireCaption("a <cat>", 0.7), (), other=WireCaption("a dog", 0.2))
     assert replies.comparison(result, "baseline") == (
         "<b>a &lt;cat&gt;</b>\nsure (70 %) · the model without attention\n\n"
         "<b>a dog</b>\nunsure (20 %) · the model with attention"
     )
-    alone = replies.comparison(JobResult(WireCaption("", 0.0), ()), "attention")
+    alone = replies.comparison(PhotoResult(WireCaption("", 0.0), ()), "attention")
     assert alone.endswith("The other model is not installed here.")
 
 
@@ -150,6 +150,6 @@ def test_no_two_texts_have_one_name() -> None:
 def test_no_caption_of_a_picture_comes_twice() -> None:
     best = captions(greedy="a cat").greedy
     drawn = captions("a dog", "a cat", "a dog", "a cat sits", greedy="a cat sits")
-    words = replies.photo_answer(JobResult(drawn.greedy, drawn.samples, best=best))
+    words = replies.photo_answer(PhotoResult(drawn.greedy, drawn.samples, best=best))
     assert as_seen(words.markup)[2:] == ["1. a dog", "2. a cat sits"]
     assert words.captions == ("a dog", "a cat sits")

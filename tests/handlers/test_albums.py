@@ -42,7 +42,10 @@ from bot.telegram.processing import Processor
 from bot.telegram.session import RetryMiddleware
 from handlers import create_routers
 from model.errors import AnimatedPicture, DamagedImage, JobCrashed
-from model.serving.jobs import AlbumResult, ClipFrame, ClipResult, Job, Outcome, unpack
+from model.serving.codec import unpack
+from model.serving.jobs import Job, Outcome
+from model.serving.tasks.album import AlbumResult, AlbumTask
+from model.serving.tasks.clip import ClipFrame, ClipResult
 from tests.conftest import ROOT
 from tests.support.conversation import buttons, menu_of, replied
 from tests.support.fake_queue import (
@@ -56,6 +59,7 @@ from tests.support.fake_queue import (
     settings_for,
 )
 from tests.support.fake_telegram import FakeTelegram, Message, Person
+from tests.support.jobs import album_of, photo_of
 from tests.support.records import keep, waiting_in
 from tests.support.redis_server import RedisServer
 from tests.support.voices import Spoken
@@ -77,10 +81,10 @@ CLIP = b"mp4"
 
 def see(job: Job, media: bytes) -> Outcome | Exception:
     """The n-th photo shows n cats; what is no photo is damaged."""
-    if job.kind == "clip":
+    if job.line == "clip":
         frames = tuple(ClipFrame(float(n), f"scene {n}", 0.5, True) for n in range(2))
         return ClipResult(3.0, frames, 0.5, False, (SHEET, SHEET), SHEET)
-    if job.album:
+    if isinstance(job.task, AlbumTask):
         return AlbumResult(SHEET, sum(map(bool, unpack(media)[1])))
     if media not in PHOTOS:
         return DamagedImage("broken off")
@@ -185,9 +189,9 @@ async def test_an_album_is_answered_photo_by_photo_in_one_message(
     assert buttons(answer) == ["🔥 Heatmaps", "⚙ Settings", "🗑 Delete"]
     await all_settled(tmp_path, queue)
     assert len(ann.bot_messages()) == 1
-    assert {(job.samples, job.sheet, job.beam, job.request) for job in queue.jobs.values()} == {
-        (0, False, 5, f"{ann.id}:{album[0]['media_group_id']}")
-    }
+    assert {
+        (photo_of(job).samples, photo_of(job).sheet, photo_of(job).beam, job.request) for job in queue.jobs.values()
+    } == {(0, False, 5, f"{ann.id}:{album[0]['media_group_id']}")}
     assert len(server.sent(ann.id, "sendChatAction")) == 1
 
 
@@ -356,7 +360,7 @@ async def test_the_last_photo_of_an_album_is_the_chats_last_picture(queue: FakeQ
     queue.outcome = lambda job, media: captions("one")
     await ann.send_text("/sample 1")
     await ann.next_message()
-    assert list(queue.jobs.values())[-1].picture == album[2]["photo"][-1]["file_unique_id"]
+    assert photo_of(list(queue.jobs.values())[-1]).picture == album[2]["photo"][-1]["file_unique_id"]
 
 
 async def test_a_command_on_one_item_speaks_for_the_album_in_a_group(
@@ -376,7 +380,7 @@ async def test_pictures_that_turn_out_to_move_are_answered_as_clips_beside_the_o
 ) -> None:
     """Nobody knows before they are read; then each is answered like a clip that came by itself."""
     queue.outcome = lambda job, media: (
-        AnimatedPicture("it moves") if job.kind == "photo" and media[:1] == b"m" else see(job, media)
+        AnimatedPicture("it moves") if job.line == "photo" and media[:1] == b"m" else see(job, media)
     )
     group = server.new_media_group()
     sent = []
@@ -396,7 +400,7 @@ async def test_pictures_that_turn_out_to_move_are_answered_as_clips_beside_the_o
 async def test_an_album_of_nothing_but_moving_pictures_has_no_answer_beside_theirs(
     server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path
 ) -> None:
-    queue.outcome = lambda job, media: AnimatedPicture("it moves") if job.kind == "photo" else see(job, media)
+    queue.outcome = lambda job, media: AnimatedPicture("it moves") if job.line == "photo" else see(job, media)
     group = server.new_media_group()
     for name in range(2):
         await ann.send_document(b"m", f"{name}.png", "image/png", media_group_id=group)
@@ -413,7 +417,7 @@ async def test_photos_of_an_album_are_known_when_they_are_asked_about_again(queu
         await ann.send_text("/sample 2", reply_to=photo)
         await ann.next_message()
         job = list(queue.jobs.values())[-1]
-        assert (job.picture, job.known) == (photo["photo"][-1]["file_unique_id"], known)
+        assert (photo_of(job).picture, photo_of(job).known) == (photo["photo"][-1]["file_unique_id"], known)
         assert {job.place} == places == {f"424242:{ann.id}"}
 
 
@@ -488,8 +492,8 @@ async def test_one_sheet_is_drawn_on_request(
     sheet = await ann.next_message()
     assert sheet["caption"] == "1. 1 cats\n3. 3 cats"
     assert replied(sheet) == answer["message_id"]
-    [job] = [job for job in queue.jobs.values() if job.album]
-    assert (job.album, job.beam, job.model) == (("1 cats", "", "3 cats"), 5, "attention")
+    [job] = [job for job in queue.jobs.values() if isinstance(job.task, AlbumTask)]
+    assert (album_of(job).captions, album_of(job).model) == (("1 cats", "", "3 cats"), "attention")
     await ann.wait_for(lambda m: m["message_id"] == answer["message_id"] and "🔥 Heatmaps" not in buttons(m), 60)
     await all_settled(tmp_path, queue)
 
@@ -516,7 +520,9 @@ async def test_a_sheet_after_a_restart(server: FakeTelegram, ann: Person, tmp_pa
 
 
 async def test_a_chat_that_takes_no_pictures_is_told_so(server: FakeTelegram, queue: FakeQueue, ann: Person) -> None:
-    queue.outcome = lambda job, media: AlbumResult(b"no picture", 2) if job.album else see(job, media)
+    queue.outcome = lambda job, media: (
+        AlbumResult(b"no picture", 2) if isinstance(job.task, AlbumTask) else see(job, media)
+    )
     await ann.send_album(PHOTOS[:2])
     await ann.press(await ann.next_message(), "🔥 Heatmaps")
     assert "did not take my picture" in (await ann.next_message())["text"]
@@ -554,7 +560,7 @@ async def test_a_finger_that_trembles_gets_one_sheet(
     queue.open.clear()
     for press in [await ann.press(answer, "🔥 Heatmaps") for _ in range(2)]:
         await ann.callback_answer(press)
-    await eventually(lambda: any(job.album for job in queue.jobs.values()))
+    await eventually(lambda: any(isinstance(job.task, AlbumTask) for job in queue.jobs.values()))
     queue.open.set()
     await ann.next_message()
     await all_settled(tmp_path, queue)
@@ -569,7 +575,7 @@ async def test_what_was_noted_of_an_answer_goes_with_it(
     answer = await ann.next_message()
     queue.open.clear()
     await ann.press(answer, "🔥 Heatmaps")
-    await eventually(lambda: any(job.album for job in queue.jobs.values()))
+    await eventually(lambda: any(isinstance(job.task, AlbumTask) for job in queue.jobs.values()))
     await ann.press(answer, "🗑 Delete")
     await eventually(lambda: not ann.bot_messages())
     queue.open.set()

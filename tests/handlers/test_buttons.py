@@ -23,7 +23,8 @@ from bot.replies.text import length
 from bot.storage.sqlite import Database
 from bot.storage.sqlite_chats import SqliteStorage
 from model.decoding.sampling import Sampling
-from model.serving.jobs import Job, JobResult, WeighedWord, WireCaption
+from model.serving.jobs import Job
+from model.serving.tasks.photo import PhotoResult, WeighedWord, WireCaption
 from tests.support import bot_api_rules as rules
 from tests.support.conversation import (
     BACK,
@@ -42,6 +43,7 @@ from tests.support.conversation import (
 )
 from tests.support.fake_queue import FakeQueue, captions, eventually, last, running_bot, worked
 from tests.support.fake_telegram import FakeTelegram, Message, Person
+from tests.support.jobs import photo_of
 from tests.support.pictures import PHOTO, SHEET, picture
 from tests.support.records import BOT_ID, keep
 from tests.support.voices import Spoken
@@ -80,7 +82,11 @@ async def test_an_answer_has_its_buttons(queue: FakeQueue, ann: Person) -> None:
     assert button_rows(answer) == [[MORE, HEATMAP], [WEIGHED, COMPARE], [SETTINGS, DELETE]]
     job = last(queue)
     photo = ann.messages[1]["photo"][-1]
-    assert (job.place, job.picture, job.known) == (f"{BOT_ID}:{ann.id}", photo["file_unique_id"], False)
+    assert (job.place, photo_of(job).picture, photo_of(job).known) == (
+        f"{BOT_ID}:{ann.id}",
+        photo["file_unique_id"],
+        False,
+    )
 
 
 async def test_buttons_speak_russian(server: FakeTelegram, queue: FakeQueue) -> None:
@@ -109,10 +115,15 @@ async def test_more_captions_come_below_the_others_and_none_comes_twice(queue: F
     assert button_rows(longer) == button_rows(answer)
     job = last(queue)
     shown = ("a cat on a sofa", *(f"a cat with {number} <legs>" for number in range(1, 6)))
-    assert (job.exclude, job.samples, job.sheet, job.known) == (shown, 5, False, True)
+    assert (photo_of(job).exclude, photo_of(job).samples, photo_of(job).sheet, photo_of(job).known) == (
+        shown,
+        5,
+        False,
+        True,
+    )
     await press(ann, answer, MORE)
     await edited(ann, answer, lambda m: "15. a cat with 15 <legs>" in m["caption"])
-    assert len({job.seed for job in queue.jobs.values()}) == 3
+    assert len({photo_of(job).seed for job in queue.jobs.values()}) == 3
     assert len(ann.bot_messages()) == 1
 
 
@@ -139,9 +150,9 @@ async def test_when_a_message_is_full_captions_go_on_in_a_reply(queue: FakeQueue
     numbers = iter(range(1, 1000))
     sign = "🐈" * 74 + " & "
 
-    def outcome(job: Job, media: bytes) -> JobResult:
-        new = [f"{sign}{next(numbers):03}" for _ in range(job.samples)]
-        return captions(*new, sheet=SHEET if job.sheet else None)
+    def outcome(job: Job, media: bytes) -> PhotoResult:
+        new = [f"{sign}{next(numbers):03}" for _ in range(photo_of(job).samples)]
+        return captions(*new, sheet=SHEET if photo_of(job).sheet else None)
 
     queue.outcome = outcome
     answer = await answered(ann)
@@ -164,7 +175,7 @@ async def test_when_a_message_is_full_captions_go_on_in_a_reply(queue: FakeQueue
     numbered = await edited(ann, pages[1], lambda m: BACK in button_rows(m)[-1])
     assert button_rows(numbered)[0][0] == "7"
     await press(ann, numbered, "8")
-    await eventually(lambda: last(queue).explain == f"{sign}008")
+    await eventually(lambda: photo_of(last(queue)).explain == f"{sign}008")
 
 
 async def test_what_another_process_adds_meanwhile_is_not_lost(queue: FakeQueue, ann: Person, tmp_path: Path) -> None:
@@ -209,7 +220,12 @@ async def test_the_heatmap_of_a_sampled_caption(server: FakeTelegram, queue: Fak
     assert words(sheet) == ["a cat with 3 <legs>"]
     assert sheet["reply_to_message"]["message_id"] == answer["message_id"]
     job = last(queue)
-    assert (job.explain, job.sheet, job.samples, job.known) == ("a cat with 3 <legs>", True, 0, False)
+    assert (photo_of(job).explain, photo_of(job).sheet, photo_of(job).samples, photo_of(job).known) == (
+        "a cat with 3 <legs>",
+        True,
+        0,
+        False,
+    )
     await press(ann, answer, BACK)
     await edited(ann, answer, lambda m: button_rows(m) == button_rows(answer))
 
@@ -223,7 +239,7 @@ async def test_no_heatmap_is_offered_where_there_can_be_none(
     async with running_bot(server, queue, tmp_path):
         answer = await answered(ann)
         assert button_rows(answer)[0] == [MORE]
-        assert last(queue).sheet is (settings.model != "baseline")
+        assert photo_of(last(queue)).sheet is (settings.model != "baseline")
         await press(ann, answer, MORE)
         longer = await edited(ann, answer, lambda m: ". a cat with" in "".join(words(m)) and "edit_date" in m)
     assert (HEATMAP in button_rows(longer)[0]) is (settings.model != "baseline")
@@ -243,7 +259,12 @@ async def test_the_words_that_were_weighed(server: FakeTelegram, queue: FakeQueu
     assert not any("likeliest" in line for line in words(chart))
     assert server.file_bytes(chart["photo"][-1]["file_id"]) == CHART
     job = last(queue)
-    assert (job.explain, job.chart, job.sheet, job.known) == ("a cat on a sofa", True, False, True)
+    assert (photo_of(job).explain, photo_of(job).chart, photo_of(job).sheet, photo_of(job).known) == (
+        "a cat on a sofa",
+        True,
+        False,
+        True,
+    )
 
 
 async def test_a_command_in_reply_to_what_stands_beside_an_answer_is_about_its_picture(
@@ -268,7 +289,7 @@ async def test_a_command_in_reply_to_what_stands_beside_an_answer_is_about_its_p
         for message in (answer, *beside):
             await ann.send_text("/sample 1", reply_to=message)
             assert "a cat" in str((await ann.next_message()).get("text"))
-            assert last(queue).picture == photo["photo"][-1]["file_unique_id"]
+            assert photo_of(last(queue)).picture == photo["photo"][-1]["file_unique_id"]
             assert "voice" in await ann.next_message()
         await eventually(lambda: not queue.admitted)
         await press(ann, answer, BACK)
@@ -302,14 +323,14 @@ async def test_a_command_in_reply_to_a_picture_of_the_bot_that_is_about_none_ask
 def test_it_is_said_why_a_likelier_word_was_not_taken(locale: str, why: str) -> None:
     steps = WeighedWord("cat", 0.4, (("dog", 0.3),)), WeighedWord("dog", 0.001, (("cat", 0.9),))
     with (i18n := create_i18n()).context(), i18n.use_locale(locale):
-        texts = [replies.weighed_words(JobResult(WireCaption("cat dog", 0.5), (), weighed=(step,))) for step in steps]
+        texts = [replies.weighed_words(PhotoResult(WireCaption("cat dog", 0.5), (), weighed=(step,))) for step in steps]
         assert [why in text.splitlines()[-1] for text in texts] == [False, True]
 
 
 @pytest.mark.parametrize("locale", ["en", "ru"])
 def test_a_long_caption_keeps_within_what_telegram_takes(locale: str) -> None:
     step = WeighedWord("counterrevolutionaries", 0.4, (("counterrevolutionary", 0.5),) * 5)
-    result = JobResult(WireCaption("a cat " * 50, 0.5), (), chart=CHART, weighed=(step,) * 40)
+    result = PhotoResult(WireCaption("a cat " * 50, 0.5), (), chart=CHART, weighed=(step,) * 40)
     with (i18n := create_i18n()).context(), i18n.use_locale(locale):
         text = replies.weighed_words(result)
     assert 900 < length(re.sub("<[^>]*>", "", text)) <= 1024
@@ -319,7 +340,7 @@ async def test_a_russian_reads_russian_on_pictures_too(server: FakeTelegram, que
     olga = server.person("Ольга", language_code="ru")
     await olga.send_photo(PHOTO)
     answer = await olga.next_message()
-    assert last(queue).labels.photo == "фото"
+    assert photo_of(last(queue)).labels.photo == "фото"
     await press(olga, answer, "📊 Варианты слов")
     chart = await olga.next_message()
     assert words(chart)[1:] == [
@@ -328,7 +349,7 @@ async def test_a_russian_reads_russian_on_pictures_too(server: FakeTelegram, que
         "<cat> 41 % (dog 22 %, man 20 %, sofa 10 %)",
         "(конец) 0 %",
     ]
-    assert (last(queue).labels.end, "внимания" in last(queue).labels.attention) == ("(конец)", True)
+    assert (photo_of(last(queue)).labels.end, "внимания" in photo_of(last(queue)).labels.attention) == ("(конец)", True)
 
 
 async def test_captions_that_are_in_work_when_all_is_forgotten_are_shown(queue: FakeQueue, ann: Person) -> None:
@@ -370,7 +391,12 @@ async def test_both_models_side_by_side(queue: FakeQueue, ann: Person) -> None:
         "unsure (20 %) · the model without attention",
     ]
     job = last(queue)
-    assert (job.compare, job.samples, job.beam, job.sheet) == (True, 0, 5, False)
+    assert (photo_of(job).compare, photo_of(job).samples, photo_of(job).beam, photo_of(job).sheet) == (
+        True,
+        0,
+        5,
+        False,
+    )
 
 
 async def test_a_press_is_answered_before_any_work(queue: FakeQueue, ann: Person) -> None:
@@ -448,8 +474,19 @@ async def test_captions_for_an_answer_that_was_deleted_meanwhile_are_not_sent(
 async def test_buttons_caption_the_photo_anew_when_the_note_of_the_answer_is_gone(
     server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path
 ) -> None:
-    """After /forget, or 90 days. No caption is read out of the message."""
+    """After /forget, or 90 days."""
+    greedy = captions("a <b>", "a cat", greedy="a cat sits", sheet=SHEET)
+    best = captions(greedy="a cat on a sofa").greedy
+    queue.outcome = lambda job, media: PhotoResult(greedy.greedy, greedy.samples, SHEET, best=best)
     answer = await answered(ann)
+    queue.outcome = work
+    forget_notes(tmp_path, "%")
+    await press(ann, answer, MORE)
+    longer = await edited(ann, answer, lambda m: "7. " in m["caption"])
+    assert words(longer)[2:6] == ["my first thought: a cat sits", "1. a <b>", "2. a cat", "3. a cat with 1 <legs>"]
+    job = last(queue)
+    assert photo_of(job).exclude == ("a cat on a sofa", "a cat sits", "a <b>", "a cat")
+    assert (photo_of(job).picture, photo_of(job).known) == (ann.messages[1]["photo"][-1]["file_unique_id"], False)
     forget_notes(tmp_path, "%")
     await press(ann, answer, HEATMAP)
     assert words(await ann.next_message())[0].startswith("I no longer know which picture this was: ")
@@ -457,8 +494,8 @@ async def test_buttons_caption_the_photo_anew_when_the_note_of_the_answer_is_gon
     added = await ann.next_message()
     first = words(added)[0]
     job = last(queue)
-    assert (job.exclude, job.known) == ((), False)
-    assert job.picture == ann.messages[1]["photo"][-1]["file_unique_id"]
+    assert (photo_of(job).exclude, photo_of(job).known) == ((), False)
+    assert photo_of(job).picture == ann.messages[1]["photo"][-1]["file_unique_id"]
     await press(ann, added, HEATMAP)
     await press(ann, await edited(ann, added, lambda m: BACK in button_rows(m)[-1]), "1")
     assert words(await ann.next_message()) == [first]
@@ -565,12 +602,28 @@ async def test_the_settings_of_a_chat_are_obeyed(server: FakeTelegram, ann: Pers
         assert "photo" not in answer
         job = last(queue)
         nucleus = Sampling(temperature=1.1, top_k=0, top_p=0.9)
-        assert (job.model, job.samples, job.sampling, job.beam, job.sheet) == ("attention", 2, nucleus, None, False)
+        assert (
+            photo_of(job).model,
+            photo_of(job).samples,
+            photo_of(job).sampling,
+            photo_of(job).beam,
+            photo_of(job).sheet,
+        ) == (
+            "attention",
+            2,
+            nucleus,
+            None,
+            False,
+        )
         await press(ann, answer, MORE)
         await edited(ann, answer, lambda m: "4. " in m["text"])
-        assert (last(queue).samples, last(queue).sampling) == (2, nucleus)
+        assert (photo_of(last(queue)).samples, photo_of(last(queue)).sampling) == (2, nucleus)
         await answered(bob)
-        assert (last(queue).model, last(queue).beam, last(queue).sheet) == ("baseline", 5, False)
+        assert (photo_of(last(queue)).model, photo_of(last(queue)).beam, photo_of(last(queue)).sheet) == (
+            "baseline",
+            5,
+            False,
+        )
 
 
 # The head and the last page of an OGG/Opus file: 312 samples to be skipped, then 2 s at 48 kHz (RFC 7845).

@@ -14,10 +14,12 @@ from bot.answers.keyboards import OtherMoments
 from bot.answers.settings_menu import MenuPress
 from bot.chat_settings import ChatSettings
 from model.serving.embedded.queue import LocalQueue
-from model.serving.jobs import JobFailure, JobResult, WireCaption
+from model.serving.jobs import JobFailure
+from model.serving.tasks.photo import PhotoResult, WireCaption
 from tests.support.conversation import buttons, tampered, timeline_of
 from tests.support.fake_queue import eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Person
+from tests.support.jobs import clip_of
 from tests.support.local_queue import WORKER, answer, clip_result, joined_queue, take
 from tests.support.records import keep, waiting_in
 from tests.support.voices import Spoken
@@ -47,7 +49,7 @@ async def test_a_video_is_answered_with_its_moments_and_a_timeline(
 ) -> None:
     video = await ann.send_video(b"mp4", duration=64)
     lease = await answer(queue, clip_result())
-    assert (lease.job.kind, lease.job.user, lease.job.moments, lease.media) == ("clip", ann.id, None, b"mp4")
+    assert (lease.job.line, lease.job.user, clip_of(lease.job).moments, lease.media) == ("clip", ann.id, None, b"mp4")
     timeline = await timeline_of(ann)
     assert album(server, ann) == ["scene <0> · 0:00", "scene <1> · 0:08", "scene <2> · 0:16"]
     assert timeline["caption"] == "3 moments in 1:04 · how varied: 62 %"
@@ -90,7 +92,7 @@ async def test_other_moments_and_all_captions_are_a_button_away(
     timeline = await timeline_of(ann)
     await ann.callback_answer(await ann.press(timeline, "➕ More moments"))
     lease = await answer(queue, clip_result(chosen=3))
-    assert (lease.job.moments, lease.media, lease.job.user) == (3, b"mp4", ann.id)
+    assert (clip_of(lease.job).moments, lease.media, lease.job.user) == (3, b"mp4", ann.id)
     more = await ann.wait_for(lambda m: "3 moments" in m.get("caption", ""), 60)
     await ann.callback_answer(await ann.press(more, "📄 All captions"))
     await answer(queue, clip_result(chosen=2))
@@ -106,7 +108,7 @@ async def test_a_clip_that_has_no_more_moments_offers_none(queue: LocalQueue, an
     first = await timeline_of(ann)
     await ann.press(first, "➕ More moments")
     lease = await answer(queue, clip_result(chosen=2))  # its other frames are of no use
-    assert lease.job.moments == 3
+    assert clip_of(lease.job).moments == 3
     second = await ann.wait_for(lambda m: "reply_markup" in m and "photo" in m and m != first, 60)
     assert buttons(second) == ["➖ Fewer moments", "📄 All captions", "⚙ Settings", "🗑 Delete"]
 
@@ -155,8 +157,8 @@ async def test_a_gif_of_one_frame_is_described_as_a_picture(queue: LocalQueue, a
     lease = await take(queue)
     await queue.fail(WORKER, lease.job.id, JobFailure("not_a_clip", "a still picture"))
     lease = await take(queue, "photo")
-    assert (lease.job.kind, lease.media) == ("photo", b"GIF89a")
-    await queue.finish(WORKER, lease.job.id, JobResult(WireCaption("a cat", 0.5), ()))
+    assert (lease.job.line, lease.media) == ("photo", b"GIF89a")
+    await queue.finish(WORKER, lease.job.id, PhotoResult(WireCaption("a cat", 0.5), ()))
     assert await ann.wait_for(lambda m: m.get("text", "").startswith("a cat"), 60)
 
 
@@ -171,7 +173,7 @@ async def test_a_picture_in_place_of_a_clip_is_answered_after_a_restart(
         await queue.fail(WORKER, lease.job.id, JobFailure("not_a_clip", "a still picture"))
         lease = await take(queue, "photo")
         fault = server.faults.add("sendMessage", "500")
-        await queue.finish(WORKER, lease.job.id, JobResult(WireCaption("a cat", 0.5), ()))
+        await queue.finish(WORKER, lease.job.id, PhotoResult(WireCaption("a cat", 0.5), ()))
         await eventually(lambda: fault.fired)
     server.faults.clear()
     async with running_bot(server, queue, tmp_path):
@@ -202,7 +204,7 @@ async def test_a_press_from_before_a_restart_is_still_served(
     timeline = await timeline_of(ann)
     server.faults.add("answerCallbackQuery", "too_old")
     await ann.press(timeline, "➕ More moments")
-    assert (await answer(queue, clip_result(chosen=4))).job.moments == 4
+    assert clip_of((await answer(queue, clip_result(chosen=4))).job).moments == 4
     assert await ann.wait_for(lambda m: "4 moments" in m.get("caption", ""), 60)
 
 
@@ -234,7 +236,7 @@ async def test_a_button_works_where_telegram_tells_no_more_of_its_message(
     [[_, more], *_] = timeline["reply_markup"]["inline_keyboard"]
     bare = {"chat": timeline["chat"], "message_id": timeline["message_id"], "date": 0}
     await tampered(ann, bare, more["callback_data"])
-    assert (await answer(queue, clip_result(chosen=4))).job.moments == 4
+    assert clip_of((await answer(queue, clip_result(chosen=4))).job).moments == 4
     again = await ann.wait_for(lambda m: "4 moments" in m.get("caption", ""), 60)
     assert again["reply_to_message"]["message_id"] == timeline["message_id"]
 
@@ -256,9 +258,9 @@ async def test_the_model_of_the_chat_looks_at_its_clips(queue: LocalQueue, ann: 
     menu = await ann.next_message()
     await tampered(ann, menu, MenuPress(do="set", name="model", value="baseline").pack())
     await ann.send_video(b"mp4")
-    assert (await answer(queue, clip_result())).job.model == "baseline"
+    assert clip_of((await answer(queue, clip_result())).job).model == "baseline"
     await ann.press(await timeline_of(ann), "➕ More moments")
-    assert (await answer(queue, clip_result(chosen=4))).job.model == "baseline"
+    assert clip_of((await answer(queue, clip_result(chosen=4))).job).model == "baseline"
 
 
 @pytest.mark.parametrize("data", ["of:another:version", "t"])
@@ -369,7 +371,7 @@ async def test_a_russian_reads_russian(server: FakeTelegram, queue: LocalQueue, 
     lease = await answer(queue, clip_result(chosen=5))
     timeline = await olga.wait_for(lambda m: "момент" in m.get("caption", ""), 60)
     assert timeline["caption"] == "5 моментов за 1:04 · разнообразие: 62 %"
-    assert lease.job.labels.moments == "моментов: {count} · разнообразие: {variedness}"
+    assert clip_of(lease.job).labels.moments == "моментов: {count} · разнообразие: {variedness}"
     assert buttons(timeline) == [
         "➖ Меньше моментов",
         "➕ Больше моментов",

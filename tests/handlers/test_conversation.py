@@ -11,6 +11,7 @@ from model.errors import DamagedImage, EmptyFile, ImageTooLarge, JobCrashed, Job
 from tests.support.conversation import entity, replied
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person
+from tests.support.jobs import photo_of
 from tests.support.pictures import PHOTO, SHEET, picture
 
 
@@ -43,7 +44,13 @@ async def test_a_photo_is_answered_with_one_message(queue: FakeQueue, ann: Perso
     ]
     assert answer["caption_entities"] == [{"type": "bold", "offset": 0, "length": len("a cat on a sofa")}]
     job = next(iter(queue.jobs.values()))
-    assert (job.user, job.model, job.samples, job.seed, job.sheet) == (ann.id, "attention", 5, 0, True)
+    assert (job.user, photo_of(job).model, photo_of(job).samples, photo_of(job).seed, photo_of(job).sheet) == (
+        ann.id,
+        "attention",
+        5,
+        0,
+        True,
+    )
     assert len(ann.bot_messages()) == 1
 
 
@@ -59,7 +66,7 @@ async def test_the_baseline_model_is_asked_for_no_sheet(server: FakeTelegram, an
         await ann.send_photo(PHOTO)
         await ann.next_message()
     job = next(iter(queue.jobs.values()))
-    assert (job.model, job.sheet) == ("baseline", False)
+    assert (photo_of(job).model, photo_of(job).sheet) == ("baseline", False)
 
 
 async def test_the_largest_size_is_looked_at(queue: FakeQueue, ann: Person) -> None:
@@ -102,7 +109,7 @@ async def test_sample_repeats_nothing_and_draws_anew_each_time(queue: FakeQueue,
     for _ in range(2):
         await ann.send_text("/sample 3")
         assert (await ann.next_message())["text"] == "a dog\n2. a <b>"
-    assert len({job.seed for job in queue.jobs.values()}) == 3
+    assert len({photo_of(job).seed for job in queue.jobs.values()}) == 3
 
 
 async def test_sample_in_russian(queue: FakeQueue, olga: Person) -> None:
@@ -127,13 +134,13 @@ async def test_sample_as_a_reply_means_that_photo(server: FakeTelegram, queue: F
 
 
 async def test_sample_as_a_reply_to_an_answer_means_the_photo_and_not_the_sheet(queue: FakeQueue, ann: Person) -> None:
-    queue.outcome = lambda job, media: captions(sheet=SHEET if job.sheet else None)
+    queue.outcome = lambda job, media: captions(sheet=SHEET if photo_of(job).sheet else None)
     photo = await ann.send_photo(PHOTO)
     answer = await ann.next_message()
     await ann.send_text("/sample", reply_to=answer)
     await ann.next_message()
     name = photo["photo"][-1]["file_unique_id"]
-    assert [job.picture for job in queue.jobs.values()] == [name, name]
+    assert [photo_of(job).picture for job in queue.jobs.values()] == [name, name]
 
 
 async def test_sample_under_a_photo_means_that_photo(queue: FakeQueue, ann: Person) -> None:

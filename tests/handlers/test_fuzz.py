@@ -17,10 +17,13 @@ from bot.storage.inbox import Inbox
 from bot.storage.opening import open_memory
 from bot.telegram.pacing import Pacer
 from model.errors import KINDS
-from model.serving.jobs import AlbumResult, ClipFrame, ClipResult, Job, Outcome
+from model.serving.jobs import Job, Outcome
+from model.serving.tasks.album import AlbumResult, AlbumTask
+from model.serving.tasks.clip import ClipFrame, ClipResult
 from tests.conftest import PHOTOS
 from tests.support.fake_queue import FakeQueue, captions, running_bot, settings_for
 from tests.support.fake_telegram import FakeTelegram, Json
+from tests.support.jobs import album_of, photo_of
 from tests.support.program import Program, running
 from tests.support.random_updates import Crowd, Sent
 from tests.support.random_values import MARK
@@ -85,17 +88,17 @@ def answered(server: FakeTelegram) -> set[tuple[int, int]]:
 def unanswered(server: FakeTelegram, crowd: Crowd) -> list[Sent]:
     """Pictures without an answer; that of an album is a reply to any item, with a numbered line for each."""
     done = answered(server)
-    asked = Counter(album_of(sent) for sent in crowd.sent if awaits_answer(sent, server.bot))
+    asked = Counter(group_of(sent) for sent in crowd.sent if awaits_answer(sent, server.bot))
     lines = lines_of_albums(server, crowd)
     albums = {album for album, count in asked.items() if album is not None and lines[album] >= count}
     return [
         sent
         for sent in crowd.sent
-        if awaits_answer(sent, server.bot) and (sent.chat, sent.message) not in done and album_of(sent) not in albums
+        if awaits_answer(sent, server.bot) and (sent.chat, sent.message) not in done and group_of(sent) not in albums
     ]
 
 
-def album_of(sent: Sent) -> tuple[int, str] | None:
+def group_of(sent: Sent) -> tuple[int, str] | None:
     """The chat and the name of the album of which this is an item."""
     if sent.kind != "message" or sent.chat is None or not sent.payload.get("media_group_id"):
         return None
@@ -106,11 +109,11 @@ def album_of(sent: Sent) -> tuple[int, str] | None:
 
 def lines_of_albums(server: FakeTelegram, crowd: Crowd) -> Counter[tuple[int, str] | None]:
     """How many items of each album the answers tell of: those with a number, and each that has its own answer."""
-    items = [sent for sent in crowd.sent if album_of(sent)]
-    albums = {(sent.chat, sent.message): album_of(sent) for sent in items}
+    items = [sent for sent in crowd.sent if group_of(sent)]
+    albums = {(sent.chat, sent.message): group_of(sent) for sent in items}
     for sent in items:
         if isinstance(damaged := sent.payload.get("message_id"), int):
-            albums[sent.chat, damaged] = album_of(sent)
+            albums[sent.chat, damaged] = group_of(sent)
     lines: Counter[tuple[int, str] | None] = Counter()
     alone = set()
     for call in server.sent():
@@ -128,8 +131,8 @@ def uninvited(server: FakeTelegram, crowd: Crowd) -> list[str]:
     """What the bot said where nobody meant it."""
     quiet = {chat.id for chat in crowd.quiet}
     asked = [s for s in crowd.sent if s.chat and (s.chat > 0 or s.damaged or is_meant(s, server.bot))]
-    albums = {album_of(s) for s in asked} - {None}  # one item of an album asks for all
-    meant = {(s.chat, s.message) for s in (*asked, *(s for s in crowd.sent if album_of(s) in albums))}
+    albums = {group_of(s) for s in asked} - {None}  # one item of an album asks for all
+    meant = {(s.chat, s.message) for s in (*asked, *(s for s in crowd.sent if group_of(s) in albums))}
     said = []
     for call in server.sent():
         chat, reply = call.params["chat_id"], call.params.get("reply_parameters")
@@ -181,12 +184,12 @@ def outcome(job: Job, media: bytes) -> Outcome | Exception:
         return random.Random(job.id).choice(list(KINDS.values()))("as it happens")
     if chance < 0.2 and not job.request:  # of an album all would get one apology, which is not to be told from silence
         return RuntimeError(f"unforeseen {MARK}")
-    if job.kind == "clip":
+    if job.line == "clip":
         frames = tuple(ClipFrame(float(n), "a cat", 0.5, n < 3) for n in range(5))
         return ClipResult(5.0, frames, 0.5, False, (PICTURE,) * 3, PICTURE)
-    if job.album:
-        return AlbumResult(PICTURE, len(job.album))
-    return captions(sheet=PICTURE if job.sheet else None)
+    if isinstance(job.task, AlbumTask):
+        return AlbumResult(PICTURE, len(album_of(job).captions))
+    return captions(sheet=PICTURE if photo_of(job).sheet else None)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from model.serving.embedded.queue import LocalQueue
 from tests.support.conversation import ONLY_ADMINISTRATORS, becomes, buttons, entity, menu_of, press, replied, tampered
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
 from tests.support.fake_telegram import Chat, FakeTelegram, Message, Person
+from tests.support.jobs import photo_of
 from tests.support.local_queue import WORKER, answer, clip_result
 from tests.support.pictures import PHOTO, SHEET
 from tests.support.records import kept
@@ -252,7 +253,7 @@ async def test_all_that_is_said_in_a_topic_is_answered_there(
     server: FakeTelegram, ann: Person, eve: Person, tmp_path: Path
 ) -> None:
     forum = server.group("Forum", ann, is_forum=True)
-    queue = FakeQueue(lambda job, media: captions(sheet=SHEET if job.sheet else None))
+    queue = FakeQueue(lambda job, media: captions(sheet=SHEET if photo_of(job).sheet else None))
     async with running_bot(server, queue, tmp_path):
 
         async def said(person: Person, text: str) -> Message:

@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from model.serving.embedded.queue import LocalQueue
-from model.serving.jobs import ClipFrame, ClipResult, JobFailure, JobResult, WireCaption
+from model.serving.jobs import JobFailure
 from model.serving.queue import Lease
+from model.serving.tasks.clip import ClipFrame, ClipResult
+from model.serving.tasks.photo import PhotoResult, WireCaption
 from tests.support.conversation import replied
 from tests.support.fake_queue import eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person
+from tests.support.jobs import photo_of
 from tests.support.local_queue import WORKER, joined_queue
 from tests.support.pictures import picture
 
@@ -23,7 +26,7 @@ BOT = "@captions_test_bot"
 
 
 PHOTO, OTHER = picture(), picture(70, 70)
-CAPTIONS = JobResult(WireCaption("a cat", 0.5), (WireCaption("a dog", 0.3),), sheet=picture(320, 200))
+CAPTIONS = PhotoResult(WireCaption("a cat", 0.5), (WireCaption("a dog", 0.3),), sheet=picture(320, 200))
 MOMENTS = ClipResult(
     duration=9.0,
     frames=(ClipFrame(1.0, "a cat", 0.5, True), ClipFrame(7.0, "a dog", 0.5, True)),
@@ -172,7 +175,7 @@ async def test_a_file_that_turns_out_to_move_is_answered_as_a_clip(
     await ann.send_document(b"frames", name, mime_type)
     await moves(queue)
     lease = await take(queue, "clip")
-    assert (lease.job.kind, lease.media) == ("clip", b"frames")
+    assert (lease.job.line, lease.media) == ("clip", b"frames")
     await queue.finish(WORKER, lease.job.id, MOMENTS)
     assert await told(ann, "2 moments in 0:09")
     assert not [message for message in ann.bot_messages() if "/caption" in message.get("text", "")]
@@ -333,7 +336,7 @@ async def test_a_reply_to_an_answer_means_what_was_answered(queue: LocalQueue, a
         await ann.send_text(command, reply_to=answer)
         lease = await take(queue)
         await queue.finish(WORKER, lease.job.id, CAPTIONS)
-        assert lease.job.picture == photo["photo"][-1]["file_unique_id"]
+        assert photo_of(lease.job).picture == photo["photo"][-1]["file_unique_id"]
     await ann.send_text("/caption", reply_to=timeline)
     assert await watched(queue) == b"mp4"
 

@@ -15,6 +15,7 @@ from model.decoding.sampling import Sampling
 from tests.support.conversation import DELETE, MORE, answered, button_rows, edited, press, words
 from tests.support.fake_queue import FakeQueue, captions, eventually, last, running_bot, worked
 from tests.support.fake_telegram import FakeTelegram, Person
+from tests.support.jobs import photo_of
 from tests.support.pictures import PHOTO
 from tests.support.records import keep
 from tests.support.voices import Spoken
@@ -45,7 +46,19 @@ async def test_sample_draws_distinct_captions_of_the_last_photo(queue: FakeQueue
     assert await asked(ann, "/sample 3") == ["a cat with 1 <legs>", "2. a cat with 2 <legs>", "3. a cat with 3 <legs>"]
     photo = ann.messages[1]["photo"][-1]["file_unique_id"]
     job = last(queue)
-    assert (job.picture, job.known, job.samples, job.exclude, job.sheet) == (photo, True, 3, (), False)
+    assert (
+        photo_of(job).picture,
+        photo_of(job).known,
+        photo_of(job).samples,
+        photo_of(job).exclude,
+        photo_of(job).sheet,
+    ) == (
+        photo,
+        True,
+        3,
+        (),
+        False,
+    )
 
 
 async def test_samples_are_read_aloud_where_a_chat_wants_that_and_deleted_with_their_answer(
@@ -88,11 +101,11 @@ async def test_what_can_be_asked_for(
     queue: FakeQueue, ann: Person, command: str, count: int, sampling: Sampling
 ) -> None:
     await asked(ann, command)
-    assert (last(queue).samples, last(queue).sampling) == (count, sampling)
+    assert (photo_of(last(queue)).samples, photo_of(last(queue)).sampling) == (count, sampling)
 
 
 async def test_a_seed_gives_the_same_captions_again_and_none_gives_others(queue: FakeQueue, ann: Person) -> None:
-    queue.outcome = lambda job, media: captions(f"a cat of seed {job.seed}")
+    queue.outcome = lambda job, media: captions(f"a cat of seed {photo_of(job).seed}")
     first, again = [await asked(ann, "/sample seed=7") for _ in range(2)]
     assert first == again == ["a cat of seed 7"]
     other, another = [await asked(ann, "/sample") for _ in range(2)]
@@ -139,7 +152,7 @@ async def test_a_russian_is_told_in_russian(server: FakeTelegram, queue: FakeQue
     assert (await asked(olga, "/sample т=9"))[0].startswith("Не понимаю «т=9»")
     await answered(olga)
     assert (await asked(olga, "/sample 2 т=1,1"))[0] == "a cat with 1 <legs>"
-    assert last(queue).sampling.temperature == 1.1
+    assert photo_of(last(queue)).sampling.temperature == 1.1
 
 
 async def test_what_is_not_said_is_as_the_chat_has_set_it(server: FakeTelegram, tmp_path: Path) -> None:
@@ -149,12 +162,12 @@ async def test_what_is_not_said_is_as_the_chat_has_set_it(server: FakeTelegram, 
     async with running_bot(server, queue, tmp_path):
         await answered(bob)
         await asked(bob, "/sample")
-        assert (last(queue).model, last(queue).samples) == ("baseline", 3)
-        assert last(queue).sampling == ChatSettings(strategy="ladder", temperature=1.4).sampling
+        assert (photo_of(last(queue)).model, photo_of(last(queue)).samples) == ("baseline", 3)
+        assert photo_of(last(queue)).sampling == ChatSettings(strategy="ladder", temperature=1.4).sampling
         await asked(bob, "/sample t=1")
-        assert last(queue).sampling == ChatSettings(strategy="ladder", temperature=1.0).sampling
+        assert photo_of(last(queue)).sampling == ChatSettings(strategy="ladder", temperature=1.0).sampling
         await asked(bob, "/sample top_p=0.5")
-        assert last(queue).sampling == Sampling(1.4, top_k=0, top_p=0.5)
+        assert photo_of(last(queue)).sampling == Sampling(1.4, top_k=0, top_p=0.5)
 
 
 async def test_the_captions_of_sample_can_be_continued_and_looked_into(queue: FakeQueue, ann: Person) -> None:
@@ -163,7 +176,7 @@ async def test_the_captions_of_sample_can_be_continued_and_looked_into(queue: Fa
     await press(ann, answer, MORE)
     longer = await edited(ann, answer, lambda m: "7. " in m["text"])
     assert words(longer) == ["a cat with 1 <legs>", *(f"{n}. a cat with {n} <legs>" for n in range(2, 8))]
-    assert last(queue).exclude == ("a cat with 1 <legs>", "a cat with 2 <legs>")
+    assert photo_of(last(queue)).exclude == ("a cat with 1 <legs>", "a cat with 2 <legs>")
     await press(ann, answer, "🔥 Heatmap")
     await press(ann, await edited(ann, answer, lambda m: button_rows(m)[0][0] == "1"), "1")
     assert words(await ann.next_message()) == ["a cat with 1 <legs>"]
@@ -173,9 +186,9 @@ async def test_a_picture_that_was_never_looked_at_is_sent_along(server: FakeTele
     bob = server.person("Bob")
     await bob.send_photo(PHOTO, "/sample 2")
     await bob.next_message()
-    assert last(queue).known is False
+    assert photo_of(last(queue)).known is False
     await asked(bob, "/sample 2")
-    assert last(queue).known is True
+    assert photo_of(last(queue)).known is True
 
 
 def test_a_dead_letter_keeps_of_a_command_what_it_takes_to_try_again() -> None:

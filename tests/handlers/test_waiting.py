@@ -30,6 +30,7 @@ from model.serving.redis.address import RedisRefused
 from tests.support.conversation import buttons, replied, timeline_of
 from tests.support.fake_queue import FakeQueue, captions, eventually, is_status, next_answer, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person
+from tests.support.jobs import make_job
 from tests.support.local_queue import WORKER, clip_result, joined_queue, take
 from tests.support.pictures import PHOTO
 from tests.support.records import waiting_in
@@ -136,7 +137,7 @@ async def test_a_status_changes_only_when_its_words_do(server: FakeTelegram, que
 
 async def test_a_second_photo_is_queued_and_both_are_counted(real_queue: LocalQueue, vic: Person) -> None:
     for number in range(3):  # of others, before his
-        await real_queue.put(Job(f"other-{number}", number), b"")
+        await real_queue.put(make_job(f"other-{number}", number), b"")
     photos = [await vic.send_photo(PHOTO) for _ in range(2)]
     status = await says(vic, "In work: 2 pictures. Place in line of the next: 4.")
     for _ in range(5):
@@ -553,7 +554,7 @@ async def test_what_another_bot_process_has_in_work_is_cancelled_too(
         for number, message in enumerate(sent):
             body = json.dumps({"update_id": number, "message": message})
             database.execute("INSERT INTO updates VALUES (424242, ?, unixepoch(), 0, 0, ?)", (number, body))
-            queue.admitted[f"424242-{number}"] = Job(f"424242-{number}", message["from"]["id"])
+            queue.admitted[f"424242-{number}"] = make_job(f"424242-{number}", message["from"]["id"])
     await ann.send_text("/cancel")
     assert (await ann.next_message())["text"] == "Cancelled: 1 picture and 1 clip."
     assert sorted(queue.admitted) == ["424242-0", "424242-3"]
@@ -565,7 +566,7 @@ async def test_what_another_bot_process_has_in_work_is_cancelled_too(
 
 
 def work(message: Any, number: int, user: int = 7, received: float = 0.0) -> Work:
-    return Work(Job(f"job-{number}", user), message, Accepted(number, received))
+    return Work(make_job(f"job-{number}", user), message, Accepted(number, received))
 
 
 class Chat:

@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from model.captioner import Captioner
-from model.command import CaptionRequest, caption_files
+from model.command import CaptionRequest, caption_files, show_colours
 from tests.conftest import WEIGHTS
 
 
@@ -41,3 +42,18 @@ def test_the_main_caption_comes_first_and_the_greedy_one_where_it_differs(
     greedy = [json.loads(line) for line in run(as_json=True, beam=1)]
     assert all("best" not in answer for answer in greedy)
     assert [answer["greedy"]["text"] for answer in greedy] == [answer["greedy"]["text"] for answer in answers]
+
+
+def test_colours_are_written_beside_the_original(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo, broken = tmp_path / "red.png", tmp_path / "broken.png"
+    Image.new("RGB", (40, 30), "red").save(photo)
+    broken.write_bytes(b"<html>")
+    files = [str(photo), str(broken)]
+    assert show_colours(files, "protanopia", tmp_path / "out", as_json=True) == 1
+    good, bad = map(json.loads, capsys.readouterr().out.splitlines())
+    assert good == {"file": files[0], "colours": "protanopia", "sheet": str(tmp_path / "out" / "red.protanopia.jpg")}
+    with Image.open(good["sheet"]) as sheet:
+        assert sheet.size[0] > 80
+    assert (bad["file"], set(bad["error"])) == (files[1], {"kind", "message"})
+    assert show_colours(files[:1], "tritanopia", tmp_path) == 0
+    assert capsys.readouterr().out == f"{photo}: {tmp_path / 'red.tritanopia.jpg'}\n"

@@ -210,13 +210,13 @@ def test_everything_is_restarted_and_has_time_to_stop() -> None:
     from bot.app import GRACE, LAST_WORDS
     from bot.stats import PATIENCE
     from bot.telegram.webhook import CLOSING_SECONDS
-    from model.serving.embedded.process import JOB_SECONDS
+    from model.serving.tasks.base import Task
 
     assert all(service["restart"] == "unless-stopped" for service in SERVICES.values())
     longest = 2 * (CLOSING_SECONDS + GRACE) + CLEANUP + LAST_WORDS + PATIENCE
     assert seconds(SERVICES["bot"]["stop_grace_period"]) > longest
     for name in WORKERS:
-        assert seconds(SERVICES[name]["stop_grace_period"]) > JOB_SECONDS
+        assert seconds(SERVICES[name]["stop_grace_period"]) > Task.SECONDS
         assert SERVICES[name]["deploy"]["replicas"] == 1
 
 

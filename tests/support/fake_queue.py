@@ -22,9 +22,11 @@ from bot.app import run_bot
 from bot.config import Settings
 from handlers import create_routers
 from model.errors import CaptionError, JobCancelled
-from model.serving.jobs import AlbumResult, ClipResult, Job, JobResult, Outcome, WeighedWord, WireCaption
+from model.serving.jobs import Job, Outcome
 from model.serving.queue import Busy, JobProducer, Limits, Status
+from model.serving.tasks.photo import PhotoResult, WeighedWord, WireCaption
 from tests.support.fake_telegram import TOKEN, FakeTelegram, Message, Person
+from tests.support.jobs import photo_of
 
 NO_STATUS = Rhythm(after=3600.0)  # most tests are not about waiting, and may be slow
 WEIGHED = (
@@ -35,23 +37,26 @@ WEIGHED = (
 SAMPLES = ("a cat sits", "a cat sleeps", "a cat on a mat", "a small animal", "a cat")
 
 
-def captions(*samples: str, greedy: str = "a cat on a sofa", sheet: bytes | None = None) -> JobResult:
-    return JobResult(WireCaption(greedy, 0.466), tuple(WireCaption(text, 0.3) for text in samples or SAMPLES), sheet)
+def captions(*samples: str, greedy: str = "a cat on a sofa", sheet: bytes | None = None) -> PhotoResult:
+    return PhotoResult(WireCaption(greedy, 0.466), tuple(WireCaption(text, 0.3) for text in samples or SAMPLES), sheet)
 
 
-def worked(job: Job, media: bytes = b"", *, sheet: bytes | None = None, chart: bytes | None = None) -> JobResult:
+def worked(job: Job, media: bytes = b"", *, sheet: bytes | None = None, chart: bytes | None = None) -> PhotoResult:
     """As a worker answers: what was shown does not come again, and a caption from before is explained."""
-    drawn = None if job.chart or not job.sheet else sheet
-    if job.explain:
-        weighed = WEIGHED if job.chart else ()
-        return JobResult(WireCaption(job.explain, 0.3), (), drawn, chart=chart if job.chart else None, weighed=weighed)
+    task = photo_of(job)
+    drawn = None if task.chart or not task.sheet else sheet
+    if task.explain:
+        weighed = WEIGHED if task.chart else ()
+        return PhotoResult(
+            WireCaption(task.explain, 0.3), (), drawn, chart=chart if task.chart else None, weighed=weighed
+        )
     others = (f"a cat with {number} <legs>" for number in itertools.count(1))
-    new = (text for text in others if text not in (job.exclude or ()))
-    return JobResult(
+    new = (text for text in others if text not in (task.exclude or ()))
+    return PhotoResult(
         WireCaption("a cat on a sofa", 0.466),
-        tuple(WireCaption(text, 0.3) for text in itertools.islice(new, job.samples)),
+        tuple(WireCaption(text, 0.3) for text in itertools.islice(new, task.samples)),
         drawn,
-        other=WireCaption("a dog on a sofa", 0.2) if job.compare else None,
+        other=WireCaption("a dog on a sofa", 0.2) if task.compare else None,
     )
 
 
@@ -107,7 +112,7 @@ class FakeQueue:
         await self.open.wait()
         if job_id not in self.results:
             outcome = self.outcome(self.jobs[job_id], self.media.pop(job_id))
-            if not isinstance(outcome, CaptionError | JobResult | ClipResult | AlbumResult):
+            if not isinstance(outcome, CaptionError | Outcome):
                 raise outcome
             self.results[job_id] = outcome
         result = self.results[job_id]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from model.serving.embedded.queue import LocalQueue
-from model.serving.jobs import ClipFrame, ClipResult
 from model.serving.queue import Lease
+from model.serving.tasks.clip import ClipFrame, ClipResult
 from tests.support.pictures import picture
 
 WORKER = 1

@@ -1,6 +1,6 @@
 """The pipe between the bot and its worker process: both ends, and the frames between them.
 
-A frame is its length (8 bytes, big endian) and then as `model.serving.jobs.pack` makes it. A request that wants an
+A frame is its length (8 bytes, big endian) and then as `model.serving.codec.pack` makes it. A request that wants an
 answer has a number, which the answer repeats: several may be open at once.
 """
 
@@ -13,18 +13,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+from model.serving.codec import WireError, pack, unpack
 from model.serving.embedded.queue import LocalQueue
-from model.serving.jobs import (
-    JobFailure,
-    Outcome,
-    WireError,
-    decode_job,
-    decode_outcome,
-    encode_job,
-    encode_outcome,
-    pack,
-    unpack,
-)
+from model.serving.jobs import JobFailure, Outcome, decode_job, decode_outcome, encode_job, encode_outcome
 from model.serving.queue import Lease
 
 _LENGTH: Final = struct.Struct(">Q")

@@ -15,17 +15,17 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from model.serving.codec import WireError
 from model.serving.embedded.pipe import PipeConsumer, serve_worker
 from model.serving.embedded.queue import LEASE_SECONDS, LocalQueue
-from model.serving.jobs import Kind, WireError
+from model.serving.tasks import TASKS
 
 log = logging.getLogger(__name__)
 
-JOB_SECONDS: Final = 120.0  # a worker that holds a picture for longer hangs, and is killed
-CLIP_SECONDS: Final = 1000.0  # so does one with a clip, which a worker lets go of by itself after 900 s
+MARGIN: Final = 1.1  # a worker that holds a job for so many times its task's `SECONDS` hangs, and is killed
 SILENCE: Final = 50.0  # seconds without a heartbeat (2 s), after which a worker hangs; before its leases (60 s) end
 SETTLED_SECONDS: Final = 60.0  # a worker that lived this long was well: the next restart is quick again
 LONGEST_BACKOFF: Final = 60.0
@@ -47,15 +47,17 @@ class EmbeddedWorker:
         command: Sequence[str],
         environment: dict[str, str],
         *,
-        job_seconds: float = JOB_SECONDS,
-        clip_seconds: float = CLIP_SECONDS,
+        seconds: Mapping[str, float] | None = None,
         silence: float = SILENCE,
     ) -> None:
-        """`command` must run `connect_to_parent` and serve the consumer it gives."""
+        """`command` must run `connect_to_parent` and serve the consumer it gives.
+
+        `seconds`: how long it may hold a job, by the task's name.
+        """
         self.queue = queue
         self.command = list(command)
         self.environment = environment
-        self.seconds: dict[Kind, float] = {"photo": job_seconds, "clip": clip_seconds}
+        self.seconds = {name: MARGIN * task.SECONDS for name, task in TASKS.items()} | dict(seconds or {})
         self.silence = silence
         self.process: asyncio.subprocess.Process | None = None
 

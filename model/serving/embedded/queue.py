@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from model.errors import JobCancelled, JobCrashed, error_of
-from model.serving.jobs import Job, JobFailure, Kind, Outcome
-from model.serving.queue import CANCELLED_SECONDS, LINES, Busy, JobLost, Lease, Limits, Status, line_of
+from model.serving.jobs import Job, JobFailure, Outcome
+from model.serving.queue import CANCELLED_SECONDS, LINES, Busy, JobLost, Lease, Limits, Status, lane_of
 from model.serving.worker.recent import Recent
 
 LEASE_SECONDS: Final = 60.0  # a dead worker is known by the end of its pipe at once; this is for one that forgets
@@ -68,7 +68,7 @@ class LocalQueue:
                 raise Busy
             self._people[job.user] += 1
         self._requests[key] += 1
-        line = line_of(job.kind, self._jobs[job.user])
+        line = lane_of(job.line, self._jobs[job.user])
         self._jobs[job.user] += 1
         self._entries[job.id] = _Entry(job, line, asyncio.get_running_loop().create_future())
 
@@ -226,9 +226,9 @@ class LocalQueue:
                 self._lines[entry.line].appendleft(job_id)
         await self._announce()
 
-    def longest_held(self, worker: int, kind: Kind) -> float:
-        """Seconds for which this worker has held its oldest job of a kind; 0 when it holds none."""
-        taken = [e.taken for e in self._entries.values() if e.worker == worker and e.job.kind == kind]
+    def longest_held(self, worker: int, kind: str) -> float:
+        """Seconds for which this worker has held its oldest job of a kind of task; 0 when it holds none."""
+        taken = [e.taken for e in self._entries.values() if e.worker == worker and kind == e.job.task.NAME]
         return self.clock() - min(taken) if taken else 0.0
 
     def silent(self, worker: int) -> float:

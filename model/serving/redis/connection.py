@@ -1,6 +1,6 @@
 """The one place that connects to Redis, and the patience with which its outages are borne. No torch.
 
-redis-py is imported when a connection is made and not before: it costs time.
+redis-py is imported when a connection is made and not before.
 """
 
 from __future__ import annotations

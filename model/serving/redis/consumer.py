@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from model.errors import JobCrashed
-from model.serving.jobs import JobFailure, Outcome, WireError, decode_job
+from model.serving.codec import WireError
+from model.serving.jobs import JobFailure, Outcome, decode_job
 from model.serving.queue import LINES, Lease
 from model.serving.redis.connection import patiently
 from model.serving.redis.script import BLOCK_SECONDS, PREFIX, Script, pack_outcome

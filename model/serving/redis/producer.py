@@ -14,12 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from model.errors import JobCancelled
-from model.serving.jobs import (
-    Job,
-    Outcome,
-    WireError,
-    encode_job,
-)
+from model.serving.codec import WireError
+from model.serving.jobs import Job, Outcome, encode_job
 from model.serving.queue import CANCELLED_SECONDS, LINES, QUICK_JOBS, Busy, JobLost, Limits, Status
 from model.serving.redis.connection import patiently
 from model.serving.redis.script import BLOCK_SECONDS, PREFIX, Script, unpack_outcome
@@ -78,7 +74,7 @@ class RedisQueue:
     async def admit(self, job: Job, *, before: bool = False) -> None:
         header = json.dumps(encode_job(job), ensure_ascii=False)
         answer = await self._script.call(
-            *("admit", job.id, header, job.user, job.request or job.id, job.kind, int(before), self._name),
+            *("admit", job.id, header, job.user, job.request or job.id, job.line, int(before), self._name),
             *(self._limits.requests, self._limits.requests_per_person, QUICK_JOBS),
         )
         if answer[0] == b"person":

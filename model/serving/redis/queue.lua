@@ -1,5 +1,6 @@
 -- The queue in Redis, as one script: each call is atomic, and may be repeated when its answer was lost.
--- KEYS[1]: the prefix of all keys, a hash tag, so that a cluster keeps them in one slot. ARGV[1]: the command.
+-- KEYS[1]: the prefix of all keys, a hash tag, so that a cluster keeps them in one slot. ARGV[1]: the names of all lines,
+-- with commas between. ARGV[2]: the command.
 --
 --   prefix:job:ID      hash    the job, its place and its outcome, from `admit` to `forget`
 --   prefix:cancelled:ID string  nobody wants this job any more, for a while
@@ -13,8 +14,9 @@
 --   prefix:forgotten   zset    places that workers are to forget, by when they were told
 --   prefix:reply:BOT   list    what the bot is to look at: "d:ID" (done), "f:ID" (forgotten), "p:SHARE:ID" (progress)
 
-local prefix, command = KEYS[1], ARGV[1]
-local LINES = {'photo', 'photo-bulk', 'clip', 'clip-bulk'}
+local prefix, command = KEYS[1], ARGV[2]
+local LINES = {}
+for line in string.gmatch(ARGV[1], '[^,]+') do table.insert(LINES, line) end
 local GROUP = 'workers'
 local GIVEN_BACK = 86400000 -- idle time (ms) that an entry is given when its worker hands it back
 local REPLY_SECONDS = 3600 -- for which a bot that is gone is still written to
@@ -102,7 +104,7 @@ end
 
 local commands = {}
 
-function commands.admit(id, job, user, request, kind, before, bot, most, most_per_person, quick)
+function commands.admit(id, job, user, request, wanted, before, bot, most, most_per_person, quick)
   if redis.call('EXISTS', job_key(id)) == 1 then
     pass_when_full()
     redis.call('HSET', job_key(id), 'bot', bot, 'job', job) -- as this version of the bot writes it
@@ -119,8 +121,8 @@ function commands.admit(id, job, user, request, kind, before, bot, most, most_pe
     redis.call('HINCRBY', prefix .. ':people', user, 1)
   end
   redis.call('HINCRBY', requests, field, 1)
-  local line = kind
-  if redis.call('HINCRBY', prefix .. ':jobs', user, 1) > tonumber(quick) then line = kind .. '-bulk' end
+  local line = wanted
+  if redis.call('HINCRBY', prefix .. ':jobs', user, 1) > tonumber(quick) then line = wanted .. '-bulk' end
   redis.call('HSET', job_key(id), 'job', job, 'user', user, 'request', request, 'line', line, 'bot', bot,
     'state', 'admitted', 'attempts', 0)
   redis.call('ZADD', prefix .. ':open', now, id)
@@ -367,4 +369,4 @@ end
 
 local handler = commands[command]
 if not handler then return redis.error_reply('ERR unknown command of the queue: ' .. tostring(command)) end
-return handler(unpack(ARGV, 2))
+return handler(unpack(ARGV, 3))

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from model.errors import CaptionError, error_of
-from model.serving.jobs import JobFailure, Outcome, decode_outcome, encode_outcome, pack, unpack
+from model.serving.codec import pack, unpack
+from model.serving.jobs import JobFailure, Outcome, decode_outcome, encode_outcome
 from model.serving.redis.connection import connect, patiently
+from model.serving.tasks import LINES
 
 PREFIX: Final = "{captions}"
 BLOCK_SECONDS: Final = 2.0  # also how often an idle worker looks for jobs of dead ones
 CARRY_SECONDS: Final = 60.0  # for what carries media or results, over a slow line too
 _SOURCE: Final = (Path(__file__).parent / "queue.lua").read_text(encoding="utf-8")
+_LINES: Final = ",".join(LINES)
 _SHA: Final = hashlib.sha1(_SOURCE.encode()).hexdigest()  # noqa: S324  # as Redis names scripts
 
 
@@ -41,9 +44,9 @@ class Script:
         from redis.exceptions import NoScriptError
 
         try:
-            return await client.evalsha(_SHA, 1, self.prefix, *arguments)
+            return await client.evalsha(_SHA, 1, self.prefix, _LINES, *arguments)
         except NoScriptError:
-            return await client.eval(_SOURCE, 1, self.prefix, *arguments)
+            return await client.eval(_SOURCE, 1, self.prefix, _LINES, *arguments)
 
     async def close(self) -> None:
         for client in (self.client, self.blocking, self.carrying):

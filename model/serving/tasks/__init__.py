@@ -1,0 +1,18 @@
+"""Kinds of work, one module each. A new one is registered here. No torch."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from model.serving.tasks.album import AlbumTask
+from model.serving.tasks.base import Task
+from model.serving.tasks.clip import ClipTask
+from model.serving.tasks.colours import ColoursTask
+from model.serving.tasks.photo import PhotoTask
+
+TASKS: Final[dict[str, type[Task]]] = {task.NAME: task for task in (PhotoTask, ClipTask, AlbumTask, ColoursTask)}
+
+# The queue has two lines for each kind of line: see `model.serving.queue`.
+LINES: Final = tuple(
+    line + lane for line in dict.fromkeys(task.LINE for task in TASKS.values()) for lane in ("", "-bulk")
+)

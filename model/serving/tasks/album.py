@@ -1,41 +1,81 @@
-"""The pictures of an album → one contact sheet of what their captions looked at."""
+"""Draw one sheet of what the captions of an album looked at."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar
 
-from PIL import Image
-
-from model.drawing.album_heatmap import PHOTO_SIDE, Captioned, draw_contact_sheet
-from model.drawing.heatmap import encode_jpeg
+from model.drawing.labels import ENGLISH, Labels
 from model.errors import CaptionError, EmptyFile
-from model.media.images import open_image, to_square
-from model.serving.jobs import AlbumResult, Job, unpack
-from model.serving.queue import Lease
-from model.serving.worker.network import Findings, Picture
+from model.serving.codec import pack, unpack
+from model.serving.tasks.base import Result, Task, Tools
+from model.serving.tasks.photo import PhotoTask
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from model.serving.worker.network import Findings, Picture
 
 
 @dataclass(frozen=True)
-class AlbumPicture:
-    """A picture of an album, made small, as a job of its own for the network."""
+class AlbumResult(Result):
+    """What the captions of an album looked at, on one sheet: a JPEG file."""
 
-    number: int  # its place among the captions of the job, from 1
+    sheet: bytes
+    drawn: int  # how many of its pictures are on it
+
+
+@dataclass(frozen=True)
+class AlbumTask(Task):
+    """The media are the album's pictures, as `pack_album` packs them."""
+
+    NAME: ClassVar[str] = "album"
+    LINE: ClassVar[str] = "photo"
+    RESULT: ClassVar[type[Result]] = AlbumResult
+
+    captions: tuple[str, ...] = ()  # one for each picture
+    model: str = "attention"
+    labels: Labels = ENGLISH  # what is written on the sheet
+
+    async def work(self, media: bytes, tools: Tools) -> AlbumResult:
+        pictures = await tools.pixels(partial(_prepare, self, media, tools.models.image_size))
+        found: list[Findings | Exception] = []
+        for start in range(0, len(pictures), tools.max_batch):
+            some = [each.picture for each in pictures[start : start + tools.max_batch]]
+            found += await tools.network(partial(tools.models.caption, some), len(some))
+        return await tools.pixels(partial(_compose, self, pictures, found))
+
+
+def pack_album(pictures: Sequence[bytes]) -> bytes:
+    """The media of an album: its pictures, empty for one that cannot be had."""
+    return pack({}, pictures)
+
+
+@dataclass(frozen=True)
+class _AlbumPicture:
+    """A picture of an album, made small, as a task of its own for the network."""
+
+    number: int  # its place in the album, from 1
     photo: Image.Image  # to be drawn
     picture: Picture  # for the network
 
 
-def prepare_album(lease: Lease, size: int) -> list[AlbumPicture]:
-    """The pictures of a job's album that can be read, each to be explained by its caption.
+def _prepare(task: AlbumTask, media: bytes, size: int) -> list[_AlbumPicture]:
+    """The pictures that can be read, each to be explained by its caption.
 
     size: of the squares that the network sees. One picture is open at a time and only a small copy of it is kept, so
     an album takes little more memory than its largest photo. Raises CaptionError when none can be read, and WireError.
     """
-    _, media = unpack(lease.media)
-    found: list[AlbumPicture] = []
+    from model.drawing.album_heatmap import PHOTO_SIDE
+    from model.media.images import open_image, to_square
+    from model.serving.worker.network import Picture
+
+    _, files = unpack(media)
+    found: list[_AlbumPicture] = []
     wrong: CaptionError = EmptyFile("no pictures")
-    for number, (data, caption) in enumerate(zip(media, lease.job.album, strict=True), 1):
+    for number, (data, caption) in enumerate(zip(files, task.captions, strict=True), 1):
         try:
             photo = open_image(data)
         except CaptionError as error:
@@ -43,20 +83,23 @@ def prepare_album(lease: Lease, size: int) -> list[AlbumPicture]:
             continue
         square = to_square(photo, size)
         photo.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
-        job = dataclasses.replace(lease.job, album=(), explain=caption, samples=0, sheet=False)
-        found.append(AlbumPicture(number, photo, Picture(Lease(job, b""), None, square)))
+        explain = PhotoTask(model=task.model, explain=caption, samples=0, sheet=False)
+        found.append(_AlbumPicture(number, photo, Picture(explain, None, square)))
     if not found:
         raise wrong
     return found
 
 
-def compose_album(job: Job, pictures: Sequence[AlbumPicture], findings: Sequence[Findings | Exception]) -> AlbumResult:
+def _compose(task: AlbumTask, pictures: Sequence[_AlbumPicture], found: Sequence[Findings | Exception]) -> AlbumResult:
     """The sheet; a picture that the network failed on is left out. Raises its error when it failed on all."""
+    from model.drawing.album_heatmap import Captioned, draw_contact_sheet
+    from model.drawing.heatmap import encode_jpeg
+
     items = [
-        Captioned(each.number, each.photo, found.captions.main.words, found.captions.main.attention)
-        for each, found in zip(pictures, findings, strict=True)
-        if not isinstance(found, Exception)
+        Captioned(each.number, each.photo, result.captions.main.words, result.captions.main.attention)
+        for each, result in zip(pictures, found, strict=True)
+        if not isinstance(result, Exception)
     ]
     if not items:
-        raise next(found for found in findings if isinstance(found, Exception))
-    return AlbumResult(encode_jpeg(draw_contact_sheet(items, job.labels)), len(items))
+        raise next(result for result in found if isinstance(result, Exception))
+    return AlbumResult(encode_jpeg(draw_contact_sheet(items, task.labels)), len(items))

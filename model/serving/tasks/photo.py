@@ -1,43 +1,146 @@
-"""What the network found → what is handed in: captions, sheets, timelines."""
+"""Caption a photo: captions, heatmap sheet, chart of weighed words."""
 
 from __future__ import annotations
 
-import io
-import math
-from collections.abc import Sequence
-from typing import Final
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
-from PIL import Image
+from model.decoding.sampling import Sampling
+from model.drawing.labels import ENGLISH, Labels
+from model.errors import AnimatedPicture, FeaturesGone
+from model.serving.tasks.base import Result, Task, Tools
 
-from model.captions import Caption, Step
-from model.clip_moments import DescribedFrame, find_clip_moments
-from model.drawing.heatmap import BACKGROUND, draw_sheet, encode_jpeg
-from model.drawing.timeline import draw_timeline
-from model.drawing.word_chart import draw_chart, encode_png
-from model.serving.jobs import ClipFrame, ClipResult, Job, JobResult, WeighedWord, WireCaption
-from model.serving.worker.network import Findings, Picture
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from PIL import Image
 
-MOST_STRETCHED: Final = 19  # Telegram takes photos up to 20 times as long as wide
-SMALLEST: Final = 32  # pixels
+    from model.captions import Caption, Step
+    from model.serving.worker.network import Findings, Picture
 
 
-def compose(picture: Picture, found: Findings) -> JobResult:
-    """The answer to a job: its captions, the chart if one is asked for, and so with the sheet if the model looks at
-    regions and the photo is there.
+@dataclass(frozen=True)
+class WireCaption:
+    text: str
+    confidence: float  # geometric mean of the word probabilities, in [0, 1]
+
+
+@dataclass(frozen=True)
+class WeighedWord:
+    """One step of a caption that was explained."""
+
+    word: str  # that was said; empty: the caption ends
+    probability: float  # in [0, 1]
+    others: tuple[tuple[str, float], ...]  # the likeliest other words, the likeliest first
+
+
+@dataclass(frozen=True)
+class PhotoResult(Result):
+    """The captions of one picture, and its heatmap sheet as a JPEG file, where one was drawn.
+
+    Of a task that explains a caption, that one is `greedy`, and there are no others.
     """
+
+    greedy: WireCaption
+    samples: tuple[WireCaption, ...]
+    sheet: bytes | None = None  # of the main caption
+    best: WireCaption | None = None  # the beam's, where one was asked for
+    chart: bytes | None = None  # a PNG file, where one was asked for
+    weighed: tuple[WeighedWord, ...] = ()  # what is on the chart
+    other: WireCaption | None = None  # the other model's main caption, where it was asked for
+
+    @property
+    def main(self) -> WireCaption:
+        """The caption to show first."""
+        return self.best or self.greedy
+
+
+@dataclass(frozen=True)
+class PhotoTask(Task):
+    NAME: ClassVar[str] = "photo"
+    LINE: ClassVar[str] = "photo"
+    RESULT: ClassVar[type[Result]] = PhotoResult
+
+    model: str = "attention"
+    samples: int = 5
+    sampling: Sampling = Sampling()
+    seed: int = 0
+    beam: int | None = None  # width of a beam search for the main caption; None: the greedy one
+    sheet: bool = True  # draw the heatmap sheet (where the model has attention)
+    chart: bool = False  # draw the words that were weighed at each step
+    explain: str = ""  # a caption from before: nothing is searched for, sheet and chart are those of this one
+    exclude: tuple[str, ...] | None = None  # not None: samples differ from these captions and from each other
+    compare: bool = False  # the main caption of the other model, too
+    picture: str = ""  # the name of the file in its chat: workers cache its features under it; empty: they do not
+    known: bool = False  # sent without its media, in the hope that a worker has its features (else: features_gone)
+    labels: Labels = ENGLISH  # what is written on drawn pictures
+
+    @property
+    def needs_media(self) -> bool:
+        return not self.known
+
+    def with_media(self) -> PhotoTask:
+        return replace(self, known=False)
+
+    async def work(self, media: bytes, tools: Tools) -> PhotoResult:
+        """Raises FeaturesGone when neither the picture nor its features are there."""
+        from model.serving.worker.network import Picture
+
+        features = tools.cache.features(tools.job.place, self.picture)
+        if self.picture:
+            tools.metrics.features(kept=features is not None)
+        if features is None and self.known and not media:
+            raise FeaturesGone("no features of this picture are kept here")
+        if features is not None and not (self.sheet and media):
+            picture = Picture(self, None, None, features, tools.job.id)
+        else:
+            began = time.monotonic()
+            size = tools.models.image_size
+            square, photo = await tools.pixels(lambda: _open(media, size if features is None else None))
+            picture = Picture(self, photo, square, features, tools.job.id)
+            tools.metrics.decoded(self.NAME, time.monotonic() - began)
+        found = await tools.caption(picture)
+        if found.features is not None:
+            tools.cache.keep_features(tools.job.place, self.picture, found.features, tools.put)
+        began = time.monotonic()
+        result = await tools.pixels(lambda: compose(picture, found))
+        if result.sheet is not None:
+            tools.metrics.drawn(time.monotonic() - began)
+        return result
+
+
+def _open(media: bytes, size: int | None) -> tuple[npt.NDArray[np.uint8] | None, Image.Image]:
+    """The picture as a square for the encoder, (size, size, 3), where `size` is given, and the picture."""
+    from model.media.formats import is_clip
+    from model.media.images import open_image, to_square
+
+    if is_clip(media):
+        raise AnimatedPicture("it moves, and is to be asked for as a clip")
+    photo = open_image(media)
+    return (None if size is None else to_square(photo, size)), photo
+
+
+def compose(picture: Picture, found: Findings) -> PhotoResult:
+    """The answer: captions, the chart where one is asked for, the sheet where the model looks at regions and the
+    photo is there.
+    """
+    from model.drawing.heatmap import draw_sheet, encode_jpeg
+    from model.drawing.word_chart import draw_chart, encode_png
+
     sheet = chart = None
-    captions, main, labels = found.captions, found.captions.main, picture.job.labels
-    if picture.job.chart:
-        chart = encode_png(draw_chart(main.steps, labels))
-    if picture.job.sheet and picture.photo is not None and main.attention is not None:
-        sheet = encode_jpeg(draw_sheet(picture.photo, main.words, main.attention, labels))
-    return JobResult(
+    task, captions, main = picture.task, found.captions, found.captions.main
+    if task.chart:
+        chart = encode_png(draw_chart(main.steps, task.labels))
+    if task.sheet and picture.photo is not None and main.attention is not None:
+        sheet = encode_jpeg(draw_sheet(picture.photo, main.words, main.attention, task.labels))
+    return PhotoResult(
         greedy=_wire(captions.greedy),
         samples=tuple(_wire(sample) for sample in captions.samples),
         sheet=sheet,
         best=None if captions.best is None else _wire(captions.best),
         chart=chart,
-        weighed=tuple(map(_weighed, main.steps)) if picture.job.chart else (),
+        weighed=tuple(map(_weighed, main.steps)) if task.chart else (),
         other=None if found.other is None else _wire(found.other),
     )
 
@@ -50,28 +153,3 @@ def _weighed(step: Step) -> WeighedWord:
     """Not rounded, so that the same figures are on the chart and below it."""
     others = ((word, p) for word, p in step.likeliest if word != step.word)
     return WeighedWord(step.word, step.probability, tuple(others))
-
-
-def compose_clip(job: Job, frames: Sequence[DescribedFrame], duration: float) -> ClipResult:
-    """The answer to a clip: every frame's caption, its moments as pictures, and the timeline."""
-    clip = find_clip_moments(frames, duration, count=job.moments)
-    return ClipResult(
-        duration=round(clip.duration, 3),
-        frames=tuple(ClipFrame(round(f.time, 3), f.text, round(f.score, 4), f.chosen) for f in clip.frames),
-        variedness=round(clip.variedness, 4),
-        still=clip.still,
-        pictures=tuple(_for_album(moment.jpeg) for moment in clip.moments),
-        timeline=encode_jpeg(draw_timeline(clip, job.labels)),
-    )
-
-
-def _for_album(jpeg: bytes) -> bytes:
-    """The same picture, or on a larger ground where Telegram would refuse it: too long for its width, or tiny."""
-    with Image.open(io.BytesIO(jpeg)) as picture:
-        width, height = picture.size
-        least = max(SMALLEST, math.ceil(max(width, height) / MOST_STRETCHED))
-        if min(width, height) >= least:
-            return jpeg
-        ground = Image.new("RGB", (max(width, least), max(height, least)), BACKGROUND)
-        ground.paste(picture, ((ground.width - width) // 2, (ground.height - height) // 2))
-    return encode_jpeg(ground)

@@ -1,4 +1,4 @@
-"""What a worker keeps of media beyond their jobs, for an hour: what the network found, never a picture.
+"""One-hour worker cache of what the network found in media; never pixels.
 
 Of a photo its grid features, so that asking again costs only decoding; of a clip the captions and descriptors of its
 frames, so that another choice of moments costs no network. Both are a chat's, and forgotten together.
@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
+from cachetools import TTLCache
 from torch import Tensor
 
 from model.clip_moments import FrameDescription
-from model.serving.jobs import Job
-from model.serving.worker.recent import Recent
 
+SECONDS: Final = 3600.0
 FEATURE_BYTES: Final = 256 * 2**20  # 1,638 photos in bf16, 819 in fp32
 CLIPS: Final = 32  # each takes up to some 1 MB
 FORGOTTEN: Final = 100_000  # chats; a few bytes each
@@ -23,7 +23,7 @@ FORGOTTEN: Final = 100_000  # chats; a few bytes each
 Described: TypeAlias = Mapping[float, FrameDescription]  # frames of a clip by their times
 
 
-class Kept:
+class Cache:
     """Not thread-safe. `put`, where it is asked for: when the job was put in line, on this clock."""
 
     def __init__(
@@ -34,43 +34,46 @@ class Kept:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
-        self._features: Recent[tuple[str, str], Tensor] = Recent(
-            feature_bytes, size=lambda features: features.nbytes, clock=clock
+        self._features: TTLCache[tuple[str, str], Tensor] = TTLCache(
+            feature_bytes, SECONDS, clock, getsizeof=lambda features: features.nbytes
         )
-        self._clips: Recent[tuple[str, bytes, str], Described] = Recent(clips, clock=clock)
-        self._forgotten: Recent[str, float] = Recent(FORGOTTEN, clock=clock)  # place → when this was heard
+        self._clips: TTLCache[tuple[str, bytes, str], Described] = TTLCache(clips, SECONDS, clock)
+        self._forgotten: TTLCache[str, float] = TTLCache(FORGOTTEN, SECONDS, clock)  # place → when it was forgotten
 
-    def features(self, job: Job) -> Tensor | None:
-        """(regions, channels) of the job's picture, on the CPU."""
-        return self._features.get((job.place, job.picture))
+    def features(self, place: str, picture: str) -> Tensor | None:
+        """(regions, channels) of the picture with this name, on the CPU."""
+        return self._features.get((place, picture))
 
-    def keep_features(self, job: Job, features: Tensor, put: float) -> None:
-        """Of a job whose picture has a name and a place, unless the place has been forgotten since the job was put."""
-        if job.place and job.picture and not self._is_forgotten(job.place, put):
-            self._features.keep((job.place, job.picture), features)
+    def keep_features(self, place: str, picture: str, features: Tensor, put: float) -> None:
+        """Where picture and place have names, unless the place has been forgotten since the job was put."""
+        if place and picture and not self._is_forgotten(place, put) and features.nbytes <= self._features.maxsize:
+            self._features[place, picture] = features
 
-    def frames(self, job: Job, digest: bytes) -> Described:
+    def frames(self, place: str, model: str, digest: bytes) -> Described:
         """What is known of the clip with this digest; nothing, perhaps."""
-        return self._clips.get((job.place, digest, job.model)) or {}
+        return self._clips.get((place, digest, model)) or {}
 
-    def keep_frames(self, job: Job, digest: bytes, frames: Sequence[FrameDescription], put: float) -> None:
-        if not self._is_forgotten(job.place, put):
-            self._clips.keep((job.place, digest, job.model), {frame.time: frame for frame in frames})
+    def keep_frames(
+        self, place: str, model: str, digest: bytes, frames: Sequence[FrameDescription], put: float
+    ) -> None:
+        if not self._is_forgotten(place, put):
+            self._clips[place, digest, model] = {frame.time: frame for frame in frames}
 
     def forget(self, places: Iterable[str]) -> None:
-        """Of these places nothing is kept any more, nor will be of jobs that are in line or in work now."""
-        told = set(places)
-        for place in told:
-            self._forgotten.keep(place, self._clock())
-        if told:
-            self._features.forget(lambda key: key[0] in told)
-            self._clips.forget(lambda key: key[0] in told)
+        """Drop what is cached of these places, and cache nothing of jobs that are in line or in flight now."""
+        forgotten = set(places)
+        for place in forgotten:
+            self._forgotten[place] = self._clock()
+        for features in [key for key in self._features if key[0] in forgotten]:
+            self._features.pop(features, None)
+        for clip in [key for key in self._clips if key[0] in forgotten]:
+            self._clips.pop(clip, None)
 
     def expire(self) -> None:
-        """Drop what has been kept for an hour. Call it from time to time."""
-        for recent in (self._features, self._clips, self._forgotten):
-            recent.expire()
+        """Drop what has been cached for an hour. Call it from time to time."""
+        for cache in (self._features, self._clips, self._forgotten):
+            cache.expire()
 
     def _is_forgotten(self, place: str, put: float) -> bool:
-        heard = self._forgotten.get(place)
-        return heard is not None and put <= heard
+        forgotten = self._forgotten.get(place)
+        return forgotten is not None and put <= forgotten

@@ -22,8 +22,7 @@ from model.decoding.sampling import Sampling
 from model.errors import JobFailed
 from model.network.checkpoint import CheckpointError
 from model.network.config import DecoderKind
-from model.serving.jobs import Job
-from model.serving.queue import Lease
+from model.serving.tasks.photo import PhotoTask
 from model.variety import varied_captions
 
 log = logging.getLogger(__name__)
@@ -33,16 +32,13 @@ OTHER: Final = {"attention": "baseline", "baseline": "attention"}  # with which 
 
 @dataclass(frozen=True)
 class Picture:
-    """A job that is ready for the network: its picture has been decoded, or its features are known from before."""
+    """A task that is ready for the network: its picture has been decoded, or its features are known from before."""
 
-    lease: Lease
+    task: PhotoTask
     photo: Image.Image | None  # None: not decoded
     square: npt.NDArray[np.uint8] | None  # what the encoder sees, (size, size, 3); None: it need not
     features: Tensor | None = None  # (regions, channels), from before
-
-    @property
-    def job(self) -> Job:
-        return self.lease.job
+    job_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,14 +106,14 @@ class Captioners:
         features = self._features(pictures)
         groups: dict[_Settings, list[int]] = {}
         for row, picture in enumerate(pictures):
-            groups.setdefault(_Settings.of(picture.job), []).append(row)
+            groups.setdefault(_Settings.of(picture.task), []).append(row)
         results: dict[int, Findings | Exception] = {}
         for settings, rows in groups.items():
-            found = self._found(settings, features[rows], [pictures[row].job for row in rows])
+            found = self._found(settings, features[rows], [pictures[row].task for row in rows])
             results |= dict(zip(rows, found, strict=True))
         for row, picture in enumerate(pictures):
             result = results[row]
-            if picture.features is None and picture.job.picture and isinstance(result, Findings):
+            if picture.features is None and picture.task.picture and isinstance(result, Findings):
                 kept = features[row].to(
                     "cpu", self.encoder.dtype, copy=True
                 )  # as the network made them: nothing is lost
@@ -140,30 +136,30 @@ class Captioners:
             ]
         )
 
-    def _found(self, settings: _Settings, features: Tensor, jobs: Sequence[Job]) -> list[Findings | Exception]:
-        """Of jobs with the same settings. What only a job's own words or a decoder that is not there prevents fails."""
+    def _found(self, settings: _Settings, features: Tensor, tasks: Sequence[PhotoTask]) -> list[Findings | Exception]:
+        """Of tasks with the same settings. A task fails whose words or whose decoder cannot be used."""
         try:
-            return list(self._group(settings, features, jobs))
+            return list(self._group(settings, features, tasks))
         except CheckpointError as error:
             log.error("a decoder that was asked for cannot be loaded: %s", error)
-            return [JobFailed(str(error))] * len(jobs)
+            return [JobFailed(str(error))] * len(tasks)
         except Unexplainable as error:
-            if len(jobs) == 1:
+            if len(tasks) == 1:
                 return [JobFailed(f"a caption that cannot be explained: {error}")]
-        rows = [slice(row, row + 1) for row in range(len(jobs))]
-        return [self._found(settings, features[row], jobs[row])[0] for row in rows]
+        rows = [slice(row, row + 1) for row in range(len(tasks))]
+        return [self._found(settings, features[row], tasks[row])[0] for row in rows]
 
-    def _group(self, settings: _Settings, features: Tensor, jobs: Sequence[Job]) -> list[Findings]:
+    def _group(self, settings: _Settings, features: Tensor, tasks: Sequence[PhotoTask]) -> list[Findings]:
         captioner = self[settings.model]
-        seeds = [job.seed for job in jobs]
+        seeds = [task.seed for task in tasks]
         if settings.explain:
-            captions = [CaptionSet(each, ()) for each in captioner.explain(features, [job.explain for job in jobs])]
+            captions = [CaptionSet(each, ()) for each in captioner.explain(features, [task.explain for task in tasks])]
         elif settings.varied:
             captions = varied_captions(
                 captioner,
                 features,
                 count=settings.samples,
-                exclude=[job.exclude or () for job in jobs],
+                exclude=[task.exclude or () for task in tasks],
                 sampling=settings.sampling,
                 beam=settings.beam,
                 seed=seeds,
@@ -175,7 +171,7 @@ class Captioners:
         if settings.chart and not settings.explain:
             explained = captioner.explain(features, [each.main.text for each in captions])
             captions = [each.with_steps(known.steps) for each, known in zip(captions, explained, strict=True)]
-        others: Sequence[Caption | None] = [None] * len(jobs)
+        others: Sequence[Caption | None] = [None] * len(tasks)
         if settings.compare:
             other = self[OTHER[settings.model]]
             others = [each.main for each in other.caption_features(features, samples=0, beam=settings.beam)]
@@ -202,7 +198,7 @@ class Captioners:
 
 @dataclass(frozen=True)
 class _Settings:
-    """What jobs must have in common to be decoded together."""
+    """What tasks must have in common to be decoded together."""
 
     model: str
     samples: int
@@ -214,15 +210,15 @@ class _Settings:
     compare: bool
 
     @classmethod
-    def of(cls, job: Job) -> _Settings:
-        explain = bool(job.explain)
+    def of(cls, task: PhotoTask) -> _Settings:
+        explain = bool(task.explain)
         return cls(
-            model=job.model,
-            samples=0 if explain else job.samples,
-            sampling=Sampling() if explain else job.sampling,
-            beam=job.beam,
+            model=task.model,
+            samples=0 if explain else task.samples,
+            sampling=Sampling() if explain else task.sampling,
+            beam=task.beam,
             explain=explain,
-            varied=job.exclude is not None,
-            chart=job.chart,
-            compare=job.compare,
+            varied=task.exclude is not None,
+            chart=task.chart,
+            compare=task.compare,
         )

@@ -25,7 +25,7 @@ from model.serving.queue import JobConsumer
 from model.serving.redis.address import RedisRefused
 from model.serving.redis.consumer import RedisConsumer
 from model.serving.worker.network import Captioners
-from model.serving.worker.worker import JOB_SECONDS, Worker, WorkerHung
+from model.serving.worker.worker import THREAD_SECONDS, Worker, WorkerHung
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ async def _redis_consumer(url: str, options: WorkerOptions) -> AsyncIterator[Job
 
 
 async def _serve(options: WorkerOptions, connect: Connect, stop: asyncio.Event) -> int:
-    forward = Deadline("in one run of the network", JOB_SECONDS)
+    forward = Deadline("in one run of the network", THREAD_SECONDS)
     queue = Deadline("no answer from the queue", SILENCE)
     try:
         with worker_metrics(options.metrics_port) as metrics:

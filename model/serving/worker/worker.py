@@ -1,40 +1,36 @@
-"""The worker: takes whatever waits, captions it in one batch, draws the sheets beside the next batch.
+"""The worker: takes whatever waits and runs each job's task, all tasks in one way.
 
-    take → decode pictures (threads) → ready → network (one thread) → draw and hand in (threads)
+    take → task: pixels (threads) → network (one thread) → pixels (threads) → hand in
 
-While the network runs one batch, the next is being decoded and the last one's sheets are being drawn. There is no
-timed window: a lone picture goes through at once. Each line of the queue has an intake and room of its own, so that
-what fills one lane does not keep the other's pictures from the next batch. A clip's frames take turns with pictures.
+Pictures of several jobs go through the network in one batch. While it runs one batch, the next is being decoded and the
+last one's sheets are being drawn. There is no timed window: a lone picture goes through at once. Each line of the queue
+has an intake and room of its own, so that what fills one lane does not keep the other's pictures from the next batch.
+What a task asks of the network for itself, such as a clip's frames, takes turns with these batches.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from model.clip_moments import DescribedFrame, PreparedFrame
-from model.errors import AnimatedPicture, CaptionError, FeaturesGone, JobFailed
+from model.errors import CaptionError, JobFailed
 from model.media.clips import ClipLimits
-from model.media.formats import is_clip
-from model.media.images import open_image, to_square
 from model.serving.health import Deadline
 from model.serving.job_context import working_for
-from model.serving.jobs import JobFailure, Outcome
+from model.serving.jobs import JobFailure
 from model.serving.metrics import WorkerMetrics
 from model.serving.queue import JobConsumer, Lease
-from model.serving.tasks.album import compose_album, prepare_album
-from model.serving.tasks.clip import describe_clip, frame_batches
-from model.serving.tasks.photo import compose, compose_clip
-from model.serving.worker.cache import Kept
+from model.serving.tasks import LINES, TASKS
+from model.serving.tasks.base import Task
+from model.serving.worker.cache import Cache
 from model.serving.worker.network import Findings, Network, Picture
 from model.serving.worker.threads import WatchedThreads
 
@@ -42,10 +38,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PHOTO_LINES: Final = ("photo", "photo-bulk")
-CLIP_LINES: Final = ("clip", "clip-bulk")
-JOB_SECONDS: Final = 120.0  # a picture that takes longer hangs
-CLIP_SECONDS: Final = 900.0  # so does a clip
+THREAD_SECONDS: Final = Task.SECONDS  # a thread that is at one file for longer hangs; so does the network
 HEARTBEAT: Final = 2.0  # seconds; also how soon a cancelled job is dropped, and a chat's media are forgotten
 
 
@@ -59,16 +52,16 @@ class _Held:
 
     lease: Lease
     line: str
-    put: float  # when it was put in line
     overdue: float  # when it is left to other workers
-    picture: Picture | None = None  # once it is ready for the network
-    begun: bool = False  # the network has had it
-    watching: asyncio.Task[None] | None = None  # of a clip, or of an album
+    working: asyncio.Task[None] | None = None
+    picture: tuple[Picture, asyncio.Future[Findings]] | None = None  # waits for the next batch
+    begun: bool = False  # the network has had its picture
+    uses_network: bool = False  # by itself, beside the batches
 
 
 @dataclass(eq=False)
-class _Waiting:
-    """Frames of a clip, or pictures of an album, that wait for the network."""
+class _Run:
+    """What a task asks of the network for itself."""
 
     work: Callable[[], Any]
     size: int
@@ -95,40 +88,38 @@ class Worker:
         *,
         max_batch: int = 16,
         threads: int = 4,
-        job_seconds: float = JOB_SECONDS,
-        clip_seconds: float = CLIP_SECONDS,
+        seconds: Mapping[str, float] | None = None,
+        thread_seconds: float = THREAD_SECONDS,
         clip_limits: ClipLimits | None = None,
         metrics: WorkerMetrics | None = None,
         forward: Deadline | None = None,
         heard: Callable[[], None] = lambda: None,
     ) -> None:
-        """A picture held for longer than `job_seconds`, or a clip for longer than `clip_seconds`, is left to others.
+        """A job held for longer than `seconds` (by the task's name, else its own `SECONDS`) is left to others.
 
         `forward` runs while the network does; `heard` is called whenever the queue has answered.
         """
         self.consumer = consumer
-        self.network = network
+        self.models = network
         self.max_batch = max_batch
-        self.job_seconds = job_seconds
-        self.clip_seconds = clip_seconds
+        self.thread_seconds = thread_seconds
         self.clip_limits = clip_limits or ClipLimits()
         self.metrics = metrics or WorkerMetrics()
-        self.forward = forward or Deadline("in one run of the network", job_seconds)
+        self.forward = forward or Deadline("in one run of the network", thread_seconds)
+        self.cache = Cache()
+        self._seconds = {name: task.SECONDS for name, task in TASKS.items()} | dict(seconds or {})
         self._heard = heard
         self._pool = WatchedThreads(threads, "pixels")
         self._device = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._held: dict[str, _Held] = {}
+        self._finishing: set[asyncio.Task[None]] = set()  # tasks of which the network has had the picture
         self._changed = asyncio.Condition()
-        self._waiting: deque[_Waiting] = deque()
-        self._kept = Kept()
-        self._tasks: set[asyncio.Task[None]] = set()  # decoding, and drawing and handing in
-        self._answering = 0
+        self._runs: deque[_Run] = deque()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Raises WorkerHung, and whatever the queue raises."""
         tasks: set[asyncio.Task[Any]] = {
-            *(asyncio.create_task(self._intake_pictures(line)) for line in PHOTO_LINES),
-            *(asyncio.create_task(self._intake_clips(line)) for line in CLIP_LINES),
+            *(asyncio.create_task(self._intake(line)) for line in LINES),
             *map(asyncio.create_task, (self._run_network(), self._keep_leases(), self._watch_threads())),
             asyncio.create_task(stop.wait()),
         }
@@ -136,28 +127,31 @@ class Worker:
         ended_by = next((error for task in done if (error := task.exception()) is not None), None)
         if isinstance(ended_by, WorkerHung):
             raise ended_by
-        watching = [held.watching for held in self._held.values() if held.watching is not None]
-        for task in [*tasks, *watching]:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, *watching, return_exceptions=True)
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        begun = [each for each in self._held.values() if each.begun or each.watching is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)  # the network finishes its batch
+        unanswered = (held for held in self._held.values() if not held.begun or held.picture is not None)
+        unfinished = [held.working for held in unanswered if held.working is not None]
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, *self._finishing, return_exceptions=True)
         if ended_by is not None:  # perhaps by one of these: handed back, it would not count as tried
-            self._held = {job: held for job, held in self._held.items() if held not in begun}
+            self._held = {job: held for job, held in self._held.items() if not (held.begun or held.uses_network)}
         await self.consumer.give_back(list(self._held))
         self._device.shutdown()
         self._pool.shutdown()
         if ended_by is not None:
             raise ended_by
 
-    # -- from the queue to the network
+    # -- from the queue to the tasks
 
-    async def _intake_pictures(self, line: str) -> None:
-        """Keep at most one batch of a line's pictures decoded or being decoded, each ready as soon as it is."""
+    async def _intake(self, line: str) -> None:
+        """Keep at most one batch of a line's jobs being prepared, or one job where the line's tasks say so."""
+        alone = any(task.ONE_AT_A_TIME for task in TASKS.values() if line in (task.LINE, f"{task.LINE}-bulk"))
+        most = 1 if alone else self.max_batch
 
         def room() -> int:
-            return self.max_batch - sum(held.line == line and not held.begun for held in self._held.values())
+            return most - sum(held.line == line and not held.begun for held in self._held.values())
 
         while True:
             async with self._changed:
@@ -165,206 +159,29 @@ class Worker:
             for lease in await self.consumer.take(line, room()):
                 self._begin(lease, line)
 
-    async def _intake_clips(self, line: str) -> None:
-        """Watch one clip of a line at a time."""
-        while True:
-            async with self._changed:
-                await self._changed.wait_for(lambda: not any(held.line == line for held in self._held.values()))
-            for lease in await self.consumer.take(line, 1):
-                self._begin(lease, line)
-
     def _begin(self, lease: Lease, line: str) -> None:
         job = lease.job
-        is_clip = job.kind == "clip"
         self.metrics.job_taken(line, lease.waited, lease.attempt)
-        if line not in (CLIP_LINES if is_clip else PHOTO_LINES):  # delivered again, to whoever asked first
-            line = job.kind
-        now = time.monotonic()
-        overdue = now + (self.clip_seconds if is_clip else self.job_seconds)
-        held = self._held[job.id] = _Held(lease, line, now - lease.waited, overdue)
-        with working_for(job.id):  # tasks keep it
-            if is_clip:
-                held.watching = asyncio.create_task(self._watch_clip(held))
-            elif job.album:
-                held.watching = asyncio.create_task(self._draw_album(held))
-            else:
-                self._spawn(self._prepare(held))
+        if line not in (job.line, f"{job.line}-bulk"):  # delivered again, to whoever asked first
+            line = job.line
+        held = self._held[job.id] = _Held(lease, line, time.monotonic() + self._seconds[job.task.NAME])
+        with working_for(job.id):  # the task keeps it
+            held.working = asyncio.create_task(self._work(held))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _prepare(self, held: _Held) -> None:
-        """Decode one picture where that is needed, or hand in why it cannot be decoded."""
-        lease, size = held.lease, self.network.image_size
-        job = lease.job
-        features = self._kept.features(job)
-        if job.picture:
-            self.metrics.features(kept=features is not None)
-
-        def decode() -> Picture:
-            if is_clip(lease.media):
-                raise AnimatedPicture("it moves, and is to be asked for as a clip")
-            photo = open_image(lease.media)
-            return Picture(lease, photo, to_square(photo, size) if features is None else None, features)
-
-        try:
-            if features is None and job.known and not lease.media:
-                raise FeaturesGone("no features of this picture are kept here")
-            if features is not None and not (job.sheet and lease.media):
-                held.picture = Picture(lease, None, None, features)
-            else:
-                began = time.monotonic()
-                held.picture = await self._in_thread(self._pool, decode)
-                self.metrics.decoded("photo", time.monotonic() - began)
-        except Exception as error:
-            await self._fail(held, error)
-        async with self._changed:
-            self._changed.notify_all()
-
-    async def _run_network(self) -> None:
-        """Batches of pictures and of frames, in turn where both wait."""
-        pictures_next = True
-        for turn in itertools.count():
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._waiting or self._pictures_wait())
-                pictures_next = self._pictures_wait() and (pictures_next or not self._waiting)
-                batch = self._next_pictures(turn) if pictures_next else []
-                waiting = None if pictures_next else self._waiting.popleft()
-                self._changed.notify_all()
-            if waiting is None:
-                pictures = [held.picture for held in batch if held.picture is not None]
-                forward = asyncio.ensure_future(self._forward(partial(self.network.caption, pictures), len(pictures)))
-                try:
-                    self._answer(batch, await asyncio.shield(forward))
-                except asyncio.CancelledError:
-                    self._answer(batch, await forward)
-                    raise
-            elif not waiting.done.done():
-                await self._settle(waiting)
-            pictures_next = not pictures_next
-
-    async def _forward(self, work: Callable[[], T], size: int) -> T:
-        self.forward.set()
-        began = time.monotonic()
-        try:
-            return await self._in_thread(self._device, work)
-        finally:
-            self.forward.clear()
-            self.metrics.batch(size, time.monotonic() - began)
-
-    async def _settle(self, waiting: _Waiting) -> None:
-        try:
-            found = await self._forward(waiting.work, waiting.size)
-        except Exception as error:
-            if not waiting.done.done():
-                waiting.done.set_exception(error)
-        else:
-            if not waiting.done.done():
-                waiting.done.set_result(found)
-
-    def _pictures_wait(self) -> bool:
-        """Sheets may be drawn more slowly than captions come: then the network waits."""
-        return bool(self._ready()) and self._answering <= self.max_batch
-
-    def _next_pictures(self, turn: int) -> list[_Held]:
-        quick, bulk = ([held for held in self._ready() if held.line == line] for line in PHOTO_LINES)
-        batch = choose(quick, bulk, self.max_batch, turn)
-        for held in batch:
-            held.begun = True
-        return batch
-
-    def _ready(self) -> list[_Held]:
-        return [held for held in self._held.values() if held.picture is not None and not held.begun]
-
-    # -- clips
-
-    async def _watch_clip(self, held: _Held) -> None:
-        """From its bytes to its moments. Cancelled when nobody wants it any more, or the worker stops."""
+    async def _work(self, held: _Held) -> None:
+        """One job, from its media to its outcome. Cancelled when nobody wants it any more, or the worker stops."""
         job = held.lease.job
-
-        async def describe(frames: list[PreparedFrame]) -> list[DescribedFrame]:
-            return await self._through_network(partial(self.network.describe, job.model, frames), len(frames))
-
         try:
-            digest = await self._in_thread(self._pool, lambda: hashlib.sha256(held.lease.media).digest())
-            frames, duration = await describe_clip(
-                frame_batches(held.lease.media, self.network.image_size, self.clip_limits, self._pool),
-                self._kept.frames(job, digest),
-                describe,
-                partial(self.consumer.progress, job.id),
-            )
-            self._kept.keep_frames(job, digest, [frame.found for frame in frames], held.put)
-            result = await self._in_thread(self._pool, partial(compose_clip, job, frames, duration))
+            result = await job.task.work(held.lease.media, _Tools(self, held))
         except Exception as error:
             await self._fail(held, error)
         else:
-            await self._finish(held, result)
-
-    async def _through_network(self, work: Callable[[], T], size: int) -> T:
-        waiting = _Waiting(work, size, asyncio.get_running_loop().create_future())
-        async with self._changed:
-            self._waiting.append(waiting)
-            self._changed.notify_all()
-        found: T = await waiting.done
-        return found
-
-    # -- albums
-
-    async def _draw_album(self, held: _Held) -> None:
-        """From the pictures of an album to its sheet; cancelled as `_watch_clip` is."""
-        try:
-            prepare = partial(prepare_album, held.lease, self.network.image_size)
-            pictures = await self._in_thread(self._pool, prepare)
-            captions: list[Findings | Exception] = []
-            for start in range(0, len(pictures), self.max_batch):
-                some = [each.picture for each in pictures[start : start + self.max_batch]]
-                captions += await self._through_network(partial(self.network.caption, some), len(some))
-            result = await self._in_thread(self._pool, partial(compose_album, held.lease.job, pictures, captions))
-        except Exception as error:
-            await self._fail(held, error)
-        else:
-            await self._finish(held, result)
-
-    # -- from the network to the queue
-
-    def _answer(self, batch: Sequence[_Held], results: Sequence[Findings | Exception]) -> None:
-        self._answering += len(batch)
-        for held, found in zip(batch, results, strict=True):
-            if isinstance(found, Findings) and found.features is not None:
-                self._kept.keep_features(held.lease.job, found.features, held.put)
-            with working_for(held.lease.job.id):
-                self._spawn(self._hand_in(held, found))
-
-    async def _hand_in(self, held: _Held, found: Findings | Exception) -> None:
-        assert held.picture is not None
-        picture = held.picture
-        try:
-            if isinstance(found, Exception):
-                raise found
-            began = time.monotonic()
-            result = await self._in_thread(self._pool, lambda: compose(picture, found))
-            if result.sheet is not None:
-                self.metrics.drawn(time.monotonic() - began)
-        except Exception as error:
-            await self._fail(held, error)
-        else:
-            await self._finish(held, result)
-        async with self._changed:
-            self._answering -= 1
-            self._changed.notify_all()
-
-    async def _finish(self, held: _Held, result: Outcome) -> None:
-        await self.consumer.finish(held.lease.job.id, result)
-        self.metrics.job_done(held.lease.job.kind)
-        log.info("handed in")
+            await self.consumer.finish(job.id, result)
+            self.metrics.job_done(job.task.NAME)
+            log.info("handed in")
+        if held.working is not None:
+            self._finishing.discard(held.working)
         await self._let_go(held)
-
-    async def _let_go(self, held: _Held) -> None:
-        async with self._changed:
-            self._held.pop(held.lease.job.id, None)
-            self._changed.notify_all()
 
     async def _fail(self, held: _Held, error: Exception) -> None:
         job = held.lease.job
@@ -374,8 +191,83 @@ class Worker:
         else:
             log.info("failed: %s", error.kind)
         await self.consumer.fail(job.id, JobFailure(error.kind, str(error)))
-        self.metrics.job_done(job.kind, error.kind)
-        await self._let_go(held)
+        self.metrics.job_done(job.task.NAME, error.kind)
+
+    async def _let_go(self, held: _Held) -> None:
+        async with self._changed:
+            self._held.pop(held.lease.job.id, None)
+            self._changed.notify_all()
+
+    # -- the network
+
+    async def _run_network(self) -> None:
+        """Batches of pictures and what tasks ask for themselves, in turn where both wait."""
+        pictures_next = True
+        for turn in itertools.count():
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._runs or self._pictures_wait())
+                pictures_next = self._pictures_wait() and (pictures_next or not self._runs)
+                batch = self._next_pictures(turn) if pictures_next else []
+                run = None if pictures_next else self._runs.popleft()
+                self._changed.notify_all()
+            if run is None:
+                await self._run_batch(batch)
+            elif not run.done.done():
+                await self._run_alone(run)
+            pictures_next = not pictures_next
+
+    async def _run_batch(self, batch: Sequence[_Held]) -> None:
+        waiting = [held.picture for held in batch if held.picture is not None]
+        work = partial(self.models.caption, [picture for picture, _ in waiting])
+        forward = asyncio.ensure_future(self._forward(work, len(waiting)))
+        try:
+            await asyncio.shield(forward)
+        finally:  # also when the worker stops: what the network holds is finished
+            results = await forward
+            for held, (_, done), found in zip(batch, waiting, results, strict=True):
+                held.picture = None
+                if done.done():
+                    continue
+                if isinstance(found, Exception):
+                    done.set_exception(found)
+                else:
+                    done.set_result(found)
+
+    async def _run_alone(self, run: _Run) -> None:
+        try:
+            found = await self._forward(run.work, run.size)
+        except Exception as error:
+            if not run.done.done():
+                run.done.set_exception(error)
+        else:
+            if not run.done.done():
+                run.done.set_result(found)
+
+    async def _forward(self, work: Callable[[], T], size: int) -> T:
+        self.forward.set()
+        began = time.monotonic()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._device, work)
+        finally:
+            self.forward.clear()
+            self.metrics.batch(size, time.monotonic() - began)
+
+    def _pictures_wait(self) -> bool:
+        """Sheets may be drawn more slowly than captions come: then the network waits."""
+        return bool(self._ready()) and len(self._finishing) <= self.max_batch
+
+    def _next_pictures(self, turn: int) -> list[_Held]:
+        ready = self._ready()
+        quick, bulk = ([each for each in ready if each.line.endswith("-bulk") is lane] for lane in (False, True))
+        batch = choose(quick, bulk, self.max_batch, turn)
+        for held in batch:
+            held.begun = True
+            assert held.working is not None
+            self._finishing.add(held.working)
+        return batch
+
+    def _ready(self) -> list[_Held]:
+        return [held for held in self._held.values() if held.picture is not None and not held.begun]
 
     # -- beside them
 
@@ -383,18 +275,18 @@ class Worker:
         """Extend the leases of all that is held, but not for ever, and drop what is this worker's no more."""
         while True:
             await asyncio.sleep(min(HEARTBEAT, self.consumer.lease_seconds / 3))
-            self._kept.expire()
+            self.cache.expire()
             now = time.monotonic()
             held = dict(self._held)
             fresh = [job_id for job_id, each in held.items() if each.overdue > now]
             if len(fresh) < len(held):
                 log.error("%d jobs took too long and are left to other workers", len(held) - len(fresh))
-            kept = await self.consumer.extend(fresh)
-            self._kept.forget(await self.consumer.forgotten())
+            extended = await self.consumer.extend(fresh)
+            self.cache.forget(await self.consumer.forgotten())
             self._heard()
-            for job_id in held.keys() - kept:
-                if (watching := held[job_id].watching) is not None:
-                    watching.cancel()
+            for job_id in held.keys() - extended:
+                if (working := held[job_id].working) is not None and not held[job_id].begun:
+                    working.cancel()
                 await self._let_go(held[job_id])
 
     async def _watch_threads(self) -> None:
@@ -402,9 +294,44 @@ class Worker:
             await asyncio.sleep(HEARTBEAT)
             if (problem := self.forward.missed()) is not None:
                 raise WorkerHung(problem)
-            if (seconds := self._pool.longest()) > self.job_seconds:  # a few of those, and no thread is left
-                raise WorkerHung(f"a thread has been at one file for {seconds:.0f} s (at most {self.job_seconds:.0f})")
+            if (seconds := self._pool.longest()) > self.thread_seconds:  # a few of those, and no thread is left
+                raise WorkerHung(
+                    f"a thread has been at one file for {seconds:.0f} s (at most {self.thread_seconds:.0f})"
+                )
 
-    @staticmethod
-    def _in_thread(pool: ThreadPoolExecutor, work: Callable[[], T]) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(pool, work)
+
+class _Tools:
+    """What the worker offers to the task of one job; see `model.serving.tasks.base.Tools`."""
+
+    def __init__(self, worker: Worker, held: _Held) -> None:
+        self._worker = worker
+        self._held = held
+        self.job = held.lease.job
+        self.put = time.monotonic() - held.lease.waited
+        self.models = worker.models
+        self.cache = worker.cache
+        self.metrics = worker.metrics
+        self.clip_limits = worker.clip_limits
+        self.max_batch = worker.max_batch
+
+    def pixels(self, work: Callable[[], T]) -> Awaitable[T]:
+        return asyncio.get_running_loop().run_in_executor(self._worker._pool, work)
+
+    async def caption(self, picture: Picture) -> Findings:
+        done: asyncio.Future[Findings] = asyncio.get_running_loop().create_future()
+        async with self._worker._changed:
+            self._held.picture = picture, done
+            self._worker._changed.notify_all()
+        return await done
+
+    async def network(self, work: Callable[[], T], size: int) -> T:
+        self._held.uses_network = True
+        run = _Run(work, size, asyncio.get_running_loop().create_future())
+        async with self._worker._changed:
+            self._worker._runs.append(run)
+            self._worker._changed.notify_all()
+        found: T = await run.done
+        return found
+
+    async def progress(self, share: float) -> None:
+        await self._worker.consumer.progress(self.job.id, share)

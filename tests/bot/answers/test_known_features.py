@@ -10,10 +10,12 @@ import pytest
 from bot.storage.sqlite import Database
 from bot.storage.sqlite_chats import SqliteStorage
 from model.errors import EmptyFile, FeaturesGone
-from model.serving.jobs import Job, JobResult
+from model.serving.jobs import Job
+from model.serving.tasks.photo import PhotoResult, PhotoTask
 from tests.support.conversation import all_answered, downloads
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Person
+from tests.support.jobs import photo_of
 from tests.support.pictures import PHOTO
 from tests.support.records import waiting_in
 
@@ -21,10 +23,10 @@ from tests.support.records import waiting_in
 @pytest.fixture(autouse=True)
 def asked_as_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Photos are asked about as if they had been answered before."""
-    monkeypatch.setattr("bot.service.jobs.Job", functools.partial(Job, known=True))
+    monkeypatch.setattr("bot.service.jobs.PhotoTask", functools.partial(PhotoTask, known=True))
 
 
-def gone(job: Job, media: bytes) -> JobResult | Exception:
+def gone(job: Job, media: bytes) -> PhotoResult | Exception:
     return captions() if media else FeaturesGone("not here")
 
 
@@ -43,7 +45,7 @@ async def test_a_picture_that_is_known_no_more_is_sent(server: FakeTelegram, ann
         await eventually(lambda: not waiting_in(tmp_path))
     assert downloads(server) == 1
     [job] = queue.jobs.values()  # under its first id
-    assert not job.known
+    assert not photo_of(job).known
     assert not queue.admitted
 
 
@@ -53,7 +55,7 @@ async def test_it_is_answered_once_though_the_bot_ends_meanwhile(
 ) -> None:
     """The queue has the job, without its picture or with it, and the next process asks about it."""
 
-    def last(job: Job, media: bytes) -> JobResult | Exception:
+    def last(job: Job, media: bytes) -> PhotoResult | Exception:
         queue.open.clear()
         return gone(job, media)
 
@@ -62,7 +64,7 @@ async def test_it_is_answered_once_though_the_bot_ends_meanwhile(
         queue.open.clear()
     async with running_bot(server, queue, tmp_path, grace=0.0):
         photo = await ann.send_photo(PHOTO)
-        await eventually(lambda: any(job.known is (when == "before") for job in queue.jobs.values()))
+        await eventually(lambda: any(photo_of(job).known is (when == "before") for job in queue.jobs.values()))
     assert downloads(server) == (when == "after")
     assert waiting_in(tmp_path)
     queue.outcome = gone
@@ -79,8 +81,8 @@ async def test_a_job_without_its_picture_is_answered_though_the_next_process_doe
 ) -> None:
     """An hour may be over, or all forgotten."""
 
-    def as_workers_do(job: Job, media: bytes) -> JobResult | Exception:
-        return captions() if media else FeaturesGone("not here") if job.known else EmptyFile("it is empty")
+    def as_workers_do(job: Job, media: bytes) -> PhotoResult | Exception:
+        return captions() if media else FeaturesGone("not here") if photo_of(job).known else EmptyFile("it is empty")
 
     queue = FakeQueue(as_workers_do)
     async with running_bot(server, queue, tmp_path, grace=0.0):

@@ -14,11 +14,13 @@ from bot.answers.status import Rhythm
 from bot.dead_letters import dead
 from bot.telegram.session import RetryMiddleware
 from model.errors import JobCancelled, JobCrashed
-from model.serving.jobs import Job, JobResult
+from model.serving.jobs import Job
 from model.serving.queue import JobLost
+from model.serving.tasks.photo import PhotoResult
 from tests.support.conversation import all_answered, downloads
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot, settings_for
 from tests.support.fake_telegram import FakeTelegram, Person
+from tests.support.jobs import make_job
 from tests.support.pictures import PHOTO
 from tests.support.records import waiting_in
 
@@ -65,7 +67,7 @@ async def test_what_brought_the_bot_down_too_often_is_kept_and_leaves_nothing_in
         row = (number, json.dumps(server._pending[number]))
         connection.execute("INSERT INTO updates VALUES (424242, ?, unixepoch(), 6, 0, ?)", row)
     connection.close()
-    queue.admitted[f"424242-{number}"] = Job("left over", ann.id)
+    queue.admitted[f"424242-{number}"] = make_job("left over", ann.id)
     async with running_bot(server, queue, tmp_path, max_attempts=3):
         assert "several times" in (await ann.next_message())["text"]
         await eventually(lambda: not waiting_in(tmp_path))
@@ -78,7 +80,7 @@ async def test_a_job_that_the_queue_lost_is_put_again(server: FakeTelegram, ann:
     queue = FakeQueue()
     losses = 2
 
-    def outcome(job: Job, media: bytes) -> JobResult | Exception:
+    def outcome(job: Job, media: bytes) -> PhotoResult | Exception:
         nonlocal losses
         losses -= 1
         if losses >= 0:

@@ -12,10 +12,12 @@ from PIL import Image
 
 from model.drawing.album_heatmap import TALLEST, WIDTH, Captioned, draw_contact_sheet
 from model.errors import TruncatedImage
-from model.serving.jobs import AlbumResult, Job, decode_job, decode_outcome, encode_job, encode_outcome, pack_album
+from model.serving.jobs import decode_job, decode_outcome, encode_job, encode_outcome
+from model.serving.tasks.album import AlbumResult, AlbumTask, pack_album
 from model.serving.worker.network import Captioners
 from model.serving.worker.worker import Worker
 from tests.support.attention_maps import maps
+from tests.support.jobs import make_job
 from tests.support.pipes import Pipes
 
 SIZES = [(640, 480), (480, 640), (1, 1), (640, 10), (10, 640), (300, 300)]
@@ -63,7 +65,7 @@ def test_a_photo_without_attention_is_shown_alone() -> None:
 
 
 def test_album_jobs_and_results_survive_the_wire() -> None:
-    job = Job("7", 1, album=("a dog", "", "Straße"))
+    job = make_job("7", 1, AlbumTask, captions=("a dog", "", "Straße"))
     assert decode_job(encode_job(job)) == job
     result = AlbumResult(b"jpeg", 2)
     assert decode_outcome(*encode_outcome(result)) == result
@@ -75,8 +77,10 @@ async def test_the_worker_draws_what_it_can_of_an_album(captioners: Captioners, 
         working = asyncio.create_task(Worker(pipes.consumer, captioners, threads=2, max_batch=2).run(stop))
         photos = [file.read_bytes() for file in photo_files[:3]]
         media = pack_album([photos[0], b"", photos[1], photos[2][:500]])
-        await pipes.queue.put(Job("album", 1, album=("a woman", "", "a cat", "a cup"), beam=3), media)
-        await pipes.queue.put(Job("none", 2, album=("a woman", "a cup")), pack_album([b"", photos[2][:500]]))
+        await pipes.queue.put(make_job("album", 1, AlbumTask, captions=("a woman", "", "a cat", "a cup")), media)
+        await pipes.queue.put(
+            make_job("none", 2, AlbumTask, captions=("a woman", "a cup")), pack_album([b"", photos[2][:500]])
+        )
         result = await pipes.queue.wait("album")
         assert isinstance(result, AlbumResult)
         assert result.drawn == 2

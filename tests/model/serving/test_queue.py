@@ -15,22 +15,25 @@ import pytest
 from model.errors import CaptionError, FeaturesGone, JobCancelled, JobCrashed, JobFailed, NotAnImage
 from model.serving.embedded.pipe import PipeConsumer, serve_worker
 from model.serving.embedded.queue import LocalQueue
-from model.serving.jobs import Job, JobFailure, JobResult, Outcome, WireCaption
+from model.serving.jobs import Job, JobFailure, Outcome
 from model.serving.queue import Busy, JobConsumer, JobLost, JobProducer, Lease, Limits
 from model.serving.redis import producer as redis_queue
 from model.serving.redis.consumer import RedisConsumer
 from model.serving.redis.producer import RedisQueue
+from model.serving.tasks.clip import ClipTask
+from model.serving.tasks.photo import PhotoResult, WireCaption
+from tests.support.jobs import make_job
 from tests.support.pipes import streams
 from tests.support.redis_server import RedisServer
 
-RESULT = JobResult(WireCaption("a dog", 0.5), (WireCaption("the dog", 0.25),), b"jpeg")
+RESULT = PhotoResult(WireCaption("a dog", 0.5), (WireCaption("the dog", 0.25),), b"jpeg")
 LEASE = 1.5  # seconds, where a test is about leases; a process may stand still for a moment
 LONG = 10.0  # where it is not
 SOON = 60.0
 
 
 def job(name: str, user: int = 1, **settings: object) -> Job:
-    return Job(id=name, user=user, **settings)  # type: ignore[arg-type]
+    return make_job(name, user, **settings)  # type: ignore[arg-type]
 
 
 class Engine(Protocol):
@@ -419,7 +422,7 @@ async def test_many_jobs_of_one_person_wait_beside_the_others(engine: Engine) ->
 
 async def test_clips_wait_in_a_line_of_their_own(engine: Engine) -> None:
     queue, worker = await engine.producer(), await engine.consumer()
-    clip = job("clip", kind="clip")
+    clip = job("clip", task=ClipTask)
     await queue.admit(clip)
     await queue.put(clip, b"mp4")
     await line_up(queue, "photo")
@@ -439,7 +442,7 @@ async def test_several_takes_may_wait_at_once(engine: Engine) -> None:
     lines = ("photo", "photo-bulk", "clip")
     takes = [asyncio.create_task(taken(worker, line=line)) for line in lines]
     await asyncio.sleep(0.05)
-    clip = job("clip", user=9, kind="clip")
+    clip = job("clip", user=9, task=ClipTask)
     await queue.admit(clip)
     await queue.put(clip, b"")
     assert await takes[2] == [("clip", 1)]

@@ -20,15 +20,18 @@ from model.captioner import Captioner
 from model.decoding.sampling import Sampling
 from model.errors import EmptyFile, FeaturesGone, JobFailed
 from model.serving.embedded.queue import LocalQueue
-from model.serving.jobs import ClipResult, Job, JobResult
+from model.serving.jobs import Job
 from model.serving.metrics import WorkerMetrics
+from model.serving.tasks.clip import ClipResult, ClipTask
+from model.serving.tasks.photo import PhotoResult
 from model.serving.worker import worker as worker_module
 from model.serving.worker.network import Captioners
 from model.serving.worker.worker import Worker
 from tests.conftest import WEIGHTS
+from tests.support.jobs import changed, make_job
 from tests.support.pipes import Pipes, job
 
-PHOTO = Job("", user=1, samples=3, sheet=False, place="chat", picture="cat")
+PHOTO = make_job("", user=1, samples=3, sheet=False, place="chat", picture="cat")
 
 
 class Looked(WorkerMetrics):
@@ -68,15 +71,15 @@ class Served:
     media: bytes
     asked: int = 0
 
-    async def ask(self, base: Job = PHOTO, /, media: bytes | None = None, **changes: object) -> JobResult:
+    async def ask(self, base: Job = PHOTO, /, media: bytes | None = None, **changes: object) -> PhotoResult:
         self.asked += 1
-        each = dataclasses.replace(base, id=str(self.asked), **changes)  # type: ignore[arg-type]
-        await self.queue.put(each, (b"" if each.known else self.media) if media is None else media)
+        each = changed(base, str(self.asked), **changes)
+        await self.queue.put(each, (self.media if each.task.needs_media else b"") if media is None else media)
         try:
             result = await asyncio.wait_for(self.queue.wait(each.id), 60)
         finally:
             await self.queue.forget(each.id)
-        assert isinstance(result, JobResult)
+        assert isinstance(result, PhotoResult)
         return result
 
 
@@ -98,7 +101,7 @@ async def served(captioners: Captioners, photo_files: list[Path]) -> AsyncIterat
         yield made
 
 
-def texts(result: JobResult) -> list[str]:
+def texts(result: PhotoResult) -> list[str]:
     return [sample.text for sample in result.samples]
 
 
@@ -135,8 +138,8 @@ async def test_a_chart_of_the_main_caption_or_of_any_other(served: Served, model
 async def test_what_cannot_be_explained_fails_alone(served: Served) -> None:
     asked = [served.ask(explain=text) for text in ("a cat", "qwertzuiop on a cat", "!?", "a dog")]
     cat, unknown, empty, dog = await asyncio.gather(*asked, return_exceptions=True)
-    assert isinstance(cat, JobResult)
-    assert isinstance(dog, JobResult)
+    assert isinstance(cat, PhotoResult)
+    assert isinstance(dog, PhotoResult)
     assert (cat.greedy.text, dog.greedy.text) == ("a cat", "a dog")
     assert isinstance(unknown, JobFailed)
     assert "1 of 4 words" in str(unknown)
@@ -184,17 +187,17 @@ async def test_a_model_that_is_not_there_fails_its_own_jobs_only(
     async with serving(lacking, photo_files[1].read_bytes()) as served:
         asked = [served.ask(), served.ask(model="baseline"), served.ask(compare=True), served.ask(model="gpt")]
         good, *bad = await asyncio.gather(*asked, return_exceptions=True)
-        assert isinstance(good, JobResult)
+        assert isinstance(good, PhotoResult)
         for error in bad:
             assert isinstance(error, JobFailed)
             assert "no such weights file" in str(error)
         with pytest.raises(JobFailed, match="no such weights file"):
-            await served.ask(Job("", 1, kind="clip", model="baseline"), media=clip_of(photo_files))
+            await served.ask(make_job("", 1, task=ClipTask, model="baseline"), media=clip_from(photo_files))
         assert (await served.ask(picture="another")).greedy == good.greedy
     assert sum(encoded) <= 5  # none of them twice
 
 
-def clip_of(photo_files: Sequence[Path]) -> bytes:
+def clip_from(photo_files: Sequence[Path]) -> bytes:
     frames = [Image.open(file).convert("RGB").resize((160, 120)) for file in photo_files[:3] for _ in range(4)]
     out = io.BytesIO()
     frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], duration=500)
@@ -292,10 +295,10 @@ async def test_moments_are_chosen_anew_without_the_network(
         return describe(captioners, model, frames)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Captioners, "describe", counted)
-    media = clip_of(photo_files)
+    media = clip_from(photo_files)
 
     async def watch(place: str, moments: int | None = None) -> ClipResult:
-        each = job(f"{place} {len(sizes)} {moments}", kind="clip", place=place, moments=moments)
+        each = job(f"{place} {len(sizes)} {moments}", task=ClipTask, place=place, moments=moments)
         await pipes.queue.put(each, media)
         result = await asyncio.wait_for(pipes.queue.wait(each.id), 60)
         assert isinstance(result, ClipResult)

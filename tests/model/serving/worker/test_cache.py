@@ -9,13 +9,8 @@ import torch
 from torch import Tensor
 
 from model.clip_moments import FrameDescription
-from model.serving.jobs import Job
-from model.serving.worker.cache import FEATURE_BYTES, Kept
+from model.serving.worker.cache import FEATURE_BYTES, Cache
 from model.serving.worker.recent import Recent
-
-
-def of(place: str, picture: str = "p") -> Job:
-    return Job("1", 1, place=place, picture=picture)
 
 
 def grid(value: float = 0.0) -> Tensor:
@@ -62,43 +57,43 @@ def test_recent_values_are_no_larger_together_than_they_may_be() -> None:
     assert len(recent) == 0
 
 
-def test_features_are_kept_for_an_hour_and_up_to_a_bound() -> None:
+def test_features_are_cached_for_an_hour_and_up_to_a_bound() -> None:
     clock = Clock()
-    kept = Kept(feature_bytes=2 * grid().nbytes, clock=clock)
+    cache = Cache(feature_bytes=2 * grid().nbytes, clock=clock)
     for number in range(3):
-        kept.keep_features(of("chat", str(number)), grid(number), put=clock.now)
-    assert [kept.features(of("chat", str(number))) is None for number in range(3)] == [True, False, False]
+        cache.keep_features("chat", str(number), grid(number), put=clock.now)
+    assert [cache.features("chat", str(number)) is None for number in range(3)] == [True, False, False]
     clock.now += 3599
-    assert kept.features(of("chat", "2")) is not None  # looked at, and no younger for it
+    assert cache.features("chat", "2") is not None  # looked at, and no younger for it
     clock.now += 1
-    assert kept.features(of("chat", "2")) is None
+    assert cache.features("chat", "2") is None
     assert FEATURE_BYTES // grid().nbytes > 1500
 
 
-def test_what_was_in_line_when_its_chat_was_forgotten_is_not_kept() -> None:
+def test_what_was_in_line_when_its_chat_was_forgotten_is_not_cached() -> None:
     clock = Clock()
-    kept = Kept(clock=clock)
-    kept.keep_features(of("chat"), grid(), put=clock.now)
-    kept.keep_frames(of("chat"), b"digest", [FRAME], put=clock.now)
-    kept.keep_features(of("other"), grid(), put=clock.now)
+    cache = Cache(clock=clock)
+    cache.keep_features("chat", "p", grid(), put=clock.now)
+    cache.keep_frames("chat", "attention", b"digest", [FRAME], put=clock.now)
+    cache.keep_features("other", "p", grid(), put=clock.now)
     clock.now += 10
-    kept.forget(["chat", "never heard of"])
-    assert kept.features(of("chat")) is None
-    assert kept.frames(of("chat"), b"digest") == {}
-    assert kept.features(of("other")) is not None
+    cache.forget(["chat", "never heard of"])
+    assert cache.features("chat", "p") is None
+    assert cache.frames("chat", "attention", b"digest") == {}
+    assert cache.features("other", "p") is not None
     clock.now += 5
-    kept.keep_features(of("chat"), grid(), put=clock.now - 6)  # it was in work meanwhile
-    kept.keep_frames(of("chat"), b"digest", [FRAME], put=clock.now - 6)
-    assert kept.features(of("chat")) is None
-    assert kept.frames(of("chat"), b"digest") == {}
-    kept.keep_features(of("chat"), grid(), put=clock.now - 4)  # it came afterwards
-    assert kept.features(of("chat")) is not None
+    cache.keep_features("chat", "p", grid(), put=clock.now - 6)  # it was in work meanwhile
+    cache.keep_frames("chat", "attention", b"digest", [FRAME], put=clock.now - 6)
+    assert cache.features("chat", "p") is None
+    assert cache.frames("chat", "attention", b"digest") == {}
+    cache.keep_features("chat", "p", grid(), put=clock.now - 4)  # it came afterwards
+    assert cache.features("chat", "p") is not None
 
 
-def test_nothing_of_a_frames_pixels_is_kept() -> None:
-    kept = Kept()
-    kept.keep_frames(of("chat"), b"digest", [FRAME], put=1e9)
-    assert kept.frames(of("chat"), b"digest") == {1.5: FRAME}
+def test_nothing_of_a_frames_pixels_is_cached() -> None:
+    cache = Cache()
+    cache.keep_frames("chat", "attention", b"digest", [FRAME], put=1e9)
+    assert cache.frames("chat", "attention", b"digest") == {1.5: FRAME}
     assert {field.name for field in dataclasses.fields(FrameDescription)} == {
         *("time", "text", "confidence", "vision", "words")
     }

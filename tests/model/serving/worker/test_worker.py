@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -19,31 +20,23 @@ from PIL import Image
 from model.clip_moments import DescribedFrame, PreparedFrame
 from model.decoding.sampling import Sampling
 from model.errors import DamagedImage, JobCrashed, JobFailed, NotAClip, NotAnImage
+from model.media import images
 from model.media.clips import ClipLimits
+from model.serving.codec import WireError, pack, unpack
 from model.serving.embedded.process import NO_RESTART, EmbeddedWorker, WorkerCannotStart
 from model.serving.embedded.queue import LocalQueue
-from model.serving.jobs import (
-    ClipResult,
-    Job,
-    JobFailure,
-    JobResult,
-    WireCaption,
-    WireError,
-    decode_job,
-    decode_outcome,
-    encode_job,
-    encode_outcome,
-    pack,
-    unpack,
-)
+from model.serving.jobs import JobFailure, decode_job, decode_outcome, encode_job, encode_outcome
 from model.serving.queue import JobConsumer, Lease
+from model.serving.tasks.clip import ClipResult, ClipTask
+from model.serving.tasks.photo import PhotoResult, WireCaption
 from model.serving.worker import worker as worker_module
 from model.serving.worker.network import Captioners, Findings, Picture
 from model.serving.worker.worker import Worker, WorkerHung, choose
 from tests.conftest import ROOT
+from tests.support.jobs import make_job
 from tests.support.pipes import Pipes, job
 
-RESULT = JobResult(WireCaption("a dog", 0.5), (WireCaption("the dog", 0.25),), b"jpeg")
+RESULT = PhotoResult(WireCaption("a dog", 0.5), (WireCaption("the dog", 0.25),), b"jpeg")
 
 
 # -- wire types
@@ -67,7 +60,7 @@ def test_jobs_and_results_survive_the_wire() -> None:
         pack({"a": 1}, [b"xyz"])[:-1],
         pack({"a": 1}) + b"more",
         b"CAPT\x63" + pack({})[5:],
-        b"CAPT\x02\x00\x00\x00\x02[]",
+        b"CAPT\x03\x00\x00\x00\x02[]",
     ],
 )
 def test_foreign_and_damaged_frames_are_refused(frame: bytes) -> None:
@@ -79,7 +72,7 @@ def test_what_is_no_job_or_result_is_refused() -> None:
     with pytest.raises(WireError):
         decode_job({"id": "1"})
     with pytest.raises(WireError):
-        decode_job({**encode_job(job("1")), "sampling": {"temperature": 99}})
+        decode_job({**encode_job(job("1")), "task": {"sampling": {"temperature": 99}}})
     with pytest.raises(WireError):
         decode_outcome({"greedy": {"words": 1}, "samples": []}, [])
 
@@ -113,9 +106,9 @@ async def test_a_broken_pipe_returns_the_jobs(pipes: Pipes) -> None:
     assert [lease.attempt for lease in await pipes.queue.take(2, "photo", 1)] == [2]
 
 
-async def captions_of(pipes: Pipes, name: str) -> JobResult:
+async def captions_of(pipes: Pipes, name: str) -> PhotoResult:
     result = await pipes.queue.wait(name)
-    assert isinstance(result, JobResult)
+    assert isinstance(result, PhotoResult)
     return result
 
 
@@ -182,7 +175,7 @@ async def test_one_poison_picture_fails_alone(
     together = Captioners._together
 
     def explosive(captioners: Captioners, pictures: list[Picture]) -> list[Findings | Exception]:
-        if any(picture.job.id == "poison" for picture in pictures):
+        if any(picture.job_id == "poison" for picture in pictures):
             raise RuntimeError("out of memory, say")
         return together(captioners, pictures)
 
@@ -221,7 +214,7 @@ CHILD = """
 import asyncio, os, sys, time
 sys.path.insert(0, {root!r})
 from model.serving.embedded.process import connect_to_parent
-from model.serving.jobs import JobResult, WireCaption
+from model.serving.tasks.photo import PhotoResult, WireCaption
 
 async def main():
     consumer = await connect_to_parent()
@@ -237,7 +230,7 @@ async def main():
                 time.sleep(1000)
             if lease.media == b"slow":
                 await asyncio.sleep(1)
-            await consumer.finish(lease.job.id, JobResult(WireCaption(str(os.getpid()), 1.0), ()))
+            await consumer.finish(lease.job.id, PhotoResult(WireCaption(str(os.getpid()), 1.0), ()))
 
 asyncio.run(main())
 """
@@ -250,14 +243,14 @@ async def test_a_dead_worker_process_is_replaced() -> None:
     try:
         await queue.put(job("a"), b"")
         first = await asyncio.wait_for(queue.wait("a"), 60)
-        assert isinstance(first, JobResult)
+        assert isinstance(first, PhotoResult)
         await queue.put(job("b"), b"die")
         with pytest.raises(JobCrashed):
             await asyncio.wait_for(queue.wait("b"), 60)
         assert queue.workers_alive() == 0
         await queue.put(job("c"), b"")
         second = await asyncio.wait_for(queue.wait("c"), 60)
-        assert isinstance(second, JobResult)
+        assert isinstance(second, PhotoResult)
         assert first.greedy.text != second.greedy.text
     finally:
         running.cancel()
@@ -272,10 +265,8 @@ async def test_a_worker_that_can_never_start_is_not_started_again() -> None:
         await asyncio.wait_for(child.run(), 60)
 
 
-@pytest.mark.parametrize(("media", "limit"), [(b"hang", {"job_seconds": 0.5}), (b"silence", {"silence": 0.5})])
-async def test_a_worker_that_hangs_or_falls_silent_is_killed_and_replaced(
-    media: bytes, limit: dict[str, float]
-) -> None:
+@pytest.mark.parametrize(("media", "limit"), [(b"hang", {"seconds": {"photo": 0.5}}), (b"silence", {"silence": 0.5})])
+async def test_a_worker_that_hangs_or_falls_silent_is_killed_and_replaced(media: bytes, limit: dict[str, Any]) -> None:
     queue = LocalQueue(max_attempts=1)
     command = [sys.executable, "-c", CHILD.format(root=str(ROOT))]
     child = EmbeddedWorker(queue, command, dict(os.environ), **limit)
@@ -294,10 +285,10 @@ async def test_a_worker_that_hangs_or_falls_silent_is_killed_and_replaced(
 async def test_a_clip_may_take_longer_than_a_picture() -> None:
     queue = LocalQueue(max_attempts=1)
     command = [sys.executable, "-c", CHILD.format(root=str(ROOT)).replace('"photo"', '"clip"')]
-    child = EmbeddedWorker(queue, command, dict(os.environ), job_seconds=0.2)
+    child = EmbeddedWorker(queue, command, dict(os.environ), seconds={"photo": 0.2})
     running = asyncio.create_task(child.run())
     try:
-        await queue.put(job("a", kind="clip"), b"slow")
+        await queue.put(job("a", task=ClipTask), b"slow")
         assert await asyncio.wait_for(queue.wait("a"), 60)
     finally:
         running.cancel()
@@ -353,7 +344,7 @@ async def test_a_single_photo_passes_fifty_of_another_person(
     async with Pipes() as pipes:
 
         def recorded(captioners: Captioners, pictures: list[Picture]) -> list[Findings | Exception]:
-            batches.append([picture.job.id for picture in pictures])
+            batches.append([picture.job_id for picture in pictures])
             if len(batches) == 4:
                 asyncio.run_coroutine_threadsafe(arrive("single", 2), loop).result(20)
                 came_at.append(len(batches))
@@ -361,7 +352,7 @@ async def test_a_single_photo_passes_fifty_of_another_person(
             return [NotAnImage("no matter")] * len(pictures)
 
         async def arrive(name: str, user: int) -> None:
-            await pipes.queue.put(Job(name, user), photo_files[0].read_bytes())
+            await pipes.queue.put(make_job(name, user), photo_files[0].read_bytes())
 
         loop = asyncio.get_running_loop()
         monkeypatch.setattr(Captioners, "caption", recorded)
@@ -383,7 +374,7 @@ async def test_a_hung_network_ends_the_worker(
     monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
     async with Pipes() as pipes:
         await pipes.queue.put(job("a"), photo_files[0].read_bytes())
-        worker = Worker(pipes.consumer, captioners, job_seconds=0.3)
+        worker = Worker(pipes.consumer, captioners, seconds={"photo": 0.3}, thread_seconds=0.3)
         with pytest.raises(WorkerHung):
             await asyncio.wait_for(worker.run(asyncio.Event()), 60)
         hung.set()
@@ -393,11 +384,11 @@ async def test_a_hung_thread_ends_the_worker(
     captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hung = threading.Event()
-    monkeypatch.setattr(worker_module, "open_image", lambda _: hung.wait(20))
+    monkeypatch.setattr(images, "open_image", lambda _: hung.wait(20))
     monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
     async with Pipes() as pipes:
         await pipes.queue.put(job("a"), photo_files[0].read_bytes())
-        worker = Worker(pipes.consumer, captioners, job_seconds=0.3)
+        worker = Worker(pipes.consumer, captioners, seconds={"photo": 0.3}, thread_seconds=0.3)
         with pytest.raises(WorkerHung):
             await asyncio.wait_for(worker.run(asyncio.Event()), 60)
         hung.set()
@@ -440,7 +431,7 @@ async def test_a_forgotten_job_is_not_worked_on(
     go_on = threading.Event()
 
     def recorded(captioners: Captioners, pictures: list[Picture]) -> list[Findings | Exception]:
-        seen.extend(picture.job.id for picture in pictures)
+        seen.extend(picture.job_id for picture in pictures)
         assert go_on.wait(20)
         return [NotAnImage("no matter")] * len(pictures)
 
@@ -480,11 +471,11 @@ def clip(photos: list[Image.Image], tmp_path_factory: pytest.TempPathFactory) ->
 async def test_a_clip_is_answered_with_its_moments(pipes: Pipes, captioners: Captioners, clip: bytes) -> None:
     shares: list[float] = []
     async with working(pipes.consumer, captioners):
-        await pipes.queue.put(job("clip", kind="clip"), clip)
+        await pipes.queue.put(job("clip", task=ClipTask), clip)
         result = await pipes.queue.wait("clip", shares.append)
-        await pipes.queue.put(job("two", kind="clip", moments=2), clip)
+        await pipes.queue.put(job("two", task=ClipTask, moments=2), clip)
         two = await pipes.queue.wait("two")
-        await pipes.queue.put(job("photo", kind="clip"), b"<html>")
+        await pipes.queue.put(job("photo", task=ClipTask), b"<html>")
         with pytest.raises(NotAClip):
             await pipes.queue.wait("photo")
     assert isinstance(result, ClipResult)
@@ -514,10 +505,10 @@ async def test_another_choice_of_moments_needs_no_second_look(
 
     monkeypatch.setattr(Captioners, "describe", counted)
     async with working(pipes.consumer, captioners):
-        await pipes.queue.put(job("first", kind="clip"), clip)
+        await pipes.queue.put(job("first", task=ClipTask), clip)
         first = await pipes.queue.wait("first")
         looked_at = len(batches)
-        await pipes.queue.put(job("more", kind="clip", moments=5), clip)
+        await pipes.queue.put(job("more", task=ClipTask, moments=5), clip)
         more = await pipes.queue.wait("more")
     assert looked_at == len(batches)
     assert isinstance(first, ClipResult)
@@ -552,7 +543,7 @@ async def test_pictures_and_frames_take_turns(
     async with Pipes() as pipes:
         for number in range(16):
             await pipes.queue.put(job(str(number)), photo_files[0].read_bytes())
-        await pipes.queue.put(job("clip", kind="clip"), clip)
+        await pipes.queue.put(job("clip", task=ClipTask), clip)
         async with working(pipes.consumer, captioners, max_batch=2):
             await pipes.queue.wait("clip")
             for number in range(16):
@@ -577,11 +568,11 @@ async def test_a_cancelled_clip_stops(
     monkeypatch.setattr(Captioners, "describe", frames)
     monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
     async with Pipes() as pipes, working(pipes.consumer, captioners):
-        await pipes.queue.put(job("clip", kind="clip"), clip)
+        await pipes.queue.put(job("clip", task=ClipTask), clip)
         while not seen:
             await asyncio.sleep(0.01)
         await pipes.queue.forget("clip")
-        await pipes.queue.put(job("next", kind="clip"), clip)
+        await pipes.queue.put(job("next", task=ClipTask), clip)
         assert await pipes.queue.wait("next")
     assert len(seen) < 6
 
@@ -598,7 +589,7 @@ async def test_a_stopped_worker_hands_its_clip_back(
 
     monkeypatch.setattr(Captioners, "describe", frames)
     async with Pipes() as pipes:
-        await pipes.queue.put(job("clip", kind="clip"), clip)
+        await pipes.queue.put(job("clip", task=ClipTask), clip)
         async with working(pipes.consumer, captioners):
             while not begun.is_set():
                 await asyncio.sleep(0.01)
@@ -609,4 +600,4 @@ async def test_a_stopped_worker_hands_its_clip_back(
 
 def test_a_slow_clip_is_refused_before_its_thread_is_taken_for_one_that_hangs() -> None:
     """Its last step may overrun the budget, and what is done with a batch of its frames comes on top."""
-    assert ClipLimits().decoding <= 0.8 * worker_module.JOB_SECONDS
+    assert ClipLimits().decoding <= 0.8 * worker_module.THREAD_SECONDS
