@@ -36,8 +36,8 @@ from torch import Tensor
 from model.captioner import Captioner, CaptionSet, Precision
 from model.decoding.sampling import Sampling
 from model.decoding.search import candidates
-from model.drawing.heatmap import draw_sheet, encode_jpeg
-from model.media.images import open_image
+from model.drawing.heatmap import draw_sheet
+from model.media.images import encode_jpeg, open_image
 from model.network.checkpoint import ENCODER_FILE, load_encoder
 from model.network.config import DecoderKind
 from model.network.vocabulary import END, PAD, START, UNKNOWN

@@ -16,13 +16,14 @@ from PIL import Image
 from model.captioner import Caption, Captioner, CaptionSet
 from model.clip_moments import Moments, watch
 from model.decoding.sampling import Sampling
-from model.drawing.heatmap import draw_sheet, encode_jpeg
+from model.drawing.heatmap import draw_sheet
+from model.drawing.style import encode_png
 from model.drawing.timeline import clock, draw_timeline
-from model.drawing.word_chart import draw_chart, encode_png
+from model.drawing.word_chart import draw_chart
 from model.errors import CaptionError
 from model.media.clips import ClipLimits
 from model.media.formats import HEAD, animation_container, is_clip
-from model.media.images import open_image
+from model.media.images import encode_jpeg, open_image
 from model.network.checkpoint import CheckpointError
 from model.network.config import DecoderKind
 

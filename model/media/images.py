@@ -171,3 +171,10 @@ def _eight_bits(image: Image.Image, levels: tuple[float, float]) -> Image.Image:
 def to_square(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
     """The RGB image squashed to a square, as in training: (size, size, 3) uint8. Nothing is cropped away."""
     return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
+
+
+def encode_jpeg(image: Image.Image) -> bytes:
+    """The image as a JPEG file."""
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=85)
+    return out.getvalue()

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from model.drawing.album_heatmap import PHOTO_SIDE, Captioned, draw_contact_sheet
-from model.drawing.heatmap import encode_jpeg
 from model.errors import CaptionError, EmptyFile
-from model.media.images import open_image, to_square
+from model.media.images import encode_jpeg, open_image, to_square
 from model.serving.jobs import AlbumResult, Job, unpack
 from model.serving.queue import Lease
 from model.serving.worker.network import Findings, Picture

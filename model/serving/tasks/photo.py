@@ -11,9 +11,11 @@ from PIL import Image
 
 from model.captions import Caption, Step
 from model.clip_moments import DescribedFrame, find_clip_moments
-from model.drawing.heatmap import BACKGROUND, draw_sheet, encode_jpeg
+from model.drawing.heatmap import draw_sheet
+from model.drawing.style import BACKGROUND, encode_png
 from model.drawing.timeline import draw_timeline
-from model.drawing.word_chart import draw_chart, encode_png
+from model.drawing.word_chart import draw_chart
+from model.media.images import encode_jpeg
 from model.serving.jobs import ClipFrame, ClipResult, Job, JobResult, WeighedWord, WireCaption
 from model.serving.worker.network import Findings, Picture
 
