@@ -31,6 +31,7 @@ from model.decoding.calibration import (
     reliability,
 )
 from model.network.checkpoint import SAMPLER_SUFFIX, CheckpointError, write_calibration
+from model.network.config import MODELS
 from model.training.data import DataError, Example, load_split, resolve_data
 from model.training.evaluate import caption_examples
 from model.training.scores import EvaluationError, Tokenizer, java, score, words_of
@@ -164,7 +165,7 @@ def calibrate(options: argparse.Namespace, captioner: Captioner, name: str) -> N
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.training.calibrate", description=__doc__.split("\n")[0])
     parser.add_argument("--weights", default="weights", help="the folder whose decoder is calibrated")
-    parser.add_argument("--model", choices=["attention", "baseline"], default="attention")
+    parser.add_argument("--model", choices=list(MODELS), default="attention")
     parser.add_argument(
         "--data", default="flickr8k", help="a folder in the Karpathy layout, or its name in DATASETS_DIR"
     )

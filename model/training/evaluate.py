@@ -20,6 +20,7 @@ from model.captioner import Caption, Captioner
 from model.decoding.sampling import Sampling
 from model.decoding.search import BeamSearch
 from model.network.checkpoint import CheckpointError
+from model.network.config import MODELS
 from model.network.vocabulary import tokenize
 from model.training.data import DataError, Example, load_images, load_split, resolve_data
 from model.training.scores import (
@@ -177,7 +178,7 @@ def load_examples(data: str, split: str | None) -> tuple[str, list[Example]]:
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m model.training.evaluate", description=__doc__.split("\n")[0])
     parser.add_argument("--weights", default="weights", help="the folder of the weights")
-    parser.add_argument("--model", choices=["attention", "baseline"], default="attention")
+    parser.add_argument("--model", choices=list(MODELS), default="attention")
     parser.add_argument(
         "--data", default="flickr8k", help="a folder in the Karpathy layout, or its name in DATASETS_DIR"
     )
