@@ -21,6 +21,7 @@ from typing import Any, Final
 import torch
 
 from model.captioner import Caption, Captioner
+from model.decoding.search import BeamSearch
 from model.network.checkpoint import CheckpointError, fingerprint, load_decoder, load_encoder
 from model.training.data import DataError, Example, Features, load_split, resolve_data
 from model.training.evaluate import Decodings, Row, as_markdown, evaluate
@@ -43,7 +44,8 @@ def decodings(
         main["greedy"] += [several.greedy for several in captions]
         drawn += [several.samples for several in captions]
         for width in beams:
-            main[f"beam {width}"] += captioner.search_features(batch, beam=width, blocking=blocking)
+            [found] = captioner.decode(batch, BeamSearch(width), blocking=blocking)
+            main[f"beam {width}"] += [caption for [caption] in found]
         print(f"\r{rows.stop}/{count}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return Decodings(main, drawn)

@@ -36,10 +36,10 @@ from torch import Tensor
 from model.captioner import Captioner, CaptionSet, Precision
 from model.decoding.sampling import Sampling
 from model.decoding.search import candidates
-from model.drawing.heatmap import draw_sheet, encode_jpeg
-from model.media.images import open_image
+from model.drawing.heatmap import draw_sheet
+from model.media.images import encode_jpeg, open_image
 from model.network.checkpoint import ENCODER_FILE, load_encoder
-from model.network.config import DecoderKind
+from model.network.config import MODELS, DecoderKind
 from model.network.vocabulary import END, PAD, START, UNKNOWN
 from model.variety import varied_captions
 
@@ -224,7 +224,7 @@ def compare_batches(options: argparse.Namespace, plain: Captioner) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.captioner", description=__doc__.split("\n")[0])
     parser.add_argument("--weights", type=Path, default=Path("weights"))
-    parser.add_argument("--model", choices=["attention", "baseline"], default="attention")
+    parser.add_argument("--model", choices=list(MODELS), default="attention")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batches", type=int, nargs="*", default=[1, 8, 32], help="none: asking again alone")
     parser.add_argument("--repeats", type=int, default=5)

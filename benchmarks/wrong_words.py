@@ -16,6 +16,7 @@ from typing import Final
 
 from benchmarks.ablation import cached
 from model.decoding.blocking import FUNCTION_WORDS
+from model.decoding.search import BeamSearch
 from model.network.checkpoint import CheckpointError
 from model.network.vocabulary import tokenize
 from model.training.data import DataError, load_split, resolve_data
@@ -99,7 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     captions: list[Words] = []
     for start in range(0, len(examples), 32):
         rows = range(start, min(start + 32, len(examples)))
-        captions += [c.words for c in captioner.search_features(features[rows], beam=options.beam)]
+        [found] = captioner.decode(features[rows], BeamSearch(options.beam))
+        captions += [caption.words for [caption] in found]
     references = [[tokenize(caption) for caption in example.captions] for example in examples]
     men, women = _counts(training, MEN), _counts(training, WOMEN)
     print(f"training captions with men : with women: {men} : {women}, {men / max(1, women):.2f}")

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from model.captions import Caption, CaptionSet
 from model.decoding.blocking import Blocking
-from model.decoding.calibration import Calibration, Search
+from model.decoding.calibration import Calibration, Fit
 from model.decoding.explain import steps_of, tokens_of, weigh
 from model.decoding.sampling import Sampling
-from model.decoding.search import Decoded, beam_search, decode, decode_with_beam
+from model.decoding.search import BeamSearch, Decoded, Search, Stepwise, decode
 from model.media.images import to_square, upright_rgb
 from model.network.checkpoint import (
     ENCODER_FILE,
@@ -155,24 +155,30 @@ class Captioner:
         if len(seeds) != len(features):
             raise ValueError(f"{len(seeds)} seeds for {len(features)} images")
         own = self.sampler is None or not samples  # whether one decoder does it all
-        several, bests = self._decoded(features, samples if own else 0, sampling, beam, seeds, blocking)
+        main = Stepwise(samples if own else 0, sampling, seeds)
+        beams = [] if beam is None else [BeamSearch(beam)]
+        several, *best = self.decode(features, main, *beams, blocking=blocking)
         if self.sampler is not None and not own:
-            drawn, _ = self.sampler._decoded(features, samples, sampling, None, seeds, blocking, greedy=False)
+            [drawn] = self.sampler.decode(features, Stepwise(samples, sampling, seeds, greedy=False), blocking=blocking)
             several = [[*greedy, *rest] for greedy, rest in zip(several, drawn, strict=True)]
         return [
-            CaptionSet(greedy=captions[0], samples=tuple(captions[1:]), best=None if bests is None else bests[row])
+            CaptionSet(greedy=captions[0], samples=tuple(captions[1:]), best=best[0][row][0] if best else None)
             for row, captions in enumerate(several)
         ]
 
     @torch.inference_mode()
-    def sample_features(
-        self, features: Tensor, *, samples: int, sampling: Sampling | None = None, seed: Sequence[int]
-    ) -> list[tuple[Caption, ...]]:
-        """The sampled captions alone, the same that `caption_features` draws for these seeds, one of each image."""
-        if not len(features) or not samples:
-            return [()] * len(features)
-        drawn, _ = (self.sampler or self)._decoded(features, samples, sampling, None, seed, blocking=True, greedy=False)
-        return [tuple(captions) for captions in drawn]
+    def decode(self, features: Tensor, *searches: Search, blocking: bool = True) -> list[list[list[Caption]]]:
+        """For each search, for each image, the captions that this decoder finds, all searches in one run."""
+        if not len(features):
+            return [[] for _ in searches]
+        decoded = decode(
+            self.decoder,
+            self.decoder.init_state(features),
+            *searches,
+            max_words=self.decoder.config.max_words,
+            blocking=self._blocking if blocking else None,
+        )
+        return [self._captions(found, search.fit) for found, search in zip(decoded, searches, strict=True)]
 
     def explain(self, features: Tensor, texts: Sequence[str], *, likeliest: int = LIKELIEST) -> list[Caption]:
         """How the network comes to a given caption of each image, as a `Caption` with `steps`.
@@ -204,20 +210,6 @@ class Captioner:
                 vectors[row] = weight[torch.tensor(tokens, device=weight.device)].mean(dim=0)
         return vectors.float().cpu().numpy()
 
-    @torch.inference_mode()
-    def search_features(self, features: Tensor, *, beam: int, blocking: bool = True) -> list[Caption]:
-        """The beam's caption of each image from its grid features, and nothing else."""
-        if not len(features):
-            return []
-        decoded = beam_search(
-            self.decoder,
-            self.decoder.init_state(features),
-            max_words=self.decoder.config.max_words,
-            width=beam,
-            blocking=self._blocking if blocking else None,
-        )
-        return [captions[0] for captions in self._captions(decoded, "beam")]
-
     def caption(
         self,
         images: Sequence[Image.Image],
@@ -243,45 +235,6 @@ class Captioner:
             features, samples=samples, sampling=sampling, beam=beam, seed=seed, blocking=blocking
         )
 
-    def _decoded(
-        self,
-        features: Tensor,
-        samples: int,
-        sampling: Sampling | None,
-        beam: int | None,
-        seeds: Sequence[int],
-        blocking: bool,
-        *,
-        greedy: bool = True,
-    ) -> tuple[list[list[Caption]], list[Caption] | None]:
-        """This decoder's captions of each image, and its beam's where there is one (then with the greedy one)."""
-        state = self.decoder.init_state(features)
-        rules = self._blocking if blocking else None
-        longest = self.decoder.config.max_words
-        if beam is None:
-            decoded = decode(
-                self.decoder,
-                state,
-                max_words=longest,
-                samples=samples,
-                sampling=sampling,
-                seeds=seeds,
-                blocking=rules,
-                greedy=greedy,
-            )
-            return self._captions(decoded, "greedy"), None
-        decoded, best = decode_with_beam(
-            self.decoder,
-            state,
-            max_words=longest,
-            width=beam,
-            samples=samples,
-            sampling=sampling,
-            seeds=seeds,
-            blocking=rules,
-        )
-        return self._captions(decoded, "greedy"), [captions[0] for captions in self._captions(best, "beam")]
-
     def _explained(self, features: Tensor, texts: Sequence[str], likeliest: int) -> list[Caption]:
         tokens = [tokens_of(text, self.vocabulary, self.decoder.config.max_words) for text in texts]
         if not tokens:
@@ -304,9 +257,9 @@ class Captioner:
             for row, (words, steps) in enumerate(zip(tokens, steps_of(weighed, tokens, self.vocabulary), strict=True))
         ]
 
-    def _captions(self, decoded: Decoded, search: Search) -> list[list[Caption]]:
+    def _captions(self, decoded: Decoded, fit: Fit) -> list[list[Caption]]:
         """Per image, its K captions."""
-        calibrated = None if self.calibration is None else self.calibration.fit_of(search)
+        calibrated = None if self.calibration is None else self.calibration.fit_of(fit)
         tokens, lengths = decoded.tokens.tolist(), decoded.lengths.tolist()
         log_probs = decoded.log_probs.cpu().numpy()
         attention = None

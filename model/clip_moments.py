@@ -27,9 +27,8 @@ from PIL import Image
 from torch import Tensor
 
 from model.captioner import Captioner
-from model.drawing.heatmap import encode_jpeg
 from model.media.clips import Clip, ClipLimits, Frame, open_clip
-from model.media.images import to_square
+from model.media.images import encode_jpeg, to_square
 from model.novelty import FrameFeatures, Look, Method, Tuning, find_moments, look
 
 BATCH: Final = 8

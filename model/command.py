@@ -18,13 +18,14 @@ from model.clip_moments import Moments, watch
 from model.decoding.sampling import Sampling
 from model.drawing.colour_vision import Deficiency
 from model.drawing.colour_vision import draw_sheet as draw_colours
-from model.drawing.heatmap import draw_sheet, encode_jpeg
+from model.drawing.heatmap import draw_sheet
+from model.drawing.style import encode_png
 from model.drawing.timeline import clock, draw_timeline
-from model.drawing.word_chart import draw_chart, encode_png
+from model.drawing.word_chart import draw_chart
 from model.errors import CaptionError
 from model.media.clips import ClipLimits
 from model.media.formats import HEAD, animation_container, is_clip
-from model.media.images import open_image
+from model.media.images import encode_jpeg, open_image
 from model.network.checkpoint import CheckpointError
 from model.network.config import DecoderKind
 

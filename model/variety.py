@@ -17,6 +17,7 @@ from torch import Tensor
 from model.captioner import Captioner
 from model.captions import Caption, CaptionSet
 from model.decoding.sampling import TEMPERATURES, Sampling
+from model.decoding.search import Stepwise
 from model.network.vocabulary import tokenize
 
 MOST_ROUNDS: Final = 6
@@ -55,12 +56,13 @@ def varied_captions(
         search.take(answer.samples)
     for round_ in range(1, MOST_ROUNDS):
         for alike in _by_sampling(search for search in searches if search.missing):
-            drawn = captioner.sample_features(
-                features[[search.row for search in alike]],
-                samples=max(search.quota for search in alike),
-                sampling=alike[0].sampling,
-                seed=[_seed_of(search.seed, round_) for search in alike],
+            draw = Stepwise(
+                max(search.quota for search in alike),
+                alike[0].sampling,
+                [_seed_of(search.seed, round_) for search in alike],
+                greedy=False,
             )
+            [drawn] = (captioner.sampler or captioner).decode(features[[search.row for search in alike]], draw)
             for search, captions in zip(alike, drawn, strict=True):
                 search.take(captions[: search.quota])
     return [replace(answer, samples=tuple(s.found)) for answer, s in zip(answers, searches, strict=True)]

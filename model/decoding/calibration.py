@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-Search = Literal["greedy", "beam"]
-SEARCHES: Final[tuple[Search, ...]] = ("greedy", "beam")
+Fit = Literal["greedy", "beam"]
+FITS: Final[tuple[Fit, ...]] = ("greedy", "beam")
 
 THRESHOLD: Final = 0.5  # of CIDEr, where 0.5 is the 50 of tables that give it × 100
 RIDGE: Final = 1e-3  # keeps the fit finite where the classes can be told apart without error
@@ -41,7 +41,7 @@ class Calibration:
     """How one decoder's captions are calibrated; kept in its checkpoint. Sampled captions use the greedy fit."""
 
     threshold: float
-    fits: Mapping[Search, Logistic]
+    fits: Mapping[Fit, Logistic]
 
     def to_json(self) -> str:
         fits = {search: dataclasses.asdict(fit) for search, fit in self.fits.items()}
@@ -52,8 +52,8 @@ class Calibration:
         """Raises ValueError for what is not a calibration with a greedy fit."""
         try:
             fields = json.loads(text)
-            fits: dict[Search, Logistic] = {
-                search: Logistic(**fields["fits"][search]) for search in SEARCHES if search in fields["fits"]
+            fits: dict[Fit, Logistic] = {
+                search: Logistic(**fields["fits"][search]) for search in FITS if search in fields["fits"]
             }
             numbers = [fields["threshold"], *(number for fit in fits.values() for number in dataclasses.astuple(fit))]
             if "greedy" not in fits or not all(math.isfinite(number) for number in numbers):
@@ -62,7 +62,7 @@ class Calibration:
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a calibration ({error!r}): {text}") from error
 
-    def fit_of(self, search: Search) -> Logistic:
+    def fit_of(self, search: Fit) -> Logistic:
         """The fit for captions of `search`; the greedy one where there is no other."""
         return self.fits.get(search, self.fits["greedy"])
 

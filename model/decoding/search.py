@@ -1,7 +1,7 @@
 """Decoding: greedy, sampled and beam search over a decoder's `step`; nothing here knows which network it is.
 
-All searches of an image share each step of the network (`_run`): a step costs much less than in proportion to its
-sequences, for the weights are read once.
+All searches of an image share each step of the network: a step costs much less than in proportion to its sequences,
+because the weights are read once.
 
 Shapes: B images, K sequences of each, T words, R regions, V vocabulary.
 """
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from model.decoding.beam import Beam
 from model.decoding.blocking import Blocking
+from model.decoding.calibration import Fit
 from model.decoding.sampling import Sampling
 from model.network.decoder import DecoderState
 from model.network.vocabulary import END, PAD, START, UNKNOWN
@@ -100,92 +101,89 @@ def _draw(probabilities: Tensor, indices: Tensor, uniform: Tensor) -> Tensor:
     return indices.gather(-1, place).squeeze(-1)
 
 
-def decode(
-    model: StepModel,
-    state: DecoderState,
-    *,
-    max_words: int,
-    samples: int = 0,
-    sampling: Sampling | None = None,
-    seeds: Sequence[int] | None = None,
-    blocking: Blocking | None = None,
-    greedy: bool = True,
-) -> Decoded:
-    """The greedy caption of each image (k = 0) and `samples` sampled ones, all decoded together.
+class Running(Protocol):
+    """A search in progress, over the images that are not finished (B') and some sequences of each (K')."""
 
-    state: the decoder's initial state, K = 1. seeds: one non-negative integer per image (default: 0 for each).
-    greedy: without, there are only the sampled ones, the same as with.
-    """
-    sequences = _Sequences(state, max_words, samples, sampling or Sampling(), seeds, blocking, greedy)
-    _run(model, state, max_words, [sequences])
-    return _trimmed(sequences.words, sequences.log_probs, sequences.attention, blocking)
-
-
-def beam_search(
-    model: StepModel,
-    state: DecoderState,
-    *,
-    max_words: int,
-    width: int = 3,
-    length_power: float = LENGTH_POWER,
-    blocking: Blocking | None = None,
-) -> Decoded:
-    """The best caption of each image (K = 1) of a beam of `width` hypotheses, all images together; see `Beam`."""
-    beam = Beam(state, max_words, width, length_power, blocking)
-    _run(model, state, max_words, [beam])
-    return _trimmed(beam.words, beam.log_probs, beam.attention, blocking)
-
-
-def decode_with_beam(
-    model: StepModel,
-    state: DecoderState,
-    *,
-    max_words: int,
-    width: int,
-    samples: int = 0,
-    sampling: Sampling | None = None,
-    seeds: Sequence[int] | None = None,
-    blocking: Blocking | None = None,
-) -> tuple[Decoded, Decoded]:
-    """What `decode` and `beam_search` find, in one run of the network."""
-    sequences = _Sequences(state, max_words, samples, sampling or Sampling(), seeds, blocking, greedy=True)
-    beam = Beam(state, max_words, width, LENGTH_POWER, blocking)
-    _run(model, state, max_words, [sequences, beam])
-    return (
-        _trimmed(sequences.words, sequences.log_probs, sequences.attention, blocking),
-        _trimmed(beam.words, beam.log_probs, beam.attention, blocking),
-    )
-
-
-class _Search(Protocol):
-    """One way of decoding, over the images that are not over (B') and some sequences of each (K')."""
-
+    words: Tensor  # (B, K, max_words) int64: what was found
+    log_probs: Tensor  # (B, K, max_words)
+    attention: Tensor | None  # (B, K, max_words, R)
     tokens: Tensor  # (B', K'), read next; K' may be 0 when all is done
 
     def advance(self, distribution: Tensor, looked: Tensor | None, t: int) -> Tensor:
-        """Say a word of each sequence. distribution: (B', K, V), looked: (B', K, R); K: those of the last step.
+        """Add a word to each sequence. distribution: (B', K, V), looked: (B', K, R); K: those of the last step.
 
         Returns (B', K') int64: which of the K sequences each of the next step continues.
         """
 
     def over(self) -> Tensor:
-        """(B',) bool: images of which nothing is left to say."""
+        """(B',) bool: finished images."""
 
     def keep(self, images: Tensor) -> None:
-        """Go on with these images only, (B',) bool."""
+        """Continue with these images only, (B',) bool."""
 
     def finish(self) -> None:
-        """Take down what has been found so far: nothing more will be said."""
+        """Store what has been found so far: no word will be added."""
 
 
-def _run(model: StepModel, state: DecoderState, max_words: int, searches: Sequence[_Search]) -> None:
-    """Run searches side by side until all are over. Images that are over leave the batch."""
+class Search(Protocol):
+    """One way of decoding and its settings."""
+
+    @property
+    def fit(self) -> Fit:
+        """Which calibration its captions use."""
+
+    def start(self, state: DecoderState, max_words: int, blocking: Blocking | None) -> Running:
+        """Begin the search from the decoder's initial state, K = 1."""
+
+
+@dataclass(frozen=True)
+class Stepwise:
+    """The greedy caption of each image (k = 0) and `samples` sampled ones, all decoded together.
+
+    seeds: one non-negative integer per image (default: 0 for each). greedy: False leaves the greedy caption out; the
+    sampled ones stay the same.
+    """
+
+    samples: int = 0
+    sampling: Sampling | None = None
+    seeds: Sequence[int] | None = None
+    greedy: bool = True
+    fit: Fit = "greedy"
+
+    def start(self, state: DecoderState, max_words: int, blocking: Blocking | None) -> Running:
+        return _Sequences(self, state, max_words, blocking)
+
+
+@dataclass(frozen=True)
+class BeamSearch:
+    """The best caption of each image (K = 1) among a beam of `width` hypotheses; see `Beam`."""
+
+    width: int = 3
+    length_power: float = LENGTH_POWER
+    fit: Fit = "beam"
+
+    def start(self, state: DecoderState, max_words: int, blocking: Blocking | None) -> Running:
+        return Beam(state, max_words, self.width, self.length_power, blocking)
+
+
+def decode(
+    model: StepModel,
+    state: DecoderState,
+    *searches: Search,
+    max_words: int,
+    blocking: Blocking | None = None,
+) -> list[Decoded]:
+    """Run searches side by side, all over the same steps of the network; returns what each one found.
+
+    state: the decoder's initial state, K = 1. Finished images leave the batch.
+    """
+    running = [search.start(state, max_words, blocking) for search in searches]
     tokens = torch.full((state.hidden.shape[0], 1), START, device=state.hidden.device)
     for t in range(max_words):
         logits, state, looked = model.step(tokens, state)
         distribution = word_log_probs(logits, t)  # (B', K, V)
         order, place = [], 0
-        for search in searches:
+        for search in running:
             if t == 0:  # all captions begin alike: one step serves them all
                 count = search.tokens.shape[1]
                 expanded = None if looked is None else looked.expand(-1, count, -1)
@@ -195,19 +193,20 @@ def _run(model: StepModel, state: DecoderState, max_words: int, searches: Sequen
                 moved = search.advance(distribution[:, part], None if looked is None else looked[:, part], t)
                 order.append(moved + place)
                 place += count
-        over = torch.stack([search.over() for search in searches]).all(dim=0)  # (B',)
+        over = torch.stack([search.over() for search in running]).all(dim=0)  # (B',)
         if bool(over.all()):
             break
         index = torch.cat(order, dim=1)
         if bool(over.any()):
             keep = ~over
             state, index = state.images(keep), index[keep]
-            for search in searches:
+            for search in running:
                 search.keep(keep)
         state = state.reorder(index)
-        tokens = torch.cat([search.tokens for search in searches], dim=1)
-    for search in searches:
+        tokens = torch.cat([search.tokens for search in running], dim=1)
+    for search in running:
         search.finish()
+    return [_trimmed(search, blocking) for search in running]
 
 
 class _Sequences:
@@ -216,19 +215,11 @@ class _Sequences:
     Those that are over are dropped as soon as the rest of all images fits into fewer.
     """
 
-    def __init__(
-        self,
-        state: DecoderState,
-        max_words: int,
-        samples: int,
-        sampling: Sampling,
-        seeds: Sequence[int] | None,
-        blocking: Blocking | None,
-        greedy: bool,
-    ) -> None:
+    def __init__(self, search: Stepwise, state: DecoderState, max_words: int, blocking: Blocking | None) -> None:
+        samples, greedy = search.samples, search.greedy
         images, device, first = state.hidden.shape[0], state.hidden.device, int(greedy)
         count = first + samples
-        uniform = uniform_numbers(seeds or [0] * images, samples, max_words).to(device)
+        uniform = uniform_numbers(search.seeds or [0] * images, samples, max_words).to(device)
         self.uniform = torch.cat([uniform.new_zeros(images, first, max_words), uniform], dim=1)  # (B, K, T)
         self.words = torch.full((images, count, max_words), PAD, device=device)
         self.log_probs = torch.zeros((images, count, max_words), device=device)
@@ -237,7 +228,8 @@ class _Sequences:
         self.turn = torch.arange(count, device=device).expand(images, -1)  # sequence is; rows and columns of words
         self.tokens = torch.full((images, count), START, device=device)
         self.finished = torch.zeros((images, count), dtype=torch.bool, device=device)
-        self.samples, self.sampling, self.blocking, self.greedy = samples, sampling, blocking, greedy
+        self.samples, self.greedy, self.blocking = samples, greedy, blocking
+        self.sampling = search.sampling or Sampling()
 
     def advance(self, distribution: Tensor, looked: Tensor | None, t: int) -> Tensor:
         allowed = distribution
@@ -279,8 +271,9 @@ class _Sequences:
         pass  # each word was taken down when it was said
 
 
-def _trimmed(words: Tensor, log_probs: Tensor, attention: Tensor | None, blocking: Blocking | None) -> Decoded:
-    """Captions (B, K, max_words) down to the longest, bad endings at the length cap cut off."""
+def _trimmed(search: Running, blocking: Blocking | None) -> Decoded:
+    """Captions (B, K, max_words) cut to the longest, without bad endings at the length cap."""
+    words, log_probs, attention = search.words, search.log_probs, search.attention
     lengths = (words != PAD).sum(dim=-1)  # (B, K)
     if blocking is not None:
         lengths = blocking.cut(words, lengths)

@@ -22,9 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from model.drawing.heatmap import BACKGROUND, GAP, INK, _fit, _overlay, _palette
 from model.drawing.labels import ENGLISH, Labels, percent
-from model.drawing.typeface import font
+from model.drawing.style import ACCENT, BACKGROUND, GAP, INK, dim, fit, fitting_size, font, overlay, paste_scale
 
 WIDTH: Final = 1280
 TALLEST: Final = 2400  # pixels: Telegram keeps photos of up to 2560
@@ -36,7 +35,6 @@ _BETWEEN: Final = 14  # pixels above each photo's title
 _TILE: Final = 250  # pixels, height at most
 _FEW: Final = 5  # up to so many photos get two lines of tiles each
 _RATIOS: Final = (0.5, 1.6)  # of tiles, width / height; other photos are shown whole in a tile of these
-_ACCENT: Final = (245, 150, 40)
 _FAINT: Final = (150, 150, 154)
 # Words of captions that name nothing to look at.
 # fmt: off
@@ -84,13 +82,13 @@ def _block(item: Captioned, most: int, lines: int) -> Image.Image:
     columns = -(-(WIDTH - GAP) // (round(most * ratio) + GAP))
     width = (WIDTH - GAP) // columns - GAP
     height = min(most, round(width / ratio))
-    small = _fit(item.photo.convert("RGB"), (width, height))
+    small = fit(item.photo.convert("RGB"), (width, height))
     tiles, peak = [("", small)], 0.0
     if item.attention is not None and item.attention.size:
         peak = float(item.attention.max())
-        dimmed = Image.blend(Image.new("RGB", small.size, BACKGROUND), small, 0.55)
+        dimmed = dim(small)
         shown = _to_show(item.words, item.attention, columns * lines - 1)
-        tiles += [(item.words[word], _overlay(dimmed, item.attention[word], peak)) for word in shown]
+        tiles += [(item.words[word], overlay(dimmed, item.attention[word], peak)) for word in shown]
     line = height + _LABEL + GAP
     block = Image.new("RGB", (WIDTH, _BETWEEN + _TITLE + line * -(-len(tiles) // columns)), BACKGROUND)
     draw = ImageDraw.Draw(block)
@@ -117,16 +115,15 @@ def _write_title(draw: ImageDraw.ImageDraw, item: Captioned, peak: float) -> Non
         draw.text((right, middle), percent(peak), fill=_FAINT, font=font(22), anchor="rm")
         right -= 80
     number = str(item.number)
-    draw.text((GAP, middle), number, fill=_ACCENT, font=font(30), anchor="lm")
+    draw.text((GAP, middle), number, fill=ACCENT, font=font(30), anchor="lm")
     left = GAP + draw.textlength(number, font=font(30)) + 14
     _write(draw, " ".join(item.words), (left, middle), right - left, 28, "lm")
 
 
 def _write(draw: ImageDraw.ImageDraw, text: str, at: tuple[float, float], width: float, size: int, anchor: str) -> None:
     """Text shrunk until it fits a width."""
-    while size > 10 and draw.textlength(text, font=font(size)) > width:
-        size -= 1
-    draw.text(at, text, fill=INK, font=font(size), anchor=anchor)
+    size = fitting_size(text, size, width, smallest=10)
+    draw.text(at, text, fill=INK, font=font(size, text), anchor=anchor)
 
 
 def _draw_scale(sheet: Image.Image, height: int, high: str) -> None:
@@ -135,9 +132,7 @@ def _draw_scale(sheet: Image.Image, height: int, high: str) -> None:
     low = "0 %"
     left = GAP + int(draw.textlength(low, font=font(20))) + GAP
     draw.text((GAP, middle), low, fill=_FAINT, font=font(20), anchor="lm")
-    bar = Image.fromarray(np.broadcast_to(_palette()[np.newaxis], (1, 256, 3)).copy())
-    sheet.paste(bar.resize((300, 14)), (left, round(middle) - 7))
-    size = 20
-    while size > 10 and left + 300 + GAP + draw.textlength(high, font=font(size, high)) > WIDTH - GAP:
-        size -= 1
-    draw.text((left + 300 + GAP, middle), high, fill=_FAINT, font=font(size, high), anchor="lm")
+    paste_scale(sheet, (300, 14), (left, round(middle) - 7))
+    left += 300 + GAP
+    size = fitting_size(high, 20, WIDTH - GAP - left, smallest=10)
+    draw.text((left, middle), high, fill=_FAINT, font=font(size, high), anchor="lm")

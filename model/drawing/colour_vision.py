@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from model.drawing.typeface import font
+from model.drawing.style import font
 
 Deficiency: TypeAlias = Literal["protanopia", "deuteranopia", "tritanopia"]
 Floats: TypeAlias = npt.NDArray[np.float64]

@@ -18,9 +18,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from model.clip_moments import Moment, Moments
-from model.drawing.heatmap import BACKGROUND, GAP, INK, _fit
 from model.drawing.labels import ENGLISH, Labels, percent
-from model.drawing.typeface import font
+from model.drawing.style import ACCENT, BACKGROUND, GAP, INK, fit, font
 
 WIDTH: Final = 1280
 _MARGIN: Final = 28
@@ -30,7 +29,6 @@ _FILM: Final = 54
 _CURVE: Final = 150
 _AXIS: Final = 40
 _TITLE: Final = 40
-_ACCENT: Final = (245, 150, 40)
 _FAINT: Final = (120, 120, 124)
 _AREA: Final = (92, 60, 110)
 _LINE: Final = (190, 140, 215)
@@ -79,7 +77,7 @@ def _row(moments: Sequence[Moment], inner: int) -> list[Image.Image]:
     room = inner - GAP * (len(sources) - 1)
     height = min(_TALLEST, int(room / sum(min(3.0, max(1 / 3, s.width / s.height)) for s in sources)))
     boxes = [(max(1, int(height * min(3.0, max(1 / 3, s.width / s.height)))), height) for s in sources]
-    return [_fit(source, box) for source, box in zip(sources, boxes, strict=True)]
+    return [fit(source, box) for source, box in zip(sources, boxes, strict=True)]
 
 
 def _draw_title(draw: ImageDraw.ImageDraw, clip: Moments, labels: Labels) -> None:
@@ -125,9 +123,9 @@ def _draw_curve(sheet: Image.Image, clip: Moments, top: int) -> None:
     draw.line([(left, floor), (right, floor)], fill=_FAINT, width=_OVER)
     for moment in clip.moments:
         x, y = _across(moment.time, clip.duration) * _OVER, _height(moment.score) * _OVER
-        draw.line([(x, 0), (x, floor)], fill=_ACCENT, width=2 * _OVER)
+        draw.line([(x, 0), (x, floor)], fill=ACCENT, width=2 * _OVER)
         radius = 7 * _OVER
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), _ACCENT, BACKGROUND, 2 * _OVER)
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), ACCENT, BACKGROUND, 2 * _OVER)
     sheet.paste(canvas.reduce(_OVER), (0, top))
 
 
@@ -161,11 +159,11 @@ def _draw_moments(sheet: Image.Image, clip: Moments, pictures: list[Image.Image]
         sheet.paste(picture, (left, bottom - picture.height))
         middle, x = left + picture.width / 2, _across(moment.time, clip.duration)
         way = [(middle, 0), (middle, 8), (x, _LEADERS - 8), (x, _LEADERS)]
-        pen.line([(a * _OVER, b * _OVER) for a, b in way], fill=_ACCENT, width=2 * _OVER, joint="curve")
-        draw.line([(x, tops["film"]), (x, tops["curve"])], fill=_ACCENT, width=2)
+        pen.line([(a * _OVER, b * _OVER) for a, b in way], fill=ACCENT, width=2 * _OVER, joint="curve")
+        draw.line([(x, tops["film"]), (x, tops["curve"])], fill=ACCENT, width=2)
         text = clock(moment.time, tenths=tenths)
         half = draw.textlength(text, font=font(17)) / 2 + 6
-        draw.rectangle((left, bottom - 26, left + round(2 * half), bottom - 1), fill=_ACCENT)
+        draw.rectangle((left, bottom - 26, left + round(2 * half), bottom - 1), fill=ACCENT)
         draw.text((left + half, bottom - 13), text, fill=BACKGROUND, font=font(17), anchor="mm")
         left += picture.width + GAP
     sheet.paste(lines.reduce(_OVER), (0, bottom))

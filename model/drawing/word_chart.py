@@ -12,7 +12,6 @@ its colour, which differs from the others' in lightness too, and by a triangle, 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -20,9 +19,8 @@ from typing import Final
 from PIL import Image, ImageDraw
 
 from model.captions import Step
-from model.drawing.heatmap import BACKGROUND, INK
 from model.drawing.labels import ENGLISH, Labels, likelihood
-from model.drawing.typeface import Font, font
+from model.drawing.style import BACKGROUND, INK, fitting_size, font
 
 WIDTH: Final = 640  # pixels, at most
 HEIGHT: Final = 1280  # at most
@@ -36,7 +34,6 @@ _BAR: Final = (128, 113, 186)
 _TRACK: Final = (48, 48, 54)
 _FAINT: Final = (165, 165, 172)
 _CELL: Final = (32, 32, 37)
-_COLOURS: Final = 64  # of the file
 # In heights of the type:
 _LINE: Final = 1.28
 _TITLE: Final = 1.5
@@ -115,13 +112,6 @@ def draw_chart(steps: Sequence[Step], labels: Labels = ENGLISH) -> Image.Image:
     return chart
 
 
-def encode_png(chart: Image.Image) -> bytes:
-    """The chart as a PNG file; of few even colours, it is a third of a JPEG file."""
-    out = io.BytesIO()
-    chart.quantize(_COLOURS).save(out, "PNG", optimize=True)
-    return out.getvalue()
-
-
 def _rows(step: Step, most: int, end: str) -> list[_Row]:
     """The likeliest words, then the one that was said unless it is among them."""
     rows = [_Row(word or end, p, word == step.word) for word, p in step.likeliest[:most]]
@@ -164,7 +154,8 @@ def _draw_cell(
     words = left + _INDENT * size
     bars, bars_end = words + layout.words + _SPACE * size, right - font(size).getlength(_FIGURES) - _SPACE * size
     y = top + layout.inside + _TITLE * size / 2
-    draw.text((words, y), title, INK, _fitting(title, 1.15 * size, right - words - 1.2 * size), anchor="lm")
+    title_size = fitting_size(title, round(1.15 * size), right - words - 1.2 * size, smallest=6)
+    draw.text((words, y), title, INK, font(title_size, title), anchor="lm")
     draw.text((right, y), str(number), _FAINT, font(round(0.8 * size)), anchor="rm")
     y += (_TITLE + _LINE) * size / 2
     for row in rows:
@@ -172,18 +163,11 @@ def _draw_cell(
         if row.said:
             ink, tip = _SAID, 0.26 * size
             draw.polygon([(left, y - tip), (left, y + tip), (left + 1.6 * tip, y)], fill=_SAID)
-        draw.text((words, y), row.word, ink, _fitting(row.word, size, layout.words), anchor="lm")
+        fitting = font(fitting_size(row.word, size, layout.words, smallest=6), row.word)
+        draw.text((words, y), row.word, ink, fitting, anchor="lm")
         above, below = y - 0.34 * size, y + 0.34 * size
         draw.rectangle((bars, above, bars_end, below), fill=_TRACK)
         length = max(1.0, (bars_end - bars) * row.probability)
         draw.rectangle((bars, above, bars + length, below), fill=_SAID if row.said else _BAR)
         draw.text((right, y), likelihood(row.probability), ink, font(size), anchor="rm")
         y += _LINE * size
-
-
-def _fitting(text: str, size: float, width: float) -> Font:
-    """The font, of `size` at most, in which a text is at most so wide: a long word is never cut off."""
-    whole = round(size)
-    while whole > 6 and font(whole, text).getlength(text) > width:
-        whole -= 1
-    return font(whole, text)

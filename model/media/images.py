@@ -14,9 +14,8 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from model.errors import CaptionError, DamagedImage, EmptyFile, ImageTooLarge, TruncatedImage
-from model.media.formats import HEAD, is_heif
+from model.media.formats import HEAD, breaks_off, is_heif, not_a_picture
 from model.media.iso_media import claimed_pixels
-from model.media.not_pictures import breaks_off, not_a_picture
 
 MAX_PIXELS: Final = 100_000_000  # of a picture that is decoded at all
 MAX_KEPT: Final = 8_000_000
@@ -171,3 +170,10 @@ def _eight_bits(image: Image.Image, levels: tuple[float, float]) -> Image.Image:
 def to_square(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
     """The RGB image squashed to a square, as in training: (size, size, 3) uint8. Nothing is cropped away."""
     return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
+
+
+def encode_jpeg(image: Image.Image) -> bytes:
+    """The image as a JPEG file."""
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=85)
+    return out.getvalue()

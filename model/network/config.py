@@ -10,6 +10,25 @@ from typing import Any, Final, Literal, Self
 DecoderKind = Literal["attention", "baseline"]
 Rnn = Literal["lstm", "gru"]
 
+
+@dataclass(frozen=True)
+class Model:
+    """A kind of captioning model, as people choose it."""
+
+    name: DecoderKind
+    has_attention: bool  # whether its captions have heatmaps
+    label: str  # in English, for figures and tables
+    compared_with: DecoderKind  # the model whose caption a comparison shows
+
+
+MODELS: Final[dict[DecoderKind, Model]] = {
+    model.name: model
+    for model in (
+        Model("attention", has_attention=True, label="attention model", compared_with="baseline"),
+        Model("baseline", has_attention=False, label="baseline", compared_with="attention"),
+    )
+}
+
 # By torchvision's names, families whose last grid is known: see `model.network.encoder.build_backbone`.
 ENCODERS: Final = (
     "inception_v3",
@@ -90,8 +109,8 @@ class DecoderConfig(_Config):
     rnn: Rnn = "lstm"
 
     def __post_init__(self) -> None:
-        if self.kind not in ("attention", "baseline"):
-            raise ConfigError(f"unknown decoder {self.kind!r}; known: attention, baseline")
+        if self.kind not in MODELS:
+            raise ConfigError(f"unknown decoder {self.kind!r}; known: {', '.join(MODELS)}")
         if self.rnn not in ("lstm", "gru"):
             raise ConfigError(f"unknown recurrent network {self.rnn!r}; known: lstm, gru")
         sizes = (self.vocabulary_size, self.channels, self.embedding, self.hidden, self.attention, self.max_words)

@@ -20,9 +20,9 @@ from model.captioner import Caption, Captioner
 from model.decoding.calibration import (
     THRESHOLD,
     Calibration,
+    Fit,
     Floats,
     Logistic,
-    Search,
     calibration_error,
     chance_error,
     cross_validated,
@@ -31,6 +31,7 @@ from model.decoding.calibration import (
     reliability,
 )
 from model.network.checkpoint import SAMPLER_SUFFIX, CheckpointError, write_calibration
+from model.network.config import MODELS
 from model.training.data import DataError, Example, load_split, resolve_data
 from model.training.evaluate import caption_examples
 from model.training.scores import EvaluationError, Tokenizer, java, score, words_of
@@ -69,10 +70,10 @@ def judge(
     threshold: float = THRESHOLD,
     tokenizer: Tokenizer = "PTB",
     batch: int = 32,
-) -> dict[Search, Judged]:
+) -> dict[Fit, Judged]:
     """Greedy and beam captions of a split's images against their references. Raises EvaluationError."""
     decodings = caption_examples(captioner, examples, beams=[beam], batch=batch).main
-    runs: dict[Search, list[Caption]] = {"greedy": decodings["greedy"], "beam": decodings[f"beam {beam}"]}
+    runs: dict[Fit, list[Caption]] = {"greedy": decodings["greedy"], "beam": decodings[f"beam {beam}"]}
     flat = [caption for example in examples for caption in example.captions]
     flat += [caption.text for captions in runs.values() for caption in captions]
     words = iter(words_of(flat, tokenizer))
@@ -84,7 +85,7 @@ def judge(
     }
 
 
-def report(judged: dict[Search, Judged], estimates: dict[Search, Floats], how: str) -> None:
+def report(judged: dict[Fit, Judged], estimates: dict[Fit, Floats], how: str) -> None:
     for search, captions in judged.items():
         right = captions.right
         after = calibration_error(estimates[search], right)
@@ -100,9 +101,7 @@ def report(judged: dict[Search, Judged], estimates: dict[Search, Floats], how: s
         )
 
 
-def draw(
-    path: Path, judged: dict[Search, Judged], estimates: dict[Search, Floats], title: str, threshold: float
-) -> None:
+def draw(path: Path, judged: dict[Fit, Judged], estimates: dict[Fit, Floats], title: str, threshold: float) -> None:
     """The reliability plot: for captions of like estimates, the share that is right. Raises EvaluationError."""
     try:
         from matplotlib.figure import Figure
@@ -130,7 +129,7 @@ def calibrate(options: argparse.Namespace, captioner: Captioner, name: str) -> N
     data = Path(options.data).name
     splits = {split: load_split(resolve_data(options.data), split) for split in (options.split, options.check) if split}
 
-    def judged_on(split: str) -> dict[Search, Judged]:
+    def judged_on(split: str) -> dict[Fit, Judged]:
         return judge(
             captioner,
             splits[split][: options.limit],
@@ -166,7 +165,7 @@ def calibrate(options: argparse.Namespace, captioner: Captioner, name: str) -> N
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.training.calibrate", description=__doc__.split("\n")[0])
     parser.add_argument("--weights", default="weights", help="the folder whose decoder is calibrated")
-    parser.add_argument("--model", choices=["attention", "baseline"], default="attention")
+    parser.add_argument("--model", choices=list(MODELS), default="attention")
     parser.add_argument(
         "--data", default="flickr8k", help="a folder in the Karpathy layout, or its name in DATASETS_DIR"
     )

@@ -106,6 +106,19 @@ def _from_table(path: Path) -> list[tuple[str, str, tuple[str, ...]]]:
     return [(image, splits[image], tuple(several)) for image, several in captions.items()]
 
 
+def shuffled_batches(examples: int, batch: int, *, seed: int, epoch: int, least: int = 1) -> list[list[int]]:
+    """Rows of the examples in the order of this epoch, `batch` at a time; a rest of fewer than `least` is left out."""
+    order = list(range(examples))
+    random.Random(seed * 1000 + epoch).shuffle(order)
+    batches = [order[start : start + batch] for start in range(0, examples, batch)]
+    return [rows for rows in batches if len(rows) >= least]
+
+
+def step_seed(seed: int, step: int, process: int = 0) -> int:
+    """What a step's dropout and sampling are seeded with, so that a resumed run draws as one that never stopped."""
+    return (seed + 1) * 1_000_003 + step + process * 500_000_003
+
+
 SIDES: Final = re.compile(r"\b(left|right)", re.IGNORECASE)
 
 

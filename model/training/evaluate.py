@@ -18,11 +18,23 @@ from statistics import fmean
 
 from model.captioner import Caption, Captioner
 from model.decoding.sampling import Sampling
+from model.decoding.search import BeamSearch
 from model.network.checkpoint import CheckpointError
+from model.network.config import MODELS
 from model.network.vocabulary import tokenize
 from model.training.data import DataError, Example, load_images, load_split, resolve_data
-from model.training.scores import EvaluationError, MeteorScorer, Scores, Tokenizer, java, meteor, score, words_of
-from model.training.wording import Faults, Variety
+from model.training.scores import (
+    EvaluationError,
+    Faults,
+    MeteorScorer,
+    Scores,
+    Tokenizer,
+    Variety,
+    java,
+    meteor,
+    score,
+    words_of,
+)
 
 Row = dict[str, float | None]
 TRAINING = ("flickr8k", "coco")  # what the shipped weights were trained on
@@ -59,7 +71,8 @@ def caption_examples(
         main["greedy"] += [several.greedy for several in captions]
         drawn += [several.samples for several in captions]
         for width in beams:
-            main[f"beam {width}"] += captioner.search_features(features, beam=width, blocking=blocking)
+            [found] = captioner.decode(features, BeamSearch(width), blocking=blocking)
+            main[f"beam {width}"] += [caption for [caption] in found]
         print(f"\r{len(drawn)}/{len(examples)} captioned", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return Decodings(main, drawn)
@@ -165,7 +178,7 @@ def load_examples(data: str, split: str | None) -> tuple[str, list[Example]]:
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m model.training.evaluate", description=__doc__.split("\n")[0])
     parser.add_argument("--weights", default="weights", help="the folder of the weights")
-    parser.add_argument("--model", choices=["attention", "baseline"], default="attention")
+    parser.add_argument("--model", choices=list(MODELS), default="attention")
     parser.add_argument(
         "--data", default="flickr8k", help="a folder in the Karpathy layout, or its name in DATASETS_DIR"
     )

@@ -1,4 +1,6 @@
-"""Official caption metrics: the scorers of pycocoevalcap, with its PTB tokeniser and METEOR run safely.
+"""Scores of captions: the official metrics, CIDEr-D as a reward, and what needs no references (faults, variety).
+
+The official metrics are those of pycocoevalcap, with its PTB tokeniser and METEOR run safely.
 
 The tokeniser and METEOR are Java programs. Without Java, BLEU, ROUGE-L and CIDEr are computed on the words of
 `model.network.vocabulary.tokenize` and marked so: close to the official figures, and not to be quoted beside them.
@@ -12,7 +14,8 @@ import math
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -20,6 +23,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from model.decoding.blocking import ends_badly, repeats
 from model.network.vocabulary import tokenize
 
 Tokenizer = Literal["PTB", "simple"]
@@ -161,3 +165,135 @@ def score(found: Sequence[str], truth: Sequence[Sequence[str]], meteor_scorer: M
         cider=100 * float(cider),
         each_cider=np.asarray(each, dtype=np.float64),
     )
+
+
+LONGEST: Final = 4  # words in an n-gram
+SIGMA: Final = 6.0  # words; of the Gaussian penalty on a difference in length
+
+Words = Sequence[str]
+Ngram = tuple[str, ...]
+# One caption: tf-idf of its n-grams by n, their Euclidean norms, and its number of words.
+Vector = tuple[list[dict[Ngram, float]], list[float], int]
+
+
+def _ngrams(words: Words, n: int) -> list[Ngram]:
+    return list(zip(*(words[start:] for start in range(n)), strict=False))
+
+
+class CiderD:
+    """CIDEr-D (Vedantam et al., CVPR 2015) as a reward: fast for a few captions at a time, equal to pycocoevalcap's.
+
+    Captions and references are sequences of words, tokenised alike by the caller. The document frequencies are
+    counted once, over a corpus that the caller chooses.
+    """
+
+    def __init__(self, corpus: Iterable[Sequence[Sequence[str]]]) -> None:
+        """`corpus`: for each image its reference captions; an n-gram's document frequency is in how many images'."""
+        frequency: Counter[Ngram] = Counter()
+        images = 0
+        for references in corpus:
+            images += 1
+            frequency.update({ngram for words in references for n in range(LONGEST) for ngram in _ngrams(words, n + 1)})
+        self._rarest = math.log(max(1, images))  # idf of an n-gram in one image, or in none
+        self._idf = {ngram: self._rarest - math.log(count) for ngram, count in frequency.items() if count > 1}
+
+    def vector(self, words: Sequence[str]) -> Vector:
+        weights = []
+        for n in range(LONGEST):
+            counts = Counter(_ngrams(words, n + 1))
+            weights.append({ngram: count * self._idf.get(ngram, self._rarest) for ngram, count in counts.items()})
+        norms = [math.sqrt(sum(weight * weight for weight in by_ngram.values())) for by_ngram in weights]
+        return weights, norms, len(words)
+
+    def score(self, candidates: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> list[float]:
+        """The CIDEr-D of each candidate for one image, on pycocoevalcap's scale: 10 for a caption that equals its
+        only reference. references: at least one.
+        """
+        against = [self.vector(words) for words in references]
+        return [self._score(self.vector(words), against) for words in candidates]
+
+    @staticmethod
+    def _score(candidate: Vector, references: Sequence[Vector]) -> float:
+        weights, norms, length = candidate
+        total = 0.0
+        for reference_weights, reference_norms, reference_length in references:
+            similarity = 0.0
+            for n in range(LONGEST):
+                theirs = reference_weights[n]
+                dot = 0.0
+                for ngram, weight in weights[n].items():
+                    other = theirs.get(ngram)
+                    if other is not None:
+                        dot += min(weight, other) * other  # clipped: saying a word twice earns nothing
+                if dot:
+                    similarity += dot / (norms[n] * reference_norms[n])
+            total += similarity * math.exp(-((length - reference_length) ** 2) / (2 * SIGMA**2))
+        return 10.0 * total / (LONGEST * len(references))
+
+
+@dataclass(frozen=True)
+class Faults:
+    """Over all captions given."""
+
+    words: float  # mean length
+    bad_endings: float  # share, see `model.decoding.blocking.ends_badly`
+    repeats: float  # share, see `model.decoding.blocking.repeats`
+    novel: float | None  # share that is no training caption, word for word; None: not known
+
+    @classmethod
+    def of(cls, captions: Sequence[Words], training: Collection[str] | None = None) -> Faults:
+        """training: the training captions' words, joined by spaces. Raises ValueError for no captions."""
+        if not captions:
+            raise ValueError("there are no captions")
+        count = len(captions)
+        return cls(
+            words=sum(map(len, captions)) / count,
+            bad_endings=sum(map(ends_badly, captions)) / count,
+            repeats=sum(map(repeats, captions)) / count,
+            novel=None if training is None else sum(" ".join(words) not in training for words in captions) / count,
+        )
+
+
+@dataclass(frozen=True)
+class Variety:
+    """Of the captions of one image, the mean over images."""
+
+    distinct: float  # different captions
+    div_2: float  # different bigrams by words (Shetty et al., 2017)
+    mbleu_4: float  # BLEU-4 of each caption against the image's others (Wang and Chan, 2019); low is varied
+
+    @classmethod
+    def of(cls, images: Sequence[Sequence[Words]]) -> Variety:
+        """Raises ValueError for no images, or fewer than two captions of one."""
+        if not images or min(map(len, images)) < 2:
+            raise ValueError("variety is of two captions an image, or more")
+        return cls(
+            distinct=sum(len(set(map(tuple, captions))) for captions in images) / len(images),
+            div_2=sum(map(_div_2, images)) / len(images),
+            mbleu_4=sum(map(_mutual_bleu, images)) / len(images),
+        )
+
+
+def _div_2(captions: Sequence[Words]) -> float:
+    return len({pair for words in captions for pair in _ngrams(words, 2)}) / max(1, sum(map(len, captions)))
+
+
+def _mutual_bleu(captions: Sequence[Words]) -> float:
+    others = ([*captions[:i], *captions[i + 1 :]] for i in range(len(captions)))
+    return sum(map(_bleu_4, captions, others)) / len(captions)
+
+
+def _bleu_4(caption: Words, references: Sequence[Words]) -> float:
+    """BLEU-4 of one caption (Papineni et al., 2002), 0 where an order has no match."""
+    logarithms = 0.0
+    for n in range(1, 5):
+        found = Counter(_ngrams(caption, n))
+        most: Counter[Ngram] = Counter()
+        for reference in references:
+            most |= Counter(_ngrams(reference, n))
+        matches = (found & most).total()
+        if not matches:
+            return 0.0
+        logarithms += math.log(matches / found.total()) / 4
+    closest = min((abs(len(r) - len(caption)), len(r)) for r in references)[1]
+    return math.exp(logarithms + min(0.0, 1 - closest / len(caption)))

@@ -12,59 +12,54 @@ differentiated is the same distribution, dropout included.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from model.network.checkpoint import CheckpointError
 from model.network.decoder import Decoder, DecoderState
-from model.network.device import PRECISIONS, autocast, choose_device
 from model.network.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary, tokenize
-from model.training.cider import CiderD
-from model.training.data import DataError, Example, Features, encode_captions, load_split, resolve_data
-from model.training.journal import Journal, Pace
+from model.training.data import Example, encode_captions
+from model.training.loop import Objective, RunConfig, run_command
 from model.training.losses import caption_loss, draw, leave_one_out, policy_loss
-from model.training.networks import continued
-from model.training.optimise import descend, rate_share, set_rates
-from model.training.options import parse_options
-from model.training.order import shuffled_batches, step_seed
-from model.training.resume import load_state, save_state
-from model.training.validate import validate
+from model.training.networks import Networks, continued
+from model.training.scores import CiderD
 
 
-@dataclass(frozen=True)
-class ScstConfig:
-    """Everything that a run depends on; each field is an option of the command line."""
+@dataclass(frozen=True, kw_only=True)
+class ScstConfig(RunConfig):
+    """The options of self-critical training. `encoder` is the one that the decoder was trained on.
 
-    encoder: str  # the encoder that the decoder was trained on
+    Raises ValueError for fewer than two samples: an image's other samples are the baseline.
+    """
+
     start_from: str  # the decoder to begin with: the best that cross-entropy gave
-    out: str  # the folder of this run
-    data: tuple[str, ...] = ("flickr8k",)  # data sets whose train splits are used together
-    validation: str = "flickr8k"  # the data set whose val split chooses the best weights, by greedy CIDEr-D
-    epochs: int = 10
-    steps: int = 0  # instead of epochs
-    batch: int = 32  # images
     samples: int = 5  # captions drawn of each image
     temperature: float = 1.0
+    xe_weight: float = 0.0  # of the references' cross-entropy, mixed in to keep language and variety
+    dropout: float = 0.0
+    epochs: int = 10
     rate: float = 5e-5  # peak learning rate
     final_rate: float = 0.2  # at the end of the cosine, as a share of the peak
     warmup: int = 50  # steps
     weight_decay: float = 0.0
     clip: float = 1.0  # gradient norm
-    xe_weight: float = 0.0  # of the references' cross-entropy, mixed in to keep language and variety
-    dropout: float = 0.0
-    cache: str = "cache"  # where encoder features are kept
     save_every: int = 50  # steps between checkpoints to resume from
     validate_every: int = 150  # steps
-    threads: int = 0  # CPU threads; 0: PyTorch's own choice
-    device: str = "auto"
-    precision: str = field(default="auto", metadata={"choices": PRECISIONS})
-    seed: int = 0
+    pictures: int = 0  # validation images whose captions and heatmaps TensorBoard shows
+
+    def __post_init__(self) -> None:
+        if self.samples < 2:
+            raise ValueError(f"the baseline is the mean of an image's other samples: {self.samples} are too few")
+
+    def networks(self, examples: Sequence[Example]) -> Networks:
+        return continued(Path(self.encoder), Path(self.start_from), dropout=self.dropout)
+
+    def objective(self, networks: Networks, examples: Sequence[Example]) -> Objective:
+        return SelfCritical(networks, examples, self)
 
 
 @dataclass(frozen=True)
@@ -144,121 +139,41 @@ class Reward:
         return torch.tensor(scores)
 
 
-class Run:
-    """A self-critical run: the decoder, its optimiser and place in the data, saved and restored together."""
+class SelfCritical(Objective):
+    """The policy gradient of sampled captions; logs the means of their rewards, words and log-probabilities."""
 
-    def __init__(self, config: ScstConfig) -> None:
-        if config.samples < 2:
-            raise ValueError(f"the baseline is the mean of an image's other samples: {config.samples} are too few")
+    validates_at_start = True
+
+    def __init__(self, networks: Networks, examples: Sequence[Example], config: ScstConfig) -> None:
+        super().__init__(networks)
         self.config = config
-        if config.threads:
-            torch.set_num_threads(config.threads)
-        self.out = Path(config.out)
-        self.device = choose_device(config.device)
-        self.examples = [example for name in config.data for example in load_split(resolve_data(name), "train")]
-        self.validation = load_split(resolve_data(config.validation), "val")
-        self.networks = continued(Path(config.encoder), Path(config.start_from), dropout=config.dropout)
-        self.decoder = self.networks.decoder.to(self.device)
-        self.max_words = self.decoder.config.max_words
-        encoder, sha256 = self.networks.encoder.to(self.device), self.networks.encoder_sha256
-        self.features = Features.cached(Path(config.cache), encoder, sha256, self.examples)
-        self.validation_features = Features.cached(Path(config.cache), encoder, sha256, self.validation)
-        self.reward = Reward(self.examples, self.networks.vocabulary)
-        self.captions = encode_captions(self.examples, self.networks.vocabulary, self.max_words)
-        self.optimizer = torch.optim.AdamW(
-            [{"params": list(self.decoder.parameters()), "peak": config.rate}], weight_decay=config.weight_decay
-        )
-        self.autocast = autocast(self.device, config.precision)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.autocast.fast_dtype == torch.float16)
-        self.steps_per_epoch = math.ceil(len(self.examples) / config.batch)
-        self.total = config.steps or self.steps_per_epoch * config.epochs
-        self.journal = Journal(self.out)
-        self.step, self.best = 0, -math.inf
+        self.reward = Reward(examples, networks.vocabulary)
+        self.captions = encode_captions(examples, networks.vocabulary, self.decoder.config.max_words)
 
-    def train(self) -> None:
-        self.resume()
-        if self.step == 0:
-            self.validate()
-        pace = Pace(self.step, self.total)
-        while self.step < self.total:
-            epoch, done = divmod(self.step, self.steps_per_epoch)
-            batches = shuffled_batches(len(self.examples), self.config.batch, seed=self.config.seed, epoch=epoch)
-            for rows in batches[done : done + self.total - self.step]:
-                pace.update(self.step + 1, **self.learn(rows))
-                self.step += 1
-                if self.step % 25 == 0:
-                    self.journal.write(self.step, epoch=epoch, **pace.means())
-                if self.step % self.config.validate_every == 0 or self.step == self.total:
-                    self.validate()
-                if self.step % self.config.save_every == 0 or self.step == self.total:
-                    self.save()
-        self.journal.close()
-
-    def learn(self, rows: list[int]) -> dict[str, float]:
-        """One step on the images at `rows`; returns the means of its samples' rewards, words and log-probabilities."""
-        torch.manual_seed(step_seed(self.config.seed, self.step))
-        config = self.config
-        set_rates(
-            self.optimizer, rate_share(self.step, total=self.total, warmup=config.warmup, floor=config.final_rate)
+    def forward(self, inputs: Tensor, rows: list[int], progress: float) -> tuple[Tensor, int, dict[str, float]]:
+        sampled = sample_captions(
+            self.decoder,
+            self.decoder.init_state(inputs),
+            samples=self.config.samples,
+            max_words=self.decoder.config.max_words,
+            temperature=self.config.temperature,
         )
-        self.decoder.train()
-        features = self.features[rows].to(self.device)
-        with self.autocast:
-            sampled = sample_captions(
-                self.decoder,
-                self.decoder.init_state(features),
-                samples=config.samples,
-                max_words=self.max_words,
-                temperature=config.temperature,
-            )
         rewards = self.reward(sampled.tokens, rows)  # (B, K)
-        advantages = leave_one_out(rewards).flatten().to(self.device)  # (B * K,)
+        advantages = leave_one_out(rewards).flatten().to(inputs.device)  # (B * K,)
         loss = policy_loss(sampled.log_probs, advantages[sampled.rows])
-        if config.xe_weight:
-            with self.autocast:
-                cross_entropy, _ = caption_loss(self.decoder, features, [self.captions[row] for row in rows])
-            loss = loss + config.xe_weight * cross_entropy
-        descend(loss, self.optimizer, self.scaler, config.clip)
-        return {
+        if self.config.xe_weight:
+            cross_entropy, _ = caption_loss(self.decoder, inputs, [self.captions[row] for row in rows])
+            loss = loss + self.config.xe_weight * cross_entropy
+        values = {
             "reward": float(rewards.mean()),
             "words": float((sampled.tokens > END).sum()) / rewards.numel(),
             "log_prob": float(sampled.log_probs.detach().mean()),
         }
-
-    def validate(self) -> None:
-        """Validate the greedy captions; the weights are exported if their CIDEr-D is the best so far."""
-        rows = range(len(self.validation))
-        batches = (self.validation_features[rows[start : start + 64]].to(self.device) for start in rows[::64])
-        found = validate(self.decoder, self.networks.vocabulary, self.validation, batches, self.autocast)
-        self.journal.write(
-            self.step, validation_loss=found.loss, validation_cider=found.cider, validation_words=found.words
-        )
-        if found.cider >= self.best:
-            self.best = found.cider
-            self.networks.export(self.out, self.config, tuned=False)
-
-    def save(self) -> None:
-        progress = {"step": str(self.step), "best": str(self.best)}
-        save_state(self.out / "resume.safetensors", {"decoder": self.decoder}, self.optimizer, progress)
-
-    def resume(self) -> None:
-        progress = load_state(self.out / "resume.safetensors", {"decoder": self.decoder}, self.optimizer)
-        if progress is not None:
-            self.step, self.best = int(progress["step"]), float(progress["best"])
-            print(f"resumed at step {self.step}", flush=True)
-
-
-def parse(arguments: Sequence[str] | None = None) -> ScstConfig:
-    return parse_options(ScstConfig, arguments, program="python -m model.training.scst", description=__doc__ or "")
+        return loss, len(sampled.rows), values
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    try:
-        Run(parse(arguments)).train()
-    except (DataError, CheckpointError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command(ScstConfig, arguments, program="python -m model.training.scst", description=__doc__ or "")
 
 
 if __name__ == "__main__":

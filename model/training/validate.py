@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model.decoding.search import decode
+from model.decoding.search import Stepwise, decode
 from model.network.decoder import Decoder
 from model.network.vocabulary import Vocabulary, tokenize
-from model.training.cider import CiderD
 from model.training.data import Example, encode_captions
 from model.training.losses import caption_loss
+from model.training.scores import CiderD
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def validate(
         rows = range(start, start + len(batch))
         with precision:
             mean, words = caption_loss(decoder, batch, [captions[row] for row in rows])
-            decoded = decode(decoder, decoder.init_state(batch), max_words=decoder.config.max_words)
+            [decoded] = decode(decoder, decoder.init_state(batch), Stepwise(), max_words=decoder.config.max_words)
         loss, targets = loss + float(mean) * words, targets + words
         for row, tokens in zip(rows, decoded.tokens[:, 0].tolist(), strict=True):
             caption = vocabulary.decode(tokens)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from model.captioner import Captioner, CaptionSet
 from model.decoding.sampling import Sampling
+from model.decoding.search import BeamSearch
 from model.network.checkpoint import CheckpointError, save_decoder
 from model.network.vocabulary import Vocabulary
 from tests.conftest import WEIGHTS
@@ -203,7 +204,8 @@ def test_a_sampler_of_another_encoder_is_refused(tmp_path: Path, tiny: Captioner
 def test_the_beams_caption_has_attention_of_its_own(captioner: Captioner, photos: list[Image.Image]) -> None:
     features = captioner.encode(captioner.squares(photos))
     captions = captioner.caption_features(features, samples=1, beam=3)
-    alone = captioner.search_features(features, beam=3)
+    [found] = captioner.decode(features, BeamSearch(3))
+    alone = [caption for [caption] in found]
     for several, best in zip(captions, alone, strict=True):
         assert several.main is several.best
         assert several.best is not None

@@ -93,7 +93,7 @@ def _prepare(task: AlbumTask, media: bytes, size: int) -> list[_AlbumPicture]:
 def _compose(task: AlbumTask, pictures: Sequence[_AlbumPicture], found: Sequence[Findings | Exception]) -> AlbumResult:
     """The sheet; a picture that the network failed on is left out. Raises its error when it failed on all."""
     from model.drawing.album_heatmap import Captioned, draw_contact_sheet
-    from model.drawing.heatmap import encode_jpeg
+    from model.media.images import encode_jpeg
 
     items = [
         Captioned(each.number, each.photo, result.captions.main.words, result.captions.main.attention)

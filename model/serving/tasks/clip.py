@@ -133,8 +133,8 @@ def _decode(media: bytes, size: int, limits: ClipLimits) -> Generator[FrameBatch
 def _compose(task: ClipTask, frames: Sequence[DescribedFrame], duration: float) -> ClipResult:
     """Every frame's caption, the moments as pictures, and the timeline."""
     from model.clip_moments import find_clip_moments
-    from model.drawing.heatmap import encode_jpeg
     from model.drawing.timeline import draw_timeline
+    from model.media.images import encode_jpeg
 
     clip = find_clip_moments(frames, duration, count=task.moments)
     return ClipResult(
@@ -151,7 +151,8 @@ def _for_album(jpeg: bytes) -> bytes:
     """The same picture, or on a larger ground where Telegram would refuse it: too long for its width, or tiny."""
     from PIL import Image
 
-    from model.drawing.heatmap import BACKGROUND, encode_jpeg
+    from model.drawing.style import BACKGROUND
+    from model.media.images import encode_jpeg
 
     with Image.open(io.BytesIO(jpeg)) as picture:
         width, height = picture.size

@@ -30,7 +30,6 @@ class ColoursTask(Task):
 
 def _draw(media: bytes, kind: Deficiency) -> ColoursResult:
     from model.drawing.colour_vision import draw_sheet
-    from model.drawing.heatmap import encode_jpeg
-    from model.media.images import open_image
+    from model.media.images import encode_jpeg, open_image
 
     return ColoursResult(encode_jpeg(draw_sheet(open_image(media), kind)))

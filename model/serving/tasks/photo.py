@@ -125,8 +125,10 @@ def compose(picture: Picture, found: Findings) -> PhotoResult:
     """The answer: captions, the chart where one is asked for, the sheet where the model looks at regions and the
     photo is there.
     """
-    from model.drawing.heatmap import draw_sheet, encode_jpeg
-    from model.drawing.word_chart import draw_chart, encode_png
+    from model.drawing.heatmap import draw_sheet
+    from model.drawing.style import encode_png
+    from model.drawing.word_chart import draw_chart
+    from model.media.images import encode_jpeg
 
     sheet = chart = None
     task, captions, main = picture.task, found.captions, found.captions.main

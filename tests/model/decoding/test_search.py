@@ -13,7 +13,7 @@ from torch import Tensor
 from model.captioner import Captioner
 from model.decoding.blocking import Blocking
 from model.decoding.sampling import Sampling
-from model.decoding.search import beam_search, candidates, decode, uniform_numbers
+from model.decoding.search import BeamSearch, Stepwise, candidates, decode, uniform_numbers
 from model.network.decoder import DecoderState
 from model.network.vocabulary import END, PAD, START, UNKNOWN
 
@@ -45,7 +45,7 @@ def start(images: int = 1) -> DecoderState:
 
 def test_greedy_takes_the_likeliest_word_until_the_end() -> None:
     model = Scripted({START: {A: 0.6, B: 0.4}, A: {C: 0.7, END: 0.3}, C: {END: 0.9, A: 0.1}})
-    result = decode(model, start(2), max_words=9)
+    result = decode(model, start(2), Stepwise(), max_words=9)[0]
     assert result.tokens.tolist() == [[[A, C]], [[A, C]]]
     assert result.lengths.tolist() == [[2], [2]]
     torch.testing.assert_close(result.log_probs[0, 0].exp(), torch.tensor([0.6, 0.7]))
@@ -55,21 +55,21 @@ def test_greedy_takes_the_likeliest_word_until_the_end() -> None:
 
 def test_unknown_and_special_words_are_never_said_even_when_likeliest() -> None:
     model = Scripted({START: {UNKNOWN: 0.7, END: 0.1, PAD: 0.1, A: 0.1}, A: {UNKNOWN: 0.9, START: 0.05, B: 0.05}})
-    sampled = decode(model, start(), max_words=5, samples=20)
+    sampled = decode(model, start(), Stepwise(samples=20), max_words=5)[0]
     assert {A, B} == set(sampled.tokens.flatten().tolist())
-    assert beam_search(model, start(), max_words=5).tokens[0, 0, :2].tolist() == [A, B]
+    assert decode(model, start(), BeamSearch(), max_words=5)[0].tokens[0, 0, :2].tolist() == [A, B]
 
 
 def test_a_network_that_never_ends_is_cut() -> None:
     model = Scripted({START: {A: 1.0}, A: {A: 1.0}})
-    assert decode(model, start(), max_words=5, samples=2).lengths.tolist() == [[5, 5, 5]]
-    assert beam_search(model, start(), max_words=5).lengths.tolist() == [[5]]
+    assert decode(model, start(), Stepwise(samples=2), max_words=5)[0].lengths.tolist() == [[5, 5, 5]]
+    assert decode(model, start(), BeamSearch(), max_words=5)[0].lengths.tolist() == [[5]]
 
 
 def test_samples_follow_the_distribution() -> None:
     model = Scripted({START: {A: 0.5, B: 0.3, C: 0.2}})
     sampling = Sampling(temperature=1.0, top_p=1.0)
-    result = decode(model, start(), max_words=3, samples=4000, sampling=sampling)
+    result = decode(model, start(), Stepwise(samples=4000, sampling=sampling), max_words=3)[0]
     shares = [(result.tokens[0, 1:, 0] == word).float().mean().item() for word in (A, B, C)]
     assert shares == pytest.approx([0.5, 0.3, 0.2], abs=0.03)
 
@@ -116,8 +116,8 @@ def test_random_numbers_depend_on_seed_and_sample_alone() -> None:
 def test_beam_finds_a_caption_that_greedy_misses() -> None:
     """A is likelier at first, but only B leads to a likely whole."""
     model = Scripted({START: {A: 0.55, B: 0.45}, A: {END: 0.4, C: 0.6}, B: {END: 0.95, C: 0.05}, C: {END: 0.5, A: 0.5}})
-    assert decode(model, start(), max_words=4).tokens[0, 0, 0] == A
-    best = beam_search(model, start(3), max_words=4, width=3, length_power=0.0)
+    assert decode(model, start(), Stepwise(), max_words=4)[0].tokens[0, 0, 0] == A
+    best = decode(model, start(3), BeamSearch(width=3, length_power=0.0), max_words=4)[0]
     assert best.tokens[:, 0, 0].tolist() == [B, B, B]
     assert best.lengths.tolist() == [[1], [1], [1]]
     torch.testing.assert_close(best.log_probs[0, 0, 0].exp(), torch.tensor(0.45))
@@ -151,7 +151,7 @@ def exhaustive(captioner: Captioner, features: Tensor, max_words: int) -> list[i
 def test_a_beam_as_wide_as_everything_is_exhaustive(tiny: Captioner) -> None:
     features = torch.randn(2, 9, 6, generator=torch.Generator().manual_seed(1))
     state = tiny.decoder.init_state(features)
-    best = beam_search(tiny.decoder, state, max_words=3, width=1200)
+    best = decode(tiny.decoder, state, BeamSearch(width=1200), max_words=3)[0]
     for image in range(2):
         length = int(best.lengths[image, 0])
         assert best.tokens[image, 0, :length].tolist() == exhaustive(tiny, features[image : image + 1], 3)
@@ -161,7 +161,7 @@ def test_a_beam_as_wide_as_everything_is_exhaustive(tiny: Captioner) -> None:
 def test_each_beam_keeps_its_own_state(tiny: Captioner) -> None:
     """The reported log-probabilities are those of the words when the network is fed just them."""
     features = torch.randn(3, 9, 6, generator=torch.Generator().manual_seed(2))
-    best = beam_search(tiny.decoder, tiny.decoder.init_state(features), max_words=6, width=4)
+    best = decode(tiny.decoder, tiny.decoder.init_state(features), BeamSearch(width=4), max_words=6)[0]
     for image in range(3):
         state, token = tiny.decoder.init_state(features[image : image + 1]), START
         for position in range(int(best.lengths[image, 0])):
@@ -203,7 +203,7 @@ def test_captions_that_end_early_leave_the_rest_undisturbed() -> None:
     """Sequences are dropped from the batch as they end; each caption stands in its own place all the same."""
     model = Scripted({START: {A: 0.5, B: 0.5}, A: {A: 0.9, END: 0.1}, B: {END: 1.0}})
     sampling = Sampling(temperature=1.0, top_p=1.0)
-    result = decode(model, start(3), max_words=12, samples=7, sampling=sampling, seeds=[1, 2, 3])
+    result = decode(model, start(3), Stepwise(samples=7, sampling=sampling, seeds=[1, 2, 3]), max_words=12)[0]
     assert result.attention is not None
     ends = set()
     for image in range(3):
@@ -230,13 +230,13 @@ LOOP = {START: {A: 1.0}, A: {B: 0.9, END: 0.1}, B: {A: 0.8, C: 0.2}, C: {B: 0.6,
 
 def test_blocking_breaks_loops_and_leaves_log_probabilities_alone() -> None:
     model = Scripted(LOOP)
-    free = decode(model, start(2), max_words=6)
+    free = decode(model, start(2), Stepwise(), max_words=6)[0]
     assert free.tokens[0, 0].tolist() == [A, B, A, B, A, B]
-    held = decode(model, start(2), max_words=6, blocking=blocking_over(set()))
+    held = decode(model, start(2), Stepwise(), max_words=6, blocking=blocking_over(set()))[0]
     assert held.tokens[0, 0].tolist() == [A, B, A]  # B is out; <end> is all that is left
     torch.testing.assert_close(held.log_probs[0, 0].exp(), torch.tensor([1.0, 0.9, 0.8]))
     for width in (1, 3):
-        best = beam_search(model, start(2), max_words=6, width=width, blocking=blocking_over(set()))
+        best = decode(model, start(2), BeamSearch(width=width), max_words=6, blocking=blocking_over(set()))[0]
         length = int(best.lengths[0, 0])
         words = best.tokens[0, 0, :length].tolist()
         probabilities = [LOOP[before][word] for before, word in itertools.pairwise([START, *words])]
@@ -246,15 +246,17 @@ def test_blocking_breaks_loops_and_leaves_log_probabilities_alone() -> None:
 def test_no_caption_ends_after_a_bad_ending() -> None:
     model = Scripted({START: {A: 1.0}, A: {END: 0.9, B: 0.1}, B: {END: 1.0}})
     blocking = blocking_over({A})
-    assert decode(model, start(), max_words=6, samples=3, blocking=blocking).tokens.tolist() == [[[A, B]] * 4]
-    assert beam_search(model, start(), max_words=6, blocking=blocking).tokens.tolist() == [[[A, B]]]
+    assert decode(model, start(), Stepwise(samples=3), max_words=6, blocking=blocking)[0].tokens.tolist() == [
+        [[A, B]] * 4
+    ]
+    assert decode(model, start(), BeamSearch(), max_words=6, blocking=blocking)[0].tokens.tolist() == [[[A, B]]]
 
 
 def test_at_the_length_cap_a_caption_is_cut_back() -> None:
     model = Scripted({START: {B: 1.0}, B: {A: 1.0}, A: {C: 1.0}, C: {END: 1.0}})
     for result in (
-        decode(model, start(), max_words=2, samples=1, blocking=blocking_over({A})),
-        beam_search(model, start(), max_words=2, blocking=blocking_over({A})),
+        decode(model, start(), Stepwise(samples=1), max_words=2, blocking=blocking_over({A}))[0],
+        decode(model, start(), BeamSearch(), max_words=2, blocking=blocking_over({A}))[0],
     ):
         assert result.tokens[0, 0].tolist() == [B]
         assert result.lengths[0, 0] == 1
@@ -265,8 +267,8 @@ def test_at_the_length_cap_a_caption_is_cut_back() -> None:
 
 def test_samples_alone_are_those_beside_the_greedy_caption() -> None:
     model = Scripted({START: {A: 0.5, B: 0.5}, A: {A: 0.7, B: 0.2, END: 0.1}, B: {END: 0.5, A: 0.5}})
-    both = decode(model, start(3), max_words=9, samples=4, seeds=[1, 2, 3])
-    alone = decode(model, start(3), max_words=9, samples=4, seeds=[1, 2, 3], greedy=False)
+    both = decode(model, start(3), Stepwise(samples=4, seeds=[1, 2, 3]), max_words=9)[0]
+    alone = decode(model, start(3), Stepwise(samples=4, seeds=[1, 2, 3], greedy=False), max_words=9)[0]
     assert alone.lengths.tolist() == both.lengths[:, 1:].tolist()
     longest = alone.tokens.shape[-1]
     assert alone.tokens.tolist() == both.tokens[:, 1:, :longest].tolist()
@@ -289,7 +291,7 @@ def test_images_whose_beam_is_over_leave_the_others_undisturbed() -> None:
             return logits, DecoderState(left, state.cell), looked
 
     numbers = torch.tensor([3.0, 1.0, 5.0, 2.0]).view(-1, 1, 1)
-    best = beam_search(PerImage({}), DecoderState(numbers, torch.zeros(4, 1, 1)), max_words=8, width=3)
+    best = decode(PerImage({}), DecoderState(numbers, torch.zeros(4, 1, 1)), BeamSearch(width=3), max_words=8)[0]
     assert best.lengths.flatten().tolist() == [3, 1, 5, 2]
     assert best.tokens[2, 0].tolist() == [A, B, A, B, A]
     assert best.tokens[1, 0].tolist() == [A, PAD, PAD, PAD, PAD]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.drawing.heatmap import SIDE, draw_sheet, encode_jpeg
+from model.drawing.heatmap import SIDE, draw_sheet
+from model.media.images import encode_jpeg
 from tests.support.attention_maps import maps
 
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from model.clip_moments import Moment, Moments
-from model.drawing.heatmap import encode_jpeg
 from model.drawing.timeline import clock, draw_timeline
+from model.media.images import encode_jpeg
 
 
 def clip_of(size: tuple[int, int], chosen: list[int], frames: int = 20, duration: float = 10.0) -> Moments:

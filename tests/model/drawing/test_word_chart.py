@@ -9,7 +9,8 @@ from PIL import Image
 
 from model.captioner import Captioner
 from model.captions import END_OF_CAPTION, Step
-from model.drawing.word_chart import HEIGHT, WIDTH, draw_chart, encode_png
+from model.drawing.style import encode_png
+from model.drawing.word_chart import HEIGHT, WIDTH, draw_chart
 
 OTHERS = (("sleeping", 0.3), ("a", 0.2), ("on", 0.1), (END_OF_CAPTION, 0.05), ("motorcyclists", 0.01))
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from model.decoding.search import beam_search, decode
+from model.decoding.search import BeamSearch, Stepwise, decode
 from model.network.checkpoint import (
     CheckpointError,
     fingerprint,
@@ -142,8 +142,8 @@ def test_a_gru_decodes_and_is_written_into_the_checkpoint(kind: str, tmp_path: P
     save_decoder(tmp_path / "d.safetensors", decoder, vocabulary, "", torch.float32)
     loaded = load_decoder(tmp_path / "d.safetensors").decoder
     state = loaded.init_state(torch.randn(2, 9, 6))
-    greedy = decode(loaded, state, max_words=5, samples=3)
-    best = beam_search(loaded, state, max_words=5, width=3)
+    greedy = decode(loaded, state, Stepwise(samples=3), max_words=5)[0]
+    best = decode(loaded, state, BeamSearch(width=3), max_words=5)[0]
     assert greedy.tokens.shape[:2] == (2, 4)
     assert best.tokens.shape[:2] == (2, 1)
     before, tokens = loaded.init_state(torch.randn(1, 9, 6)), torch.tensor([[START]])

@@ -15,8 +15,7 @@ from model.captioner import Caption
 from model.training import evaluate
 from model.training import scores as metrics
 from model.training.evaluate import Decodings, as_markdown
-from model.training.scores import EvaluationError, java, meteor, score, words_of
-from model.training.wording import Faults, Variety
+from model.training.scores import EvaluationError, Faults, Variety, java, meteor, score, words_of
 from tests.conftest import PHOTOS, WEIGHTS
 
 REFERENCES = [

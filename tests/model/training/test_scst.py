@@ -16,10 +16,12 @@ from model.network.config import EncoderConfig
 from model.network.decoder import build_decoder
 from model.network.encoder import Encoder
 from model.network.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
-from model.training.cider import CiderD
 from model.training.data import Example
+from model.training.loop import Run
 from model.training.losses import leave_one_out, policy_loss
-from model.training.scst import Reward, Run, ScstConfig, parse, sample_captions
+from model.training.options import parse_options
+from model.training.scores import CiderD
+from model.training.scst import Reward, ScstConfig, sample_captions
 from tests.conftest import WORDS, tiny_config
 
 
@@ -141,10 +143,12 @@ def settings(tmp_path: Path, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyP
     (root / "dataset.json").write_text(json.dumps({"images": images}))
     subjects = torch.randn(2, 9, 6, generator=torch.Generator().manual_seed(0))
 
-    def cached(folder: Path, encoder: Encoder, fingerprint: str, examples: list[Example]) -> torch.Tensor:
+    def cached(
+        folder: Path, encoder: Encoder, fingerprint: str, examples: list[Example], *, workers: int
+    ) -> torch.Tensor:
         return torch.stack([subjects[int(example.path.stem) % 2] for example in examples])
 
-    monkeypatch.setattr("model.training.scst.Features.cached", cached)
+    monkeypatch.setattr("model.training.loop.Features.cached", cached)
     torch.manual_seed(4)
     decoder = build_decoder(dataclasses.replace(tiny_config(), hidden=16, embedding=16))
     save_encoder(tmp_path / "encoder.safetensors", Encoder(EncoderConfig(rows=3, columns=3, channels=6)))
@@ -179,7 +183,7 @@ def test_the_reward_rises_and_the_best_weights_are_exported(settings: ScstConfig
     assert max(cider) > 3 * cider[0]
     best = f"{settings.out}/attention.safetensors"
     again = Run(dataclasses.replace(settings, start_from=best, out=settings.out + "2"))
-    again.validate()
+    again.validate(0)
     assert read_log(settings.out + "2", "validation_cider") == pytest.approx([max(cider)], abs=2)  # it is in fp16
 
 
@@ -195,10 +199,10 @@ def test_a_killed_run_goes_on_where_it_was(settings: ScstConfig, xe_weight: floa
     run = Run(settings)
     learn = run.learn
 
-    def learn_or_die(rows: list[int]) -> dict[str, float]:
+    def learn_or_die(rows: list[int], inputs: torch.Tensor) -> dict[str, float]:
         if run.step == 5:
             raise Killed
-        return learn(rows)
+        return learn(rows, inputs)
 
     run.learn = learn_or_die  # type: ignore[method-assign]
     with pytest.raises(Killed):
@@ -206,15 +210,15 @@ def test_a_killed_run_goes_on_where_it_was(settings: ScstConfig, xe_weight: floa
     resumed = Run(settings)
     resumed.train()
     assert read_log(settings.out, "validation_cider")[:2] == read_log(settings.out + "-whole", "validation_cider")[:2]
-    for name, tensor in whole.decoder.state_dict().items():
-        torch.testing.assert_close(resumed.decoder.state_dict()[name], tensor, msg=name)
+    for name, tensor in whole.networks.decoder.state_dict().items():
+        torch.testing.assert_close(resumed.networks.decoder.state_dict()[name], tensor, msg=name)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_half_precision_learns_too(settings: ScstConfig, precision: str) -> None:
     run = Run(dataclasses.replace(settings, steps=40, precision=precision, xe_weight=0.1))
     run.train()
-    assert all(tensor.isfinite().all() for tensor in run.decoder.state_dict().values())
+    assert all(tensor.isfinite().all() for tensor in run.networks.decoder.state_dict().values())
     cider = read_log(settings.out, "validation_cider")
     assert max(cider) > 2 * cider[0]
 
@@ -225,7 +229,8 @@ def test_one_sample_has_no_baseline(settings: ScstConfig) -> None:
 
 
 def test_every_field_is_an_option() -> None:
-    settings = parse(["--encoder", "e", "--start-from", "s", "--out", "o", "--data", "a", "b", "--rate", "0.5"])
+    arguments = ["--encoder", "e", "--start-from", "s", "--out", "o", "--data", "a", "b", "--rate", "0.5"]
+    settings = parse_options(ScstConfig, arguments, program="scst", description="")
     assert settings == ScstConfig(encoder="e", start_from="s", out="o", data=("a", "b"), rate=0.5)
 
 

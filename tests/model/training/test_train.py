@@ -20,8 +20,10 @@ from model.network.decoder import Decoder
 from model.network.vocabulary import END, PAD, START
 from model.training.data import DataError, augment, load_images, load_split, pad_captions, prefetch
 from model.training.journal import Journal
+from model.training.loop import Run
 from model.training.optimise import follow
-from model.training.train import Run, TrainConfig, main, parse
+from model.training.options import parse_options
+from model.training.train import TrainConfig, main
 from model.training.validate import Validation
 from tests.conftest import PHOTOS, WEIGHTS
 
@@ -172,7 +174,7 @@ def test_the_epoch_with_the_best_captions_is_kept_and_a_run_without_hope_stops(
         kept.append(float(decoder.output_bias.detach().norm()))
         return next(scores)
 
-    monkeypatch.setattr("model.training.train.validate", validate)
+    monkeypatch.setattr("model.training.loop.validate", validate)
     settings = config(dataset, encoder_file, tmp_path / "run", epochs=9, patience=2)
     Run(settings).train()
     assert len(kept) == 4  # two epochs more than the best
@@ -260,7 +262,6 @@ def test_mistakes_end_in_a_line_not_a_traceback(tmp_path: Path, capsys: pytest.C
 
 
 def test_every_field_is_an_option() -> None:
-    settings = parse(
-        ["--encoder", "e", "--out", "o", "--data", "a", "b", "--finetune", "--rate", "0.5", "--batch", "7"]
-    )
+    arguments = ["--encoder", "e", "--out", "o", "--data", "a", "b", "--finetune", "--rate", "0.5", "--batch", "7"]
+    settings = parse_options(TrainConfig, arguments, program="train", description="")
     assert settings == TrainConfig(encoder="e", out="o", data=("a", "b"), finetune=True, rate=0.5, batch=7)
