@@ -9,11 +9,12 @@ import zlib
 from model.serving.embedded.pipe import PipeConsumer, serve_worker
 from model.serving.embedded.queue import LEASE_SECONDS, LocalQueue
 from model.serving.jobs import Job
+from tests.support.jobs import make_job
 
 
 def job(name: str, **settings: object) -> Job:
     """Each of another person."""
-    return Job(id=name, user=zlib.crc32(name.encode()), **settings)  # type: ignore[arg-type]
+    return make_job(name, zlib.crc32(name.encode()), **settings)  # type: ignore[arg-type]
 
 
 async def streams(readable: int, writable: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
