@@ -15,16 +15,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from bot.config import Settings
+from bot.storage.stats import HOUR, HOURS, Field, StatsStore
 from model.serving.queue import Status
 
 log = logging.getLogger(__name__)
 
-HOUR: Final = 3600
-HOURS: Final = 24
-KEPT: Final = 25 * HOUR  # seconds
 WRITE_SECONDS: Final = 5.0  # between two writes; a kill costs the counts of so long
 SWEEP_SECONDS: Final = 600.0  # after which what is too old is dropped although nothing was counted
 PATIENCE: Final = 5.0  # seconds for what is kept, or the queue, to answer
@@ -34,26 +32,6 @@ MOST_PEOPLE: Final = 100_000
 SHORTEST: Final = 0.01  # seconds; what is faster counts as this
 PER_DOUBLING: Final = 4  # buckets; each is 19 % wider than the one before
 BUCKETS: Final = 72  # up to 2,621 s; what is slower is in the last one
-
-Field = tuple[int, str]  # the hour, in hours since the epoch, and what is counted in it
-
-
-class StatsStore(Protocol):
-    """Where the counts of one bot are kept, those of all its processes together.
-
-    All raise StorageError, RedisRefused, or what the engine's client raises.
-    """
-
-    async def key(self) -> bytes:
-        """The random key of the hashes, made at its first use."""
-
-    async def add(self, counts: Mapping[Field, int], people: Mapping[bytes, float], now: float) -> None:
-        """Add to what is counted, note when each was last seen, and drop what is older than `KEPT`; all or nothing."""
-
-    async def read(self, first_hour: int, since: float) -> tuple[dict[str, int], int]:
-        """The sums from this hour on, and how many people were seen since."""
-
-    async def forget(self, person: bytes) -> None: ...
 
 
 @dataclass(frozen=True)
