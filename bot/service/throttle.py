@@ -6,9 +6,9 @@ from typing import Final
 
 from aiogram.enums import ChatType
 from aiogram.types import Message
+from cachetools import TTLCache
 
 from bot.storage.inbox import Accepted
-from model.serving.worker.recent import Recent
 
 REFUSED_SECONDS: Final = 60.0
 WAITED: Final = 30.0  # seconds; as long as the bot may pause between two tries of an outage of Telegram
@@ -18,16 +18,16 @@ class Refusals:
     """Keeps groups quiet: there a person hears once a minute that there is no room for what they ask."""
 
     def __init__(self) -> None:
-        self._said: Recent[tuple[int, int], bool] = Recent(10_000, seconds=REFUSED_SECONDS)
+        self._said: TTLCache[tuple[int, int], bool] = TTLCache(10_000, REFUSED_SECONDS)
 
     def are_said(self, message: Message, user: int) -> bool:
         """Whether one more may be said in answer to this message."""
         if message.chat.type == ChatType.PRIVATE:
             return True
         key = message.chat.id, user
-        if self._said.get(key) is not None:
+        if key in self._said:
             return False
-        self._said.keep(key, True)
+        self._said[key] = True
         return True
 
 

@@ -30,7 +30,7 @@ from model.serving.metrics import WorkerMetrics
 from model.serving.queue import JobConsumer, Lease
 from model.serving.tasks import LINES, TASKS
 from model.serving.tasks.base import Task
-from model.serving.worker.cache import Cache
+from model.serving.tasks.cache import Cache
 from model.serving.worker.network import Findings, Network, Picture
 from model.serving.worker.threads import WatchedThreads
 
