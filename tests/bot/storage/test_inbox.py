@@ -377,7 +377,7 @@ async def test_a_lost_answer_is_repeated_whatever_else_the_bot_asked_meanwhile(c
                 assert [entry.id for entry in await inbox.reclaim(3)] == [7]
                 raise
 
-    inbox._script.registered_client = Hangs(client)
+    inbox._script.registered_client = Hangs(client)  # type: ignore[assignment]
     assert [entry.id for entry in await inbox.record([update(1), update(2)])] == [1, 2]
     assert inbox._script.registered_client is client  # so it did break off
 
