@@ -31,7 +31,7 @@ from bot.answers.voice import Voice
 from bot.config import Settings
 from bot.errors import Conflict, StorageError, WrongToken
 from bot.i18n import LanguageMiddleware, create_i18n
-from bot.metrics import BotMetrics, bot_metrics, watch_queue
+from bot.metrics import BotMetrics, watch_queue
 from bot.service.in_progress import InWork
 from bot.service.jobs import job_id
 from bot.service.limits import Refusals, Throttle
@@ -50,6 +50,7 @@ from bot.telegram.profile import set_profile
 from bot.telegram.receiving import Receive, Reception
 from bot.telegram.session import CountRequests, RetryMiddleware, Session
 from model.serving.health import CONTACT_SECONDS, FOLDER, Deadline, Heartbeat
+from model.serving.metrics import served_registry
 from model.serving.queue import JobProducer
 from model.serving.redis.address import RedisRefused
 
@@ -136,8 +137,8 @@ async def _run_counted(
     grace: float,
     rhythm: Rhythm,
 ) -> int:
-    with bot_metrics(settings.metrics_port) as metrics:
-        pacer = Pacer()
+    with served_registry(settings.metrics_port) as registry:
+        metrics, pacer = BotMetrics(registry), Pacer()
         bot = create_bot(settings, metrics, pacer)
         contact.set()
         try:

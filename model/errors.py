@@ -38,6 +38,10 @@ class CaptionError(Exception):
     kind: ClassVar[str] = "failed"
 
 
+class MetricsError(Exception):
+    """The metrics cannot be served; the message says why and what to do."""
+
+
 class MediaError(CaptionError):
     pass
 

@@ -7,7 +7,7 @@ from aiogram.utils.i18n import ngettext
 
 from bot.storage.chats import LONGEST_NOTE, PICTURE_KEPT
 from bot.storage.inbox import DEAD_KEPT, REMEMBERED
-from model.serving.worker.recent import SECONDS
+from model.serving.tasks.cache import SECONDS
 
 HOUR = 3600.0
 HEARD = 2 * HOUR  # for how long programs are told which chats were deleted; FORGOTTEN_SECONDS of the queue in Redis

@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from cachetools import TTLCache
+
 from bot.storage.inbox import Accepted, Order, Place
 from model.errors import JobCancelled
 from model.serving.jobs import Job, Kind
-from model.serving.worker.recent import Recent
 
 REMEMBERED: Final = 3600.0  # seconds; what failed in passing is tried again after two minutes at most
 MOST_REMEMBERED: Final = 10_000
@@ -99,7 +100,7 @@ class InWork:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._groups: dict[Place, Group] = {}
-        self._cancelled: Recent[Place, Order] = Recent(MOST_REMEMBERED, seconds=REMEMBERED, clock=clock)
+        self._cancelled: TTLCache[Place, Order] = TTLCache(MOST_REMEMBERED, REMEMBERED, timer=clock)
 
     @contextmanager
     def enter(self, work: Work) -> Iterator[Group]:
@@ -126,7 +127,7 @@ class InWork:
 
     def cancel(self, place: Place, accepted: Accepted) -> dict[str, Kind]:
         """Stop what came before the update `accepted` and is not being sent yet: the kind of each job."""
-        self._cancelled.keep(place, max(accepted.order, self._cancelled.get(place) or accepted.order))
+        self._cancelled[place] = max(accepted.order, self._cancelled.get(place, accepted.order))
         group = self._groups.get(place, Group(place))
         found = [work for work in group.wanted if work.accepted.order < accepted.order]
         for work in found:

@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from cachetools import TTLCache
+
 from bot.errors import TooFast
 from bot.storage.inbox import Accepted
-from model.serving.worker.recent import Recent
 
 RECENT: Final = 32  # completions that an estimate is made from
 STALE: Final = 300.0  # seconds after which they say nothing about now
@@ -124,15 +125,15 @@ class Refusals:
     """In groups, sends each user at most one "busy" reply a minute."""
 
     def __init__(self) -> None:
-        self._said: Recent[tuple[int, int], bool] = Recent(10_000, seconds=REFUSED_SECONDS)
+        self._said: TTLCache[tuple[int, int], bool] = TTLCache(10_000, REFUSED_SECONDS)
 
     def are_said(self, chat: int, user: int) -> bool:
         """Whether one more may be said to this person there."""
         if chat > 0:  # a private chat
             return True
-        said = self._said.get((chat, user)) is not None
+        said = (chat, user) in self._said
         if not said:
-            self._said.keep((chat, user), True)
+            self._said[chat, user] = True
         return not said
 
 

@@ -5,7 +5,6 @@ Redis 6.2 or later, also a cluster. While Redis is away, calls wait for it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Collection, Sequence
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _SCRIPT: Final = Path(__file__).with_suffix(".lua").read_text(encoding="utf-8")
-_SHA: Final = hashlib.sha1(_SCRIPT.encode()).hexdigest()  # noqa: S324  # as Redis names scripts
 
 
 def prefix_of(bot_id: int) -> str:
@@ -33,22 +31,14 @@ class RedisInbox:
 
     def __init__(self, connection: Redis, bot_id: int) -> None:
         self._client: Any = connection
+        self._script = self._client.register_script(_SCRIPT)
         self._bot = bot_id
         self._prefix = prefix_of(bot_id)
         self._process = process_name()
 
     async def _call(self, command: str, *arguments: str | bytes | float) -> Any:
-        from redis.exceptions import NoScriptError
-
-        what = (1, self._prefix, command, self._process, process_name(), *arguments)
-
-        async def once() -> Any:
-            try:
-                return await self._client.evalsha(_SHA, *what)
-            except NoScriptError:
-                return await self._client.eval(_SCRIPT, *what)
-
-        return await patiently(once)
+        what = command, self._process, process_name(), *arguments
+        return await patiently(lambda: self._script([self._prefix], what))
 
     async def record(self, updates: Sequence[dict[str, Any]]) -> list[Recorded]:
         now = time.time()

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from bot.storage.chats import Storage
 from bot.storage.inbox import Accepted, GiveUp, Inbox, Recorded
 from bot.telegram.session import worth_another_try
 from bot.telegram.updates import is_spoken_to, places, read_update
+from model.serving.outage import Backoff
 from model.serving.redis.address import RedisRefused
 
 log = logging.getLogger(__name__)
@@ -178,7 +178,7 @@ class Processor:
 
     async def _process(self, entry: Recorded, again: bool) -> None:
         """Until it is answered, or cannot be."""
-        pause = self._first_pause
+        backoff = Backoff(self._first_pause, LONGEST_PAUSE)
         try:
             while (outcome := await self._attempt(entry, again)) is None:
                 if time.time() - entry.received > TOO_OLD:
@@ -186,10 +186,9 @@ class Processor:
                     self._metrics.failed("given_up")
                     outcome = GiveUp("could not be answered in a day")
                     break
-                await self._sleep(pause)
+                await self._sleep(backoff.next())
                 if self._stopping.is_set():
                     return
-                pause = min(LONGEST_PAUSE, 2 * pause)
                 again = True
             await self._done(entry, outcome, again=again)
         finally:
@@ -270,7 +269,7 @@ class Processor:
 
     async def _persist(self, write: Callable[[], Awaitable[None]]) -> None:
         """Write to the inbox or the queue, as often as it takes."""
-        pause = self._first_pause
+        backoff = Backoff(self._first_pause, LONGEST_PAUSE)
         while True:
             try:
                 return await write()
@@ -278,11 +277,10 @@ class Processor:
                 log.error("could not persist result: %s", error)
             if self._stopping.is_set():
                 return None
-            await self._sleep(pause)
-            pause = min(LONGEST_PAUSE, 2 * pause)
+            await self._sleep(backoff.next())
 
     async def _sleep(self, pause: float) -> None:
-        """Wait about so long, or until the processor stops."""
+        """Wait so long, or until the processor stops."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):
+            async with asyncio.timeout(pause):
                 await self._stopping.wait()

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from bot.errors import StorageError
 from bot.storage.inbox import Inbox, Recorded
-from bot.telegram.polling import Outage, reason_of
+from model.serving.outage import Outage, reason_of
 
 BATCH: Final = 100
 MOST_WAITING: Final = 1000  # beyond that Telegram keeps them
@@ -90,7 +90,7 @@ class Recorder:
         try:
             entries = await self._inbox.record([each.update for each in self._writing.values()])
         except (OSError, StorageError) as error:
-            self._outage.began(reason_of(error), "Telegram brings them again")
+            self._outage.failed(reason_of(error), "Telegram brings them again")
             return None
-        self._outage.over()
+        self._outage.worked()
         return entries

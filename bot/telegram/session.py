@@ -31,10 +31,12 @@ from aiogram.methods.base import TelegramType
 from bot.errors import OUR_FAULT
 from bot.metrics import BotMetrics
 from bot.telegram.pacing import Pacer, chat_of, messages_of
+from model.serving.outage import Backoff
 
 log = logging.getLogger(__name__)
 
 PATIENCE: Final = 60.0  # seconds of failures, then the caller decides
+FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 10.0
 MOST_FLOOD_WAITS: Final = 10
 
@@ -138,7 +140,7 @@ class RetryMiddleware(BaseRequestMiddleware):
             return await self._once(make_request, bot, method)
         hook = _hook.get() if messages_of(method) else None
         end: float | None = None
-        flood_waits, pause, moved = 0, 0.5, False
+        flood_waits, backoff, moved = 0, Backoff(FIRST_PAUSE, LONGEST_PAUSE), False
         while True:
             wait = partial(self._pacer.wait_for_turn, method)
             await (wait() if hook is None else hook.turn(wait))
@@ -166,13 +168,12 @@ class RetryMiddleware(BaseRequestMiddleware):
             except (ClientDecodeError, TelegramServerError, TelegramNetworkError) as error:
                 now = self._clock()
                 end = now + self._patience if end is None else end
-                delay = pause * random.uniform(0.5, 1.0)
+                delay = backoff.next()
                 if not is_passing(error) or now + delay > end:
                     raise
                 self._metrics.retry(method.__api_method__)
                 log.info("%s: %s, trying again", method.__api_method__, type(error).__name__)
                 await self._sleep(delay)
-                pause = min(LONGEST_PAUSE, 2 * pause)
 
     async def _once(
         self,

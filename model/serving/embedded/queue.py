@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from cachetools import TTLCache
+
 from model.errors import JobCancelled, JobCrashed, error_of
 from model.serving.jobs import Job, JobFailure, Outcome
 from model.serving.queue import CANCELLED_SECONDS, LINES, Busy, JobLost, Lease, Limits, Status, lane_of
-from model.serving.worker.recent import Recent
 
 LEASE_SECONDS: Final = 60.0  # a dead worker is known by the end of its pipe at once; this is for one that forgets
 
@@ -52,7 +53,7 @@ class LocalQueue:
     _workers: set[int] = field(default_factory=set)
     _heard: dict[int, float] = field(default_factory=dict)  # worker → when it last extended its leases
     _forgotten: dict[int, dict[str, None]] = field(default_factory=dict)  # worker → places it is to be told of
-    _cancelled: Recent[str, bool] = field(default_factory=lambda: Recent(10_000, seconds=CANCELLED_SECONDS))
+    _cancelled: TTLCache[str, bool] = field(default_factory=lambda: TTLCache(10_000, CANCELLED_SECONDS))
     _arrival: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     # -- the bot's side
@@ -114,11 +115,11 @@ class LocalQueue:
         await self._announce()
 
     async def cancel(self, job_id: str) -> None:
-        self._cancelled.keep(job_id, True)
+        self._cancelled[job_id] = True
         await self.forget(job_id)
 
     async def is_cancelled(self, job_id: str) -> bool:
-        return self._cancelled.get(job_id) is not None
+        return job_id in self._cancelled
 
     async def forget_place(self, place: str) -> None:
         for worker in self._workers:

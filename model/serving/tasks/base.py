@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from model.media.clips import ClipLimits
     from model.serving.jobs import Job
     from model.serving.metrics import WorkerMetrics
-    from model.serving.worker.cache import Cache
+    from model.serving.tasks.cache import Cache
     from model.serving.worker.network import Findings, Network, Picture
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ from model.serving.tasks.base import Result, Task, Tools
 if TYPE_CHECKING:
     from model.clip_moments import DescribedFrame, PreparedFrame
     from model.media.clips import ClipLimits
-    from model.serving.worker.cache import Described
+    from model.serving.tasks.cache import Described
 
 MOST_STRETCHED: Final = 19  # Telegram takes photos up to 20 times as long as wide
 SMALLEST: Final = 32  # pixels

@@ -89,7 +89,7 @@ class PhotoTask(Task):
 
         features = tools.cache.features(tools.job.place, self.picture)
         if self.picture:
-            tools.metrics.features(kept=features is not None)
+            tools.metrics.features.labels("no" if features is None else "yes").inc()
         if features is None and self.known and not media:
             raise FeaturesGone("no features of this picture are kept here")
         if features is not None and not (self.sheet and media):
@@ -99,14 +99,14 @@ class PhotoTask(Task):
             size = tools.models.image_size
             square, photo = await tools.pixels(lambda: _open(media, size if features is None else None))
             picture = Picture(self, photo, square, features, tools.job.id)
-            tools.metrics.decoded(self.NAME, time.monotonic() - began)
+            tools.metrics.decode.labels(self.NAME).observe(time.monotonic() - began)
         found = await tools.caption(picture)
         if found.features is not None:
             tools.cache.keep_features(tools.job.place, self.picture, found.features, tools.put)
         began = time.monotonic()
         result = await tools.pixels(lambda: compose(picture, found))
         if result.sheet is not None:
-            tools.metrics.drawn(time.monotonic() - began)
+            tools.metrics.draw.observe(time.monotonic() - began)
         return result
 
 

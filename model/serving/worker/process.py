@@ -15,12 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
 
+from model.errors import MetricsError
 from model.media.clips import ClipLimits
 from model.network.checkpoint import CheckpointError
 from model.network.config import DecoderKind
 from model.serving.embedded.process import NO_RESTART, connect_to_parent
 from model.serving.health import FOLDER, Deadline, Heartbeat
-from model.serving.metrics import MetricsError, WorkerMetrics, worker_metrics
+from model.serving.metrics import WorkerMetrics, served_registry
 from model.serving.queue import JobConsumer
 from model.serving.redis.address import RedisRefused
 from model.serving.redis.consumer import RedisConsumer
@@ -99,7 +100,8 @@ async def _serve(options: WorkerOptions, connect: Connect, stop: asyncio.Event) 
     forward = Deadline("in one run of the network", THREAD_SECONDS)
     queue = Deadline("no answer from the queue", SILENCE)
     try:
-        with worker_metrics(options.metrics_port) as metrics:
+        with served_registry(options.metrics_port) as registry:
+            metrics = WorkerMetrics(registry)
             async with Heartbeat(options.data_dir / FOLDER, "worker", [forward, queue]):
                 working = asyncio.create_task(_work(options, connect, stop, metrics, forward, queue))
                 stopped = asyncio.create_task(stop.wait())
@@ -130,7 +132,7 @@ async def _work(
     captioners = await asyncio.to_thread(Captioners, options.weights_dir, options.device, options.model)
     device, precision = str(captioners.encoder.device), str(captioners.encoder.dtype).removeprefix("torch.")
     async with connect() as consumer:
-        metrics.ready(options.model, device, precision)
+        metrics.info.labels(options.model, device, precision).set(1)
         log.info("the worker is ready: %s on %s, %s", options.model, device, precision)
         worker = Worker(
             consumer,

@@ -30,7 +30,7 @@ from model.serving.metrics import WorkerMetrics
 from model.serving.queue import JobConsumer, Lease
 from model.serving.tasks import LINES, TASKS
 from model.serving.tasks.base import Task
-from model.serving.worker.cache import Cache
+from model.serving.tasks.cache import Cache
 from model.serving.worker.network import Findings, Network, Picture
 from model.serving.worker.threads import WatchedThreads
 
@@ -105,6 +105,10 @@ class Worker:
         self.thread_seconds = thread_seconds
         self.clip_limits = clip_limits or ClipLimits()
         self.metrics = metrics or WorkerMetrics()
+        for line in LINES:
+            self.metrics.wait.labels(line)
+        for name in TASKS:
+            self.metrics.jobs.labels(name, "done")  # 0 rather than absent, so that a rate has a beginning
         self.forward = forward or Deadline("in one run of the network", thread_seconds)
         self.cache = Cache()
         self._seconds = {name: task.SECONDS for name, task in TASKS.items()} | dict(seconds or {})
@@ -177,7 +181,7 @@ class Worker:
             await self._fail(held, error)
         else:
             await self.consumer.finish(job.id, result)
-            self.metrics.job_done(job.task.NAME)
+            self.metrics.jobs.labels(job.task.NAME, "done").inc()
             log.info("handed in")
         if held.working is not None:
             self._finishing.discard(held.working)
@@ -191,7 +195,7 @@ class Worker:
         else:
             log.info("failed: %s", error.kind)
         await self.consumer.fail(job.id, JobFailure(error.kind, str(error)))
-        self.metrics.job_done(job.task.NAME, error.kind)
+        self.metrics.jobs.labels(job.task.NAME, error.kind).inc()
 
     async def _let_go(self, held: _Held) -> None:
         async with self._changed:
@@ -250,7 +254,8 @@ class Worker:
             return await asyncio.get_running_loop().run_in_executor(self._device, work)
         finally:
             self.forward.clear()
-            self.metrics.batch(size, time.monotonic() - began)
+            self.metrics.batch_size.observe(size)
+            self.metrics.forward.observe(time.monotonic() - began)
 
     def _pictures_wait(self) -> bool:
         """Sheets may be drawn more slowly than captions come: then the network waits."""
