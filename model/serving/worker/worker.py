@@ -29,9 +29,8 @@ from model.serving.jobs import JobFailure
 from model.serving.metrics import WorkerMetrics
 from model.serving.queue import JobConsumer, Lease
 from model.serving.tasks import LINES, TASKS
-from model.serving.tasks.base import Task
+from model.serving.tasks.base import Findings, Network, Picture, Task
 from model.serving.tasks.cache import Cache
-from model.serving.worker.network import Findings, Network, Picture
 from model.serving.worker.threads import WatchedThreads
 
 log = logging.getLogger(__name__)
@@ -311,7 +310,7 @@ class _Tools:
     def __init__(self, worker: Worker, held: _Held) -> None:
         self._worker = worker
         self._held = held
-        self.job = held.lease.job
+        self.job_id, self.place = held.lease.job.id, held.lease.job.place
         self.put = time.monotonic() - held.lease.waited
         self.models = worker.models
         self.cache = worker.cache
@@ -339,4 +338,4 @@ class _Tools:
         return found
 
     async def progress(self, share: float) -> None:
-        await self._worker.consumer.progress(self.job.id, share)
+        await self._worker.consumer.progress(self.job_id, share)
