@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from bot.errors import COUNTED
 from bot.stats import Stats
-from model.serving.prometheus import SECONDS, STEP_SECONDS, bounded, create_registry, served
+from model.serving.metrics import SECONDS, STEP_SECONDS, bounded, create_registry, served
 from model.serving.queue import LINES, Status
 
 log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ class BotMetrics:
 def bot_metrics(port: int | None) -> Iterator[BotMetrics]:
     """The bot's metrics, served on `port` while the block runs; None: not served.
 
-    Raises `model.serving.metrics.MetricsError`.
+    Raises MetricsError.
     """
     if port is None:
         yield BotMetrics()

@@ -17,9 +17,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from bot.metrics import BotMetrics, bot_metrics, watch_queue
 from bot.telegram.session import CountRequests
-from model.serving.metrics import MetricsError, WorkerMetrics, worker_metrics
-from model.serving.prometheus import PrometheusWorkerMetrics, create_registry, served
+from model.errors import MetricsError
+from model.serving.metrics import WorkerMetrics, create_registry, served, worker_metrics
 from model.serving.queue import Status
+from model.serving.tasks import LINES, TASKS
 from tests.conftest import ROOT
 from tests.support.metrics import Samples, samples, scrape, value
 from tests.support.redis_server import free_port
@@ -31,7 +32,7 @@ def shown(registry: CollectorRegistry) -> Samples:
 
 def test_a_worker_is_scraped_over_http() -> None:
     port = free_port()
-    with worker_metrics(port) as metrics:
+    with worker_metrics(port, kinds=TASKS, lines=LINES) as metrics:
         metrics.ready("attention", "cpu", "bf16")
         metrics.job_taken("photo", 0.3)
         metrics.job_taken("photo", -2.0)  # another machine's clock
@@ -90,7 +91,7 @@ def test_the_bot_is_scraped_over_http() -> None:
 def test_labels_are_bounded() -> None:
     """Whatever is passed, the number of series does not grow with people or requests."""
     registry = create_registry()
-    bot, worker = BotMetrics(registry), PrometheusWorkerMetrics(registry)
+    bot, worker = BotMetrics(registry), WorkerMetrics(registry, kinds=TASKS, lines=LINES)
     series = []
     for number in range(600):
         bot.answered(f"kind{number}", 1.0)
@@ -111,7 +112,7 @@ def test_labels_are_bounded() -> None:
 def test_every_metric_is_documented() -> None:
     registry = create_registry()
     BotMetrics(registry)
-    PrometheusWorkerMetrics(registry)
+    WorkerMetrics(registry, kinds=TASKS, lines=LINES)
     written = (ROOT / "docs" / "operations.md").read_text()
     families = {family.name: family.type for family in registry.collect() if family.name.startswith("caption_")}
     names = [f"{name}_total" if kind == "counter" else name for name, kind in families.items()]
@@ -125,7 +126,7 @@ def test_a_port_in_use_is_said_clearly() -> None:
     with (
         served(create_registry(), 0) as port,
         pytest.raises(MetricsError, match=f"METRICS_PORT {port} cannot be used"),
-        worker_metrics(port),
+        worker_metrics(port, kinds=TASKS, lines=LINES),
     ):
         pass
 
@@ -188,20 +189,13 @@ async def test_each_try_of_a_request_is_counted_by_what_became_of_it() -> None:
     assert value(found, "caption_telegram_request_seconds_count") == 4  # long polls wait on purpose
 
 
-def test_without_a_port_nothing_is_imported_and_everything_may_be_called() -> None:
+def test_metrics_without_a_port_can_be_called_and_import_nothing_heavy() -> None:
     code = (
         "import sys\n"
         "from model.serving.metrics import worker_metrics\n"
-        "with worker_metrics(None) as worker:\n"
+        "with worker_metrics(None, kinds=(), lines=()) as worker:\n"
         "    worker.batch(3, 0.1)\n"
-        "heavy = {'prometheus_client', 'torch', 'numpy', 'PIL', 'aiogram'} & set(sys.modules)\n"
+        "heavy = {'torch', 'numpy', 'PIL', 'aiogram'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-
-
-@pytest.mark.parametrize(("silent", "counting"), [(WorkerMetrics, PrometheusWorkerMetrics)])
-def test_whatever_may_be_told_is_counted(silent: type[Any], counting: type[Any]) -> None:
-    told = {name for name in vars(silent) if not name.startswith("_")}
-    assert told
-    assert told <= set(vars(counting))

@@ -15,15 +15,17 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
 
+from model.errors import MetricsError
 from model.media.clips import ClipLimits
 from model.network.checkpoint import CheckpointError
 from model.network.config import DecoderKind
 from model.serving.embedded.process import NO_RESTART, connect_to_parent
 from model.serving.health import FOLDER, Deadline, Heartbeat
-from model.serving.metrics import MetricsError, WorkerMetrics, worker_metrics
+from model.serving.metrics import WorkerMetrics, worker_metrics
 from model.serving.queue import JobConsumer
 from model.serving.redis.address import RedisRefused
 from model.serving.redis.consumer import RedisConsumer
+from model.serving.tasks import LINES, TASKS
 from model.serving.worker.network import Captioners
 from model.serving.worker.worker import THREAD_SECONDS, Worker, WorkerHung
 
@@ -99,7 +101,7 @@ async def _serve(options: WorkerOptions, connect: Connect, stop: asyncio.Event) 
     forward = Deadline("in one run of the network", THREAD_SECONDS)
     queue = Deadline("no answer from the queue", SILENCE)
     try:
-        with worker_metrics(options.metrics_port) as metrics:
+        with worker_metrics(options.metrics_port, kinds=TASKS, lines=LINES) as metrics:
             async with Heartbeat(options.data_dir / FOLDER, "worker", [forward, queue]):
                 working = asyncio.create_task(_work(options, connect, stop, metrics, forward, queue))
                 stopped = asyncio.create_task(stop.wait())
