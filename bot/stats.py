@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from bot.config import Settings
+from bot.storage.opening import open_stats_store
 from bot.storage.stats import HOUR, HOURS, Field, StatsStore
 from model.serving.queue import Status
 
@@ -216,8 +217,8 @@ def day_of(counts: Mapping[str, int], people: int) -> Day:
 
 @asynccontextmanager
 async def open_stats(settings: Settings, bot_id: int) -> AsyncIterator[Stats]:
-    """Counts are written while the block runs, and once more at its end. Engines are imported where they are used."""
-    async with _open_store(settings, bot_id) as store:
+    """Counts are written while the block runs, and once more at its end."""
+    async with open_stats_store(settings, bot_id) as store:
         stats = Stats(store)
         stop = asyncio.Event()
         writing = asyncio.create_task(stats.keep_writing(stop))
@@ -228,24 +229,3 @@ async def open_stats(settings: Settings, bot_id: int) -> AsyncIterator[Stats]:
             await asyncio.wait([writing], timeout=PATIENCE)
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
-
-
-@asynccontextmanager
-async def _open_store(settings: Settings, bot_id: int) -> AsyncIterator[StatsStore]:
-    if settings.redis_url is not None:
-        from bot.storage.redis_stats import RedisStats
-        from model.serving.redis.connection import connect
-
-        connection = connect(settings.redis_url.get_secret_value())
-        try:
-            yield RedisStats(connection, bot_id)
-        finally:
-            await connection.aclose()
-        return
-    from bot.storage.sqlite_stats import SqliteStats
-
-    store = SqliteStats(settings.data_dir, bot_id)
-    try:
-        yield store
-    finally:
-        await store.close()

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from bot.config import Settings
 from bot.storage.chats import Storage
 from bot.storage.inbox import Inbox
+from bot.storage.stats import StatsStore
 
 
 @asynccontextmanager
@@ -37,3 +38,25 @@ async def open_memory(settings: Settings, bot_id: int) -> AsyncIterator[tuple[In
         yield SqliteInbox(database, bot_id), SqliteStorage(database, bot_id)
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def open_stats_store(settings: Settings, bot_id: int) -> AsyncIterator[StatsStore]:
+    """The store of one bot. Engines are imported where they are used."""
+    if settings.redis_url is not None:
+        from bot.storage.redis_stats import RedisStats
+        from model.serving.redis.connection import connect
+
+        connection = connect(settings.redis_url.get_secret_value())
+        try:
+            yield RedisStats(connection, bot_id)
+        finally:
+            await connection.aclose()
+        return
+    from bot.storage.sqlite_stats import SqliteStats
+
+    store = SqliteStats(settings.data_dir, bot_id)
+    try:
+        yield store
+    finally:
+        await store.close()
