@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any, Final
 
 from aiogram import Bot, Dispatcher, Router
@@ -18,6 +19,7 @@ from bot.answers.album_heatmaps import AlbumSheets
 from bot.answers.albums import Albums
 from bot.answers.answer import Answering
 from bot.answers.ask import AskMiddleware
+from bot.answers.asked import asked_for
 from bot.answers.cancelling import Cancelling
 from bot.answers.clips import Clips
 from bot.answers.forgetting import Forgetting
@@ -239,9 +241,9 @@ async def _run(
     async def settle(update_id: int, *, again: bool) -> None:
         await requests.settle(job_id(bot.id, update_id), again=again)
 
-    processor = Processor(
-        dispatcher, bot, inbox, i18n, settle, storage, max_attempts=settings.max_attempts, metrics=metrics
-    )
+    asked = partial(asked_for, bot)
+    attempts = settings.max_attempts
+    processor = Processor(dispatcher, bot, inbox, i18n, settle, asked, storage, max_attempts=attempts, metrics=metrics)
 
     beside: list[asyncio.Task[None]] = []
 

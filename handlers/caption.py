@@ -1,18 +1,18 @@
 """/caption, and words in answer to somebody's picture or clip."""
 
-from aiogram import F, Router
-from aiogram.filters import Command
+from aiogram import Router
 
 from bot.answers.answer import Answering
 from bot.answers.ask import Ask
+from bot.answers.asked import CAPTION
 from bot.telegram.media import Medium
-from handlers.filters import Addressed, RepliesToMedium, Where
+from handlers.filters import Asks, RepliesToMedium
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(caption, Command("caption", ignore_case=True))
-    router.message.register(answer_replied, Where(F.text & ~F.text.startswith("/")), RepliesToMedium(), Addressed())
+    router.message.register(caption, CAPTION)
+    router.message.register(answer_replied, RepliesToMedium(), Asks())
     return router
 
 

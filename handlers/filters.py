@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from aiogram import Bot
-from aiogram.filters import Command, Filter
+from aiogram.filters import Filter
 from aiogram.types import Message, TelegramObject
 from aiogram.utils.magic_filter import MagicFilter
 
+from bot.answers.ask import Ask
+from bot.answers.asked import CAPTION
 from bot.answers.subjects import has_link, replied_medium
 from bot.config import Settings
 from bot.telegram.media import clip_of, picture_of
-from bot.telegram.updates import entity_text
+from bot.telegram.updates import is_addressed, is_named
 
 
 class Where(Filter):
@@ -60,17 +62,14 @@ class Named(Filter):
     """Passes a message that mentions the bot, or gives it a command by its full name."""
 
     async def __call__(self, message: Message, bot: Bot) -> bool:
-        name = f"@{(await bot.me()).username}".casefold()
-        text = message.text or message.caption or ""
-        for entity in message.entities or message.caption_entities or ():
-            match entity.type:
-                case "text_mention" if entity.user is not None and entity.user.id == bot.id:
-                    return True
-                case "mention" if entity_text(entity, text).casefold() == name:
-                    return True
-                case "bot_command" if entity_text(entity, text).casefold().endswith(name):
-                    return True
-        return False
+        return is_named(message, await bot.me())
+
+
+class Asks(Filter):
+    """Passes what gives workers something to do, as was decided when it was accepted."""
+
+    async def __call__(self, _: Message, ask: Ask) -> bool:
+        return ask.work is not None
 
 
 class FromAdmin(Filter):
@@ -95,17 +94,5 @@ class AlbumItem(Filter):
         found = await self._has(message)
         if not isinstance(found, dict):
             return False
-        addressed = await Addressed()(message, bot) or bool(await Command("caption", ignore_case=True)(message, bot))
+        addressed = is_addressed(message, await bot.me()) or bool(await CAPTION(message, bot))
         return {**found, "addressed": addressed}
-
-
-class Addressed(Filter):
-    """Passes what is said to the bot: all in a private chat; in a group, what names it and replies to it."""
-
-    async def __call__(self, message: Message, bot: Bot) -> bool:
-        if message.chat.type == "private":
-            return True
-        replied = message.reply_to_message
-        if replied is not None and replied.from_user is not None and replied.from_user.id == bot.id:
-            return True
-        return await Named()(message, bot)

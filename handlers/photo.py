@@ -5,12 +5,12 @@ from aiogram import Router
 from bot.answers.answer import Answering
 from bot.answers.ask import Ask
 from bot.storage.chats import Picture
-from handlers.filters import Addressed, HasPicture
+from handlers.filters import Asks, HasPicture
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(describe, HasPicture(), Addressed())
+    router.message.register(describe, HasPicture(), Asks())
     return router
 
 

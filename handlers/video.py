@@ -7,12 +7,12 @@ from bot.answers.ask import Ask
 from bot.answers.clips import Clips
 from bot.answers.keyboards import AllCaptions, OtherMoments
 from bot.telegram.media import SentClip
-from handlers.filters import Addressed, HasClip
+from handlers.filters import Asks, HasClip
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(watch, HasClip(), Addressed())
+    router.message.register(watch, HasClip(), Asks())
     router.callback_query.register(other_moments, OtherMoments.filter())
     router.callback_query.register(all_captions, AllCaptions.filter())
     return router

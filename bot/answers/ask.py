@@ -13,7 +13,8 @@ from aiogram.exceptions import AiogramError
 from aiogram.types import CallbackQuery, Chat, Message, TelegramObject, Update
 
 from bot import replies
-from bot.answers.notes import answerable, thread_of
+from bot.answers.asked import place_of
+from bot.answers.notes import answerable
 from bot.chat_settings import ChatSettings
 from bot.service.jobs import Origin, job_id, place_name
 from bot.service.requests import Request
@@ -21,7 +22,7 @@ from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted, Place
 from bot.telegram.media import check_size, download, download_size
 from bot.telegram.updates import asker
-from model.serving.jobs import Job
+from model.serving.jobs import Job, Kind
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,12 @@ class Ask:
 
     @property
     def place(self) -> Place:
-        return Place(self.chat, thread_of(self.message), self.user)
+        return place_of(self.message, self.user)
+
+    @property
+    def work(self) -> Kind | None:
+        """What workers are asked for, if anything."""
+        return self.accepted.asked.work if self.accepted.asked is not None else None
 
     def request(self, file: Picture, job: Job, kind: str) -> Request:
         """What this asks of a file. Raises TooBig where it could not be downloaded."""

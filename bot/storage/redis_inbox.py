@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bot.storage.inbox import DEAD_KEPT, REMEMBERED, DeadLetter, Notice, Recorded, process_name
+from bot.storage.inbox import DEAD_KEPT, REMEMBERED, Asked, DeadLetter, Notice, Recorded, new_entry, process_name
 from bot.storage.redaction import reduced
 from model.serving.redis.connection import patiently
 
@@ -40,9 +41,12 @@ class RedisInbox:
         what = command, self._process, process_name(), *arguments
         return await patiently(lambda: self._script([self._prefix], what))
 
-    async def record(self, updates: Sequence[dict[str, Any]]) -> list[Recorded]:
+    async def record(
+        self, updates: Sequence[dict[str, Any]], asked: Mapping[int, Asked] | None = None
+    ) -> list[Recorded]:
         now = time.time()
-        pairs = [part for update in updates for part in (int(update["update_id"]), _dump(update))]
+        entries = [new_entry(update, now, asked) for update in updates]
+        pairs = [part for entry in entries for part in (entry.id, entry.dump())]
         return _entries(await self._call("record", now, now - REMEMBERED, *pairs))
 
     async def acknowledge(self, update_id: int) -> None:
@@ -86,8 +90,9 @@ class RedisInbox:
         if body is None:
             return
         now = time.time()
-        kept = _dump(reduced(json.loads(body), self._bot)).encode()
-        about = _dump({"id": update_id, "reason": reason, "attempts": attempts, "died": now}).encode()
+        entry = Recorded.load(update_id, body, now)
+        kept = replace(entry, body=reduced(entry.body, self._bot)).dump().encode()
+        about = json.dumps({"id": update_id, "reason": reason, "attempts": attempts, "died": now}).encode()
         letter = b"%d:%b%b" % (len(kept), kept, about)
         await self._call("dead_letter", update_id, now, letter, now - DEAD_KEPT)
 
@@ -95,8 +100,8 @@ class RedisInbox:
         letters = []
         for letter in await self._call("dead", time.time() - DEAD_KEPT):
             length, _, rest = letter.partition(b":")
-            body, about = rest[: int(length)], rest[int(length) :]
-            letters.append(DeadLetter(body=json.loads(body), **json.loads(about)))
+            about = json.loads(rest[int(length) :])
+            letters.append(DeadLetter(body=Recorded.load(0, rest[: int(length)], 0.0).body, **about))
         return letters
 
     async def retry(self, update_ids: Collection[int] | None) -> int:
@@ -112,9 +117,5 @@ def _chosen(update_ids: Collection[int] | None) -> list[str]:
 
 def _entries(rows: Sequence[Any]) -> list[Recorded]:
     """In the order in which Telegram numbered them."""
-    found = [Recorded(int(number), json.loads(body), float(when), attempts) for number, body, when, attempts in rows]
+    found = [Recorded.load(int(number), body, float(when), attempts) for number, body, when, attempts in rows]
     return sorted(found, key=lambda entry: entry.id)
-
-
-def _dump(body: dict[str, Any]) -> str:
-    return json.dumps(body, separators=(",", ":"))  # ASCII: half of a UTF-16 pair in a name could not be encoded

@@ -16,7 +16,6 @@ from aiogram.exceptions import (
 )
 
 from bot.errors import Conflict, StorageError, WrongToken
-from bot.storage.inbox import Inbox
 from bot.telegram.processing import Processor
 from bot.telegram.receiving import Reception
 from bot.telegram.session import GetRawUpdates
@@ -51,12 +50,11 @@ async def receive_by_polling(reception: Reception) -> None:
     await until_connected(bot.me)
     await until_connected(lambda: bot.delete_webhook(drop_pending_updates=False))
     await reception.began(await processor.recover())
-    await poll(bot, reception.inbox, processor, reception.allowed_updates, reception.note_contact)
+    await poll(bot, processor, reception.allowed_updates, reception.note_contact)
 
 
 async def poll(
     bot: Bot,
-    inbox: Inbox,
     processor: Processor,
     allowed_updates: list[str],
     note_contact: Callable[[int], None] = lambda updates: None,
@@ -85,7 +83,7 @@ async def poll(
             offset = None
             continue
         try:
-            entries = await inbox.record(updates)
+            entries = await processor.record(updates)
         except (OSError, StorageError) as error:
             await recording.pause(reason_of(error))
             continue

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -33,7 +33,7 @@ from bot.i18n import locale_for
 from bot.logs import impersonal, whereabouts
 from bot.metrics import BotMetrics
 from bot.storage.chats import Storage
-from bot.storage.inbox import Accepted, GiveUp, Inbox, Recorded
+from bot.storage.inbox import Accepted, Asked, GiveUp, Inbox, Recorded
 from bot.telegram.session import worth_another_try
 from bot.telegram.updates import is_spoken_to, places, read_update
 from model.serving.outage import Backoff
@@ -64,8 +64,11 @@ class Settle(Protocol):
         """Called when an update is done with, before it is acknowledged. `again`: it was accepted before."""
 
 
+AskedFor = Callable[[dict[str, Any]], Awaitable[Asked | None]]
+
+
 class Processor:
-    """Feeds updates to the dispatcher. What is not finished when it stops stays in the inbox."""
+    """Records updates and feeds them to the dispatcher. What is not finished when it stops stays in the inbox."""
 
     def __init__(
         self,
@@ -74,6 +77,7 @@ class Processor:
         inbox: Inbox,
         i18n: I18n,
         settle: Settle,
+        asked_for: AskedFor,
         storage: Storage,
         *,
         max_attempts: int,
@@ -85,6 +89,7 @@ class Processor:
         self._inbox = inbox
         self._i18n = i18n
         self._settle = settle
+        self._asked_for = asked_for
         self._storage = storage
         self._max_attempts = max_attempts
         self._metrics = metrics or BotMetrics()
@@ -93,6 +98,11 @@ class Processor:
         self._suspects: list[Recorded] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
+
+    async def record(self, updates: Sequence[dict[str, Any]]) -> list[Recorded]:
+        """Write updates down, with what they ask for; those that are new. Raises StorageError or RedisRefused."""
+        asked = {update["update_id"]: await self._asked_for(update) for update in updates}
+        return await self._inbox.record(updates, {number: each for number, each in asked.items() if each is not None})
 
     async def recover(self, *, others: bool = False) -> int:
         """Take up again what was left unanswered; how much that is. Raises StorageError or RedisRefused.
@@ -208,7 +218,8 @@ class Processor:
         try:
             update = read_update(entry.body, self._bot)
             _ = update.event_type  # the dispatcher would warn of an unknown one by showing it
-            accepted = Accepted(entry.id, entry.received, again)
+            asked = entry.asked or await self._asked_for(entry.body)
+            accepted = Accepted(entry.id, entry.received, again, asked)
             outcome = await self._dispatcher.feed_update(self._bot, update, accepted=accepted)
             return outcome if isinstance(outcome, GiveUp) else Answered()
         except UpdateTypeLookupError:

@@ -133,7 +133,7 @@ async def receive_by_webhook(reception: Reception) -> None:
     """
     settings, processor = reception.settings, reception.processor
     assert settings.webhook_url is not None
-    recorder = Recorder(reception.inbox, processor.start, reception.metrics.polled)
+    recorder = Recorder(processor.record, processor.start, reception.metrics.polled)
     webhook = Webhook(settings.require_webhook_secret(), recorder)
     wellness = Wellness(reception.contact, reception.queue, recorder, webhook)
     async with listening(webhook, wellness, urlsplit(settings.webhook_url).path, settings.webhook_port):

@@ -22,6 +22,7 @@ from pydantic import SecretStr
 from bot.answers.album_heatmaps import AlbumSheets
 from bot.answers.albums import Albums
 from bot.answers.answer import Answering
+from bot.answers.asked import asked_for
 from bot.answers.clips import Clips
 from bot.answers.notes import Answers
 from bot.answers.photos import Captioning
@@ -666,7 +667,7 @@ class Part:
     processor: Processor
 
     async def receive(self, update: dict[str, object]) -> None:
-        for entry in await self.inbox.record([update]):
+        for entry in await self.processor.record([update]):
             self.processor.start(entry)
 
 
@@ -699,7 +700,9 @@ async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: Redi
             async def settle(update_id: int, *, again: bool) -> None:
                 await requests.settle(job_id(bot.id, update_id), again=again)
 
-            processor = Processor(dispatcher, bot, inbox, i18n, settle, storage, max_attempts=3)
+            processor = Processor(
+                dispatcher, bot, inbox, i18n, settle, partial(asked_for, bot), storage, max_attempts=3
+            )
             try:
                 yield Part(inbox, processor)
             finally:

@@ -14,15 +14,19 @@ from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
+from aiogram import Bot
+from aiogram.filters.callback_data import CallbackQueryFilter
+from aiogram.types import User
 
-from bot.answers.cancelling import asked_for
+from bot.answers.asked import asked_for
 from bot.answers.keyboards import Cancel
 from bot.answers.status import Rhythm
 from bot.service.in_progress import InWork, Work, interruptible
 from bot.service.limits import Rate
-from bot.storage.inbox import Accepted, Place
+from bot.storage.inbox import Accepted, Asked, Place
 from bot.storage.sqlite_inbox import SqliteInbox
 from bot.telegram.pacing import Pacer
+from handlers import create_routers
 from model.errors import JobCancelled
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import Job
@@ -570,24 +574,66 @@ def work(number: int, user: int = 7) -> Work:
     return Work(job=job, place=Place(1, None, user), message=1, accepted=accepted)
 
 
+PERSON = {"id": 7, "is_bot": False, "first_name": "Ann"}
+SIZES = {"photo": [{"file_id": "p", "file_unique_id": "p", "width": 9, "height": 9}]}
+VIDEO = {"video": {"file_id": "v", "file_unique_id": "v", "width": 9, "height": 9, "duration": 1}}
+MENTION = {"caption": "@captions", "caption_entities": [{"type": "mention", "offset": 0, "length": 9}]}
+
+
+def sent(said: dict[str, Any], chat: int = 7) -> dict[str, Any]:
+    kind = "private" if chat > 0 else "supergroup"
+    message = {"message_id": 1, "date": 1, "chat": {"id": chat, "type": kind, "title": "x"}, "from": PERSON, **said}
+    return {"update_id": 1, "message": message}
+
+
+def pressed(data: str) -> dict[str, Any]:
+    press = {"id": "1", "from": PERSON, "chat_instance": "1", "message": sent({"text": "?"})["message"], "data": data}
+    return {"update_id": 1, "callback_query": press}
+
+
+@pytest.fixture
+def telegram() -> Bot:
+    bot = Bot("42:x")
+    bot._me = User(id=42, is_bot=True, first_name="Captions", username="captions")
+    return bot
+
+
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("update", "kind"),
     [
-        ({"data": "am:key"}, "photo"),
-        ({"data": "t:key"}, "clip"),
-        ({"data": "set:show::"}, None),
-        ({"data": "forget:yes:"}, None),
-        ({"data": "ad:key:7"}, None),
-        ({"text": "/Sample 3"}, "photo"),
-        ({"text": "/help"}, None),
+        (sent({"text": "/Sample 3"}), "photo"),
+        (sent({"text": "/sample@captions"}, -5), "photo"),
+        (sent({"text": "/sample@another"}, -5), None),
+        (sent({"text": "/caption"}), "photo"),
+        (sent({"text": "/caption", "reply_to_message": sent(VIDEO)["message"]}), "clip"),
+        (sent({"text": "what is it?", "reply_to_message": sent(SIZES)["message"]}), "photo"),
+        (sent({"text": "/help", "reply_to_message": sent(SIZES)["message"]}), None),
+        (sent({"text": "hello"}), None),
+        (sent(SIZES), "photo"),
+        (sent(VIDEO), "clip"),
+        (sent(SIZES, -5), None),
+        (sent(SIZES | MENTION, -5), "photo"),
+        (sent(SIZES | {"media_group_id": "1"}, -5), "photo"),
+        ({"update_id": 1, "message": {"message_id": "?"}}, None),
     ],
 )
-def test_only_what_causes_work_is_cancelled(said: dict[str, str], kind: str | None) -> None:
-    person = {"id": 7, "is_bot": False, "first_name": "Ann"}
-    message = {"message_id": 1, "date": 1, "chat": {"id": 7, "type": "private"}, "from": person}
-    press = {"callback_query": {"from": person, "message": message, **said}}
-    update = {"message": message | said} if "text" in said else press
-    assert asked_for(update, Place(7, None, 7)) == kind
+async def test_what_an_update_asks_for(telegram: Bot, update: dict[str, Any], kind: str | None) -> None:
+    asked = await asked_for(telegram, update)
+    assert (asked.work if asked is not None else None) == kind
+
+
+WORKING = {"am": "photo", "ah": "photo", "aw": "photo", "ac": "photo", "as": "photo", "m": "clip", "t": "clip"}
+
+
+async def test_a_button_counts_only_as_the_work_it_is_known_to_give(telegram: Bot) -> None:
+    """A new one gives none until somebody says so."""
+    handlers = [handler for router in create_routers() for handler in router.callback_query.handlers]
+    filters = [each.callback for handler in handlers for each in handler.filters or ()]
+    buttons = {each.callback_data.__prefix__ for each in filters if isinstance(each, CallbackQueryFilter)}
+    assert buttons > set(WORKING)
+    for prefix in (*buttons, "new", ""):
+        asked = await asked_for(telegram, pressed(f"{prefix}:key"))
+        assert asked == Asked(WORKING.get(prefix), Place(7, None, 7)), prefix
 
 
 async def test_what_came_after_a_cancel_is_not_cancelled_by_it() -> None:

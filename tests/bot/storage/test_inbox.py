@@ -21,7 +21,8 @@ from bot.config import Settings
 from bot.dead_letters import print_letters
 from bot.errors import StorageError
 from bot.storage.chats import Picture, Storage
-from bot.storage.inbox import Inbox, Notice
+from bot.storage.inbox import Asked, Inbox, Notice
+from bot.storage.inbox import Place as Where
 from bot.storage.opening import open_memory
 from bot.storage.redaction import reduced
 from bot.storage.redis_chats import RedisStorage
@@ -80,6 +81,18 @@ async def test_a_text_that_is_cut_within_a_character_is_recorded_as_it_came(plac
         update(1, "half of an emoji: \ud83d"),
         update(2, "\x00\u202e"),
     ]
+
+
+async def test_what_an_update_asks_for_stays_with_it(place: Place) -> None:
+    """Also after it was given up; an update of an earlier version has none of it."""
+    inbox, asked = place.inbox(), Asked("clip", Where(5, None, 7))
+    recorded = await inbox.record([update(1), update(2)], {1: asked})
+    for entries in (recorded, await inbox.waiting(), await inbox.recover(3)):
+        assert [(entry.asked, entry.body) for entry in entries] == [(asked, update(1)), (None, update(2))]
+    await inbox.dead_letter(1, "crashed", 3)
+    assert [set(letter.body) for letter in await inbox.dead()] == [{"update_id", "message"}]
+    await inbox.retry([1])
+    assert [entry.asked for entry in await inbox.reclaim(3)] == [asked]
 
 
 async def test_an_update_is_new_only_once(place: Place) -> None:

@@ -104,10 +104,10 @@ async def test_the_bot_is_told_of_each_answer_of_telegram_and_of_no_failure() ->
             raise answer
         return cast(list[dict[str, Any]], answer)
 
-    inbox = AsyncMock()
-    inbox.record.return_value = []
+    processor = AsyncMock()
+    processor.record.return_value = []
     with pytest.raises(Conflict):
-        await poll(cast(Bot, telegram), inbox, AsyncMock(), ["message"], heard.append)
+        await poll(cast(Bot, telegram), processor, ["message"], heard.append)
     assert heard == [0, 1, 0]
 
 
