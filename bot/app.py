@@ -20,6 +20,7 @@ from bot.answers.answer import Answering
 from bot.answers.ask import AskMiddleware
 from bot.answers.cancelling import Cancelling
 from bot.answers.clips import Clips
+from bot.answers.colours import Colours
 from bot.answers.forgetting import Forgetting
 from bot.answers.notes import Answers
 from bot.answers.photo_buttons import Buttons
@@ -216,6 +217,7 @@ async def _run(
         captioning=captioning,
         buttons=Buttons(requests, answers),
         clips=clips,
+        colours=Colours(requests, storage, answers),
         albums=Albums(requests, storage, sheets, answers, captioning),
         album_sheets=sheets,
         answering=Answering(requests, captioning, clips, answers, storage),

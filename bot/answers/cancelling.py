@@ -33,7 +33,7 @@ OF_CLIPS: Final = (AllCaptions.__prefix__, OtherMoments.__prefix__)
 IDLE: Final = tuple(  # that cause no work
     data.__prefix__ for data in (Cancel, OpenSettings, MenuPress, Forget, ChooseHeatmap, DeleteAnswer, DeleteAlbum)
 )
-COMMANDS: Final = ("sample", "caption")  # that cause work
+COMMANDS: Final = ("sample", "colours", "caption")  # that cause work
 
 
 class Cancelling:
