@@ -22,6 +22,7 @@ from bot.answers.ask import AskMiddleware
 from bot.answers.asked import asked_for
 from bot.answers.cancelling import Cancelling
 from bot.answers.clips import Clips
+from bot.answers.colours import Colours
 from bot.answers.forgetting import Forgetting
 from bot.answers.notes import Answers
 from bot.answers.photo_buttons import Buttons
@@ -221,6 +222,7 @@ async def _run(
         captioning=captioning,
         buttons=Buttons(requests, answers),
         clips=clips,
+        colours=Colours(requests, storage, answers),
         albums=Albums(requests, storage, sheets, answers, captioning),
         album_sheets=sheets,
         answering=Answering(requests, captioning, clips, answers, storage),

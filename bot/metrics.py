@@ -18,7 +18,10 @@ log = logging.getLogger(__name__)
 
 QUEUE_EVERY: Final = 5.0  # seconds between two looks at the queue
 QUEUE_PATIENCE: Final = 10.0  # seconds for one look
-ANSWERS: Final = ("photo", "album", "clip", "sample", "more", "heatmap", "chart", "compare", "album_sheet")
+ANSWERS: Final = (
+    *("photo", "album", "clip", "sample", "colours"),
+    *("more", "heatmap", "chart", "compare", "album_sheet"),  # to buttons alone
+)
 OUTCOMES: Final = ("ok", "flood", "server", "network", "refused", "cancelled")
 LONG_POLL: Final = "getUpdates"  # it waits on purpose: its time says nothing
 METHODS: Final = 64  # aiogram's names are many, those that this bot calls few

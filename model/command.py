@@ -16,9 +16,9 @@ from PIL import Image
 from model.captioner import Caption, Captioner, CaptionSet
 from model.clip_moments import Moments, watch
 from model.decoding.sampling import Sampling
-from model.drawing.colour_vision import Deficiency
 from model.drawing.colour_vision import draw_sheet as draw_colours
 from model.drawing.heatmap import draw_sheet
+from model.drawing.labels import Deficiency
 from model.drawing.style import encode_png
 from model.drawing.timeline import clock, draw_timeline
 from model.drawing.word_chart import draw_chart

@@ -14,10 +14,12 @@ from pydantic import ValidationError
 from bot.answers.keyboards import (
     AlbumSheet,
     AllCaptions,
+    ChooseColours,
     CompareModels,
     Heatmap,
     MoreCaptions,
     OtherMoments,
+    ShowColours,
     WeighedWords,
 )
 from bot.answers.notes import answerable, thread_of
@@ -31,9 +33,11 @@ from model.serving.jobs import Kind
 log = logging.getLogger(__name__)
 
 SAMPLE: Final = Command("sample", ignore_case=True)
+COLOURS: Final = Command("colours", ignore_case=True)
 CAPTION: Final = Command("caption", ignore_case=True)
 BUTTONS: Final[Mapping[str, Kind]] = {  # whose presses give work; all others give none
     **{button.__prefix__: "photo" for button in (MoreCaptions, Heatmap, WeighedWords, CompareModels, AlbumSheet)},
+    **{button.__prefix__: "photo" for button in (ShowColours, ChooseColours)},
     **{button.__prefix__: "clip" for button in (OtherMoments, AllCaptions)},
 }
 
@@ -60,7 +64,7 @@ def place_of(message: Message, user: int) -> Place:
 
 async def _work(bot: Bot, message: Message) -> Kind | None:
     shown = medium_of(message)
-    if await SAMPLE(message, bot):
+    if await SAMPLE(message, bot) or await COLOURS(message, bot):
         return "photo"
     if await CAPTION(message, bot):
         return _line(shown or replied_medium(bot, message)) or "photo"  # of the chat's last picture

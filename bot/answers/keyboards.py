@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from aiogram.filters.callback_data import CallbackData
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, Message
 from pydantic import Field
 
 from bot import replies
+from model.drawing.labels import Deficiency
 
 MOST_MOMENTS = 10  # as many pictures as an album holds
 MOST_NUMBERS = 99  # Telegram takes up to 100 buttons under a message
@@ -91,6 +92,19 @@ class WeighedWords(CallbackData, prefix="aw"):
     key: str
 
 
+class ShowColours(CallbackData, prefix="av"):
+    """The photo of an answer as people with a colour vision deficiency see it."""
+
+    key: str
+
+
+class ChooseColours(CallbackData, prefix="ak"):
+    """Under a sheet of `ShowColours` or /colours: the same photo with this deficiency."""
+
+    key: str
+    kind: Deficiency
+
+
 class CompareModels(CallbackData, prefix="ac"):
     """The main captions of both models."""
 
@@ -139,10 +153,25 @@ def answer_buttons(key: str, user: int, *, heatmaps: bool) -> InlineKeyboardMark
         more,
         [
             _button(replies.weighed_words_button(), WeighedWords(key=key)),
-            _button(replies.compare_button(), CompareModels(key=key)),
+            _button(replies.colours_button(), ShowColours(key=key)),
         ],
+        [_button(replies.compare_button(), CompareModels(key=key))],
         _last_row(key, user),
     )
+
+
+def colours_buttons(key: str, shown: Deficiency, user: int | None) -> InlineKeyboardMarkup:
+    """Under a sheet of colours. `user`: who may delete it; None: it is deleted with the answer that it belongs to."""
+    kinds: tuple[Deficiency, ...] = get_args(Deficiency)
+    rows = [[_button(replies.deficiency(k, chosen=k == shown), ChooseColours(key=key, kind=k))] for k in kinds]
+    delete = [_button(replies.delete_button(), DeleteAnswer(key=key, user=user))] if user is not None else []
+    return _rows(*rows, delete)
+
+
+def has_button(message: Message, data: CallbackData) -> bool:
+    """Whether a button that carries this stands under the message."""
+    rows = message.reply_markup.inline_keyboard if message.reply_markup is not None else ()
+    return any(button.callback_data == data.pack() for row in rows for button in row)
 
 
 def _last_row(key: str, user: int) -> list[InlineKeyboardButton]:
@@ -165,6 +194,7 @@ def key_below(message: Message) -> tuple[Literal["clip", "answer", "album"], str
         AllCaptions.__prefix__: ("clip", AllCaptions),
         MoreCaptions.__prefix__: ("answer", MoreCaptions),
         ChooseHeatmap.__prefix__: ("answer", ChooseHeatmap),
+        ChooseColours.__prefix__: ("answer", ChooseColours),
         DeleteAnswer.__prefix__: ("album", DeleteAnswer),  # the last row: an album has no other
         DeleteAlbum.__prefix__: ("album", DeleteAlbum),
     }

@@ -162,9 +162,18 @@ async def send_short(message: Message, text: str) -> int:
 
 
 async def reply_picture(
-    message: Message, data: bytes | None, name: str, words: str, buttons: InlineKeyboardMarkup | None = None
+    message: Message,
+    data: bytes | None,
+    name: str,
+    words: str,
+    buttons: InlineKeyboardMarkup | None = None,
+    *,
+    alone: str | None = None,
 ) -> int:
-    """A picture with words under it; the words alone where there is none, or Telegram does not take it. Its id."""
+    """A picture with words under it; its id. Where there is none, or Telegram does not take it, the words go alone.
+
+    `alone`: words to say then in place of words and buttons.
+    """
     if data is not None:
         try:
             sent = await message.reply_photo(BufferedInputFile(data, name), caption=words, reply_markup=buttons)
@@ -172,4 +181,6 @@ async def reply_picture(
             log.warning("a picture was refused (%s), the words go alone", impersonal(error.message))
         else:
             return sent.message_id
+    if alone is not None:
+        return (await message.reply(alone)).message_id
     return (await message.reply(words, reply_markup=buttons)).message_id

@@ -40,6 +40,7 @@ def about(*, sheets: bool) -> str:
         ).format(least=COUNTS[0], most=COUNTS[1], coldest=TEMPERATURES[0], hottest=TEMPERATURES[1]),
         _(
             "/caption, as a reply to a picture or a clip, also one of another chat, describes that one.\n"
+            "/colours shows the last picture, or the one that you reply to, as people with colour blindness see it.\n"
             "/cancel stops the work on what you sent.\n"
             "/settings chooses the model, how many captions you get, the heatmap and more.\n"
             "/language chooses the language in which I speak.\n"
@@ -47,7 +48,7 @@ def about(*, sheets: bool) -> str:
         ),
         _(
             "The buttons below an answer give more captions, show where I looked for the words of any of them and "
-            "which other words I weighed, and compare my two models."
+            "which other words I weighed, show how colour-blind people see your photo, and compare my two models."
         ),
         _("The captions themselves are in English."),
         _(

@@ -25,7 +25,7 @@ def privacy() -> str:
         _("The settings of this chat: until they are changed or deleted."),
         _(
             "The last picture in this chat: not the picture, but the name under which Telegram keeps it, for {time}. "
-            "/sample needs it."
+            "/sample and /colours need it."
         ).format(time=_days(PICTURE_KEPT)),
         _(
             "The pictures and clips that I answered: their names at Telegram, the number there of who asked, and the "

@@ -7,7 +7,8 @@ from typing import Final
 from aiogram.types import BotCommand
 from aiogram.utils.i18n import gettext as _
 
-IN_GROUPS: Final = ("caption", "sample", "settings", "cancel", "help")  # the others are a person's own business
+# The others are a person's own business.
+IN_GROUPS: Final = ("caption", "sample", "colours", "settings", "cancel", "help")
 
 
 def description() -> str:
@@ -29,6 +30,7 @@ def commands() -> list[BotCommand]:
     return [
         BotCommand(command="caption", description=_("Describe a picture: send this as a reply to it")),
         BotCommand(command="sample", description=_("More captions of the last picture")),
+        BotCommand(command="colours", description=_("The last picture, as seen with colour blindness")),
         BotCommand(command="settings", description=_("How I answer in this chat")),
         BotCommand(command="language", description=_("Choose my language")),
         BotCommand(command="cancel", description=_("Stop what I am working on")),
