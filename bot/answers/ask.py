@@ -14,14 +14,16 @@ from aiogram.types import CallbackQuery, Chat, Message, TelegramObject, Update
 
 from bot import replies
 from bot.answers.asked import place_of
-from bot.answers.notes import answerable
+from bot.answers.notes import Answer, Answers, answerable
 from bot.chat_settings import ChatSettings
+from bot.errors import Forgotten
 from bot.service.jobs import Origin, job_id, place_name
 from bot.service.requests import Request
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted, Place
 from bot.telegram.media import check_size, download, download_size
 from bot.telegram.updates import asker
+from model.errors import JobCancelled
 from model.serving.jobs import Job, Kind
 
 
@@ -89,6 +91,21 @@ class Ask:
         if self.press is None or self.press.message is None:
             return self
         return replace(self, message=answerable(self.bot, self.press.message, thread))
+
+
+async def answer_pressed(ask: Ask, key: str, answers: Answers) -> tuple[Ask, Answer]:
+    """For a press below an answer: the same in the answer's topic, and what is known of the answer.
+
+    Raises Forgotten, and JobCancelled if it is deleted.
+    """
+    if await answers.is_deleted(ask.chat, key):
+        raise JobCancelled("its answer was deleted")
+    answer = await answers.find(ask.chat, key)
+    if answer is None and ask.can_edit:
+        answer = Answer.anew(ask.message, ask.bot, ask.model)
+    if answer is None:
+        raise Forgotten
+    return ask.in_topic(answer.thread), answer.seen_at(ask.message) if ask.can_edit else answer
 
 
 class AskMiddleware(BaseMiddleware):

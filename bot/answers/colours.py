@@ -10,11 +10,11 @@ from aiogram.exceptions import TelegramBadRequest, TelegramEntityTooLarge
 from aiogram.types import BufferedInputFile, InlineKeyboardMarkup, InputMediaPhoto, Message
 
 from bot import replies
-from bot.answers.ask import Ask
+from bot.answers.ask import Ask, answer_pressed
 from bot.answers.keyboards import ChooseColours, colours_buttons, has_button
 from bot.answers.notes import Answer, Answers, Page, new_key, thread_of
 from bot.answers.photos import reply_picture
-from bot.answers.subjects import answer_pressed, picture_meant
+from bot.answers.subjects import picture_meant
 from bot.logs import impersonal
 from bot.service.jobs import colours_job
 from bot.service.requests import Requests
@@ -57,7 +57,7 @@ class Colours:
 
     async def _serve(self, ask: Ask, key: str, answer: Answer, kind: Deficiency, *, edit: bool = False) -> None:
         send = partial(self._send, ask, key, answer, kind, edit)
-        await self._requests.serve(ask.request(answer.picture, colours_job(ask.origin, kind), "colours", send))
+        await self._requests.serve(ask.request(answer.picture, colours_job(ask.origin, kind), "colours"), send)
 
     async def _send(self, ask: Ask, key: str, answer: Answer, kind: Deficiency, edit: bool, result: Outcome) -> None:
         assert isinstance(result, ColoursResult)

@@ -14,11 +14,10 @@ from aiogram.exceptions import TelegramBadRequest
 from aiogram.types import InlineKeyboardMarkup, Message
 
 from bot import replies
-from bot.answers.ask import Ask
+from bot.answers.ask import Ask, answer_pressed
 from bot.answers.keyboards import number_buttons
 from bot.answers.notes import DONE_KEPT, Answer, Answers, Page
 from bot.answers.photos import reply_picture
-from bot.answers.subjects import answer_pressed
 from bot.errors import Forgotten
 from bot.logs import impersonal
 from bot.replies.text import MAX_CAPTION, MAX_TEXT

@@ -8,13 +8,11 @@ from aiogram import Bot
 from aiogram.enums import MessageEntityType
 from aiogram.types import ExternalReplyInfo, Message
 
-from bot.answers.ask import Ask
 from bot.answers.keyboards import key_below
-from bot.answers.notes import Answer, Answers
+from bot.answers.notes import Answers
 from bot.errors import Forgotten, LinkInstead, NoClip, NoPicture, NotOfClips, WhichOne
 from bot.storage.chats import Picture, Storage
 from bot.telegram.media import Medium, SentClip, check_shown, medium_of
-from model.errors import JobCancelled
 
 LINKS: Final = (MessageEntityType.URL, MessageEntityType.TEXT_LINK)
 
@@ -52,21 +50,6 @@ async def picture_meant(bot: Bot, message: Message, answers: Answers, storage: S
     if isinstance(medium, SentClip) and not medium.maybe_still:
         raise NotOfClips
     return medium.file if isinstance(medium, SentClip) else medium
-
-
-async def answer_pressed(ask: Ask, key: str, answers: Answers) -> tuple[Ask, Answer]:
-    """For a press below an answer: the same in the answer's topic, and what is known of the answer.
-
-    Raises Forgotten, and JobCancelled if it is deleted.
-    """
-    if await answers.is_deleted(ask.chat, key):
-        raise JobCancelled("its answer was deleted")
-    answer = await answers.find(ask.chat, key)
-    if answer is None and ask.can_edit:
-        answer = Answer.anew(ask.message, ask.bot, ask.model)
-    if answer is None:
-        raise Forgotten
-    return ask.in_topic(answer.thread), answer.seen_at(ask.message) if ask.can_edit else answer
 
 
 def replied_medium(bot: Bot, message: Message) -> Medium | None:

@@ -10,9 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.answers.cancelling import asked_for
 from bot.answers.keyboards import ChooseColours, ShowColours
-from bot.service.in_progress import Place
 from model.errors import AnimatedPicture, NotAnImage
 from model.serving.jobs import Job, Outcome
 from model.serving.tasks.colours import ColoursResult, ColoursTask
@@ -280,12 +278,6 @@ async def test_it_is_cancelled_and_counted_like_other_requests(
         report = (await commanded(ann, "/stats"))["text"]
         assert "Requests: 2, answered: 2" in report
         assert any(line.startswith("Colours: 1, half within") for line in report.splitlines())
-
-
-def test_a_command_that_waits_elsewhere_is_cancelled_too() -> None:
-    chat = {"id": 7, "type": "private"}
-    message = {"message_id": 1, "date": 1, "chat": chat, "from": {"id": 7, "is_bot": False, "first_name": "A"}}
-    assert asked_for({"message": message | {"text": "/colours"}}, Place(7, None, 7)) == "photo"
 
 
 async def test_after_forget_a_sheet_of_the_command_still_knows_the_photo_that_it_replies_to(
