@@ -240,7 +240,7 @@ async def _run(
     for observer in (dispatcher.message, dispatcher.callback_query):
         observer.middleware(CountPeople(stats))
 
-    async def settle(update_id: int, *, again: bool) -> None:
+    async def settle(update_id: int, again: bool) -> None:
         await requests.settle(job_id(bot.id, update_id), again=again)
 
     asked = partial(asked_for, bot)
@@ -258,7 +258,7 @@ async def _run(
         spawn(set_profile(bot, i18n, settings.admin_ids), waiting.remove_left(), processor.watch())
 
     used = dispatcher.resolve_used_update_types()
-    reception = Reception(settings, bot, queue, inbox, processor, used, contact, metrics, began)
+    reception = Reception(settings, bot, queue, processor, used, contact, metrics, began)
     receiving = asyncio.ensure_future(receive(reception))
     if settings.metrics_port is not None:
         spawn(watch_queue(queue, inbox, metrics))

@@ -1,16 +1,16 @@
 """/colours, and the buttons for colour vision deficiencies."""
 
 from aiogram import Router
+from aiogram.filters import Command
 
 from bot.answers.ask import Ask
-from bot.answers.asked import COLOURS
 from bot.answers.colours import Colours
 from bot.answers.keyboards import ChooseColours, ShowColours
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(command, COLOURS)
+    router.message.register(command, Command("colours", ignore_case=True))
     router.callback_query.register(show, ShowColours.filter())
     router.callback_query.register(choose, ChooseColours.filter())
     return router

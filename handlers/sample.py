@@ -1,17 +1,16 @@
 """/sample: more captions of a picture."""
 
 from aiogram import Router
-from aiogram.filters import CommandObject
+from aiogram.filters import Command, CommandObject
 
 from bot.answers.ask import Ask
-from bot.answers.asked import SAMPLE
 from bot.answers.photos import Captioning
 from bot.sample_options import parse_sample
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(sample, SAMPLE)
+    router.message.register(sample, Command("sample", ignore_case=True))
     return router
 
 

@@ -32,9 +32,10 @@ from model.serving.jobs import Kind
 
 log = logging.getLogger(__name__)
 
-SAMPLE: Final = Command("sample", ignore_case=True)
-COLOURS: Final = Command("colours", ignore_case=True)
 CAPTION: Final = Command("caption", ignore_case=True)
+PICTURE_COMMANDS: Final = Command(
+    "sample", "colours", ignore_case=True
+)  # those that are about a picture and never a clip
 BUTTONS: Final[Mapping[str, Kind]] = {  # whose presses give work; all others give none
     **{button.__prefix__: "photo" for button in (MoreCaptions, Heatmap, WeighedWords, CompareModels, AlbumSheet)},
     **{button.__prefix__: "photo" for button in (ShowColours, ChooseColours)},
@@ -64,7 +65,7 @@ def place_of(message: Message, user: int) -> Place:
 
 async def _work(bot: Bot, message: Message) -> Kind | None:
     shown = medium_of(message)
-    if await SAMPLE(message, bot) or await COLOURS(message, bot):
+    if await PICTURE_COMMANDS(message, bot):
         return "photo"
     if await CAPTION(message, bot):
         return _line(shown or replied_medium(bot, message)) or "photo"  # of the chat's last picture

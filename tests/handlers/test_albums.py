@@ -697,7 +697,7 @@ async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: Redi
                 refusals=Refusals(),
             )
 
-            async def settle(update_id: int, *, again: bool) -> None:
+            async def settle(update_id: int, again: bool) -> None:
                 await requests.settle(job_id(bot.id, update_id), again=again)
 
             processor = Processor(

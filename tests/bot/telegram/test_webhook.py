@@ -473,7 +473,7 @@ async def looking(
     bot = Bot(TOKEN, session=Session(api=TelegramAPIServer.from_base(server.url)))
     settings = settings_for(server, tmp_path, webhook_url=url)
     nobody: Any = AsyncMock()
-    reception = Reception(settings, bot, nobody, nobody, nobody, [], contact, BotMetrics(), nobody)
+    reception = Reception(settings, bot, nobody, nobody, [], contact, BotMetrics(), nobody)
     task = asyncio.create_task(look(reception, every=0.01))
     try:
         yield task
