@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from bot.stats import HOURS, KEPT, Field
 from bot.storage.redis_inbox import prefix_of
+from bot.storage.stats import HOURS, KEPT, Field
 from model.serving.redis.connection import patiently
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from cachetools import TTLCache
 
 from model.errors import JobCancelled, JobCrashed, error_of
+from model.serving.futures import settle
 from model.serving.jobs import Job, JobFailure, Outcome
 from model.serving.queue import CANCELLED_SECONDS, LINES, Busy, JobLost, Lease, Limits, Status, lane_of
 
@@ -263,13 +264,7 @@ class LocalQueue:
     def _settle(entry: _Entry, outcome: Outcome | Exception) -> None:
         entry.worker = None
         entry.media = b""
-        if entry.done.done():
-            return
-        if isinstance(outcome, Exception):
-            entry.done.set_exception(outcome)
-            entry.done.exception()  # it may be that nobody waits any more
-        else:
-            entry.done.set_result(outcome)
+        settle(entry.done, outcome)
 
     async def _announce(self) -> None:
         async with self._arrival:
