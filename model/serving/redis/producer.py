@@ -66,7 +66,7 @@ class RedisQueue:
     async def admit(self, job: Job, *, before: bool = False) -> None:
         header = json.dumps(encode_job(job), ensure_ascii=False)
         answer = await self._script.call(
-            *("admit", job.id, header, job.user, job.request or job.id, job.line, int(before), self._name),
+            *("admit", job.id, header, job.user, job.request_id, job.line, int(before), self._name),
             *(self._limits.requests, self._limits.requests_per_person, QUICK_JOBS),
         )
         if answer[0] == b"person":

@@ -57,14 +57,7 @@ def serve_redis(url: str, options: WorkerOptions) -> int:
     Asked to stop, it finishes what the network holds and hands back the rest, for at most `GRACE` seconds; what it
     then still holds is delivered to others when its leases end.
     """
-
-    async def main() -> int:
-        stop = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        return await _serve(options, partial(_redis_consumer, url, options), stop)
-
-    return asyncio.run(main())
+    return asyncio.run(_serve(options, partial(_redis_consumer, url, options), signal.SIGTERM, signal.SIGINT))
 
 
 def serve_parent(options: WorkerOptions) -> int:
@@ -72,17 +65,15 @@ def serve_parent(options: WorkerOptions) -> int:
 
     async def main() -> int:
         consumer = await connect_to_parent()
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, stop.set)
-        loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C reaches the parent too, which ends us
+        # Ctrl-C reaches the parent too, which ends us.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
 
         @asynccontextmanager
         async def connected() -> AsyncIterator[JobConsumer]:
             yield consumer
             await consumer.close()
 
-        return await _serve(options, connected, stop)
+        return await _serve(options, connected, signal.SIGTERM)
 
     return asyncio.run(main())
 
@@ -96,7 +87,10 @@ async def _redis_consumer(url: str, options: WorkerOptions) -> AsyncIterator[Job
     await consumer.close()
 
 
-async def _serve(options: WorkerOptions, connect: Connect, stop: asyncio.Event) -> int:
+async def _serve(options: WorkerOptions, connect: Connect, *stop_signals: signal.Signals) -> int:
+    stop = asyncio.Event()
+    for number in stop_signals:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     forward = Deadline("in one run of the network", THREAD_SECONDS)
     queue = Deadline("no answer from the queue", SILENCE)
 
