@@ -52,7 +52,7 @@ from bot.telegram.processing import Processor
 from bot.telegram.profile import set_profile
 from bot.telegram.receiving import Receive, Reception
 from bot.telegram.session import CountRequests, RetryMiddleware, Session
-from model.serving.health import CONTACT_SECONDS, FOLDER, Deadline, Heartbeat
+from model.serving.health import CONTACT_SECONDS, FOLDER, Deadline, heartbeat
 from model.serving.metrics import served_registry
 from model.serving.queue import JobProducer
 from model.serving.redis.address import RedisRefused
@@ -148,7 +148,7 @@ async def _run_counted(
             async with (
                 open_memory(settings, bot.id) as (inbox, storage),
                 open_stats(settings, bot.id) as stats,
-                Heartbeat(settings.data_dir / FOLDER, "bot", [contact]),
+                heartbeat(settings.data_dir / FOLDER, "bot", [contact]),
             ):
                 waiting = Waiting(bot, queue, inbox, pacer, rhythm)
                 return await _run(

@@ -1,20 +1,19 @@
 """The bot's metrics. Prometheus reads them where METRICS_PORT is set; /stats shows some of them."""
 
 import asyncio
-import logging
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from bot.errors import COUNTED
 from bot.stats import Stats
+from bot.storage.inbox import Inbox
 from model.serving.metrics import SECONDS, STEP_SECONDS
-from model.serving.queue import LINES, Status
-
-log = logging.getLogger(__name__)
+from model.serving.outage import Outage
+from model.serving.queue import LINES, JobProducer, Status
 
 QUEUE_EVERY: Final = 5.0  # seconds between two looks at the queue
 QUEUE_PATIENCE: Final = 10.0  # seconds for one look
@@ -124,32 +123,18 @@ class BotMetrics:
         self._reachable.set(0)
 
 
-class Observed(Protocol):
-    """As much of a queue as is looked at here."""
-
-    async def status(self) -> Status: ...
-
-
-class DeadLetters(Protocol):
-    """As much of an inbox as is looked at here."""
-
-    async def dead(self) -> Sequence[object]: ...
-
-
-async def watch_queue(queue: Observed, inbox: DeadLetters, metrics: BotMetrics, every: float = QUEUE_EVERY) -> None:
+async def watch_queue(queue: JobProducer, inbox: Inbox, metrics: BotMetrics, every: float = QUEUE_EVERY) -> None:
     """Show the state of the queue and the number of dead letters, again and again until cancelled.
 
     A queue that cannot be reached does not end it.
     """
-    known = True
+    outage = Outage("reading the queue's state")
     while True:
         try:
             async with asyncio.timeout(QUEUE_PATIENCE):
                 metrics.queue(await queue.status(), len(await inbox.dead()))
-            known = True
+            outage.worked()
         except Exception as error:  # whatever the engine's client raises: metrics must not end the bot
             metrics.queue_unknown()
-            if known:
-                log.warning("the queue's state cannot be read (%s)", type(error).__name__)
-            known = False
+            outage.failed(type(error).__name__)
         await asyncio.sleep(every)

@@ -20,6 +20,7 @@ from typing import Any, Final
 from bot.config import Settings
 from bot.storage.opening import open_stats_store
 from bot.storage.stats import HOUR, HOURS, Field, StatsStore
+from model.serving.outage import Outage
 from model.serving.queue import Status
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,6 @@ class Stats:
         self._started = clock()
         self._counts: Counter[Field] = Counter()
         self._people: dict[int, float] = {}  # who was served → when last
-        self._failing = False
         self._written = clock()
         self._writing = asyncio.Lock()
 
@@ -130,7 +130,7 @@ class Stats:
 
     async def keep_writing(self, stop: asyncio.Event, every: float = WRITE_SECONDS) -> None:
         """Until `stop`, and then once more. A failure is logged once."""
-        stopping = False
+        stopping, outage = False, Outage("writing what /stats counts")
         while not stopping:
             with suppress(TimeoutError):
                 async with asyncio.timeout(every):
@@ -138,11 +138,9 @@ class Stats:
             try:
                 await self.write()
             except Exception as error:  # whatever the engine's client raises: statistics must not end the bot
-                if not self._failing:
-                    log.warning("could not persist what /stats counts (%s)", type(error).__name__)
-                self._failing = True
+                outage.failed(type(error).__name__)
             else:
-                self._failing = False
+                outage.worked()
 
     async def day(self) -> Day:
         """Raises what the store raises."""

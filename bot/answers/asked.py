@@ -33,9 +33,7 @@ from model.serving.jobs import Kind
 log = logging.getLogger(__name__)
 
 CAPTION: Final = Command("caption", ignore_case=True)
-PICTURE_COMMANDS: Final = Command(
-    "sample", "colours", ignore_case=True
-)  # those that are about a picture and never a clip
+PICTURE_COMMANDS: Final = Command("sample", "colours", ignore_case=True)  # never about a clip
 BUTTONS: Final[Mapping[str, Kind]] = {  # whose presses give work; all others give none
     **{button.__prefix__: "photo" for button in (MoreCaptions, Heatmap, WeighedWords, CompareModels, AlbumSheet)},
     **{button.__prefix__: "photo" for button in (ShowColours, ChooseColours)},

@@ -1,4 +1,4 @@
-"""What is kept of the counts for /stats; the engines are in other modules."""
+"""Where the counts of /stats are kept: the protocol of both engines."""
 
 from __future__ import annotations
 

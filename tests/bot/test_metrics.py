@@ -136,7 +136,7 @@ async def test_an_engine_that_fails_does_not_end_the_watch() -> None:
         async def dead(self) -> list[str]:
             return ["one", "two"]
 
-    watch = asyncio.create_task(watch_queue(Queue(), Inbox(), metrics, every=0.001))
+    watch = asyncio.create_task(watch_queue(Queue(), Inbox(), metrics, every=0.001))  # type: ignore[arg-type]
     while len(seen) < 4:
         await asyncio.sleep(0.001)
     watch.cancel()

@@ -6,10 +6,11 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from model.errors import JobCrashed
 from model.serving.codec import WireError
+from model.serving.futures import settle
 from model.serving.jobs import JobFailure, Outcome, decode_job
 from model.serving.queue import LINES, Lease
 from model.serving.redis.connection import patiently
@@ -84,50 +85,40 @@ class RedisConsumer:
         """What could be taken: None when nothing, and an empty list when all that was there is of no use."""
         if self._alone is not None:
             return None
-        call = asyncio.ensure_future(
-            self._script.call(
-                *("take", self._name, line, most, len(self._held)),
-                *(int(self.lease_seconds * 1000), self._max_attempts, self._crashed),
-            )
-        )
+        taking = asyncio.ensure_future(self._leases(line, most))
         try:
-            answer = await asyncio.shield(call)
+            return await asyncio.shield(taking)
         except asyncio.CancelledError:
-            self._give_up(call)
+            task = asyncio.create_task(self._give_back_unseen(taking))
+            self._given_up.add(task)
+            task.add_done_callback(self._given_up.discard)
             raise
-        if answer[0] == b"jobs":
-            try:
-                return await self._leases(answer[1])
-            except asyncio.CancelledError:
-                self._give_up(call)
-                raise
+
+    async def _give_back_unseen(self, taking: asyncio.Future[list[Lease] | None]) -> None:
+        """What a take that nobody waits for any more was given."""
+        await self.give_back([lease.job.id for lease in await taking or ()])
+
+    async def _leases(self, line: str, most: int) -> list[Lease] | None:
+        answer = await self._script.call(
+            *("take", self._name, line, most, len(self._held)),
+            *(int(self.lease_seconds * 1000), self._max_attempts, self._crashed),
+        )
         if answer[0] == b"none":
             self._ends[line] = answer[1]
-        else:
+            return None
+        if answer[0] != b"jobs":
             self._refused = True
-        return None
-
-    def _give_up(self, call: asyncio.Future[Any]) -> None:
-        task = asyncio.create_task(self._give_back_unseen(call))
-        self._given_up.add(task)
-        task.add_done_callback(self._given_up.discard)
-
-    async def _give_back_unseen(self, call: asyncio.Future[Any]) -> None:
-        """What a take that nobody waits for any more was given."""
-        answer = await call
-        if answer[0] == b"jobs":
-            await self.give_back([entry[0].decode() for entry in answer[1]])
-
-    async def _leases(self, jobs: Sequence[tuple[bytes, int, bytes, int]]) -> list[Lease]:
+            return None
+        jobs: list[tuple[bytes, int, bytes, int]] = answer[1]
         ids = [entry[0].decode() for entry in jobs]
         self._held.update(ids)
         if any(attempt > 1 for _, attempt, _, _ in jobs):
             self._alone = ids[0]
-        self._arriving = set(ids)
+        self._arriving.update(ids)
         try:
             return await self._with_media(ids, jobs)
         finally:
-            self._arriving = set()
+            self._arriving.difference_update(ids)
 
     async def _with_media(self, ids: Sequence[str], jobs: Sequence[tuple[bytes, int, bytes, int]]) -> list[Lease]:
         keys = [f"{self._script.prefix}:media:{job_id}" for job_id in ids]
@@ -183,12 +174,7 @@ class RedisConsumer:
                 except Exception as problem:
                     error = problem
                 for _, _, handed in batch:
-                    if handed.done():
-                        continue
-                    if error is None:
-                        handed.set_result(None)
-                    else:
-                        handed.set_exception(error)
+                    settle(handed, error)
         finally:
             self._handing_in = None
 

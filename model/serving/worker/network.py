@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from model.decoding.explain import Unexplainable
 from model.decoding.sampling import Sampling
 from model.errors import JobFailed
 from model.network.checkpoint import CheckpointError
-from model.network.config import DecoderKind
+from model.network.config import MODELS, DecoderKind
 from model.serving.tasks.base import CaptionOptions, Findings, Picture
 from model.variety import varied_captions
 
@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-OTHER: Final = {"attention": "baseline", "baseline": "attention"}  # with which each model is compared
 
 
 class Captioners:
@@ -159,7 +157,7 @@ class Captioners:
             captions = [found.with_steps(known.steps) for found, known in zip(captions, explained, strict=True)]
         others: Sequence[Caption | None] = [None] * len(each)
         if shared.compare:
-            other = self[OTHER[shared.model]]
+            other = self[MODELS[cast(DecoderKind, shared.model)].compared_with]
             others = [found.main for found in other.caption_features(features, samples=0, beam=shared.beam)]
         return [Findings(found, other=other) for found, other in zip(captions, others, strict=True)]
 

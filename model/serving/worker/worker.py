@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from typing import Any, Final, TypeVar
 
 from model.errors import CaptionError, JobFailed
 from model.media.clips import ClipLimits
+from model.serving.futures import settle
 from model.serving.health import Deadline
 from model.serving.job_context import working_for
 from model.serving.jobs import JobFailure
@@ -31,7 +33,6 @@ from model.serving.queue import JobConsumer, Lease
 from model.serving.tasks import LINES, TASKS
 from model.serving.tasks.base import Findings, Network, Picture, Task
 from model.serving.tasks.cache import Cache
-from model.serving.worker.threads import WatchedThreads
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +113,8 @@ class Worker:
         self.cache = Cache()
         self._seconds = {name: task.SECONDS for name, task in TASKS.items()} | dict(seconds or {})
         self._heard = heard
-        self._pool = WatchedThreads(threads, "pixels")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pixels")
+        self._began: dict[int, float] = {}  # thread for pixels → when it began what it is doing
         self._device = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._held: dict[str, _Held] = {}
         self._finishing: set[asyncio.Task[None]] = set()  # tasks of which the network has had the picture
@@ -229,22 +231,13 @@ class Worker:
             results = await forward
             for held, (_, done), found in zip(batch, waiting, results, strict=True):
                 held.picture = None
-                if done.done():
-                    continue
-                if isinstance(found, Exception):
-                    done.set_exception(found)
-                else:
-                    done.set_result(found)
+                settle(done, found)
 
     async def _run_alone(self, run: _Run) -> None:
         try:
-            found = await self._forward(run.work, run.size)
+            settle(run.done, await self._forward(run.work, run.size))
         except Exception as error:
-            if not run.done.done():
-                run.done.set_exception(error)
-        else:
-            if not run.done.done():
-                run.done.set_result(found)
+            settle(run.done, error)
 
     async def _forward(self, work: Callable[[], T], size: int) -> T:
         self.forward.set()
@@ -298,10 +291,21 @@ class Worker:
             await asyncio.sleep(HEARTBEAT)
             if (problem := self.forward.missed()) is not None:
                 raise WorkerHung(problem)
-            if (seconds := self._pool.longest()) > self.thread_seconds:  # a few of those, and no thread is left
+            now = time.monotonic()
+            seconds = now - min(self._began.copy().values(), default=now)
+            if seconds > self.thread_seconds:  # a few of those, and no thread is left
                 raise WorkerHung(
                     f"a thread has been at one file for {seconds:.0f} s (at most {self.thread_seconds:.0f})"
                 )
+
+    def _timed(self, work: Callable[[], T]) -> T:
+        """Run `work` on this thread, under the eyes of `_watch_threads`."""
+        thread = threading.get_ident()
+        self._began[thread] = time.monotonic()
+        try:
+            return work()
+        finally:
+            del self._began[thread]
 
 
 class _Tools:
@@ -319,7 +323,7 @@ class _Tools:
         self.max_batch = worker.max_batch
 
     def pixels(self, work: Callable[[], T]) -> Awaitable[T]:
-        return asyncio.get_running_loop().run_in_executor(self._worker._pool, work)
+        return asyncio.get_running_loop().run_in_executor(self._worker._pool, self._worker._timed, work)
 
     async def caption(self, picture: Picture) -> Findings:
         done: asyncio.Future[Findings] = asyncio.get_running_loop().create_future()
