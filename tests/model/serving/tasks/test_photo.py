@@ -38,6 +38,7 @@ class Looked(WorkerMetrics):
     """Which features were looked for and found, and what was decoded."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.kept: list[bool] = []
         self.decodings = 0
 
