@@ -29,7 +29,7 @@ from torch import Tensor
 from model.captioner import Captioner
 from model.media.clips import Clip, ClipLimits, Frame, open_clip
 from model.media.images import encode_jpeg, to_square
-from model.novelty import FrameFeatures, Look, Method, Tuning, find_moments, look
+from model.novelty import FrameFeatures, Look, find_moments, look
 
 BATCH: Final = 8
 
@@ -124,23 +124,15 @@ def describe(
     ]
 
 
-def find_clip_moments(
-    frames: Sequence[DescribedFrame],
-    duration: float,
-    *,
-    count: int | None = None,
-    method: Method = "farthest",
-    seed: int = 0,
-    tuning: Tuning | None = None,
-) -> Moments:
-    """Choose among a clip's frames; the options are those of `model.novelty.find_moments`, as is ValueError."""
+def find_clip_moments(frames: Sequence[DescribedFrame], duration: float, *, count: int | None = None) -> Moments:
+    """Choose among a clip's frames. count: how many; None: as many as differ. Raises ValueError for no frames."""
     features = FrameFeatures(
         times=[frame.found.time for frame in frames],
         vision=np.stack([frame.found.vision for frame in frames]) if frames else np.empty((0, 1), np.float32),
         words=np.stack([frame.found.words for frame in frames]) if frames else np.empty((0, 1), np.float32),
         looks=[frame.look for frame in frames],
     )
-    novelty = find_moments(features, count=count, method=method, seed=seed, tuning=tuning)
+    novelty = find_moments(features, count=count)
     return Moments(
         duration=duration,
         frames=tuple(
@@ -164,9 +156,6 @@ def watch(
     source: bytes | str | os.PathLike[str],
     *,
     limits: ClipLimits | None = None,
-    count: int | None = None,
-    method: Method = "farthest",
-    seed: int = 0,
     batch: int = BATCH,
     progress: Callable[[int, int], None] | None = None,
 ) -> Moments:
@@ -179,7 +168,7 @@ def watch(
             if progress is not None:
                 progress(len(described), len(clip.times))
         duration = clip.duration
-    return find_clip_moments(described, duration, count=count, method=method, seed=seed)
+    return find_clip_moments(described, duration)
 
 
 def _prepared(clip: Clip, size: int) -> Iterator[PreparedFrame]:

@@ -180,7 +180,7 @@ def _watch(captioner: Captioner, request: CaptionRequest, file: str, source: byt
 
     try:
         limits = ClipLimits(seconds=request.max_video_seconds)
-        return watch(captioner, source, limits=limits, seed=request.seed, progress=progress)
+        return watch(captioner, source, limits=limits, progress=progress)
     except (CaptionError, OSError) as error:
         return error
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,12 +44,16 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _save(path: Path, module: torch.nn.Module, metadata: dict[str, str], dtype: torch.dtype) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file, which replaces the one there when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.to(dtype).contiguous() for name, tensor in module.state_dict().items()}
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
     partial.replace(path)
+
+
+def _save(path: Path, module: torch.nn.Module, metadata: dict[str, str], dtype: torch.dtype) -> None:
+    write_tensors(path, {name: tensor.to(dtype) for name, tensor in module.state_dict().items()}, metadata)
 
 
 def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -155,6 +160,4 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
     Raises CheckpointError.
     """
     tensors, metadata = _load(path)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, {**metadata, "calibration": calibration.to_json()})
-    partial.replace(path)
+    write_tensors(path, tensors, {**metadata, "calibration": calibration.to_json()})

@@ -31,9 +31,8 @@ from model.training.data import (
 from model.training.distributed import Processes, processes
 from model.training.journal import Journal, Pace
 from model.training.networks import Networks
-from model.training.optimise import descend, follow, rate_share, set_rates
+from model.training.optimise import descend, follow, load_state, rate_share, save_state, set_rates
 from model.training.options import parse_options
-from model.training.resume import load_state, save_state
 from model.training.validate import validate
 
 
