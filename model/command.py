@@ -1,7 +1,5 @@
 """`start.py caption` and the start of a worker process: what the command line asks of the captioner."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import logging

@@ -8,8 +8,6 @@
 4. Each moment is shown by the sharpest of the frames in its midst.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final

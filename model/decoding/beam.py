@@ -3,8 +3,6 @@
 Shapes: B images, B' those not over, K hypotheses of each, T words, t of them said, R regions, V vocabulary.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

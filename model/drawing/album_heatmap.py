@@ -12,8 +12,6 @@ those stand there that looked hardest at one place, articles and the like last. 
 no attention to its peak, which is printed beside its caption: photos differ so much that one scale left some blank.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final

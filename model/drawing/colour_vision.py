@@ -5,8 +5,6 @@ Vision Deficiency" (2009), severity 1.0, in linear RGB. Tritanopia: Brettel, Vi√
 of color appearance for dichromats" (1997), which projects each half of the colour space to a half-plane of its own.
 """
 
-from __future__ import annotations
-
 from typing import Final, Literal, TypeAlias
 
 import numpy as np

@@ -4,8 +4,6 @@ The maps are drawn as they are: all words of a sheet share one scale, from no at
 scale is printed beside its colours. Nothing is stretched word by word, so a diffuse look stays pale.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final
 

@@ -1,7 +1,5 @@
 """What all drawn pictures share: typeface, colours, text that fits, the colour scale of attention. Free of torch."""
 
-from __future__ import annotations
-
 import functools
 import io
 from pathlib import Path

@@ -8,8 +8,6 @@
 0:00   0:03   0:06   0:09
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import Final

@@ -10,8 +10,6 @@ Upright and narrow like a phone, so that the type is as large there as it can be
 its colour, which differs from the others' in lightness too, and by a triangle, for those who see neither.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final

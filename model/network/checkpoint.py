@@ -3,8 +3,6 @@
 No pickle, but for state dicts of torchvision's, which are read as tensors alone.
 """
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 from collections.abc import Mapping

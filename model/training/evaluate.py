@@ -5,8 +5,6 @@ alike; both need Java 8 or later, see `model.training.scores` for what is done w
 (`model.training.wording`). What is evaluated is what is shipped: the weights folder, through `Captioner`.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json

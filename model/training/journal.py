@@ -1,7 +1,5 @@
 """What a training run says of itself: lines of JSON, a line of progress, and TensorBoard where it is installed."""
 
-from __future__ import annotations
-
 import json
 import sys
 import time

@@ -1,7 +1,5 @@
 """The training loop of all objectives: resuming, validation, journal, early stop, averaging, several processes."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import math

@@ -1,7 +1,5 @@
 """One step of an optimiser, its learning rate, the average of the weights, and the state on disk to resume from."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from pathlib import Path

@@ -10,8 +10,6 @@ Captions are sampled with their gradient, so one pass through the decoder serves
 differentiated is the same distribution, dropout included.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """From a clip to its moments with the shipped model."""
 
-from __future__ import annotations
-
 import re
 import threading
 from collections.abc import Iterator

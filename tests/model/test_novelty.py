@@ -1,7 +1,5 @@
 """Which frames of a clip are its moments. Scenes here are random directions, frames lie closely around them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
