@@ -181,18 +181,18 @@ class Captioner:
         )
         return [self._captions(found, search.fit) for found, search in zip(decoded, searches, strict=True)]
 
-    def explain(self, features: Tensor, texts: Sequence[str], *, likeliest: int = LIKELIEST) -> list[Caption]:
+    def explain(self, features: Tensor, texts: Sequence[str]) -> list[Caption]:
         """How the network comes to a given caption of each image, as a `Caption` with `steps`.
 
         Its attention and log-probabilities are those that the same caption has when it is searched for, whichever
-        way; `likeliest` words are told of each step. Confidence is by the greedy captions' fit. Where another decoder
+        way; LIKELIEST words are told of each step. Confidence is by the greedy captions' fit. Where another decoder
         draws the sampled captions, the one of the two that holds the caption likelier is taken to have said it.
         Raises Unexplainable for a text that this model cannot have said.
         """
-        captions = self._explained(features, texts, likeliest)
+        captions = self._explained(features, texts)
         if self.sampler is None:
             return captions
-        drawn = self.sampler._explained(features, texts, likeliest)
+        drawn = self.sampler._explained(features, texts)
         return [max(pair, key=lambda caption: caption.log_probs.sum()) for pair in zip(captions, drawn, strict=True)]
 
     @torch.inference_mode()
@@ -236,12 +236,12 @@ class Captioner:
             features, samples=samples, sampling=sampling, beam=beam, seed=seed, blocking=blocking
         )
 
-    def _explained(self, features: Tensor, texts: Sequence[str], likeliest: int) -> list[Caption]:
+    def _explained(self, features: Tensor, texts: Sequence[str]) -> list[Caption]:
         tokens = [tokens_of(text, self.vocabulary, self.decoder.config.max_words) for text in texts]
         if not tokens:
             return []
         with torch.inference_mode():
-            weighed = weigh(self.decoder, self.decoder.init_state(features), tokens, likeliest)
+            weighed = weigh(self.decoder, self.decoder.init_state(features), tokens, LIKELIEST)
         log_probs, attention = weighed.log_probs.cpu().numpy(), _on_cpu(weighed.attention)
         return [
             self._caption(words, log_probs[row], None if attention is None else attention[row], "greedy", steps)

@@ -24,7 +24,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from torch import Tensor
 
 from model.captioner import Captioner
 from model.media.clips import Clip, ClipLimits, Frame, open_clip
@@ -103,15 +102,12 @@ def prepare(frame: Frame, size: int) -> PreparedFrame:
     return PreparedFrame(frame.time, to_square(image, size), look(frame.image), encode_jpeg(image))
 
 
-def describe(
-    captioner: Captioner, batch: Sequence[PreparedFrame], features: Tensor | None = None
-) -> list[DescribedFrame]:
-    """Caption a batch of frames. features: their grid features, (B, regions, channels), if already encoded."""
+def describe(captioner: Captioner, batch: Sequence[PreparedFrame]) -> list[DescribedFrame]:
+    """Caption a batch of frames."""
     if not batch:
         return []
-    if features is None:
-        squares = torch.from_numpy(np.stack([frame.square for frame in batch])).permute(0, 3, 1, 2)
-        features = captioner.encode(squares)
+    squares = torch.from_numpy(np.stack([frame.square for frame in batch])).permute(0, 3, 1, 2)
+    features = captioner.encode(squares)
     captions = [captions.greedy for captions in captioner.caption_features(features, samples=0)]
     vision, words = captioner.pooled(features), captioner.word_vectors(captions)
     return [

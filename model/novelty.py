@@ -242,26 +242,20 @@ def _distinct(shown: Sequence[int], apart: Floats, least: float) -> list[int]:
     return result
 
 
-def find_moments(
-    features: FrameFeatures,
-    *,
-    count: int | None = None,
-    most: int = MOST_MOMENTS,
-    tuning: Tuning | None = None,
-) -> Novelty:
+def find_moments(features: FrameFeatures, *, count: int | None = None, tuning: Tuning | None = None) -> Novelty:
     """Choose the moments of a clip.
 
-    count: how many; None: as many as differ, 1 to `most`. Raises ValueError for no frames, or a count below 1.
+    count: how many; None: as many as differ, 1 to MOST_MOMENTS. Raises ValueError for no frames, or a count below 1.
     """
     tuning = tuning or Tuning()
     frames = len(features.times)
-    if not frames or most < 1 or (count is not None and count < 1):
-        raise ValueError(f"{frames} frames and {most if count is None else count} moments: both must be at least 1")
+    if not frames or (count is not None and count < 1):
+        raise ValueError(f"{frames} frames, {count} moments: both must be at least 1")
     apart = distances(descriptors(features, tuning.words))
     usable = gate(features, apart, tuning)
     kept = np.flatnonzero(usable)
     inner = apart[np.ix_(kept, kept)]
-    found = farthest_points(inner, most, tuning.threshold)
+    found = farthest_points(inner, MOST_MOMENTS, tuning.threshold)
     unlike = np.minimum(1.0, (apart[:, kept] / tuning.far) ** 2).mean(axis=1)
     scores = np.where(usable, unlike, 0.0).astype(np.float32)
     taken = found if count is None else farthest_points(inner, min(frames, count), 0.0)

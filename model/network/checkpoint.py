@@ -65,8 +65,9 @@ def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
 
 
-def save_encoder(path: Path, encoder: Encoder, dtype: torch.dtype = torch.float16) -> None:
-    _save(path, encoder.backbone, {"config": encoder.config.to_json()}, dtype)
+def save_encoder(path: Path, encoder: Encoder) -> None:
+    """Write the encoder in fp16."""
+    _save(path, encoder.backbone, {"config": encoder.config.to_json()}, torch.float16)
 
 
 def load_encoder(path: Path) -> Encoder:
