@@ -185,6 +185,25 @@ def _squares(data: npt.NDArray[np.float64], centres: npt.NDArray[np.float64]) ->
     return np.asarray(((data[:, None] - centres[None]) ** 2).sum(axis=2))
 
 
+def rolling(example: Example, count: int | None, tuning: Tuning) -> Chosen:
+    """The frames farthest from the mean of all before them, without a gate."""
+    points = descriptors(example.features, tuning.words)
+    means = np.cumsum(points, axis=0)[:-1] / np.arange(1, len(points))[:, None]
+    away = np.concatenate([[0.0], np.linalg.norm(points[1:] - means, axis=1)])
+    return sorted(np.argsort(-away, kind="stable")[: count or 1].tolist())
+
+
+def uniform(example: Example, count: int | None) -> Chosen:
+    """Frames at equal distances."""
+    frames, wanted = len(example.features.times), count or 1
+    return [int((k + 0.5) * frames / wanted) for k in range(min(frames, wanted))]
+
+
+def at_random(example: Example, count: int | None) -> Chosen:
+    frames = len(example.features.times)
+    return sorted(np.random.default_rng(example.seed).choice(frames, min(frames, count or 1), replace=False).tolist())
+
+
 def methods(tuning: Tuning) -> list[Method]:
     captions = dataclasses.replace(tuning, words=1.0)
     vision = dataclasses.replace(tuning, words=0.0)
@@ -194,11 +213,9 @@ def methods(tuning: Tuning) -> list[Method]:
         Method("vision only", lambda e, n: find_moments(e.features, count=n, tuning=vision).chosen, True),
         Method("caption only", lambda e, n: find_moments(e.features, count=n, tuning=captions).chosen, True),
         Method("k-means, gated", lambda e, n: k_means(e, n, tuning)),
-        Method("rolling", lambda e, n: find_moments(e.features, count=n, method="rolling", tuning=tuning).chosen),
-        Method("uniform", lambda e, n: find_moments(e.features, count=n, method="uniform", tuning=tuning).chosen),
-        Method(
-            "random", lambda e, n: find_moments(e.features, count=n, method="random", seed=e.seed, tuning=tuning).chosen
-        ),
+        Method("rolling", lambda e, n: rolling(e, n, tuning)),
+        Method("uniform", uniform),
+        Method("random", at_random),
     ]
 
 

@@ -4,8 +4,6 @@ A caption counts as right when its CIDEr against the image's references is above
 estimate is p = σ(slope · m + words · n + intercept), m the mean log-probability of its words and n their number.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

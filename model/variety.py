@@ -5,8 +5,6 @@ else to say at this temperature, so the next one is drawn a bit hotter; filters 
 were asked for. The rounds are few: where a filter leaves fewer captions than are wanted, there are fewer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final

@@ -3,8 +3,6 @@
 Shapes: B images, B' those not over, K hypotheses of each, T words, t of them said, R regions, V vocabulary.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -51,12 +49,8 @@ class Beam:
         self.said = _append(self.said, parent, self.tokens.masked_fill(self.finished, PAD))
         self.said_log_probs = _append(self.said_log_probs, parent, chosen)
         if looked is not None:
-            now = looked.gather(1, parent.unsqueeze(-1).expand_as(looked)).unsqueeze(2)  # (B', K, 1, R)
-            if self.looked is None:
-                self.looked = now
-            else:
-                kept = self.looked.gather(1, parent[..., None, None].expand_as(self.looked))
-                self.looked = torch.cat([kept, now], dim=2)
+            now = looked.gather(1, parent.unsqueeze(-1).expand_as(looked))  # (B', K, R)
+            self.looked = now.unsqueeze(2) if self.looked is None else _append(self.looked, parent, now)
         if bool(self.finished.all()):
             self.finish()
             self.tokens = self.tokens[:, :0]  # nothing more to say, though other searches may go on
@@ -94,6 +88,6 @@ class Beam:
 
 
 def _append(history: Tensor, parent: Tensor, column: Tensor) -> Tensor:
-    """history (B, K, t) of the parents, one column (B, K) longer."""
-    kept = history.gather(1, parent.unsqueeze(-1).expand(-1, -1, history.shape[-1]))
-    return torch.cat([kept, column.unsqueeze(-1)], dim=-1)
+    """history (B, K, t, …) of the parents (B, K), one column (B, K, …) longer."""
+    index = parent.view(*parent.shape, *[1] * (history.dim() - 2)).expand(-1, -1, *history.shape[2:])
+    return torch.cat([history.gather(1, index), column.unsqueeze(2)], dim=2)

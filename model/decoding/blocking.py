@@ -5,8 +5,6 @@ of `BAD_ENDINGS` but "on" (1.6 %, "looks on"), "over" (0.9 %) and "be", "after",
 captions that it could end. Words that often end a good caption ("by", "up", "off", "around", "her") are not in it.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@
 Shapes: B images with a caption each, T words of the longest, R regions, V vocabulary, L likeliest words.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

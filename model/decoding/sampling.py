@@ -1,7 +1,5 @@
 """How sampled captions are drawn. Free of torch, for the bot reads the same settings."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final
 

@@ -6,8 +6,6 @@ because the weights are read once.
 Shapes: B images, K sequences of each, T words, R regions, V vocabulary.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol

@@ -6,8 +6,6 @@ of color appearance for dichromats" (1997), which projects each half of the colo
 constants were compared with those of libDaltonLens.
 """
 
-from __future__ import annotations
-
 from typing import Final, TypeAlias
 
 import numpy as np

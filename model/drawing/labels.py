@@ -1,7 +1,5 @@
 """The words on drawn pictures that are not those of a caption. Free of torch and of whatever draws."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 

@@ -8,8 +8,6 @@
 0:00   0:03   0:06   0:09
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import Final
@@ -75,9 +73,9 @@ def _row(moments: Sequence[Moment], inner: int) -> list[Image.Image]:
     """The pictures of the moments at one height, as large as the row allows."""
     sources = [moment.image(max(_TALLEST, inner // len(moments)) * 2) for moment in moments]
     room = inner - GAP * (len(sources) - 1)
-    height = min(_TALLEST, int(room / sum(min(3.0, max(1 / 3, s.width / s.height)) for s in sources)))
-    boxes = [(max(1, int(height * min(3.0, max(1 / 3, s.width / s.height)))), height) for s in sources]
-    return [fit(source, box) for source, box in zip(sources, boxes, strict=True)]
+    ratios = [min(3.0, max(1 / 3, source.width / source.height)) for source in sources]
+    height = min(_TALLEST, int(room / sum(ratios)))
+    return [fit(each, (max(1, int(height * ratio)), height)) for each, ratio in zip(sources, ratios, strict=True)]
 
 
 def _draw_title(draw: ImageDraw.ImageDraw, clip: Moments, labels: Labels) -> None:

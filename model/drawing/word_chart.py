@@ -10,8 +10,6 @@ Upright and narrow like a phone, so that the type is as large there as it can be
 its colour, which differs from the others' in lightness too, and by a triangle, for those who see neither.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -20,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from model.captions import Step
 from model.drawing.labels import ENGLISH, Labels, likelihood
-from model.drawing.style import BACKGROUND, INK, fitting_size, font
+from model.drawing.style import BACKGROUND, INK, font, write
 
 WIDTH: Final = 640  # pixels, at most
 HEIGHT: Final = 1280  # at most
@@ -154,8 +152,7 @@ def _draw_cell(
     words = left + _INDENT * size
     bars, bars_end = words + layout.words + _SPACE * size, right - font(size).getlength(_FIGURES) - _SPACE * size
     y = top + layout.inside + _TITLE * size / 2
-    title_size = fitting_size(title, round(1.15 * size), right - words - 1.2 * size, smallest=6)
-    draw.text((words, y), title, INK, font(title_size, title), anchor="lm")
+    write(draw, title, (words, y), right - words - 1.2 * size, round(1.15 * size), smallest=6)
     draw.text((right, y), str(number), _FAINT, font(round(0.8 * size)), anchor="rm")
     y += (_TITLE + _LINE) * size / 2
     for row in rows:
@@ -163,8 +160,7 @@ def _draw_cell(
         if row.said:
             ink, tip = _SAID, 0.26 * size
             draw.polygon([(left, y - tip), (left, y + tip), (left + 1.6 * tip, y)], fill=_SAID)
-        fitting = font(fitting_size(row.word, size, layout.words, smallest=6), row.word)
-        draw.text((words, y), row.word, ink, fitting, anchor="lm")
+        write(draw, row.word, (words, y), layout.words, size, smallest=6, fill=ink)
         above, below = y - 0.34 * size, y + 0.34 * size
         draw.rectangle((bars, above, bars_end, below), fill=_TRACK)
         length = max(1.0, (bars_end - bars) * row.probability)

@@ -3,10 +3,9 @@
 No pickle, but for state dicts of torchvision's, which are read as tensors alone.
 """
 
-from __future__ import annotations
-
 import hashlib
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,12 +42,16 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _save(path: Path, module: torch.nn.Module, metadata: dict[str, str], dtype: torch.dtype) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file, which replaces the one there when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.to(dtype).contiguous() for name, tensor in module.state_dict().items()}
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
     partial.replace(path)
+
+
+def _save(path: Path, module: torch.nn.Module, metadata: dict[str, str], dtype: torch.dtype) -> None:
+    write_tensors(path, {name: tensor.to(dtype) for name, tensor in module.state_dict().items()}, metadata)
 
 
 def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -62,8 +65,9 @@ def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
 
 
-def save_encoder(path: Path, encoder: Encoder, dtype: torch.dtype = torch.float16) -> None:
-    _save(path, encoder.backbone, {"config": encoder.config.to_json()}, dtype)
+def save_encoder(path: Path, encoder: Encoder) -> None:
+    """Write the encoder in fp16."""
+    _save(path, encoder.backbone, {"config": encoder.config.to_json()}, torch.float16)
 
 
 def load_encoder(path: Path) -> Encoder:
@@ -155,6 +159,4 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
     Raises CheckpointError.
     """
     tensors, metadata = _load(path)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, {**metadata, "calibration": calibration.to_json()})
-    partial.replace(path)
+    write_tensors(path, tensors, {**metadata, "calibration": calibration.to_json()})

@@ -1,7 +1,5 @@
 """Where to compute and in what arithmetic."""
 
-from __future__ import annotations
-
 import functools
 import math
 import time

@@ -33,8 +33,8 @@ from model.captioner import Caption, Captioner
 from model.network.checkpoint import SAMPLER_SUFFIX, CheckpointError, write_calibration
 from model.network.config import MODELS
 from model.training.data import DataError, Example, load_split, resolve_data
-from model.training.evaluate import caption_examples
-from model.training.scores import EvaluationError, Tokenizer, java, score, words_of
+from model.training.evaluate import caption_examples, tokenised
+from model.training.scores import EvaluationError, Tokenizer, java, score
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,7 @@ def judge(
     """Greedy and beam captions of a split's images against their references. Raises EvaluationError."""
     decodings = caption_examples(captioner, examples, beams=[beam], batch=batch).main
     runs: dict[Fit, list[Caption]] = {"greedy": decodings["greedy"], "beam": decodings[f"beam {beam}"]}
-    flat = [caption for example in examples for caption in example.captions]
-    flat += [caption.text for captions in runs.values() for caption in captions]
-    words = iter(words_of(flat, tokenizer))
-    truth = [[next(words) for _ in example.captions] for example in examples]
-    found = {search: [next(words) for _ in captions] for search, captions in runs.items()}
+    found, truth = tokenised(runs, [example.captions for example in examples], tokenizer)
     return {
         search: Judged.of(captions, score(found[search], truth).each_cider, threshold)
         for search, captions in runs.items()

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageEnhance
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from model.media.images import to_square
 from model.network.device import autocast
@@ -215,16 +216,12 @@ class Features:
 
 def pad_captions(captions: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Captions as indices → inputs and targets, each (N, T) int64: <start> w₁ … wₙ and w₁ … wₙ <end>, padded."""
-    longest = max(map(len, captions)) + 1
-    inputs = torch.full((len(captions), longest), PAD)
-    targets = torch.full((len(captions), longest), PAD)
-    for row, caption in enumerate(captions):
-        words = torch.tensor(caption, dtype=torch.long)
-        inputs[row, 0] = START
-        inputs[row, 1 : len(caption) + 1] = words
-        targets[row, : len(caption)] = words
-        targets[row, len(caption)] = END
-    return inputs, targets
+    inputs = [torch.tensor([START, *caption]) for caption in captions]
+    targets = [torch.tensor([*caption, END]) for caption in captions]
+    return (
+        pad_sequence(inputs, batch_first=True, padding_value=PAD),
+        pad_sequence(targets, batch_first=True, padding_value=PAD),
+    )
 
 
 def encode_captions(examples: Sequence[Example], vocabulary: Vocabulary, max_words: int) -> list[list[list[int]]]:

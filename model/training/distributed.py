@@ -1,7 +1,5 @@
 """One training run in several processes, a GPU each, as `torchrun` starts them; without it, one process."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """What a training run says of itself: lines of JSON, a line of progress, and TensorBoard where it is installed."""
 
-from __future__ import annotations
-
 import json
 import sys
 import time
@@ -43,12 +41,12 @@ class Journal:
                 self._writer.add_scalar(name, value, step)
             self._writer.flush()
 
-    def show(self, step: int, captioner: Captioner, photos: Sequence[Path], samples: int = 5) -> None:
+    def show(self, step: int, captioner: Captioner, photos: Sequence[Path]) -> None:
         """What is said of photos, and where the greedy caption's words looked, for TensorBoard alone."""
         if self._writer is None or not photos:
             return
         images = [open_image(photo.read_bytes()) for photo in photos]
-        for photo, image, captions in zip(photos, images, captioner.caption(images, samples=samples), strict=True):
+        for photo, image, captions in zip(photos, images, captioner.caption(images), strict=True):
             greedy = captions.greedy
             lines = [f"**{greedy.text}**", *(f"* {sample.text}" for sample in captions.samples)]
             self._writer.add_text(photo.name, "\n".join(lines), step)

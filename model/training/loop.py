@@ -1,7 +1,5 @@
 """The training loop of all objectives: resuming, validation, journal, early stop, averaging, several processes."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import math
@@ -31,9 +29,8 @@ from model.training.data import (
 from model.training.distributed import Processes, processes
 from model.training.journal import Journal, Pace
 from model.training.networks import Networks
-from model.training.optimise import descend, follow, rate_share, set_rates
+from model.training.optimise import descend, follow, load_state, rate_share, save_state, set_rates
 from model.training.options import parse_options
-from model.training.resume import load_state, save_state
 from model.training.validate import validate
 
 

@@ -1,7 +1,5 @@
 """What training minimises: cross-entropy by teacher forcing, and the policy gradient of sampled captions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

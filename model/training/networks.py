@@ -1,7 +1,5 @@
 """The encoder and decoder of a training run: where they begin, and how they are handed over to the captioner."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import shutil

@@ -1,11 +1,14 @@
-"""One step of an optimiser, the height of its learning rate, and the average of the weights that it leaves behind."""
-
-from __future__ import annotations
+"""One step of an optimiser, its learning rate, the average of the weights, and the state on disk to resume from."""
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
+
+from model.network.checkpoint import write_tensors
 
 
 def rate_share(step: int, *, total: int, warmup: int, floor: float) -> float:
@@ -42,3 +45,34 @@ def follow(average: nn.Module, module: nn.Module, decay: float, step: int) -> No
     decay = min(decay, (1 + step) / (10 + step))
     for mean, parameter in zip(average.parameters(), module.parameters(), strict=True):
         mean.lerp_(parameter, 1 - decay)
+
+
+def save_state(
+    path: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer, progress: Mapping[str, str]
+) -> None:
+    """Write the modules' weights, the optimiser's moments and `progress` (how far the run is)."""
+    tensors = {
+        f"{prefix}.{name}": tensor for prefix, module in modules.items() for name, tensor in module.state_dict().items()
+    }
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+    write_tensors(path, tensors, dict(progress))
+
+
+def load_state(path: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, str] | None:
+    """Restore what `save_state` wrote, in place, and return its `progress`; None where there is no such file."""
+    if not path.exists():
+        return None
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        progress: dict[str, str] = file.metadata()
+    for prefix, module in modules.items():
+        own = {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
+        module.load_state_dict(own)
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    return progress

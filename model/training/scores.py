@@ -218,14 +218,10 @@ class CiderD:
         total = 0.0
         for reference_weights, reference_norms, reference_length in references:
             similarity = 0.0
-            for n in range(LONGEST):
-                theirs = reference_weights[n]
-                dot = 0.0
-                for ngram, weight in weights[n].items():
-                    other = theirs.get(ngram)
-                    if other is not None:
-                        dot += min(weight, other) * other  # clipped: saying a word twice earns nothing
-                if dot:
+            for n, theirs in enumerate(reference_weights):
+                shared = ((weight, theirs[ngram]) for ngram, weight in weights[n].items() if ngram in theirs)
+                # Clipped: saying a word twice earns nothing.
+                if dot := sum(min(mine, other) * other for mine, other in shared):
                     similarity += dot / (norms[n] * reference_norms[n])
             total += similarity * math.exp(-((length - reference_length) ** 2) / (2 * SIGMA**2))
         return 10.0 * total / (LONGEST * len(references))

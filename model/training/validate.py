@@ -1,7 +1,5 @@
 """How good a decoder is on a validation split while it trains: no Java, no files."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 

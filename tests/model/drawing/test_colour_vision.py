@@ -1,7 +1,5 @@
 """Simulated colour vision against published matrices and known colours."""
 
-from __future__ import annotations
-
 import io
 import warnings
 

@@ -1,7 +1,5 @@
 """Calibrated confidence: the fit, its place in a decoder's file, and the command."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import math
