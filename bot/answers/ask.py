@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
 
 from aiogram import BaseMiddleware, Bot
+from aiogram.exceptions import AiogramError
 from aiogram.types import CallbackQuery, Chat, Message, TelegramObject, Update
 
 from bot import replies
@@ -112,6 +114,8 @@ class AskMiddleware(BaseMiddleware):
             data["ask"] = Ask(bot, message, asker(message), settings, model, accepted)
         elif (press := event.callback_query) is not None:
             if press.message is None:  # of inline mode, which this bot does not have
+                with suppress(AiogramError):
+                    await press.answer()
                 return None
             message = answerable(bot, press.message, None)
             data["ask"] = Ask(bot, message, press.from_user.id, settings, model, accepted, press)
