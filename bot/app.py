@@ -24,6 +24,7 @@ from bot.answers.forgetting import Forgetting
 from bot.answers.notes import Answers
 from bot.answers.photo_buttons import Buttons
 from bot.answers.photos import Captioning
+from bot.answers.sending import TelegramDelivery
 from bot.answers.settings_menu import SettingsMenu
 from bot.answers.status import RHYTHM, Rhythm, Waiting
 from bot.answers.voice import Voice
@@ -32,9 +33,9 @@ from bot.errors import Conflict, StorageError, WrongToken
 from bot.i18n import LanguageMiddleware, create_i18n
 from bot.metrics import BotMetrics, watch_queue
 from bot.service.in_progress import InWork
-from bot.service.limits import Throttle
+from bot.service.jobs import job_id
+from bot.service.limits import Refusals, Throttle
 from bot.service.requests import Requests
-from bot.service.throttle import Refusals
 from bot.stats import Stats, open_stats
 from bot.storage.chats import Storage
 from bot.storage.inbox import Inbox
@@ -146,7 +147,7 @@ async def _run_counted(
                 open_stats(settings, bot.id) as stats,
                 heartbeat(settings.data_dir / FOLDER, "bot", [contact]),
             ):
-                waiting = Waiting(queue, inbox, pacer, rhythm)
+                waiting = Waiting(bot, queue, inbox, pacer, rhythm)
                 return await _run(
                     bot,
                     settings,
@@ -202,7 +203,8 @@ async def _run(
     metrics.stats = stats
     i18n = create_i18n()
     in_work = InWork()
-    requests = Requests(settings, queue, in_work, waiting, Throttle(settings.admin_ids), metrics=metrics)
+    delivery = TelegramDelivery(bot, waiting)
+    requests = Requests(settings, queue, in_work, delivery, Throttle(settings.admin_ids), metrics=metrics)
     answers = Answers(storage)
     voice = Voice()
     captioning = Captioning(requests, storage, answers, voice)
@@ -233,8 +235,12 @@ async def _run(
     )
     for observer in (dispatcher.message, dispatcher.callback_query):
         observer.middleware(CountPeople(stats))
+
+    async def settle(update_id: int, *, again: bool) -> None:
+        await requests.settle(job_id(bot.id, update_id), again=again)
+
     processor = Processor(
-        dispatcher, bot, inbox, i18n, requests.settle, storage, max_attempts=settings.max_attempts, metrics=metrics
+        dispatcher, bot, inbox, i18n, settle, storage, max_attempts=settings.max_attempts, metrics=metrics
     )
 
     beside: list[asyncio.Task[None]] = []
@@ -245,7 +251,7 @@ async def _run(
     async def began(recovered: int) -> None:
         me = await bot.me()
         log.info("@%s is ready; %d messages from before are taken up again", me.username, recovered)
-        spawn(set_profile(bot, i18n, settings.admin_ids), waiting.remove_left(bot), processor.watch())
+        spawn(set_profile(bot, i18n, settings.admin_ids), waiting.remove_left(), processor.watch())
 
     used = dispatcher.resolve_used_update_types()
     reception = Reception(settings, bot, queue, inbox, processor, used, contact, metrics, began)

@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from model.calibration import Calibration, Fit
 from model.captions import Caption, CaptionSet
 from model.decoding.blocking import Blocking
-from model.decoding.calibration import Calibration, Fit
 from model.decoding.explain import steps_of, tokens_of, weigh
 from model.decoding.sampling import Sampling
 from model.decoding.search import BeamSearch, Decoded, Search, Stepwise, decode

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from model.decoding.calibration import Logistic
+from model.calibration import Logistic
 
 END_OF_CAPTION: Final = ""  # stands for <end> among the words of a `Step`
 
@@ -47,7 +47,7 @@ class Caption:
 
     @property
     def confidence(self) -> float:
-        """The estimated probability that the caption is right (`model.decoding.calibration`), in [0, 1].
+        """The estimated probability that the caption is right (`model.calibration`), in [0, 1].
 
         Where the checkpoint was not calibrated, the geometric mean of the word probabilities.
         """

@@ -86,10 +86,10 @@ class AlbumSheets:
         pictures = _within(MOST_BYTES, shown.pictures)
         captions = [shown.captions.get(number, "") for number in range(1, max(shown.captions) + 1)]
         job = album_sheet_job(ask.origin, shown.model, captions)
-        file = Picture("", "", sum(map(_size, pictures.values())))
         fetch = partial(_fetch, ask.bot, pictures, len(captions))
         send = partial(self._send, ask.message, shown, pressed)
-        await self._requests.serve(ask.request(file, job, "album_sheet", send, fetch))
+        size = sum(map(_size, pictures.values()))
+        await self._requests.serve(ask.request_for(job, "album_sheet", size, fetch), send)
 
     async def _send(self, message: Message, shown: Shown, pressed: AlbumSheet, result: Outcome) -> None:
         assert isinstance(result, AlbumResult)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 from aiogram import BaseMiddleware, Bot
+from aiogram.exceptions import AiogramError
 from aiogram.types import CallbackQuery, Chat, Message, TelegramObject, Update
 
 from bot import replies
-from bot.answers.notes import answerable
+from bot.answers.notes import answerable, thread_of
 from bot.chat_settings import ChatSettings
-from bot.service.jobs import Origin
-from bot.service.requests import Request, asker, job_id, place
+from bot.service.jobs import Origin, job_id, place_name
+from bot.service.requests import Request
 from bot.storage.chats import Picture, Storage
-from bot.storage.inbox import Accepted
-from model.serving.jobs import Job, Outcome
-
-Send = Callable[[Outcome], Awaitable[None]]
+from bot.storage.inbox import Accepted, Place
+from bot.telegram.media import check_size, download, download_size
+from bot.telegram.updates import asker
+from model.serving.jobs import Job
 
 
 @dataclass(frozen=True)
@@ -45,19 +48,35 @@ class Ask:
     @property
     def job(self) -> str:
         """The id of the job that this update asks for."""
-        return job_id(self.bot, self.accepted.id)
+        return job_id(self.bot.id, self.accepted.id)
 
     @property
     def origin(self) -> Origin:
         """Who asks, for the job."""
         labels = replies.drawn_labels()
-        return Origin(self.job, self.user, place(self.bot, self.chat), self.message.media_group_id, labels)
+        return Origin(self.job, self.user, place_name(self.bot.id, self.chat), self.message.media_group_id, labels)
 
-    def request(
-        self, file: Picture, job: Job, kind: str, send: Send, fetch: Callable[[], Awaitable[bytes]] | None = None
-    ) -> Request:
-        """The request that is answered by `send`; the rest as `Request` says."""
-        return Request(self.bot, self.message, file, job, self.accepted, kind, send, fetch=fetch)
+    @property
+    def place(self) -> Place:
+        return Place(self.chat, thread_of(self.message), self.user)
+
+    def request(self, file: Picture, job: Job, kind: str) -> Request:
+        """What this asks of a file. Raises TooBig where it could not be downloaded."""
+        check_size(self.bot, file.file_size)
+        return self.request_for(job, kind, download_size(self.bot, file), partial(download, self.bot, file))
+
+    def request_for(self, job: Job, kind: str, size: int, fetch: Callable[[], Awaitable[bytes]]) -> Request:
+        """The same of other media, of at most so many bytes."""
+        return Request(
+            job=job,
+            place=self.place,
+            message=self.message.message_id,
+            accepted=self.accepted,
+            kind=kind,
+            size=size,
+            fetch=fetch,
+            asked=None if self.press is not None else self.message.date.timestamp(),
+        )
 
     def in_topic(self, thread: int | None) -> Self:
         """The same; a message that Telegram does not show any more was sent in this topic."""
@@ -89,6 +108,8 @@ class AskMiddleware(BaseMiddleware):
             data["ask"] = Ask(bot, message, asker(message), settings, model, accepted)
         elif (press := event.callback_query) is not None:
             if press.message is None:  # of inline mode, which this bot does not have
+                with suppress(AiogramError):
+                    await press.answer()
                 return None
             message = answerable(bot, press.message, None)
             data["ask"] = Ask(bot, message, press.from_user.id, settings, model, accepted, press)

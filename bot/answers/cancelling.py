@@ -20,10 +20,11 @@ from bot.answers.keyboards import (
     OpenSettings,
     OtherMoments,
 )
+from bot.answers.notes import thread_of
 from bot.answers.settings_menu import MenuPress
-from bot.service.in_progress import InWork, Place
-from bot.service.requests import job_id
-from bot.storage.inbox import Accepted, Inbox
+from bot.service.in_progress import InWork
+from bot.service.jobs import job_id
+from bot.storage.inbox import Accepted, Inbox, Place
 from bot.storage.redaction import COMMAND
 from bot.telegram.media import clip_of, picture_of
 from model.serving.jobs import Kind
@@ -56,7 +57,7 @@ class Cancelling:
         here = self._in_work.jobs(place)
         stopped = self._in_work.cancel(place, accepted)
         for entry in await self._inbox.waiting():
-            job = job_id(bot, entry.id)
+            job = job_id(bot.id, entry.id)
             if job in here or (entry.received, entry.id) >= (accepted.received, accepted.id):
                 continue
             if (kind := asked_for(entry.body, place)) is not None:
@@ -79,7 +80,7 @@ def asked_for(update: dict[str, Any], place: Place) -> Kind | None:
         message = Message.model_validate(said)
     except ValidationError:  # of another version of Telegram: it is answered with an apology
         return None
-    if Place.of(message, place.user) != place:
+    if thread_of(message) != place.thread:
         return None
     if query is not None:
         prefix = str(query.get("data", "")).partition(":")[0]

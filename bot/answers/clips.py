@@ -59,12 +59,12 @@ class Clips:
         async def send(result: Outcome) -> None:
             await self._answers.add_beside(ask.chat, key, [await _send_captions(ask.message, result)])
 
-        await self._requests.serve(ask.request(file, clip_job(ask.origin, file, ask.model, None), "clip", send))
+        await self._requests.serve(ask.request(file, clip_job(ask.origin, file, ask.model, None), "clip"), send)
 
     async def _serve(self, ask: Ask, file: Picture, count: int | None) -> None:
         clip = Subject(file, ask.user, thread_of(ask.message), clip=True)
         job = clip_job(ask.origin, file, ask.model, count)
-        await self._requests.serve(ask.request(file, job, "clip", partial(self._send, ask, clip, count)))
+        await self._requests.serve(ask.request(file, job, "clip"), partial(self._send, ask, clip, count))
 
     async def _noted(self, ask: Ask, key: str) -> tuple[Ask, Picture]:
         """The same in the topic of the clip that was noted for its buttons, and the clip."""

@@ -165,7 +165,7 @@ class Buttons:
                 await self._answers.looked_at(ask.chat, answer.picture)
             await show(result)
 
-        await self._requests.serve(ask.request(answer.picture, job, kind, send))
+        await self._requests.serve(ask.request(answer.picture, job, kind), send)
 
     async def _add(self, ask: Ask, key: str, answer: Answer, result: PhotoResult) -> None:
         """Put new captions below those of the answer's last message, and what does not fit into new ones."""

@@ -49,7 +49,7 @@ class Captioning:
         """Answer a picture with its captions. Raises what `Requests.serve` raises."""
         await self._storage.remember_picture(ask.chat, picture)
         job = photo_job(ask.origin, picture, ask.model, ask.settings)
-        await self._requests.serve(ask.request(picture, job, "photo", partial(self.send, ask, picture)))
+        await self._requests.serve(ask.request(picture, job, "photo"), partial(self.send, ask, picture))
 
     async def sample(self, ask: Ask, wanted: SampleRequest) -> None:
         """Answer /sample with captions drawn at random, others each time unless a seed is given.
@@ -75,7 +75,7 @@ class Captioning:
             if ask.settings.voice:
                 await parts.once("voice", partial(self._send_voice, ask.message, key, replies.spoken(words.captions)))
 
-        await self._requests.serve(ask.request(picture, job, "sample", send))
+        await self._requests.serve(ask.request(picture, job, "sample"), send)
 
     async def send(self, ask: Ask, picture: Picture, result: Outcome) -> None:
         """The captions of a picture: perhaps the main one alone, then all with their sheet, then perhaps a voice.

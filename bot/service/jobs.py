@@ -16,6 +16,16 @@ from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.photo import PhotoTask
 
 
+def job_id(bot: int, update: int) -> str:
+    """The same whenever and wherever the update is processed; workers may serve several bots."""
+    return f"{bot}-{update}"
+
+
+def place_name(bot: int, chat: int) -> str:
+    """As `Job.place` names a chat."""
+    return f"{bot}:{chat}"
+
+
 @dataclass(frozen=True)
 class Origin:
     """Who asks for a job, and where."""

@@ -11,6 +11,18 @@ REMEMBERED: Final = 48 * 3600.0  # Telegram keeps unconfirmed updates for 24 h
 DEAD_KEPT: Final = 7 * 24 * 3600.0
 
 
+Order = tuple[float, int]  # in which updates came
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a person asked: the chat, its topic if it has topics, and who."""
+
+    chat: int
+    thread: int | None
+    user: int
+
+
 @dataclass(frozen=True)
 class Recorded:
     """An update that was accepted and is not yet answered."""
@@ -28,6 +40,10 @@ class Accepted:
     id: int
     received: float  # seconds since the epoch
     again: bool = False  # it was accepted at an earlier time, perhaps by an earlier process
+
+    @property
+    def order(self) -> Order:
+        return self.received, self.id
 
 
 @dataclass(frozen=True)

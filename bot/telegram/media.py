@@ -183,6 +183,12 @@ def check_size(bot: Bot, size: int | None) -> None:
         raise TooBig(limit)
 
 
+def download_size(bot: Bot, picture: Picture) -> int:
+    """How many bytes its download takes at most."""
+    limit, size = download_limit(bot), picture.file_size or HOSTED_LIMIT
+    return size if limit is None else min(size, limit)
+
+
 async def download(bot: Bot, picture: Picture) -> bytes:
     """The bytes of a picture.
 

@@ -60,7 +60,7 @@ class Answered:
 
 
 class Settle(Protocol):
-    async def __call__(self, bot: Bot, update_id: int, *, again: bool) -> None:
+    async def __call__(self, update_id: int, *, again: bool) -> None:
         """Called when an update is done with, before it is acknowledged. `again`: it was accepted before."""
 
 
@@ -196,7 +196,7 @@ class Processor:
 
     async def _done(self, entry: Recorded, outcome: Answered | GiveUp, *, again: bool) -> None:
         """Forget its jobs, then acknowledge or dead-letter it: in this order a kill leaves nothing behind."""
-        await self._persist(functools.partial(self._settle, self._bot, entry.id, again=again))
+        await self._persist(functools.partial(self._settle, entry.id, again=again))
         if isinstance(outcome, GiveUp):
             attempts = max(entry.attempts, self._max_attempts)
             await self._persist(functools.partial(self._inbox.dead_letter, entry.id, outcome.reason, attempts))

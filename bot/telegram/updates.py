@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from aiogram import Bot
-from aiogram.types import MessageEntity, Update, User
+from aiogram.types import Message, MessageEntity, Update, User
 from pydantic import ValidationError
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,11 @@ def entity_text(entity: MessageEntity, text: str) -> str:
     """The words an entity covers. Unlike aiogram's `extract_from`, also where it begins or ends within a character."""
     units = text.encode("utf-16-le")
     return units[2 * entity.offset : 2 * (entity.offset + entity.length)].decode("utf-16-le", errors="replace")
+
+
+def asker(message: Message) -> int:
+    """Who sent it."""
+    return message.from_user.id if message.from_user else message.chat.id
 
 
 def is_spoken_to(me: User, message: dict[str, Any]) -> bool:

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.calibration import Fit
 from model.decoding.beam import Beam
 from model.decoding.blocking import Blocking
-from model.decoding.calibration import Fit
 from model.decoding.sampling import Sampling
 from model.network.decoder import DecoderState
 from model.network.vocabulary import END, PAD, START, UNKNOWN

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torchvision import models
 
-from model.decoding.calibration import Calibration
+from model.calibration import Calibration
 from model.network.config import ConfigError, DecoderConfig, EncoderConfig
 from model.network.decoder import Decoder, build_decoder
 from model.network.encoder import Encoder, encoder_config

@@ -1,7 +1,7 @@
 """Make confidence mean something: `python -m model.training.calibrate --model attention --data flickr8k --split val`.
 
 Captions a validation split, asks which captions are right (CIDEr against their references above a threshold), fits
-`model.decoding.calibration` for greedy and beam captions and keeps the fit in the decoder's file, tensors untouched. A
+`model.calibration` for greedy and beam captions and keeps the fit in the decoder's file, tensors untouched. A
 `<model>-sampling` file beside it gets a fit of its own greedy captions. The expected calibration error is estimated
 by cross-validation; `--check SPLIT` measures it on a split that was not fitted. Draws a reliability plot.
 """
@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.captioner import Caption, Captioner
-from model.decoding.calibration import (
+from model.calibration import (
     THRESHOLD,
     Calibration,
     Fit,
@@ -30,6 +29,7 @@ from model.decoding.calibration import (
     predict,
     reliability,
 )
+from model.captioner import Caption, Captioner
 from model.network.checkpoint import SAMPLER_SUFFIX, CheckpointError, write_calibration
 from model.network.config import MODELS
 from model.training.data import DataError, Example, load_split, resolve_data

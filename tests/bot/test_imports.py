@@ -11,7 +11,8 @@ HEAVY = ("torch", "torchvision", "numpy", "PIL", "cv2", "redis", "sqlite3")
 
 
 def test_the_bot_imports_nothing_heavy() -> None:
-    code = f"import sys, bot.app, bot.logs; print([name for name in {HEAVY!r} if name in sys.modules])"
+    modules = "bot.app, bot.logs, handlers, model.serving.tasks, model.speech"
+    code = f"import sys, {modules}; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -21,3 +22,16 @@ def test_a_worker_and_a_look_at_dead_letters_import_no_bot() -> None:
     code = f"import sys, {modules}; print('aiogram' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_service_and_the_storage_know_no_telegram_and_nothing_above_them() -> None:
+    modules = ", ".join(
+        f"bot.{folder}.{path.stem}"
+        for folder in ("service", "storage")
+        for path in (ROOT / "bot" / folder).glob("*.py")
+        if path.stem != "__init__"
+    )
+    above = ("aiogram", "bot.answers", "bot.telegram", "bot.replies", "bot.stats")
+    code = f"import sys, {modules}; print([name for name in {above!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -18,9 +18,9 @@ import pytest
 from bot.answers.cancelling import asked_for
 from bot.answers.keyboards import Cancel
 from bot.answers.status import Rhythm
-from bot.service.in_progress import InWork, Place, Work, interruptible
+from bot.service.in_progress import InWork, Work, interruptible
 from bot.service.limits import Rate
-from bot.storage.inbox import Accepted
+from bot.storage.inbox import Accepted, Place
 from bot.storage.sqlite_inbox import SqliteInbox
 from bot.telegram.pacing import Pacer
 from model.errors import JobCancelled
@@ -463,7 +463,7 @@ async def test_what_another_bot_process_is_about_to_do_is_cancelled(
         await go_on.wait()
         return PHOTO
 
-    monkeypatch.setattr("bot.service.requests.download", slow)
+    monkeypatch.setattr("bot.answers.ask.download", slow)
     photo = await ann.send_photo(PHOTO)
     await arrived.wait()
     await queue.cancel(f"424242-{server.update_id(photo)}")
@@ -565,18 +565,9 @@ async def test_what_another_bot_process_has_in_work_is_cancelled_too(
 # -- what is in work, by itself
 
 
-def work(message: Any, number: int, user: int = 7, received: float = 0.0) -> Work:
-    return Work(make_job(f"job-{number}", user), message, Accepted(number, received))
-
-
-class Chat:
-    id = 1
-
-
-class Said:
-    chat = Chat()
-    message_thread_id = None
-    is_topic_message = None
+def work(number: int, user: int = 7) -> Work:
+    job, accepted = make_job(f"job-{number}", user), Accepted(number, 0.0)
+    return Work(job=job, place=Place(1, None, user), message=1, accepted=accepted)
 
 
 @pytest.mark.parametrize(
@@ -601,19 +592,19 @@ def test_only_what_causes_work_is_cancelled(said: dict[str, str], kind: str | No
 
 async def test_what_came_after_a_cancel_is_not_cancelled_by_it() -> None:
     in_work, place = InWork(), Place(1, None, 7)
-    before, after = work(Said(), 10), work(Said(), 12)
+    before, after = work(10), work(12)
     with in_work.enter(before), in_work.enter(after):
         assert in_work.cancel(place, Accepted(11, 0.0)) == {"job-10": "photo"}
         assert (before.cancelled, after.cancelled) == (True, False)
         assert in_work.cancel(place, Accepted(11, 0.0)) == {}
-    with pytest.raises(JobCancelled), in_work.enter(work(Said(), 9)):
+    with pytest.raises(JobCancelled), in_work.enter(work(9)):
         pass
-    with in_work.enter(work(Said(), 13)), in_work.enter(work(Said(), 9, user=8)):
+    with in_work.enter(work(13)), in_work.enter(work(9, user=8)):
         pass
 
 
 async def test_a_cancelled_block_ends_at_once_and_later_ones_do_not_begin() -> None:
-    stopped = work(Said(), 1)
+    stopped = work(1)
     reached: list[str] = []
 
     async def run() -> None:
@@ -633,7 +624,7 @@ async def test_a_cancelled_block_ends_at_once_and_later_ones_do_not_begin() -> N
 
 async def test_a_timeout_inside_is_no_cancellation() -> None:
     with pytest.raises(TimeoutError):
-        async with interruptible(work(Said(), 1)):
+        async with interruptible(work(1)):
             raise TimeoutError
 
 
@@ -644,5 +635,5 @@ async def test_cancels_are_forgotten_in_time() -> None:
     in_work.cancel(Place(1, None, 7), Accepted(11, 0.0))
     now[0] = 4000.0
     in_work.cancel(Place(2, None, 7), Accepted(12, 0.0))
-    with in_work.enter(work(Said(), 9)):
+    with in_work.enter(work(9)):
         pass

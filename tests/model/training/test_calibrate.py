@@ -14,8 +14,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from model.captioner import Captioner
-from model.decoding.calibration import (
+from model.calibration import (
     Calibration,
     Logistic,
     calibration_error,
@@ -25,6 +24,7 @@ from model.decoding.calibration import (
     predict,
     reliability,
 )
+from model.captioner import Captioner
 from model.network.checkpoint import CheckpointError, fingerprint, load_decoder, save_decoder, write_calibration
 from model.network.vocabulary import Vocabulary
 from model.training import calibrate
