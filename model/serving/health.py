@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
 import time
@@ -17,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from model.serving.outage import Outage
+log = logging.getLogger(__name__)
 
 FOLDER: Final = "health"  # in DATA_DIR
 ROLES: Final = ("bot", "worker")
@@ -89,7 +90,7 @@ async def heartbeat(
 
 
 async def _beat(file: Path, role: str, deadlines: Sequence[Deadline], every: float) -> None:
-    outage = Outage("writing the file for health checks")
+    failing = False
     await asyncio.to_thread(_sweep, file.parent)
     pid, birth = os.getpid(), birth_of(os.getpid())
     while True:
@@ -97,9 +98,11 @@ async def _beat(file: Path, role: str, deadlines: Sequence[Deadline], every: flo
         sign = Sign(role, host(), pid, birth, time.monotonic(), time.time(), "; ".join(problems) or None)
         try:
             await asyncio.to_thread(_write, file, sign)  # a slow disk must not stop the event loop
-            outage.worked()
+            failing = False
         except OSError as error:
-            outage.failed(str(error))
+            if not failing:
+                log.warning("signs of life cannot be written, so health checks will fail: %s", error)
+            failing = True
         await asyncio.sleep(every)
 
 

@@ -15,9 +15,8 @@ from typing import Any, Final
 
 from model.serving.codec import WireError, pack, unpack
 from model.serving.embedded.queue import LocalQueue
-from model.serving.futures import settle
 from model.serving.jobs import JobFailure, Outcome, decode_job, decode_outcome, encode_job, encode_outcome
-from model.serving.queue import Lease
+from model.serving.queue import Lease, settle
 
 _LENGTH: Final = struct.Struct(">Q")
 MAX_FRAME: Final = 1 << 31  # a batch of media

@@ -16,9 +16,8 @@ from typing import Final
 from cachetools import TTLCache
 
 from model.errors import JobCancelled, JobCrashed, error_of
-from model.serving.futures import settle
 from model.serving.jobs import Job, JobFailure, Outcome
-from model.serving.queue import CANCELLED_SECONDS, LINES, Busy, JobLost, Lease, Limits, Status, lane_of
+from model.serving.queue import CANCELLED_SECONDS, LINES, Busy, JobLost, Lease, Limits, Status, lane_of, settle
 
 LEASE_SECONDS: Final = 60.0  # a dead worker is known by the end of its pipe at once; this is for one that forgets
 

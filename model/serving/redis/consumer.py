@@ -10,9 +10,8 @@ from typing import Final
 
 from model.errors import JobCrashed
 from model.serving.codec import WireError
-from model.serving.futures import settle
 from model.serving.jobs import JobFailure, Outcome, decode_job
-from model.serving.queue import LINES, Lease
+from model.serving.queue import LINES, Lease, settle
 from model.serving.redis.connection import patiently
 from model.serving.redis.script import BLOCK_SECONDS, PREFIX, Script, pack_outcome
 

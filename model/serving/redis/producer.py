@@ -15,9 +15,8 @@ from typing import Final
 
 from model.errors import JobCancelled
 from model.serving.codec import WireError
-from model.serving.futures import settle
 from model.serving.jobs import Job, Outcome, encode_job
-from model.serving.queue import CANCELLED_SECONDS, LINES, QUICK_JOBS, Busy, JobLost, Limits, Status
+from model.serving.queue import CANCELLED_SECONDS, LINES, QUICK_JOBS, Busy, JobLost, Limits, Status, settle
 from model.serving.redis.connection import patiently
 from model.serving.redis.script import BLOCK_SECONDS, PREFIX, Script, unpack_outcome
 

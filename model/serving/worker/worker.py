@@ -24,12 +24,11 @@ from typing import Any, Final, TypeVar
 
 from model.errors import CaptionError, JobFailed
 from model.media.clips import ClipLimits
-from model.serving.futures import settle
 from model.serving.health import Deadline
 from model.serving.job_context import working_for
 from model.serving.jobs import JobFailure
 from model.serving.metrics import WorkerMetrics
-from model.serving.queue import JobConsumer, Lease
+from model.serving.queue import JobConsumer, Lease, settle
 from model.serving.tasks import LINES, TASKS
 from model.serving.tasks.base import Findings, Network, Picture, Task
 from model.serving.tasks.cache import Cache
