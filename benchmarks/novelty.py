@@ -25,9 +25,11 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
+import av
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -48,7 +50,6 @@ from benchmarks.synthetic_clips import (
 from model.captioner import Captioner, Precision
 from model.clip_moments import BATCH, describe, prepare, watch
 from model.media.clips import Frame, open_clip
-from model.media.opencv import opencv
 from model.network.checkpoint import ENCODER_FILE, fingerprint
 from model.novelty import FrameFeatures, Tuning, descriptors, distances, find_moments, gate, look
 
@@ -94,12 +95,13 @@ def frames_of(script: Script, *, encoded: bool) -> tuple[list[Frame], list[int]]
 
 
 def write_video(path: Path, images: Iterator[npt.NDArray[np.uint8]], rate: float) -> None:
-    cv2: Any = opencv()
     first = next(images)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), rate, (first.shape[1], first.shape[0]))
-    for image in itertools.chain([first], images):
-        writer.write(image[..., ::-1].copy())
-    writer.release()
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mpeg4", rate=Fraction(rate), options={"qscale": "3"})
+        stream.height, stream.width = first.shape[:2]
+        for image in itertools.chain([first], images):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+        file.mux(stream.encode(None))
 
 
 class Described:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-HEAVY = ("torch", "torchvision", "numpy", "PIL", "cv2", "redis", "sqlite3")
+HEAVY = ("torch", "torchvision", "numpy", "PIL", "av", "redis", "sqlite3")
 
 
 def test_the_bot_imports_nothing_heavy() -> None:
