@@ -1,10 +1,8 @@
-"""What a captioner finds: captions, and how the network came to them. Free of torch."""
-
-from __future__ import annotations
+"""Captions, and how the network came to them. Free of torch."""
 
 import math
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +67,7 @@ class CaptionSet:
         """The one to show first: the beam's where there is one, else the greedy one."""
         return self.greedy if self.best is None else self.best
 
-    def with_steps(self, steps: tuple[Step, ...]) -> CaptionSet:
+    def with_steps(self, steps: tuple[Step, ...]) -> Self:
         """The same, with what was weighed at each word of the main caption."""
         main = replace(self.main, steps=steps)
         return replace(self, greedy=main) if self.best is None else replace(self, best=main)

@@ -1,5 +1,6 @@
-"""How the network comes to a given caption: its words are said to it one by one (teacher forcing, Williams and Zipser,
-1989), through the same steps in which captions are searched for; it knows no more of the network than a search does.
+"""Log-probabilities and attention of a given caption, by teacher forcing (Williams and Zipser, 1989).
+
+The caption goes through the same steps of the network as a search.
 
 Shapes: B images with a caption each, T words of the longest, R regions, V vocabulary, L likeliest words.
 """
@@ -22,7 +23,7 @@ class Unexplainable(ValueError):
 
 @dataclass(frozen=True)
 class Weighed:
-    """The network's own figures for captions that were said to it. Beyond a caption's end they mean nothing."""
+    """The network's figures for given captions. Undefined beyond a caption's end."""
 
     log_probs: Tensor  # (B, T + 1), of each word, then of <end>
     likeliest: Tensor  # (B, T + 1, L), log-probabilities, descending

@@ -11,16 +11,15 @@ from torch import Tensor, nn
 from model.network.checkpoint import write_tensors
 
 
-def rate_share(step: int, *, total: int, warmup: int, floor: float) -> float:
-    """The share of the peak learning rate: linear warm-up, then a cosine down to `floor` at step `total`."""
-    if step < warmup:
-        return (step + 1) / warmup
+def set_rates(optimizer: torch.optim.Optimizer, step: int, *, total: int, warmup: int, floor: float) -> None:
+    """Set each group's learning rate to a share of its `peak`.
+
+    The share rises linearly to 1 in the warm-up, then follows a cosine down to `floor` at step `total`.
+    """
     progress = (step - warmup) / max(1, total - warmup)
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-
-
-def set_rates(optimizer: torch.optim.Optimizer, share: float) -> None:
-    """Each group's learning rate becomes this share of its `peak`."""
+    share = floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    if step < warmup:
+        share = (step + 1) / warmup
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * share
 
@@ -40,7 +39,7 @@ def descend(loss: Tensor, optimizer: torch.optim.Optimizer, scaler: torch.amp.Gr
 def follow(average: nn.Module, module: nn.Module, decay: float, step: int) -> None:
     """Exponential moving average: average ← decay · average + (1 - decay) · module, in place.
 
-    In the first steps the decay is smaller, (1 + step) / (10 + step), so that a short run's average is of that run.
+    In the first steps the decay is smaller, (1 + step) / (10 + step), so that a short run forgets the initial weights.
     """
     decay = min(decay, (1 + step) / (10 + step))
     for mean, parameter in zip(average.parameters(), module.parameters(), strict=True):

@@ -6,8 +6,6 @@ The tokeniser and METEOR are Java programs. Without Java, BLEU, ROUGE-L and CIDE
 `model.network.vocabulary.tokenize` and marked so: close to the official figures, and not to be quoted beside them.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import math
@@ -18,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -237,7 +235,7 @@ class Faults:
     novel: float | None  # share that is no training caption, word for word; None: not known
 
     @classmethod
-    def of(cls, captions: Sequence[Words], training: Collection[str] | None = None) -> Faults:
+    def of(cls, captions: Sequence[Words], training: Collection[str] | None = None) -> Self:
         """training: the training captions' words, joined by spaces. Raises ValueError for no captions."""
         if not captions:
             raise ValueError("there are no captions")
@@ -259,7 +257,7 @@ class Variety:
     mbleu_4: float  # BLEU-4 of each caption against the image's others (Wang and Chan, 2019); low is varied
 
     @classmethod
-    def of(cls, images: Sequence[Sequence[Words]]) -> Variety:
+    def of(cls, images: Sequence[Sequence[Words]]) -> Self:
         """Raises ValueError for no images, or fewer than two captions of one."""
         if not images or min(map(len, images)) < 2:
             raise ValueError("variety is of two captions an image, or more")
