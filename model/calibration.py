@@ -36,7 +36,7 @@ class Logistic:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How one decoder's captions are calibrated; kept in its checkpoint. Sampled captions use the greedy fit."""
+    """The calibration of one decoder, stored in its checkpoint. Sampled captions use the greedy fit."""
 
     threshold: float
     fits: Mapping[Fit, Logistic]

@@ -45,7 +45,7 @@ def tokens_of(text: str, vocabulary: Vocabulary, max_words: int) -> list[int]:
 
 @torch.inference_mode()
 def weigh(model: StepModel, state: DecoderState, captions: Sequence[Sequence[int]], likeliest: int) -> Weighed:
-    """Say a caption of at least one word about each image. state: the decoder's initial state, K = 1."""
+    """Run one caption of at least one word through the network for each image. state: the initial state, K = 1."""
     longest = max(map(len, captions))
     rows = [[*words, END, *[PAD] * (longest - len(words))] for words in captions]
     said = torch.tensor(rows, device=state.hidden.device)  # (B, T + 1)
@@ -68,7 +68,7 @@ def weigh(model: StepModel, state: DecoderState, captions: Sequence[Sequence[int
 
 
 def steps_of(weighed: Weighed, captions: Sequence[Sequence[int]], vocabulary: Vocabulary) -> list[tuple[Step, ...]]:
-    """For each caption, what was weighed at each of its words and at its end."""
+    """For each caption, the steps of its words and of its end."""
 
     def word(index: int) -> str:
         return END_OF_CAPTION if index == END else vocabulary.words[index]

@@ -16,7 +16,7 @@ from model.network.config import DecoderConfig
 
 @dataclass(frozen=True)
 class DecoderState:
-    """What a decoder carries from word to word.
+    """The state of a decoder between two words.
 
     What is known of an image (`keys`, `values`) is held once and shared by its K sequences.
     """

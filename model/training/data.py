@@ -114,7 +114,7 @@ def shuffled_batches(examples: int, batch: int, *, seed: int, epoch: int, least:
 
 
 def step_seed(seed: int, step: int, process: int = 0) -> int:
-    """What a step's dropout and sampling are seeded with, so that a resumed run draws as one that never stopped."""
+    """The seed of a step's dropout and sampling: a resumed run draws the same numbers as one that never stopped."""
     return (seed + 1) * 1_000_003 + step + process * 500_000_003
 
 

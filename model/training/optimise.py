@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
-from model.network.checkpoint import write_tensors
+from model.network.checkpoint import read_tensors, write_tensors
 
 
 def set_rates(optimizer: torch.optim.Optimizer, step: int, *, total: int, warmup: int, floor: float) -> None:
@@ -59,12 +58,13 @@ def save_state(
 
 
 def load_state(path: Path, modules: Mapping[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict[str, str] | None:
-    """Restore what `save_state` wrote, in place, and return its `progress`; None where there is no such file."""
+    """Restore what `save_state` wrote, in place, and return its `progress`; None where there is no such file.
+
+    Raises CheckpointError for a damaged file.
+    """
     if not path.exists():
         return None
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        progress: dict[str, str] = file.metadata()
+    tensors, progress = read_tensors(path)
     for prefix, module in modules.items():
         own = {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
         module.load_state_dict(own)

@@ -36,7 +36,7 @@ _PUNCTUATION: Final = _BRACKETS | {"''", "'", "``", "`", ".", "?", "!", ",", ":"
 
 
 class EvaluationError(Exception):
-    """What is missing on this machine for an evaluation, or why a metric's program failed."""
+    """A program or package is missing for an evaluation, or a metric's program failed; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def java() -> bool:
 
 
 def _installed(part: Path | str = "") -> Path:
-    """Where a part of pycocoevalcap lies."""
+    """The path of a part of pycocoevalcap. Raises EvaluationError where it is not installed."""
     found = importlib.util.find_spec("pycocoevalcap")
     if found is None or not found.submodule_search_locations:
         raise EvaluationError("pycocoevalcap is missing: pip install -r requirements-dev.txt")
@@ -250,7 +250,7 @@ class Faults:
 
 @dataclass(frozen=True)
 class Variety:
-    """Of the captions of one image, the mean over images."""
+    """Variety of the captions of one image; the mean over images."""
 
     distinct: float  # different captions
     div_2: float  # different bigrams by words (Shetty et al., 2017)
