@@ -43,7 +43,7 @@ __all__ = ["Caption", "CaptionSet", "Captioner", "Precision"]
 
 Precision = Literal["auto", "fp32", "bf16"]
 Floats = npt.NDArray[np.float32]
-LIKELIEST: Final = 5  # words that are told of each step of an explained caption
+LIKELIEST: Final = 5  # words in each step of an explained caption
 
 
 class Captioner:
@@ -123,7 +123,7 @@ class Captioner:
         )
 
     def squares(self, images: Sequence[Image.Image]) -> Tensor:
-        """What the encoder sees of upright RGB images: (B, 3, size, size) uint8, on the CPU."""
+        """Upright RGB images as input of the encoder: (B, 3, size, size) uint8, on the CPU."""
         size = self.encoder.config.image_size
         return torch.from_numpy(np.stack([to_square(image, size) for image in images])).permute(0, 3, 1, 2)
 
@@ -185,9 +185,9 @@ class Captioner:
         """How the network comes to a given caption of each image, as a `Caption` with `steps`.
 
         Its attention and log-probabilities are those that the same caption has when it is searched for, whichever
-        way; LIKELIEST words are told of each step. Confidence is by the greedy captions' fit. Where another decoder
-        draws the sampled captions, the one of the two that holds the caption likelier is taken to have said it.
-        Raises Unexplainable for a text that this model cannot have said.
+        way; each step has LIKELIEST words. Confidence is by the greedy captions' fit. Where another decoder draws the
+        sampled captions, the explanation is that of the decoder that gives the caption the higher probability.
+        Raises Unexplainable for a text that this model cannot produce.
         """
         captions = self._explained(features, texts)
         if self.sampler is None:
@@ -225,7 +225,7 @@ class Captioner:
 
         samples: how many sampled captions besides the greedy one. sampling: how they are drawn. beam: also search
         with a beam of this width. seed: one for all images, or one each; an image's captions depend on its own
-        seed and not on the images beside it. blocking: no stammering, going in circles or breaking off, see
+        seed and not on the images beside it. blocking: rules against repetition and unfinished captions, see
         `model.decoding.blocking`.
         The encoder runs once per image, however many captions are drawn. Raises ValueError for bad arguments.
         """

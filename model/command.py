@@ -1,4 +1,4 @@
-"""`start.py caption` and the start of a worker process: what the command line asks of the captioner."""
+"""`start.py caption`: captions of files on the command line."""
 
 import itertools
 import json
@@ -149,7 +149,7 @@ def _write_pictures(photo: Image.Image, caption: Caption, stem: Path) -> None:
 
 
 def _open(file: str) -> Image.Image | bytes | str | CaptionError | OSError:
-    """By its content: a photo, decoded; an animated picture's bytes; a video's path, for it may be large.
+    """A decoded photo, the bytes of an animated picture, or the path of a video, which may be large.
 
     An error is returned, not raised: it is the file's answer.
     """
@@ -185,7 +185,7 @@ def _write_moments(request: CaptionRequest, file: str, clip: Moments, stem: Path
 
 
 def _output_stems(files: Sequence[str], output: Path | None) -> dict[str, Path]:
-    """What each file's pictures are called; files of one name from several folders do not overwrite each other."""
+    """The stem of each file's output; files of one name from several folders do not overwrite each other."""
     stems: dict[str, Path] = {}
     if output is not None:
         for file in dict.fromkeys(files):

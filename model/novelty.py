@@ -28,7 +28,7 @@ _DISTINCT: Final = 0.9  # of the threshold: moments that differ less would look 
 
 @dataclass(frozen=True)
 class Look:
-    """What the gate needs of a frame's pixels. Levels are 0–255."""
+    """Statistics of a frame's pixels, for the gate. Levels are 0–255."""
 
     brightness: float  # mean
     contrast: float  # standard deviation
@@ -39,7 +39,7 @@ class Look:
 
 @dataclass(frozen=True)
 class FrameFeatures:
-    """All that is known of a clip's N frames, in the order of time."""
+    """Features of a clip's N frames, in the order of time."""
 
     times: Sequence[float]  # seconds
     vision: Floats  # (N, C) pooled encoder features
@@ -65,7 +65,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Novelty:
-    """The moments of a clip, and what led to them."""
+    """The moments of a clip, and the figures that led to them."""
 
     chosen: tuple[int, ...]  # in the order of time
     scores: Floats  # (N,) in [0, 1]: mean squared distance from the clip's frames; 0 where the gate holds one back
@@ -190,7 +190,7 @@ def _neighbours(plain: npt.NDArray[np.bool_], i: int) -> tuple[int | None, int |
 
 
 def _mixture(before: Floats, frame: Floats, after: Floats) -> float:
-    """How badly a frame is explained as a dissolve of its neighbours: 0 perfectly one, 1 or more not at all.
+    """The error of explaining a frame as a dissolve of its neighbours: 0 is a perfect dissolve, 1 or more is none.
 
     The least-squares share of `after` is kept within a dissolve's range, and the residual compared with the
     distance to the nearer neighbour.
@@ -234,7 +234,7 @@ def _representatives(taken: Sequence[int], apart: Floats, sharpness: Floats, sla
 
 
 def _distinct(shown: Sequence[int], apart: Floats, least: float) -> list[int]:
-    """Without those that are closer than `least` to an earlier one: a scene's two ends may have like middles."""
+    """Drop frames closer than `least` to an earlier one: a scene's two ends may have similar middles."""
     result: list[int] = []
     for frame in shown:
         if all(apart[frame, other] >= least for other in result):

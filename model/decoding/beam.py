@@ -60,7 +60,7 @@ class Beam:
         return self.finished.all(dim=1)
 
     def keep(self, images: Tensor) -> None:
-        """Go on with these images only, (B',) bool; the captions of the others are found."""
+        """Continue with these images only, (B',) bool; store the captions of the others."""
         if not self.tokens.shape[1]:  # all were found before
             self.finished, self.tokens = self.finished[images], self.tokens[images]
             return
@@ -75,7 +75,7 @@ class Beam:
             self._find(torch.ones_like(self.image, dtype=torch.bool))
 
     def _find(self, images: Tensor) -> None:
-        """Take down the hypothesis that wins, of each of these images, (B',) bool."""
+        """Store the winning hypothesis of each of these images, (B',) bool."""
         lengths = (self.said != PAD).sum(dim=-1)
         normalised = self.scores / (lengths + self.finished) ** self.length_power  # <end> counts as a word
         best, rows, said = normalised.argmax(dim=1)[images], self.image[images], self.said.shape[-1]

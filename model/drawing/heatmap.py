@@ -36,20 +36,18 @@ def draw_sheet(
     dimmed = dim(small)
     peak = float(attention.max()) if attention.size else 1.0
     rows = -(-(len(words) + 1) // columns)
-    legend = title
-    size = (GAP + columns * (width + GAP), GAP + rows * (title + height + GAP) + legend)
+    size = (GAP + columns * (width + GAP), GAP + rows * (title + height + GAP) + title)
     sheet = Image.new("RGB", size, BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     tiles = [(labels.photo, small), *((w, overlay(dimmed, m, peak)) for w, m in zip(words, attention, strict=True))]
     for index, (text, tile) in enumerate(tiles):
         left = GAP + index % columns * (width + GAP)
         top = GAP + index // columns * (title + height + GAP)
-        at, type_size = (left + width / 2, top + title / 2), max(8, int(title * 0.72))
-        write(draw, text, at, width, type_size, smallest=8, anchor="mm", fill=INK if index else _FAINT)
-        offset = ((width - tile.width) // 2, (height - tile.height) // 2)
-        sheet.paste(tile, (left + offset[0], top + title + offset[1]))
+        at = (left + width / 2, top + title / 2)
+        write(draw, text, at, width, max(8, int(title * 0.72)), smallest=8, anchor="mm", fill=INK if index else _FAINT)
+        sheet.paste(tile, (left + (width - tile.width) // 2, top + title + (height - tile.height) // 2))
     regions = attention[0].size if len(attention) else 1
-    _draw_legend(sheet, draw, legend, labels.attention.format(peak=percent(peak), regions=regions))
+    _draw_legend(sheet, draw, title, labels.attention.format(peak=percent(peak), regions=regions))
     return sheet
 
 

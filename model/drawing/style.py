@@ -1,4 +1,4 @@
-"""What all drawn pictures share: typeface, colours, text that fits, the colour scale of attention. Free of torch."""
+"""Typeface, colours, text that fits and the colour scale of attention, for all drawn pictures. Free of torch."""
 
 import functools
 import io

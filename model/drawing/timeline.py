@@ -65,7 +65,7 @@ def draw_timeline(clip: Moments, labels: Labels = ENGLISH) -> Image.Image:
 
 
 def _across(time: float, duration: float) -> float:
-    """Where a time lies on the sheet, pixels."""
+    """The horizontal position of a time on the sheet, in pixels."""
     return _MARGIN + (WIDTH - 2 * _MARGIN) * min(1.0, max(0.0, time / duration if duration > 0 else 0.5))
 
 
@@ -90,7 +90,7 @@ def _draw_title(draw: ImageDraw.ImageDraw, clip: Moments, labels: Labels) -> Non
 
 
 def _draw_film(sheet: Image.Image, clip: Moments, top: int) -> None:
-    """A strip of what is on show, aligned with the time axis."""
+    """A strip of frames, aligned with the time axis."""
     first = clip.frames[0].image(160)
     tile = min(_FILM * 3, max(_FILM // 3, round(_FILM * first.width / first.height)))
     inner = WIDTH - 2 * _MARGIN

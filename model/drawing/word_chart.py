@@ -1,13 +1,13 @@
-"""One chart for one caption: the words that were weighed at each step, with their probabilities. Free of torch.
+"""A chart of one caption: the likeliest words of each step, with their probabilities. Free of torch.
 
 ┌────────────────┐ ┌────────────────┐
-│   a          1 │ │   dog        2 │    what was said
-│ ▸ a    ███ 83 %│ │   man  ██  41 %│    the likeliest words, and the one that was said where it is none of them
+│   a          1 │ │   dog        2 │    the chosen word
+│ ▸ a    ███ 83 %│ │   man  ██  41 %│    the likeliest words, and the chosen one if it is not among them
 │   two  █    9 %│ │ ▸ dog  █   22 %│
 └────────────────┘ └────────────────┘
 
-Upright and narrow like a phone, so that the type is as large there as it can be. The word that was said is marked by
-its colour, which differs from the others' in lightness too, and by a triangle, for those who see neither.
+Upright and narrow like a phone, so that the type is large there. The chosen word is marked by its colour, which also
+differs from the others' in lightness, and by a triangle.
 """
 
 from collections.abc import Sequence
@@ -71,14 +71,14 @@ class _Layout:
         return round(_INSIDE * self.size)
 
     def height(self, rows: Sequence[_Row]) -> int:
-        """Of a cell."""
+        """The height of a cell."""
         return round((_TITLE + _LINE * len(rows)) * self.size) + 2 * self.inside
 
     def columns(self, cells: Sequence[Sequence[_Row]]) -> list[Sequence[Sequence[_Row]]]:
         return [cells[start : start + self.down] for start in range(0, len(cells), self.down)]
 
     def bounds(self, cells: Sequence[Sequence[_Row]]) -> tuple[int, int]:
-        """Of the whole chart."""
+        """Width and height of the whole chart."""
         columns = self.columns(cells)
         heights = [sum(self.height(rows) + self.gap for rows in column) for column in columns]
         return len(columns) * (self.width + self.gap) + self.gap, max(heights) + self.gap
@@ -87,7 +87,7 @@ class _Layout:
 def draw_chart(steps: Sequence[Step], labels: Labels = ENGLISH) -> Image.Image:
     """The chart of one caption's steps (`Captioner.explain`): RGB, WIDTH × HEIGHT pixels at most.
 
-    Of a long caption fewer words are told of each step, FEWEST at least. Raises ValueError for no steps.
+    The chart of a long caption shows fewer words of each step, FEWEST at least. Raises ValueError for no steps.
     """
     if not steps:
         raise ValueError("a caption that was not explained has no chart")
@@ -111,7 +111,7 @@ def draw_chart(steps: Sequence[Step], labels: Labels = ENGLISH) -> Image.Image:
 
 
 def _rows(step: Step, most: int, end: str) -> list[_Row]:
-    """The likeliest words, then the one that was said unless it is among them."""
+    """The likeliest words, then the chosen one unless it is among them."""
     rows = [_Row(word or end, p, word == step.word) for word, p in step.likeliest[:most]]
     if not any(row.said for row in rows):
         rows.append(_Row(step.word or end, step.probability, said=True))

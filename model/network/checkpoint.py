@@ -54,7 +54,8 @@ def _save(path: Path, module: torch.nn.Module, metadata: dict[str, str], dtype: 
     write_tensors(path, {name: tensor.to(dtype) for name, tensor in module.state_dict().items()}, metadata)
 
 
-def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file. Raises CheckpointError."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -75,7 +76,7 @@ def load_encoder(path: Path) -> Encoder:
 
     Raises CheckpointError.
     """
-    tensors, metadata = _load(path)
+    tensors, metadata = read_tensors(path)
     try:
         encoder = Encoder(EncoderConfig.from_json(metadata.get("config", "{}")))
         _fill(encoder, tensors)
@@ -95,7 +96,7 @@ def pretrained_encoder(name: str, weights: Path | None = None) -> Encoder:
     if weights is None:
         tensors = _download(name)
     elif weights.suffix == ".safetensors":
-        tensors, _ = _load(weights)
+        tensors, _ = read_tensors(weights)
     else:
         try:
             tensors = {n: t.float() for n, t in torch.load(weights, map_location="cpu", weights_only=True).items()}
@@ -140,7 +141,7 @@ def save_decoder(
 
 def load_decoder(path: Path) -> DecoderCheckpoint:
     """A decoder in fp32 with its vocabulary. Raises CheckpointError."""
-    tensors, metadata = _load(path)
+    tensors, metadata = read_tensors(path)
     try:
         decoder = build_decoder(DecoderConfig.from_json(metadata["config"]))
         vocabulary = Vocabulary.from_json(metadata["vocabulary"])
@@ -158,5 +159,5 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
 
     Raises CheckpointError.
     """
-    tensors, metadata = _load(path)
+    tensors, metadata = read_tensors(path)
     write_tensors(path, tensors, {**metadata, "calibration": calibration.to_json()})

@@ -1,4 +1,4 @@
-"""Where to compute and in what arithmetic."""
+"""Choice of device and precision."""
 
 import functools
 import math

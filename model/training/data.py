@@ -1,7 +1,5 @@
 """Captioned image data sets, in the Karpathy layout or as a table of captions, and the cache of encoder features."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json
@@ -13,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -116,7 +114,7 @@ def shuffled_batches(examples: int, batch: int, *, seed: int, epoch: int, least:
 
 
 def step_seed(seed: int, step: int, process: int = 0) -> int:
-    """What a step's dropout and sampling are seeded with, so that a resumed run draws as one that never stopped."""
+    """The seed of a step's dropout and sampling: a resumed run draws the same numbers as one that never stopped."""
     return (seed + 1) * 1_000_003 + step + process * 500_000_003
 
 
@@ -187,7 +185,7 @@ class Features:
         *,
         batch: int = 16,
         workers: int = 1,
-    ) -> Features:
+    ) -> Self:
         """Features of `examples`, from the cache or computed into it (resumable: finished batches are kept)."""
         device = next(encoder.parameters()).device
         listing = "\n".join([fingerprint, *(str(example.path) for example in examples)])

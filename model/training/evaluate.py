@@ -190,13 +190,21 @@ def load_examples(data: str, split: str | None) -> tuple[str, list[Example]]:
         return "dev", load_split(root, "dev")
 
 
-def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m model.training.evaluate", description=__doc__.split("\n")[0])
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """The options of all programs that caption a data set with the shipped weights."""
     parser.add_argument("--weights", default="weights", help="the folder of the weights")
     parser.add_argument("--model", choices=list(MODELS), default="attention")
     parser.add_argument(
         "--data", default="flickr8k", help="a folder in the Karpathy layout, or its name in DATASETS_DIR"
     )
+    parser.add_argument("--batch", type=int, default=32, help="images in one run of the network")
+    parser.add_argument("--limit", type=int, help="only the first so many images of the split")
+    parser.add_argument("--device", default="auto")
+
+
+def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m model.training.evaluate", description=__doc__.split("\n")[0])
+    add_data_options(parser)
     parser.add_argument("--split", help="default: test, or dev where there is no test split")
     parser.add_argument(
         "--beam", type=int, nargs="*", default=[3], metavar="WIDTH", help="beams beside greedy, default 3; 0: none"
@@ -206,12 +214,9 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--top-k", type=int, default=Sampling.top_k)
     parser.add_argument("--top-p", type=float, default=Sampling.top_p)
     parser.add_argument("--no-blocking", action="store_true", help="let captions repeat and break off")
-    parser.add_argument("--batch", type=int, default=32, help="images in one run of the network")
-    parser.add_argument("--limit", type=int, help="only the first so many images of the split")
     parser.add_argument(
         "--training", nargs="*", default=TRAINING, metavar="DATA", help="data sets whose train captions are not novel"
     )
-    parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     options = parser.parse_args(arguments)
     for name, least in (("samples", 0), ("batch", 1), ("limit", 1)):

@@ -1,4 +1,4 @@
-"""What a training run says of itself: lines of JSON, a line of progress, and TensorBoard where it is installed."""
+"""The log of a training run: JSON lines, a progress line on a terminal, and TensorBoard if it is installed."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ class Journal:
             self._writer = SummaryWriter(str(out / "tensorboard"))
 
     def write(self, step: int, **values: float) -> None:
-        """One line for people and programs, and a point on each of TensorBoard's curves."""
+        """Log the values of a step: a line of JSON, and a point on each of TensorBoard's curves."""
         line = json.dumps({"step": step, **{name: round(value, 4) for name, value in values.items()}})
         if sys.stderr.isatty():
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
@@ -42,7 +42,7 @@ class Journal:
             self._writer.flush()
 
     def show(self, step: int, captioner: Captioner, photos: Sequence[Path]) -> None:
-        """What is said of photos, and where the greedy caption's words looked, for TensorBoard alone."""
+        """Show captions of photos and the heatmap of the greedy one in TensorBoard."""
         if self._writer is None or not photos:
             return
         images = [open_image(photo.read_bytes()) for photo in photos]
