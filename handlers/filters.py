@@ -11,7 +11,7 @@ from aiogram.utils.magic_filter import MagicFilter
 
 from bot.answers.subjects import has_link, replied_medium
 from bot.config import Settings
-from bot.telegram.media import clip_of, picture_of
+from bot.telegram.media import medium_of
 from bot.telegram.updates import entity_text
 
 
@@ -25,20 +25,12 @@ class Where(Filter):
         return bool(self._magic.resolve(event))
 
 
-class HasPicture(Filter):
-    """Passes a message with a picture, and hands it on as `picture`."""
+class HasMedium(Filter):
+    """Passes a message with a picture or a clip, and hands that on as `medium`."""
 
     async def __call__(self, message: Message) -> bool | dict[str, Any]:
-        picture = picture_of(message)
-        return picture is not None and {"picture": picture}
-
-
-class HasClip(Filter):
-    """Passes a message with a moving picture, and hands it on as `clip`."""
-
-    async def __call__(self, message: Message) -> bool | dict[str, Any]:
-        clip = clip_of(message)
-        return clip is not None and {"clip": clip}
+        medium = medium_of(message)
+        return medium is not None and {"medium": medium}
 
 
 class RepliesToMedium(Filter):
@@ -81,22 +73,17 @@ class FromAdmin(Filter):
 
 
 class AlbumItem(Filter):
-    """Passes an item of an album, a clip or a picture, and says whether it is `addressed` to the bot.
+    """Passes an item of an album, hands it on as `medium`, and says whether it is `addressed` to the bot.
 
     In a group one item's caption speaks for the whole album: it names the bot, or is /caption.
     """
 
-    def __init__(self, *, clips: bool) -> None:
-        self._has = HasClip() if clips else HasPicture()
-
     async def __call__(self, message: Message, bot: Bot) -> bool | dict[str, Any]:
-        if message.media_group_id is None:
-            return False
-        found = await self._has(message)
-        if not isinstance(found, dict):
+        medium = medium_of(message)
+        if message.media_group_id is None or medium is None:
             return False
         addressed = await Addressed()(message, bot) or bool(await Command("caption", ignore_case=True)(message, bot))
-        return {**found, "addressed": addressed}
+        return {"medium": medium, "addressed": addressed}
 
 
 class Addressed(Filter):

@@ -10,6 +10,7 @@ from aiogram import Bot
 from aiogram.types import Message
 from pydantic import ValidationError
 
+from bot import replies
 from bot.answers.keyboards import (
     AllCaptions,
     Cancel,
@@ -33,7 +34,7 @@ OF_CLIPS: Final = (AllCaptions.__prefix__, OtherMoments.__prefix__)
 IDLE: Final = tuple(  # that cause no work
     data.__prefix__ for data in (Cancel, OpenSettings, MenuPress, Forget, ChooseHeatmap, DeleteAnswer, DeleteAlbum)
 )
-COMMANDS: Final = ("sample", "colours", "caption")  # that cause work
+COMMANDS: Final = tuple(row.name for row in replies.COMMANDS if row.works)
 
 
 class Cancelling:

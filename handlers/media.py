@@ -1,0 +1,41 @@
+"""Pictures and clips: what shows one, items of albums, and what is said in reply to one."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from aiogram import F, Router
+from aiogram.filters import Command
+
+from bot.answers.albums import Albums
+from bot.answers.answer import Answering
+from bot.answers.ask import Ask
+from bot.storage.inbox import GiveUp
+from bot.telegram.media import Medium, SentClip
+from handlers.filters import Addressed, AlbumItem, HasMedium, RepliesToMedium, Where
+
+
+def create_router() -> Router:
+    router = Router(name=__name__)
+    router.message.register(album_item, AlbumItem())
+    router.message.register(answer, HasMedium(), Addressed())
+    router.message.register(caption, Command("caption", ignore_case=True))
+    router.message.register(answer, Where(F.text & ~F.text.startswith("/")), RepliesToMedium(), Addressed())
+    return router
+
+
+async def album_item(
+    _: object, ask: Ask, medium: Medium, addressed: bool, albums: Albums, answering: Answering
+) -> GiveUp | None:
+    is_clip = isinstance(medium, SentClip)
+    file = medium.file if isinstance(medium, SentClip) else medium
+    alone = partial(answering.answer, ask, medium)
+    return await albums.take(ask, file, is_clip=is_clip, addressed=addressed, alone=alone)
+
+
+async def answer(_: object, ask: Ask, medium: Medium, answering: Answering) -> None:
+    await answering.answer(ask, medium)
+
+
+async def caption(_: object, ask: Ask, answering: Answering) -> None:
+    await answering.caption(ask)
