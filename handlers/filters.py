@@ -13,7 +13,7 @@ from bot.answers.ask import Ask
 from bot.answers.asked import CAPTION
 from bot.answers.subjects import has_link, replied_medium
 from bot.config import Settings
-from bot.telegram.media import clip_of, picture_of
+from bot.telegram.media import medium_of
 from bot.telegram.updates import is_addressed, is_named
 
 
@@ -27,20 +27,12 @@ class Where(Filter):
         return bool(self._magic.resolve(event))
 
 
-class HasPicture(Filter):
-    """Passes a message with a picture, and hands it on as `picture`."""
+class HasMedium(Filter):
+    """Passes a message with a picture or a clip, and hands that on as `medium`."""
 
     async def __call__(self, message: Message) -> bool | dict[str, Any]:
-        picture = picture_of(message)
-        return picture is not None and {"picture": picture}
-
-
-class HasClip(Filter):
-    """Passes a message with a moving picture, and hands it on as `clip`."""
-
-    async def __call__(self, message: Message) -> bool | dict[str, Any]:
-        clip = clip_of(message)
-        return clip is not None and {"clip": clip}
+        medium = medium_of(message)
+        return medium is not None and {"medium": medium}
 
 
 class RepliesToMedium(Filter):
@@ -80,19 +72,14 @@ class FromAdmin(Filter):
 
 
 class AlbumItem(Filter):
-    """Passes an item of an album, a clip or a picture, and says whether it is `addressed` to the bot.
+    """Passes an item of an album, hands it on as `medium`, and says whether it is `addressed` to the bot.
 
     In a group one item's caption speaks for the whole album: it names the bot, or is /caption.
     """
 
-    def __init__(self, *, clips: bool) -> None:
-        self._has = HasClip() if clips else HasPicture()
-
     async def __call__(self, message: Message, bot: Bot) -> bool | dict[str, Any]:
-        if message.media_group_id is None:
-            return False
-        found = await self._has(message)
-        if not isinstance(found, dict):
+        medium = medium_of(message)
+        if message.media_group_id is None or medium is None:
             return False
         addressed = is_addressed(message, await bot.me()) or bool(await CAPTION(message, bot))
-        return {**found, "addressed": addressed}
+        return {"medium": medium, "addressed": addressed}

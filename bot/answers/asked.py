@@ -11,6 +11,7 @@ from aiogram.filters import Command
 from aiogram.types import Message
 from pydantic import ValidationError
 
+from bot import replies
 from bot.answers.keyboards import (
     AlbumSheet,
     AllCaptions,
@@ -33,7 +34,9 @@ from model.serving.jobs import Kind
 log = logging.getLogger(__name__)
 
 CAPTION: Final = Command("caption", ignore_case=True)
-PICTURE_COMMANDS: Final = Command("sample", "colours", ignore_case=True)  # never about a clip
+PICTURE_COMMANDS: Final = Command(  # never about a clip
+    *(row.name for row in replies.COMMANDS if row.works and row.name != "caption"), ignore_case=True
+)
 BUTTONS: Final[Mapping[str, Kind]] = {  # whose presses give work; all others give none
     **{button.__prefix__: "photo" for button in (MoreCaptions, Heatmap, WeighedWords, CompareModels, AlbumSheet)},
     **{button.__prefix__: "photo" for button in (ShowColours, ChooseColours)},

@@ -11,7 +11,7 @@ from aiogram.types import BufferedInputFile, InlineKeyboardMarkup, InputMediaPho
 
 from bot import replies
 from bot.answers.ask import Ask, answer_pressed
-from bot.answers.keyboards import ChooseColours, colours_buttons, has_button
+from bot.answers.keyboards import ChooseColours, ShowColours, carried_below, colours_buttons
 from bot.answers.notes import Answer, Answers, Page, new_key, thread_of
 from bot.answers.photos import reply_picture
 from bot.answers.subjects import picture_meant
@@ -44,15 +44,15 @@ class Colours:
         answer = Answer(picture, ask.user, ask.model, "", (), (page,), thread=thread_of(ask.message))
         await self._serve(ask, new_key(), answer, FIRST)
 
-    async def show(self, ask: Ask, key: str) -> None:
+    async def show(self, ask: Ask, pressed: ShowColours) -> None:
         """Answer the button below an answer."""
-        ask, answer = await answer_pressed(ask, key, self._answers)
-        await self._serve(ask, key, answer, FIRST)
+        ask, answer = await answer_pressed(ask, pressed.key, self._answers)
+        await self._serve(ask, pressed.key, answer, FIRST)
 
     async def choose(self, ask: Ask, pressed: ChooseColours) -> None:
         """Show the other kind in the place of the sheet below which it was chosen."""
         ask, answer = await answer_pressed(ask, pressed.key, self._answers)
-        edit = ask.can_edit and has_button(ask.message, pressed)  # else no sheet of these colours, whatever is sent
+        edit = ask.can_edit and pressed.pack() in carried_below(ask.message)  # whatever a client sends
         await self._serve(ask, pressed.key, answer, pressed.kind, edit=edit)
 
     async def _serve(self, ask: Ask, key: str, answer: Answer, kind: Deficiency, *, edit: bool = False) -> None:

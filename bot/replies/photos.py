@@ -195,35 +195,3 @@ def not_your_answer() -> str:
 
 def cannot_be_deleted() -> str:
     return _("Telegram does not let me delete this any more: bots can delete a message for 48 hours only.")
-
-
-def more_captions_button() -> str:
-    return _("🎲 More captions")
-
-
-def heatmap_button() -> str:
-    return _("🔥 Heatmap")
-
-
-def weighed_words_button() -> str:
-    return _("📊 Words weighed")
-
-
-def colours_button() -> str:
-    return _("🎨 Colours")
-
-
-def compare_button() -> str:
-    return _("↔ Compare models")
-
-
-def settings_button() -> str:
-    return _("⚙ Settings")
-
-
-def delete_button() -> str:
-    return _("🗑 Delete")
-
-
-def back_button() -> str:
-    return _("◀ Back")

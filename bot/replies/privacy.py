@@ -122,18 +122,6 @@ def not_your_question() -> str:
     return _("Only the person who asked for this can press it.")
 
 
-def forget_button() -> str:
-    return _("🗑 Delete")
-
-
-def forget_yes_button() -> str:
-    return _("🗑 Yes, delete it")
-
-
-def forget_no_button() -> str:
-    return _("No, keep it")
-
-
 def _days(seconds: float) -> str:
     count = round(seconds / (24 * HOUR))
     return ngettext("{count} day", "{count} days", count).format(count=count)
