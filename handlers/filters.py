@@ -25,74 +25,60 @@ class Where(Filter):
         return bool(self._magic.resolve(event))
 
 
-class HasMedium(Filter):
+async def has_medium(message: Message) -> bool | dict[str, Any]:
     """Passes a message with a picture or a clip, and hands that on as `medium`."""
-
-    async def __call__(self, message: Message) -> bool | dict[str, Any]:
-        medium = medium_of(message)
-        return medium is not None and {"medium": medium}
+    medium = medium_of(message)
+    return medium is not None and {"medium": medium}
 
 
-class RepliesToMedium(Filter):
+async def replies_to_medium(message: Message, bot: Bot) -> bool | dict[str, Any]:
     """Passes an answer to somebody's picture or clip, and hands that on as `medium`."""
-
-    async def __call__(self, message: Message, bot: Bot) -> bool | dict[str, Any]:
-        medium = replied_medium(bot, message)
-        return medium is not None and {"medium": medium}
+    medium = replied_medium(bot, message)
+    return medium is not None and {"medium": medium}
 
 
-class HasLink(Filter):
+async def shows_link(message: Message) -> bool:
     """Passes a text with an address in it."""
-
-    async def __call__(self, message: Message) -> bool:
-        return has_link(message)
+    return has_link(message)
 
 
-class Named(Filter):
-    """Passes a message that mentions the bot, or gives it a command by its full name."""
-
-    async def __call__(self, message: Message, bot: Bot) -> bool:
-        name = f"@{(await bot.me()).username}".casefold()
-        text = message.text or message.caption or ""
-        for entity in message.entities or message.caption_entities or ():
-            match entity.type:
-                case "text_mention" if entity.user is not None and entity.user.id == bot.id:
-                    return True
-                case "mention" if entity_text(entity, text).casefold() == name:
-                    return True
-                case "bot_command" if entity_text(entity, text).casefold().endswith(name):
-                    return True
-        return False
-
-
-class FromAdmin(Filter):
+async def from_admin(message: Message, settings: Settings) -> bool:
     """Passes what those who run the bot (ADMIN_IDS) say."""
-
-    async def __call__(self, message: Message, settings: Settings) -> bool:
-        return message.from_user is not None and message.from_user.id in settings.admin_ids
+    return message.from_user is not None and message.from_user.id in settings.admin_ids
 
 
-class AlbumItem(Filter):
+async def named(message: Message, bot: Bot) -> bool:
+    """Passes a message that mentions the bot, or gives it a command by its full name."""
+    name = f"@{(await bot.me()).username}".casefold()
+    text = message.text or message.caption or ""
+    for entity in message.entities or message.caption_entities or ():
+        match entity.type:
+            case "text_mention" if entity.user is not None and entity.user.id == bot.id:
+                return True
+            case "mention" if entity_text(entity, text).casefold() == name:
+                return True
+            case "bot_command" if entity_text(entity, text).casefold().endswith(name):
+                return True
+    return False
+
+
+async def addressed(message: Message, bot: Bot) -> bool:
+    """Passes what is said to the bot: all in a private chat; in a group, what names it and replies to it."""
+    if message.chat.type == "private":
+        return True
+    replied = message.reply_to_message
+    if replied is not None and replied.from_user is not None and replied.from_user.id == bot.id:
+        return True
+    return await named(message, bot)
+
+
+async def album_item(message: Message, bot: Bot) -> bool | dict[str, Any]:
     """Passes an item of an album, hands it on as `medium`, and says whether it is `addressed` to the bot.
 
     In a group one item's caption speaks for the whole album: it names the bot, or is /caption.
     """
-
-    async def __call__(self, message: Message, bot: Bot) -> bool | dict[str, Any]:
-        medium = medium_of(message)
-        if message.media_group_id is None or medium is None:
-            return False
-        addressed = await Addressed()(message, bot) or bool(await Command("caption", ignore_case=True)(message, bot))
-        return {"medium": medium, "addressed": addressed}
-
-
-class Addressed(Filter):
-    """Passes what is said to the bot: all in a private chat; in a group, what names it and replies to it."""
-
-    async def __call__(self, message: Message, bot: Bot) -> bool:
-        if message.chat.type == "private":
-            return True
-        replied = message.reply_to_message
-        if replied is not None and replied.from_user is not None and replied.from_user.id == bot.id:
-            return True
-        return await Named()(message, bot)
+    medium = medium_of(message)
+    if message.media_group_id is None or medium is None:
+        return False
+    meant = await addressed(message, bot) or bool(await Command("caption", ignore_case=True)(message, bot))
+    return {"medium": medium, "addressed": meant}

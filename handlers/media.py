@@ -12,15 +12,16 @@ from bot.answers.answer import Answering
 from bot.answers.ask import Ask
 from bot.storage.inbox import GiveUp
 from bot.telegram.media import Medium, SentClip
-from handlers.filters import Addressed, AlbumItem, HasMedium, RepliesToMedium, Where
+from handlers import filters
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(album_item, AlbumItem())
-    router.message.register(answer, HasMedium(), Addressed())
+    router.message.register(album_item, filters.album_item)
+    router.message.register(answer, filters.has_medium, filters.addressed)
     router.message.register(caption, Command("caption", ignore_case=True))
-    router.message.register(answer, Where(F.text & ~F.text.startswith("/")), RepliesToMedium(), Addressed())
+    words = filters.Where(F.text & ~F.text.startswith("/"))
+    router.message.register(answer, words, filters.replies_to_medium, filters.addressed)
     return router
 
 
