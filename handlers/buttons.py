@@ -1,4 +1,4 @@
-"""The buttons under answers: one row each."""
+"""The buttons under answers and in the menu of settings: one row each."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bot.answers.ask import Ask
 from bot.answers.clips import Clips
 from bot.answers.colours import Colours
 from bot.answers.photo_buttons import Buttons
+from bot.answers.settings_menu import MenuPress, SettingsMenu
 from bot.telegram.acknowledge import WITH_TEXT
 
 Press = Callable[..., Awaitable[None]]
@@ -36,6 +37,8 @@ SAYING: Final[tuple[tuple[type[CallbackData], str, Callable[..., Awaitable[str |
     (below.ChooseHeatmap, "buttons", Buttons.choose_heatmap),
     (below.DeleteAnswer, "buttons", Buttons.delete),
     (below.DeleteAlbum, "buttons", Buttons.delete),
+    (below.OpenSettings, "settings_menu", SettingsMenu.press),
+    (MenuPress, "settings_menu", SettingsMenu.press),
 )
 
 

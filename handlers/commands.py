@@ -11,18 +11,21 @@ from bot import replies
 from bot.answers.ask import Ask
 from bot.answers.colours import Colours
 from bot.answers.photos import Captioning
+from bot.answers.settings_menu import SettingsMenu
 from bot.sample_options import parse_sample
 from bot.stats import Stats
 from bot.storage.inbox import Inbox
-from handlers.filters import FromAdmin, Where
+from handlers.filters import Where, from_admin
 from model.serving.queue import JobProducer
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(stats, Where(F.chat.type == ChatType.PRIVATE), Command("stats"), FromAdmin())
+    router.message.register(stats, Where(F.chat.type == ChatType.PRIVATE), Command("stats"), from_admin)
     router.message.register(start, Where(F.text), Command("start", ignore_case=True))
     router.message.register(about, Where(F.text), Command("help", ignore_case=True))
+    router.message.register(settings, Where(F.text), Command("settings", ignore_case=True))
+    router.message.register(language, Where(F.text), Command("language", ignore_case=True))
     router.message.register(sample, Command("sample", ignore_case=True))
     router.message.register(colours, Command("colours", ignore_case=True))
     return router
@@ -40,6 +43,14 @@ async def start(message: Message) -> None:
 
 async def about(message: Message, ask: Ask) -> None:
     await message.answer(replies.about(sheets=ask.model == "attention" and ask.settings.heatmap))
+
+
+async def settings(_: object, ask: Ask, settings_menu: SettingsMenu) -> None:
+    await settings_menu.command(ask)
+
+
+async def language(_: object, ask: Ask, settings_menu: SettingsMenu) -> None:
+    await settings_menu.command(ask, "language")
 
 
 async def sample(_: object, ask: Ask, command: CommandObject, captioning: Captioning) -> None:

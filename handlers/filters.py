@@ -27,59 +27,45 @@ class Where(Filter):
         return bool(self._magic.resolve(event))
 
 
-class HasMedium(Filter):
+async def has_medium(message: Message) -> bool | dict[str, Any]:
     """Passes a message with a picture or a clip, and hands that on as `medium`."""
-
-    async def __call__(self, message: Message) -> bool | dict[str, Any]:
-        medium = medium_of(message)
-        return medium is not None and {"medium": medium}
+    medium = medium_of(message)
+    return medium is not None and {"medium": medium}
 
 
-class RepliesToMedium(Filter):
+async def replies_to_medium(message: Message, bot: Bot) -> bool | dict[str, Any]:
     """Passes an answer to somebody's picture or clip, and hands that on as `medium`."""
-
-    async def __call__(self, message: Message, bot: Bot) -> bool | dict[str, Any]:
-        medium = replied_medium(bot, message)
-        return medium is not None and {"medium": medium}
+    medium = replied_medium(bot, message)
+    return medium is not None and {"medium": medium}
 
 
-class HasLink(Filter):
+async def shows_link(message: Message) -> bool:
     """Passes a text with an address in it."""
-
-    async def __call__(self, message: Message) -> bool:
-        return has_link(message)
+    return has_link(message)
 
 
-class Named(Filter):
+async def named(message: Message, bot: Bot) -> bool:
     """Passes a message that mentions the bot, or gives it a command by its full name."""
-
-    async def __call__(self, message: Message, bot: Bot) -> bool:
-        return is_named(message, await bot.me())
+    return is_named(message, await bot.me())
 
 
-class Asks(Filter):
+async def asks(_: Message, ask: Ask) -> bool:
     """Passes what gives workers something to do, as was decided when it was accepted."""
-
-    async def __call__(self, _: Message, ask: Ask) -> bool:
-        return ask.work is not None
+    return ask.work is not None
 
 
-class FromAdmin(Filter):
+async def from_admin(message: Message, settings: Settings) -> bool:
     """Passes what those who run the bot (ADMIN_IDS) say."""
-
-    async def __call__(self, message: Message, settings: Settings) -> bool:
-        return message.from_user is not None and message.from_user.id in settings.admin_ids
+    return message.from_user is not None and message.from_user.id in settings.admin_ids
 
 
-class AlbumItem(Filter):
+async def album_item(message: Message, bot: Bot) -> bool | dict[str, Any]:
     """Passes an item of an album, hands it on as `medium`, and says whether it is `addressed` to the bot.
 
     In a group one item's caption speaks for the whole album: it names the bot, or is /caption.
     """
-
-    async def __call__(self, message: Message, bot: Bot) -> bool | dict[str, Any]:
-        medium = medium_of(message)
-        if message.media_group_id is None or medium is None:
-            return False
-        addressed = is_addressed(message, await bot.me()) or bool(await CAPTION(message, bot))
-        return {"medium": medium, "addressed": addressed}
+    medium = medium_of(message)
+    if message.media_group_id is None or medium is None:
+        return False
+    addressed = is_addressed(message, await bot.me()) or bool(await CAPTION(message, bot))
+    return {"medium": medium, "addressed": addressed}

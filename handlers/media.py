@@ -12,15 +12,15 @@ from bot.answers.ask import Ask
 from bot.answers.asked import CAPTION
 from bot.storage.inbox import GiveUp
 from bot.telegram.media import Medium, SentClip
-from handlers.filters import AlbumItem, Asks, HasMedium, RepliesToMedium
+from handlers import filters
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(album_item, AlbumItem())
-    router.message.register(answer, HasMedium(), Asks())
+    router.message.register(album_item, filters.album_item)
+    router.message.register(answer, filters.has_medium, filters.asks)
     router.message.register(caption, CAPTION)
-    router.message.register(answer, RepliesToMedium(), Asks())
+    router.message.register(answer, filters.replies_to_medium, filters.asks)
     return router
 
 

@@ -10,15 +10,17 @@ from typing import Any, Final, Literal, Protocol
 
 from aiogram.exceptions import TelegramBadRequest
 from aiogram.filters.callback_data import CallbackData
-from aiogram.types import CallbackQuery, InlineKeyboardMarkup, Message, User
+from aiogram.types import InlineKeyboardMarkup, Message, User
 from aiogram.utils.i18n import I18n
 from aiogram.utils.i18n import gettext as _
 
 from bot import replies
-from bot.answers.keyboards import Button, in_rows, keyboard
+from bot.answers.ask import Ask
+from bot.answers.keyboards import Button, OpenSettings, in_rows, keyboard
 from bot.chat_settings import BY_NAME, SETTINGS, ChatSettings, Setting, written
 from bot.i18n import locale_for
 from bot.storage.chats import Storage
+from bot.telegram.access import may_decide
 from bot.telegram.editing import Edits
 
 ALL: Final = ""  # the page with all settings
@@ -59,13 +61,32 @@ class SettingsMenu:
         self._edits = Edits()
         self._turn = asyncio.Lock()  # one change after the other, so that two at a time are both kept
 
-    async def open(self, message: Message, settings: ChatSettings, page: str = ALL) -> None:
-        """Reply with the menu."""
-        text, buttons = self._page(page, settings, await self._can_speak())
-        await message.reply(text, reply_markup=buttons)
+    async def command(self, ask: Ask, page: str = ALL) -> None:
+        """Reply with the menu, in a group to administrators only."""
+        if await may_decide(ask.bot, ask.message):
+            await self._open(ask, page)
+        else:
+            await ask.message.reply(replies.administrators_only())
 
-    async def press(self, chat_id: int, user: User, press: MenuPress) -> Step:
-        """Do what was pressed."""
+    async def press(self, ask: Ask, pressed: OpenSettings | MenuPress) -> str | None:
+        """Do what was pressed, by who may decide; what is said of it."""
+        assert ask.press is not None
+        if not await may_decide(ask.bot, ask.press):
+            return replies.administrators_only()
+        if not ask.can_edit:
+            return replies.too_old_to_press()
+        if isinstance(pressed, OpenSettings):
+            await self._open(ask)
+            return None
+        step = await self._change(ask.chat, ask.press.from_user, pressed)
+        await self._show(ask.message, ask.press.from_user, step)
+        return step.said
+
+    async def _open(self, ask: Ask, page: str = ALL) -> None:
+        text, buttons = self._page(page, ask.settings, await self._can_speak())
+        await ask.message.reply(text, reply_markup=buttons)
+
+    async def _change(self, chat_id: int, user: User, press: MenuPress) -> Step:
         can_speak = await self._can_speak()
         async with self._turn:
             before = await self._storage.settings(chat_id)
@@ -80,14 +101,11 @@ class SettingsMenu:
             line = replies.setting_line(BY_NAME[press.name], self._in_use(step.settings), can_speak=can_speak)
             return dataclasses.replace(step, said=line)
 
-    async def show(self, query: CallbackQuery, step: Step) -> None:
+    async def _show(self, message: Message, user: User, step: Step) -> None:
         """Bring the menu in line with a step."""
-        message = query.message
-        if not isinstance(message, Message):
-            return
         if step.page is None:
             return await _close(message)
-        with self._speaking_to(query.from_user, step.settings):
+        with self._speaking_to(user, step.settings):
             text, buttons = self._page(step.page, step.settings, await self._can_speak())
         await self._edits.edit(message, text, buttons)
 
