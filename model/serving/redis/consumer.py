@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from model.errors import JobCrashed
 from model.serving.codec import WireError
@@ -84,40 +84,50 @@ class RedisConsumer:
         """What could be taken: None when nothing, and an empty list when all that was there is of no use."""
         if self._alone is not None:
             return None
-        taking = asyncio.ensure_future(self._leases(line, most))
-        try:
-            return await asyncio.shield(taking)
-        except asyncio.CancelledError:
-            task = asyncio.create_task(self._give_back_unseen(taking))
-            self._given_up.add(task)
-            task.add_done_callback(self._given_up.discard)
-            raise
-
-    async def _give_back_unseen(self, taking: asyncio.Future[list[Lease] | None]) -> None:
-        """What a take that nobody waits for any more was given."""
-        await self.give_back([lease.job.id for lease in await taking or ()])
-
-    async def _leases(self, line: str, most: int) -> list[Lease] | None:
-        answer = await self._script.call(
-            *("take", self._name, line, most, len(self._held)),
-            *(int(self.lease_seconds * 1000), self._max_attempts, self._crashed),
+        call = asyncio.ensure_future(
+            self._script.call(
+                *("take", self._name, line, most, len(self._held)),
+                *(int(self.lease_seconds * 1000), self._max_attempts, self._crashed),
+            )
         )
+        try:
+            answer = await asyncio.shield(call)
+        except asyncio.CancelledError:
+            self._give_up(call)
+            raise
+        if answer[0] == b"jobs":
+            try:
+                return await self._leases(answer[1])
+            except asyncio.CancelledError:
+                self._give_up(call)
+                raise
         if answer[0] == b"none":
             self._ends[line] = answer[1]
-            return None
-        if answer[0] != b"jobs":
+        else:
             self._refused = True
-            return None
-        jobs: list[tuple[bytes, int, bytes, int]] = answer[1]
+        return None
+
+    def _give_up(self, call: asyncio.Future[Any]) -> None:
+        task = asyncio.create_task(self._give_back_unseen(call))
+        self._given_up.add(task)
+        task.add_done_callback(self._given_up.discard)
+
+    async def _give_back_unseen(self, call: asyncio.Future[Any]) -> None:
+        """What a take that nobody waits for any more was given."""
+        answer = await call
+        if answer[0] == b"jobs":
+            await self.give_back([entry[0].decode() for entry in answer[1]])
+
+    async def _leases(self, jobs: Sequence[tuple[bytes, int, bytes, int]]) -> list[Lease]:
         ids = [entry[0].decode() for entry in jobs]
         self._held.update(ids)
         if any(attempt > 1 for _, attempt, _, _ in jobs):
             self._alone = ids[0]
-        self._arriving.update(ids)
+        self._arriving = set(ids)
         try:
             return await self._with_media(ids, jobs)
         finally:
-            self._arriving.difference_update(ids)
+            self._arriving = set()
 
     async def _with_media(self, ids: Sequence[str], jobs: Sequence[tuple[bytes, int, bytes, int]]) -> list[Lease]:
         keys = [f"{self._script.prefix}:media:{job_id}" for job_id in ids]
