@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from model.errors import CaptionError, DamagedImage, EmptyFile, ImageTooLarge, TruncatedImage
-from model.media.formats import HEAD, breaks_off, is_heif, not_a_picture
+from model.media.formats import HEAD, PNG, breaks_off, is_heif, not_a_picture, without_large_extras
 from model.media.iso_media import claimed_pixels
 
 MAX_PIXELS: Final = 100_000_000  # of a picture that is decoded at all
@@ -65,6 +65,8 @@ def open_image(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(f"more than {MAX_PIXELS:,} pixels") from error
     except Exception as error:  # decoders of damaged files raise nearly anything
+        if data.startswith(PNG) and len(lighter := without_large_extras(data)) < len(data):
+            return open_image(lighter)
         if breaks_off(data):
             raise TruncatedImage(f"the picture breaks off: {error}") from error
         raise DamagedImage(f"the picture does not decode: {error}") from error

@@ -413,3 +413,21 @@ def test_the_gamma_of_a_png_is_followed() -> None:
     )
     for more in ((chunk(b"sRGB", b"\0"), linear), (chunk(b"gAMA", struct.pack(">I", 45455)),)):
         assert np.asarray(open_image(png(1, 8, 2, bytes([55, 90, 55]), *more)))[0, 0].tolist() == [55, 90, 55]
+
+
+def test_pngs_with_large_extras_are_read() -> None:
+    picture = gradient()
+    plain = encode(picture, icc_profile=matrix_profile("gbr"))
+    large = zlib.compress(bytes(3_000_000))
+    texts = (
+        chunk(b"zTXt", b"workflow\0\0" + large),
+        chunk(b"iTXt", b"workflow\0\1\0\0\0" + large),
+        chunk(b"tEXt", b"workflow\0" + b"x" * 3_000_000),
+    )
+    header, end = 8 + 25, plain.index(b"IEND") - 4
+    for text in texts:
+        for at in (header, end):
+            assert np.array_equal(np.asarray(open_image(plain[:at] + text + plain[at:])), np.asarray(open_image(plain)))
+    profile = chunk(b"iCCP", b"monitor\0\0" + large)
+    plain = encode(picture)
+    assert np.array_equal(np.asarray(open_image(plain[:header] + profile + plain[header:])), np.asarray(picture))
