@@ -17,7 +17,14 @@ import numpy as np
 from PIL import Image
 
 from model.errors import ClipTooLarge, DamagedClip, EmptyFile, NotAClip
-from model.media.formats import HEAD, Animation, animation_container, animation_timing, video_container
+from model.media.formats import (
+    HEAD,
+    Animation,
+    animation_container,
+    animation_timing,
+    video_container,
+    without_large_extras,
+)
 from model.media.frames import LONG_SIDE, Budget, Clip, ClipLimits, Frame, choose_frames
 from model.media.images import upright_rgb
 from model.media.video import on_disk, open_video
@@ -74,6 +81,8 @@ def _open_animation(data: bytes, kind: Animation, limits: ClipLimits, budget: Bu
         data = data[:4] + (timing.end - 8).to_bytes(4, "little") + data[8 : timing.end]
     elif kind == "avif" and len(data) < timing.end <= MOST_PADDED * len(data):  # and so does this one's
         data += bytes(timing.end - len(data))
+    elif kind == "png":
+        data = without_large_extras(data)
     frames = _animation_frames(data, kind, stamps, chosen, limits, budget)
     return Clip(duration, [stamps[i] for i in chosen], frames, budget)
 

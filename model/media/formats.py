@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -48,6 +49,9 @@ _FIRST_BYTES: Final[dict[bytes, Video]] = {
 _TRANSPORT: Final = ((0, 188), (4, 192), (0, 204))  # where the packets of MPEG-TS begin, and their size
 _SHORTEST: Final = 0.01  # seconds; browsers show a frame that wants less for _USUAL
 _USUAL: Final = 0.1
+PNG: Final = b"\x89PNG\r\n\x1a\n"  # how one begins
+_TEXTS: Final = (b"tEXt", b"zTXt", b"iTXt")  # chunks of a PNG
+_MOST_EXTRA: Final = 1024 * 1024  # bytes of one text or profile, inflated: Pillow's own limit
 LOOKED_AT: Final = 4096  # bytes, in which a text says what it is
 _PICTURES: Final = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|BM....\0\0\0\0|II\*\0|MM\0\*"
@@ -108,7 +112,7 @@ def animation_container(head: bytes) -> Animation | None:
         return "webp"
     if _is_avif(head):
         return "avif"
-    return "png" if head[:8] == b"\x89PNG\r\n\x1a\n" else None
+    return "png" if head.startswith(PNG) else None
 
 
 def is_clip(data: bytes) -> bool:
@@ -210,6 +214,29 @@ def _png(data: bytes) -> _Parsed:
     if open_frame:
         frames.pop()
     return size, frames, end
+
+
+def without_large_extras(png: bytes) -> bytes:
+    """The PNG without its texts, nor a colour profile larger than Pillow inflates; animated and still ones alike.
+
+    What generators of pictures write there, or a monitor's profile, may exceed what Pillow takes of a bomb.
+    """
+    kept, at = [png[:8]], 8
+    while at + 12 <= len(png):
+        length, name = int.from_bytes(png[at : at + 4], "big"), png[at + 4 : at + 8]
+        end = at + 12 + length
+        if name not in _TEXTS and not (name == b"iCCP" and _inflates_far(png[at + 8 : end - 4])):
+            kept.append(png[at:end])
+        at = end
+    return b"".join([*kept, png[at:]])
+
+
+def _inflates_far(profile: bytes) -> bool:
+    """Whether the content of an iCCP chunk (name, 0, method, compressed data) is more than Pillow inflates."""
+    try:
+        return len(zlib.decompressobj().decompress(profile[profile.index(b"\0") + 2 :], _MOST_EXTRA + 1)) > _MOST_EXTRA
+    except (ValueError, zlib.error):
+        return True
 
 
 def _avif(data: bytes) -> _Parsed:

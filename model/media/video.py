@@ -79,19 +79,27 @@ def open_video(path: str, demuxer: Video, limits: ClipLimits, budget: Budget, cl
 
     Raises what `open_clip` raises.
     """
-    with contextlib.closing(_open(path, demuxer)) as container:
+    with contextlib.closing(_open(path, demuxer, limits)) as container:
         stream = _video_stream(container)
-        limits.check_pixels(stream.codec_context.width, stream.codec_context.height)
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if not width * height:  # damaged, or refused by its decoder as too large: as the container says
+            with contextlib.closing(_open(path, demuxer, limits, codecs="none")) as undecoded:
+                stated = _video_stream(undecoded).codec_context
+                width, height = stated.width, stated.height
+        limits.check_pixels(width, height)
         timing = _timing(container, stream, demuxer, limits, budget)
     chosen = choose_frames(timing.times, timing.duration)
-    container = cleanup.enter_context(contextlib.closing(_open(path, demuxer)))
+    container = cleanup.enter_context(contextlib.closing(_open(path, demuxer, limits)))
     frames = _frames(container, _video_stream(container), timing, chosen, limits, budget)
     return Clip(timing.duration, [timing.times[index] for index in chosen], frames, budget)
 
 
-def _open(path: str, demuxer: Video) -> InputContainer:
+def _open(path: str, demuxer: Video, limits: ClipLimits, codecs: str | None = None) -> InputContainer:
+    """codecs: the only ones that may be used to find out what is in the file."""
     av: Any = pyav()
-    options = {"protocol_whitelist": "file", "format_whitelist": demuxer}
+    options = {"protocol_whitelist": "file", "format_whitelist": demuxer, "max_pixels": str(limits.pixels + _EDGES)}
+    if codecs is not None:
+        options["codec_whitelist"] = codecs
     try:
         container: InputContainer = av.open(path, "r", demuxer, options, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import wave
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -272,6 +273,13 @@ def test_animations_keep_their_durations_and_lie_on_white(kind: str) -> None:
     for frame, meant in zip(frames, colours[1:], strict=True):
         assert frame.image[15, 4].tolist() == pytest.approx(meant, abs=8)
         assert frame.image[15, 15].tolist() == pytest.approx((255, 255, 255), abs=8)
+
+
+def test_an_animated_png_with_a_large_text_is_read() -> None:
+    data = clips.animation([Image.fromarray(f) for f in clips.greys(4)], [500] * 4, "PNG")
+    body = b"zTXtworkflow\0\0" + zlib.compress(bytes(3_000_000))
+    text = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    assert len(read(data[:33] + text + data[33:])[1]) == 4
 
 
 def test_still_pictures_are_no_clips(photo_files: list[Path]) -> None:
