@@ -84,6 +84,11 @@ class RunConfig:
     precision: str = field(default="auto", metadata={"choices": PRECISIONS})
     seed: int = 0
 
+    def splits(self) -> tuple[list[Example], list[Example]]:
+        """The examples to train on and those to validate on. Raises DataError."""
+        train = [example for name in self.data for example in load_split(resolve_data(name), "train")]
+        return train, load_split(resolve_data(self.validation), "val")
+
     def networks(self, examples: Sequence[Example]) -> Networks:
         """The networks that the run starts from."""
         raise NotImplementedError
@@ -107,8 +112,7 @@ class Run:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.out = Path(config.out)
-        self.examples = [example for name in config.data for example in load_split(resolve_data(name), "train")]
-        self.validation = load_split(resolve_data(config.validation), "val")
+        self.examples, self.validation = config.splits()
         self.journal = Journal(self.out) if self.process.first else None
         with self.process.first_alone():
             self.networks = config.networks(self.examples)
@@ -117,8 +121,7 @@ class Run:
         objective = config.objective(self.networks, self.examples)
         self.objective = objective
         self.tuned = objective.encoder is not None
-        if not self.tuned:
-            self.features, self.validation_features = self.cached(self.examples), self.cached(self.validation)
+        self.prepare()
         self.averaged = self.networks  # what is validated and exported
         if config.ema:
             copied = copy.deepcopy(encoder) if self.tuned else encoder
@@ -160,6 +163,11 @@ class Run:
                     self.save()
         if self.journal is not None:
             self.journal.close()
+
+    def prepare(self) -> None:
+        """Have the features at hand that an encoder gives that is not in training."""
+        if not self.tuned:
+            self.features, self.validation_features = self.cached(self.examples), self.cached(self.validation)
 
     def batches(self, epoch: int) -> list[list[int]]:
         """Rows of the examples; each process takes its share of each batch, and none may be left without."""
@@ -240,11 +248,10 @@ class Run:
 
     def modules(self) -> dict[str, nn.Module]:
         """What is in the state to resume from."""
-        modules: dict[str, nn.Module] = {"decoder": self.networks.decoder}
-        if self.tuned:
-            modules["encoder"] = self.networks.encoder
+        modules = dict(self.objective.named_children())
         if self.config.ema:
-            modules |= {f"averaged_{name}": getattr(self.averaged, name) for name in list(modules)}
+            averaged = {"decoder": self.averaged.decoder, "encoder": self.averaged.encoder}
+            modules |= {f"averaged_{name}": module for name, module in averaged.items() if name in modules}
         return modules
 
     def save(self) -> None:
@@ -262,12 +269,14 @@ class Run:
             print(f"resumed at step {self.step}", flush=True)
 
 
-def run_command(kind: type[RunConfig], arguments: Sequence[str] | None, *, program: str, description: str) -> int:
+def run_command(
+    kind: type[RunConfig], arguments: Sequence[str] | None, *, program: str, description: str, run: type[Run] = Run
+) -> int:
     """Train as the command line says; returns the exit status."""
     try:
         config = parse_options(kind, arguments, program=program, description=description)
         with processes(config.device) as process:
-            Run(config, process).train()
+            run(config, process).train()
     except (DataError, CheckpointError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

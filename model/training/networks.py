@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from model.network.config import ENCODERS, DecoderConfig
 from model.network.decoder import Decoder, build_decoder
 from model.network.encoder import Encoder
 from model.network.vocabulary import Vocabulary
-from model.training.data import Example
 
 
 @dataclass(frozen=True)
@@ -85,14 +83,11 @@ def continued(encoder_file: Path, decoder_file: Path, *, dropout: float) -> Netw
     return Networks(encoder, encoder_file, fingerprint(encoder_file), decoder, checkpoint.vocabulary)
 
 
-def fresh(encoder_file: Path, examples: Sequence[Example], min_count: int, **sizes: Any) -> Networks:
-    """A decoder of random weights whose words are those of the examples. sizes: fields of DecoderConfig.
+def fresh(encoder_file: Path, vocabulary: Vocabulary, **sizes: Any) -> Networks:
+    """A decoder of random weights. sizes: fields of DecoderConfig.
 
     Raises CheckpointError for the encoder's file, ConfigError for sizes that no decoder has.
     """
     encoder = load_encoder(encoder_file)
-    vocabulary = Vocabulary.build(
-        (caption for example in examples for caption in example.captions), min_count=min_count
-    )
     decoder = build_decoder(DecoderConfig(vocabulary_size=len(vocabulary), channels=encoder.config.channels, **sizes))
     return Networks(encoder, encoder_file, fingerprint(encoder_file), decoder, vocabulary)

@@ -14,6 +14,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from model.network.config import MODELS
+from model.network.vocabulary import Vocabulary
 from model.training.data import Example, encode_captions
 from model.training.loop import Objective, RunConfig, run_command
 from model.training.losses import caption_loss
@@ -47,8 +48,7 @@ class TrainConfig(RunConfig):
             return continued(encoder_file, Path(self.start_from), dropout=self.dropout)
         return fresh(
             encoder_file,
-            examples,
-            self.min_count,
+            self.vocabulary(examples),
             kind=self.decoder,
             rnn=self.rnn,
             embedding=self.embedding,
@@ -57,6 +57,11 @@ class TrainConfig(RunConfig):
             dropout=self.dropout,
             max_words=self.max_words,
         )
+
+    def vocabulary(self, examples: Sequence[Example]) -> Vocabulary:
+        """The words of a fresh decoder."""
+        captions = (caption for example in examples for caption in example.captions)
+        return Vocabulary.build(captions, min_count=self.min_count)
 
     def objective(self, networks: Networks, examples: Sequence[Example]) -> Objective:
         return CrossEntropy(networks, examples, self)
@@ -75,10 +80,17 @@ class CrossEntropy(Objective):
         self.captions = encode_captions(examples, networks.vocabulary, config.max_words)
 
     def forward(self, inputs: Tensor, rows: list[int], progress: float) -> tuple[Tensor, int, dict[str, float]]:
+        features = inputs if self.encoder is None else self.encoder(inputs)
+        return self.loss(features, [self.captions[row] for row in rows], progress)
+
+    def loss(
+        self, features: Tensor, captions: Sequence[Sequence[Sequence[int]]], progress: float
+    ) -> tuple[Tensor, int, dict[str, float]]:
+        """What `forward` returns, from the regions (B, R, C) and the captions of each image as indices."""
         loss, words = caption_loss(
             self.decoder,
-            inputs if self.encoder is None else self.encoder(inputs),
-            [self.captions[row] for row in rows],
+            features,
+            captions,
             label_smoothing=self.config.label_smoothing,
             own_words=self.config.scheduled_sampling * progress,
             coverage=self.config.coverage,
