@@ -42,7 +42,7 @@ class Colours:
         picture = await picture_meant(ask.bot, ask.message, self._answers, self._storage)
         page = Page("", (1, 1), picture=True)
         answer = Answer(picture, ask.user, ask.model, "", (), (page,), thread=thread_of(ask.message))
-        await self._serve(ask, new_key(), answer, FIRST)
+        await self._serve(ask, new_key(), answer, FIRST, alone=True)
 
     async def show(self, ask: Ask, pressed: ShowColours) -> None:
         """Answer the button below an answer."""
@@ -53,24 +53,29 @@ class Colours:
         """Show the other kind in the place of the sheet below which it was chosen."""
         ask, answer = await answer_pressed(ask, pressed.key, self._answers)
         edit = ask.can_edit and pressed.pack() in carried_below(ask.message)  # whatever a client sends
-        await self._serve(ask, pressed.key, answer, pressed.kind, edit=edit)
+        await self._serve(ask, pressed.key, answer, pressed.kind, edit=edit, alone=not answer.has_words)
 
-    async def _serve(self, ask: Ask, key: str, answer: Answer, kind: Deficiency, *, edit: bool = False) -> None:
-        send = partial(self._send, ask, key, answer, kind, edit)
+    async def _serve(
+        self, ask: Ask, key: str, answer: Answer, kind: Deficiency, *, edit: bool = False, alone: bool = False
+    ) -> None:
+        """`edit`: show it in the place of the sheet that is there. `alone`: it belongs to no other answer."""
+        send = partial(self._send, ask, key, answer, kind, edit, alone)
         await self._requests.serve(ask.request(answer.picture, colours_job(ask.origin, kind), "colours"), send)
 
-    async def _send(self, ask: Ask, key: str, answer: Answer, kind: Deficiency, edit: bool, result: Outcome) -> None:
+    async def _send(
+        self, ask: Ask, key: str, answer: Answer, kind: Deficiency, edit: bool, alone: bool, result: Outcome
+    ) -> None:
         assert isinstance(result, ColoursResult)
         if await self._answers.is_deleted(ask.chat, key):  # meanwhile
             return
         words = replies.seen_with(kind)
-        buttons = colours_buttons(key, kind, None if answer.has_words else answer.user)
+        buttons = colours_buttons(key, kind, answer.user if alone else None)
         if edit and await _edited(ask.message, result.sheet, words, buttons):
             return
         if ask.press is None:
             await self._answers.keep(ask.chat, key, answer)
-        alone = replies.no_pictures_here()
-        sent = await reply_picture(ask.message, result.sheet, "colours.jpg", words, buttons, alone=alone)
+        otherwise = replies.no_pictures_here()
+        sent = await reply_picture(ask.message, result.sheet, "colours.jpg", words, buttons, alone=otherwise)
         await self._answers.add_about(ask.chat, key, sent, answer)
 
 

@@ -61,7 +61,7 @@ class Answer:
     @property
     def has_words(self) -> bool:
         """Unlike a sheet that is an answer by itself."""
-        return bool(self.pages[0].markup)
+        return bool(self.pages[0].markup or self.captions)
 
     def page_of(self, message_id: int) -> Page:
         return next((page for page in self.pages if page.message == message_id), self.pages[0])

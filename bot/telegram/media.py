@@ -95,12 +95,6 @@ def picture_of(source: Message | ExternalReplyInfo) -> Picture | None:
     return medium if isinstance(medium, Picture) else None
 
 
-def clip_of(source: Message | ExternalReplyInfo) -> SentClip | None:
-    """The medium, where it is a clip."""
-    medium = medium_of(source)
-    return medium if isinstance(medium, SentClip) else None
-
-
 def _carriers(source: TelegramObject) -> Iterator[TelegramObject]:
     """What may hold a medium, all under the same names of fields."""
     yield source

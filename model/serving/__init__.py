@@ -1,1 +1,1 @@
-"""The queue between the bot and the worker, and the worker. Only `worker.py` imports torch."""
+"""The queue between the bot and the worker, and the worker. Importing it loads torch only for `worker/`."""

@@ -1,4 +1,4 @@
-"""A client of the queue: one job, from admission to result, for the bot, the web and benchmarks. No torch."""
+"""A client of the queue: one job, from admission to result, for the bot and benchmarks. No torch."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The contract between the bot (which puts jobs and waits) and workers (which take and finish them). No torch.
 
 A job's life: admit (its place is reserved, or refused) → put (with its media) → take → finish or fail → the bot
-reads the outcome, answers the person, and forgets the job. Two engines keep this contract: `local_queue.py` in the
-bot's memory and `redis_queue.py` on Redis Streams.
+reads the outcome, answers the person, and forgets the job. Two engines keep this contract: `embedded/queue.py` in the
+bot's memory and `redis/producer.py` with `redis/consumer.py` on Redis Streams.
 
 Jobs wait in lines, one for each kind and lane: a person's first few open jobs go into the quick lane, the rest into
 the bulk lane. Workers take from each line by itself, so fifty photos of one person stand beside, not before, one

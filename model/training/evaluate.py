@@ -2,7 +2,7 @@
 
 BLEU, METEOR, ROUGE-L and CIDEr (× 100) are those of pycocoevalcap after its PTB tokeniser, on references and candidates
 alike; both need Java 8 or later, see `model.training.scores` for what is done without. Beside them: faults and variety
-(`model.training.wording`). What is evaluated is what is shipped: the weights folder, through `Captioner`.
+(`model.training.scores`). What is evaluated is what is shipped: the weights folder, through `Captioner`.
 """
 
 import argparse

@@ -118,8 +118,7 @@ class Run:
             self.networks = config.networks(self.examples)
         encoder, decoder = self.networks.encoder.to(self.process.device), self.networks.decoder.to(self.process.device)
         encoder.to(memory_format=torch.channels_last)  # in which its gradients come, too
-        objective = config.objective(self.networks, self.examples)
-        self.objective = objective
+        self.objective = objective = config.objective(self.networks, self.examples).to(self.process.device)
         self.tuned = objective.encoder is not None
         self.prepare()
         self.averaged = self.networks  # what is validated and exported

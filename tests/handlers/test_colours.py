@@ -17,6 +17,7 @@ from model.serving.tasks.colours import ColoursResult, ColoursTask
 from tests.support.conversation import (
     COLOURS,
     DELETE,
+    MORE,
     WEIGHED,
     answered,
     button_rows,
@@ -105,6 +106,24 @@ async def test_the_buttons_sheet_goes_with_the_answer(server: FakeTelegram, queu
     await eventually(lambda: not queue.admitted)
     await press(ann, answer, DELETE)
     await eventually(lambda: not ann.bot_messages())
+
+
+async def test_the_buttons_sheet_has_no_deletion_of_its_own_when_the_note_is_gone(
+    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path
+) -> None:
+    """It would take the answer for deleted, whose other buttons would then do nothing."""
+    answer = await answered(ann)
+    await eventually(lambda: not queue.admitted)
+    with contextlib.closing(sqlite3.connect(tmp_path / "bot.sqlite3")) as database, database:
+        database.execute("DELETE FROM chat_notes WHERE key LIKE 'answer:%'")
+    await press(ann, answer, COLOURS)
+    assert button_rows(await ann.next_message()) == KINDS
+    await press(ann, answer, MORE)  # and now a note is there again
+    await ann.next_message()
+    await press(ann, answer, COLOURS)
+    sheet = await ann.next_message()
+    await press(ann, sheet, "deuteranopia")
+    assert len(button_rows(await edited(ann, sheet, partial(shows, server, "deuteranopia")))) == len(KINDS)
 
 
 async def test_a_reply_is_about_that_photo(server: FakeTelegram, queue: FakeQueue, ann: Person) -> None:

@@ -1,4 +1,4 @@
-"""The worker's side of the queue in Redis; see `redis_queue.py`. Free of torch."""
+"""The worker's side of the queue in Redis; see `producer.py`. Free of torch."""
 
 from __future__ import annotations
 

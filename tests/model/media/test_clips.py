@@ -366,6 +366,33 @@ def test_playlists_open_nothing(tmp_path: Path, playlist: str) -> None:
             read(head + listing.read_bytes())
 
 
+def referring(mov: bytes, path: str) -> bytes:
+    """The same file, its pictures taken out, which says that they are in another one (QuickTime, `dref`)."""
+    name = path.encode()
+    places = b"".join(struct.pack(">hh", kind, len(name)) + name + b"\0" * (len(name) % 2) for kind in (2, 18))
+    alias = bytes(14) + b"\3vol".ljust(28, b"\0") + bytes(12) + b"\5other".ljust(64, b"\0") + bytes(16)
+    alias = (alias + struct.pack(">hh", 1, 1) + bytes(16) + places + struct.pack(">hh", -1, 0)).ljust(200, b"\0")
+    out, at, end = bytearray(mov), 0, len(mov)
+    for box in (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref"):
+        at = mov.index(box, at, end) - 4
+        size = int.from_bytes(mov[at : at + 4], "big")
+        end = at + size
+        out[at : at + 4] = (size + len(alias) + 8 - 12).to_bytes(4, "big")  # in place of an empty reference of 12 bytes
+    out[at + 16 : end] = struct.pack(">I", len(alias) + 8) + b"alis" + alias
+    pictures = mov.index(b"mdat") + 4
+    out[pictures : mov.index(b"moov") - 4] = bytes(mov.index(b"moov") - 4 - pictures)
+    return bytes(out)
+
+
+def test_a_clip_whose_pictures_are_in_another_file_does_not_open_it(tmp_path: Path) -> None:
+    other, clip = tmp_path / "other.mov", tmp_path / "clip.mov"
+    clip.write_bytes(referring(clips.video(other, clips.greys(5)), str(other)))
+    with av.open(str(clip), options={"enable_drefs": "1", "use_absolute_path": "1"}) as opened:
+        assert len(list(opened.decode(video=0))) == 5  # FFmpeg would, if it were asked to
+    with pytest.raises(DamagedClip):
+        read(clip)
+
+
 def test_damaged_clips(tmp_path: Path) -> None:
     data = clips.video(tmp_path / "clip.mp4", clips.greys(30))
     for damaged in (

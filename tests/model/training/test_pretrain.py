@@ -13,8 +13,11 @@ import pytest
 import torch
 
 from model.network.checkpoint import load_decoder
+from model.network.device import autocast
 from model.network.vocabulary import UNKNOWN
+from model.training import loop
 from model.training.data import DataError
+from model.training.distributed import Processes
 from model.training.loop import Run
 from model.training.pretrain import PretrainConfig, TextObjective, TextRun, load_text, main
 from model.training.train import TrainConfig
@@ -166,3 +169,13 @@ def test_no_photo_is_both_learnt_and_held_out(text: Path) -> None:
     train, held_out = config(text, text, Path("unused")).splits()
     assert len(train) + len(held_out) == 54
     assert not {example.name for example in train} & {example.name for example in held_out}
+
+
+def test_the_projection_is_where_the_decoder_is(
+    photos: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = torch.device("meta")  # in place of a GPU
+    monkeypatch.setattr(loop, "autocast", lambda _, precision: autocast(torch.device("cpu"), precision))
+    run = TextRun(config(photos, text, tmp_path), Processes(elsewhere))
+    assert {parameter.device for parameter in run.objective.parameters()} == {elsewhere}
+    assert run.objective.regions([[4, 5], [6, 7]], run.networks.decoder).shape[:2] == (2, 2)
