@@ -1,17 +1,16 @@
-"""How much is accepted at once and how often: bytes in memory, requests of a person, and when there is room again."""
+"""How often a person may ask, and when there is room again."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
 from bot.errors import TooFast
+from model.serving.limits import Bucket, Rate
 
 RECENT: Final = 32  # completions that an estimate is made from
 STALE: Final = 300.0  # seconds after which they say nothing about now
@@ -20,30 +19,6 @@ LONGEST: Final = 3600.0
 BURST: Final = 20  # two full albums, sent picture by picture
 INTERVAL: Final = 3.0  # seconds; 20 a minute, as many messages as Telegram lets a bot send to one group
 SWEEP_SECONDS: Final = 60.0
-
-
-@dataclass(frozen=True)
-class Rate:
-    """One each `interval` seconds, and `burst` at once after a pause."""
-
-    interval: float
-    burst: int = 1
-
-
-@dataclass
-class Bucket:
-    """A bucket of tokens as the time at which it is full (generic cell rate algorithm, ITU-T I.371)."""
-
-    rate: Rate
-    full: float = 0.0
-
-    def next(self) -> float:
-        """When one more may pass."""
-        return self.full - (self.rate.burst - 1) * self.rate.interval
-
-    def count(self, number: int, now: float) -> None:
-        """So many pass now."""
-        self.full = max(self.full, now) + number * self.rate.interval
 
 
 @dataclass
@@ -121,49 +96,3 @@ class Pace:
             return None
         each = (now - recent[0]) / (len(recent) - 1)  # up to now: a pause since the last one counts
         return min(LONGEST, max(SHORTEST, SHORTEST * math.ceil(requests * each / SHORTEST)))
-
-
-class ByteBudget:
-    """Bytes that may be in memory at once, handed out in the order in which they were asked for."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._used = 0
-        self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
-
-    @asynccontextmanager
-    async def hold(self, size: int) -> AsyncIterator[None]:
-        """Wait for room for `size` bytes and keep it while the block runs. More than all there is passes alone."""
-        if self._line or not self._fits(size):
-            turn = asyncio.get_running_loop().create_future()
-            self._line.append((size, turn))
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.cancelled():
-                    self._line.remove((size, turn))
-                else:  # the place had been given just before
-                    self._used -= size
-                self._next()
-                raise
-        else:
-            self._used += size
-        try:
-            yield
-        finally:
-            self._used -= size
-            self._next()
-
-    def _fits(self, size: int) -> bool:
-        return not self._used or self._used + size <= self._total
-
-    def _next(self) -> None:
-        """Let in who is first in line, as long as there is room; one that was cancelled takes itself out."""
-        for size, turn in list(self._line):
-            if turn.cancelled():
-                continue
-            if not self._fits(size):
-                return
-            self._line.remove((size, turn))
-            self._used += size
-            turn.set_result(None)

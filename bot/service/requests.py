@@ -20,7 +20,7 @@ from bot.config import Settings
 from bot.errors import PictureError
 from bot.metrics import BotMetrics
 from bot.service.in_progress import InWork, Work, interruptible
-from bot.service.limits import ByteBudget, Pace, Throttle
+from bot.service.limits import Pace, Throttle
 from bot.service.throttle import waited
 from bot.storage.chats import Picture
 from bot.storage.inbox import Accepted
@@ -30,6 +30,7 @@ from model.errors import CaptionError, JobCancelled
 from model.serving.client import Client
 from model.serving.job_context import working_for
 from model.serving.jobs import Job, Outcome
+from model.serving.limits import ByteBudget
 from model.serving.queue import Busy, JobProducer
 
 T = TypeVar("T")

@@ -19,13 +19,13 @@ from bot.answers.cancelling import asked_for
 from bot.answers.keyboards import Cancel
 from bot.answers.status import Rhythm
 from bot.service.in_progress import InWork, Place, Work, interruptible
-from bot.service.limits import Rate
 from bot.storage.inbox import Accepted
 from bot.storage.sqlite_inbox import SqliteInbox
 from bot.telegram.pacing import Pacer
 from model.errors import JobCancelled
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import Job
+from model.serving.limits import Rate
 from model.serving.redis.address import RedisRefused
 from tests.support.conversation import buttons, replied, timeline_of
 from tests.support.fake_queue import FakeQueue, captions, eventually, is_status, next_answer, running_bot
