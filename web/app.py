@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Final
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -31,8 +32,8 @@ from web.work import Work
 
 log = logging.getLogger(__name__)
 
-GRACE_SECONDS = 10  # for open requests, when asked to stop
-HUNG_UP = 499  # in metrics, for a client that did not wait
+GRACE_SECONDS: Final = 10  # for open requests, when asked to stop
+HUNG_UP: Final = 499  # in metrics, for a client that did not wait
 
 
 def create_app(

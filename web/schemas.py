@@ -84,7 +84,7 @@ class Word(BaseModel):
     text: str
     log_prob: float = Field(description="Natural logarithm of its probability.")
     attention: list[list[float]] | None = Field(
-        description="Rows × columns over the centre square of the photo, summing to 1; null: the baseline."
+        description="Rows × columns over the whole photo, summing to 1; null: the baseline."
     )
 
 
