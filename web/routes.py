@@ -19,7 +19,7 @@ from model.serving.tasks.colours import ColoursResult, ColoursTask
 from model.serving.tasks.photo import PhotoResult, PhotoTask
 from web import VERSION
 from web.clips import Clips
-from web.errors import ApiError, api_error
+from web.errors import ApiError, ClientGone, api_error
 from web.labels import LABELS
 from web.schemas import (
     Caption,
@@ -310,6 +310,9 @@ async def begin_clip(request: Request, response: Response, query: Annotated[Clip
         )
         job = await work.admit(request, task)
         state = _clips(request).begin(job, media, held.pop_all())
+    if await request.is_disconnected():
+        await _clips(request).cancel(state.id)
+        raise ClientGone
     response.headers["Location"] = f"/v1/clips/{state.id}"
     return state
 

@@ -158,6 +158,7 @@ def test_the_settings_of_the_services_are_understood() -> None:
         environment = {
             key: re.sub(r"\$\{\w+:-([\w.]*)\}", r"\1", str(value))
             for key, value in SERVICES[name]["environment"].items()
+            for key, value in SERVICES[name]["environment"].items()
         }
         settings = Settings.load(environment)
         assert settings.redis_url is not None
