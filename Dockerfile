@@ -1,6 +1,8 @@
-# Two images: `bot` talks to Telegram and has no PyTorch; `worker` captions. See docs/operations.md.
+# Three images: `bot` talks to Telegram, `web` serves HTTP, and neither has PyTorch; `worker` captions. See
+# docs/operations.md.
 #
 #   docker build --target bot -t image-caption-bot .
+#   docker build --target web -t image-caption-web .
 #   docker build --target worker -t image-caption-worker --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
 #   docker build --target worker -t image-caption-worker:cuda .
 
@@ -36,6 +38,18 @@ COPY model model
 RUN python -m compileall -q start.py bot handlers model && chmod -R a+rX start.py bot handlers model
 USER captions
 CMD ["bot"]
+
+
+FROM base AS web
+COPY requirements-bot.txt requirements-web.txt ./
+RUN pip install -r requirements-web.txt
+COPY start.py ./
+COPY bot bot
+COPY model model
+COPY web web
+RUN python -m compileall -q start.py bot model web && chmod -R a+rX start.py bot model web
+USER captions
+CMD ["web"]
 
 
 FROM base AS worker

@@ -1,13 +1,16 @@
-# Two commands set everything up on a fresh machine: `make run` and `make test`.
+# Two commands set everything up on a fresh machine: `make run` and `make test`. `make web` needs no token.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-fast lint locales clean
+.PHONY: run web test test-fast lint locales clean
 
 run: token $(VENV)/.run
 	@$(BIN)/python start.py
+
+web: $(VENV)/.web
+	@$(BIN)/python start.py web
 
 # Each test goes to the next free process; those of one xdist_group share the program that they start.
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder $(if $(STALLS),--stalls $(STALLS))
@@ -52,6 +55,10 @@ $(VENV)/.run: requirements.txt requirements-bot.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(VENV)/.test: requirements.txt requirements-bot.txt requirements-voice.txt requirements-dev.txt | $(BIN)/python
+$(VENV)/.web: requirements.txt requirements-bot.txt requirements-web.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-web.txt
+	@touch $@
+
+$(VENV)/.test: requirements.txt requirements-bot.txt requirements-voice.txt requirements-web.txt requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@touch $@ $(VENV)/.run
+	@touch $@ $(VENV)/.run $(VENV)/.web

@@ -9,11 +9,13 @@ import dataclasses
 import getpass
 import logging
 import os
+import secrets
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,17 +24,20 @@ from bot.errors import ConfigurationError, StorageError
 from bot.logs import configure_logging
 from model.decoding.sampling import TEMPERATURES, Sampling
 from model.errors import MetricsError
-from model.serving.health import FOLDER, ROLES, examine
+from model.serving.health import FOLDER, ROLES, examine, heartbeat
 from model.serving.redis.address import RedisRefused
 
 if TYPE_CHECKING:
+    from model.serving.embedded.queue import LocalQueue
+    from model.serving.queue import JobProducer
     from model.serving.worker.process import WorkerOptions
+    from web.settings import WebSettings
 
 ROOT = Path(__file__).resolve().parent
 ENV_FILE = ROOT / ".env"
 USAGE_ERROR = 2
 REFUSED = 1
-SECRETS = ("BOT_TOKEN", "WEBHOOK_SECRET")
+SECRETS = ("BOT_TOKEN", "WEBHOOK_SECRET", "WEB_TOKEN")
 NEEDS_REDIS = (
     "needs REDIS_URL, the address of the Redis that bots and workers share, such as redis://127.0.0.1:6379/0. "
     "To run the bot and its worker together without Redis: start.py with no command"
@@ -78,6 +83,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     commands.add_parser("bot", help="the bot alone; workers are reached through REDIS_URL")
     worker = commands.add_parser("worker", help="a worker alone, for the bots at REDIS_URL; needs no token")
     worker.add_argument("--embedded", type=int, metavar="PARENT", help=argparse.SUPPRESS)  # the bot's process id
+    commands.add_parser("web", help="the HTTP API and its page at WEB_HOST:WEB_PORT; without REDIS_URL also its worker")
     dead = commands.add_parser("dead", help="messages that could not be done: list, try again, or delete")
     dead.add_argument("action", choices=["list", "retry", "drop"])
     dead.add_argument("ids", nargs="*", metavar="ID", help="as `dead list` shows them, or: all")
@@ -260,11 +266,17 @@ async def run_redis(settings: Settings) -> int:
 async def run_embedded(settings: Settings) -> int:
     from bot.app import run_bot
     from handlers import create_routers
+
+    stop = stop_signal()
+    return await beside_worker(settings, stop, lambda queue: run_bot(settings, queue, create_routers(), stop))
+
+
+async def beside_worker(settings: Settings, stop: asyncio.Event, front: Callable[[LocalQueue], Awaitable[int]]) -> int:
+    """Run `front` on an embedded queue with its worker; an exit status. `stop` is set when the worker cannot start."""
     from model.serving.embedded.process import EmbeddedWorker, WorkerCannotStart
     from model.serving.embedded.queue import LocalQueue
     from model.serving.queue import Limits
 
-    stop = stop_signal()
     limits = Limits(settings.max_queue, settings.max_per_user)
     queue = LocalQueue(max_attempts=settings.max_attempts, limits=limits)
     environment = {
@@ -284,7 +296,7 @@ async def run_embedded(settings: Settings) -> int:
     )
     working = asyncio.create_task(child.run())
     working.add_done_callback(lambda _: stop.set())
-    status = await run_bot(settings, queue, create_routers(), stop)
+    status = await front(queue)
     working.cancel()
     try:
         await working
@@ -293,6 +305,93 @@ async def run_embedded(settings: Settings) -> int:
     except WorkerCannotStart:
         return USAGE_ERROR
     return status
+
+
+def run_web() -> int:
+    """The HTTP API and its page; with the embedded queue its worker as a child process, too."""
+    settings = load_settings(without=("BOT_TOKEN", "WEBHOOK_SECRET"))
+    configure_logging(settings)
+    try:
+        import web.app  # noqa: F401
+    except ImportError as error:
+        raise ConfigurationError(f"web needs what requirements-web.txt lists ({error}): make web") from None
+    from web.settings import WebSettings, is_loopback
+
+    if settings.web_token is None and not is_loopback(settings.web_host):
+        raise ConfigurationError(
+            f"WEB_HOST={settings.web_host} is reached from other machines: set WEB_TOKEN to a secret of at least 16 "
+            "characters, which each request must carry"
+        )
+    from model.serving.queue import Limits
+
+    token = settings.web_token
+    web_settings = WebSettings(
+        host=settings.web_host,
+        port=settings.web_port,
+        token=None if token is None else token.get_secret_value(),
+        model=settings.model,
+        weights_dir=settings.weights_dir,
+        max_video_seconds=settings.max_video_seconds,
+        memory=settings.max_media_bytes,
+        limits=Limits(settings.max_queue, settings.max_per_user),
+    )
+    if settings.redis_url is not None:
+        return asyncio.run(run_web_redis(settings, web_settings))
+    check_weights(settings)
+    return asyncio.run(run_web_embedded(settings, web_settings))
+
+
+async def run_web_embedded(settings: Settings, web_settings: WebSettings) -> int:
+    stop = stop_signal()
+    return await beside_worker(settings, stop, lambda queue: serve_web(settings, web_settings, queue, stop))
+
+
+async def run_web_redis(settings: Settings, web_settings: WebSettings) -> int:
+    """It answers that it is unavailable until Redis is there, and while it is away."""
+    from model.serving.redis.connection import OUTAGE
+    from model.serving.redis.producer import RedisQueue
+
+    assert settings.redis_url is not None
+    stop = stop_signal()
+    name = f"web-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    queue = RedisQueue(settings.redis_url.get_secret_value(), name, limits=web_settings.limits)
+    opening = asyncio.create_task(queue.open())
+
+    def opened(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s", error)
+            stop.set()
+
+    opening.add_done_callback(opened)
+
+    def reachable() -> bool:
+        return opening.done() and not OUTAGE.on
+
+    try:
+        status = await serve_web(settings, web_settings, queue, stop, reachable)
+        return REFUSED if opening.done() and not opening.cancelled() and opening.exception() else status
+    finally:
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        await queue.close()
+
+
+async def serve_web(
+    settings: Settings,
+    web_settings: WebSettings,
+    queue: JobProducer,
+    stop: asyncio.Event,
+    reachable: Callable[[], bool] = lambda: True,
+) -> int:
+    from web.app import create_app, serve
+
+    app = create_app(web_settings, queue, reachable=reachable)
+    async with heartbeat(settings.data_dir / FOLDER, "web"):
+        log.info("the page is at http://%s:%d", web_settings.host, web_settings.port)
+        served = await serve(app, web_settings, stop)
+    if not served:
+        log.error("WEB_HOST and WEB_PORT: %s:%d cannot be used", web_settings.host, web_settings.port)
+    return 0 if served else USAGE_ERROR
 
 
 def ask_for_token() -> str:
@@ -327,6 +426,8 @@ def main(arguments: Sequence[str]) -> int:
             return dead(options)
         if options.command == "health":
             return health(options)
+        if options.command == "web":
+            return run_web()
         return run(alone=options.command == "bot")
     except ConfigurationError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -135,6 +135,11 @@ class Settings(BaseModel):
     admin_ids: Ids = _setting("ADMIN_IDS", frozenset(), IDS)
     allowed_ids: Ids = _setting("ALLOWED_IDS", frozenset(), IDS)
     metrics_port: Number | None = _number("METRICS_PORT", None, 1, 65_534)  # the next one is the embedded worker's
+    web_host: str = _setting("WEB_HOST", "127.0.0.1", "an address of this machine")
+    web_port: Number = _number("WEB_PORT", 8000, 1, 65_535)
+    web_token: Annotated[SecretStr, _matching(re.compile(r"[\x21-\x7e]{16,256}"))] | None = _setting(
+        "WEB_TOKEN", None, "16 to 256 letters, digits and signs, without spaces"
+    )
     log_level: Annotated[LogLevel, BeforeValidator(str.upper)] = _choice("LOG_LEVEL", "INFO", LogLevel)
     log_format: Annotated[LogFormat, BeforeValidator(str.lower)] = _choice("LOG_FORMAT", "text", LogFormat)
 
@@ -210,7 +215,7 @@ class Settings(BaseModel):
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no log may show."""
-        found = (self.token, self.redis_url, self.webhook_secret)
+        found = (self.token, self.redis_url, self.webhook_secret, self.web_token)
         parts = RedisAddress.parse(self.redis_url.get_secret_value()).secrets if self.redis_url else ()
         derived = (self.require_webhook_secret(),) if self.webhook_url and self.token else ()
         return (*(secret.get_secret_value() for secret in found if secret is not None), *parts, *derived)

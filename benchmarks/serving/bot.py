@@ -17,11 +17,11 @@ import start
 from bot import app
 from bot.config import Settings
 from bot.logs import configure_logging
-from bot.service.limits import Rate
 from bot.telegram.pacing import Pacer
 from handlers import create_routers
 from model.serving.embedded.process import EmbeddedWorker
 from model.serving.embedded.queue import LocalQueue
+from model.serving.limits import Rate
 from model.serving.queue import Limits
 
 

@@ -1,13 +1,11 @@
-"""How much is accepted at once and how often: bytes in memory, requests of a person, and when there is room again."""
+"""How often a person may ask, and when there is room again."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,6 +13,7 @@ from cachetools import TTLCache
 
 from bot.errors import TooFast
 from bot.storage.inbox import Accepted
+from model.serving.limits import Bucket, Rate
 
 RECENT: Final = 32  # completions that an estimate is made from
 STALE: Final = 300.0  # seconds after which they say nothing about now
@@ -25,30 +24,6 @@ INTERVAL: Final = 3.0  # seconds; 20 a minute, as many messages as Telegram lets
 SWEEP_SECONDS: Final = 60.0
 REFUSED_SECONDS: Final = 60.0
 WAITED: Final = 30.0  # seconds; as long as the bot may pause between two tries of an outage of Telegram
-
-
-@dataclass(frozen=True)
-class Rate:
-    """One each `interval` seconds, and `burst` at once after a pause."""
-
-    interval: float
-    burst: int = 1
-
-
-@dataclass
-class Bucket:
-    """A bucket of tokens as the time at which it is full (generic cell rate algorithm, ITU-T I.371)."""
-
-    rate: Rate
-    full: float = 0.0
-
-    def next(self) -> float:
-        """When one more may pass."""
-        return self.full - (self.rate.burst - 1) * self.rate.interval
-
-    def count(self, number: int, now: float) -> None:
-        """So many pass now."""
-        self.full = max(self.full, now) + number * self.rate.interval
 
 
 @dataclass
@@ -155,27 +130,3 @@ class Pace:
             return None
         each = (now - recent[0]) / (len(recent) - 1)  # up to now: a pause since the last one counts
         return min(LONGEST, max(SHORTEST, SHORTEST * math.ceil(requests * each / SHORTEST)))
-
-
-class ByteBudget:
-    """Bytes that may be in memory at once, handed out in the order in which they were asked for."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._used = 0
-        self._line = asyncio.Lock()  # held by who is first in line
-        self._freed = asyncio.Event()
-
-    @asynccontextmanager
-    async def hold(self, size: int) -> AsyncIterator[None]:
-        """Wait for room for `size` bytes and keep it while the block runs. More than all there is passes alone."""
-        async with self._line:
-            while self._used and self._used + size > self._total:
-                self._freed.clear()
-                await self._freed.wait()
-            self._used += size
-        try:
-            yield
-        finally:
-            self._used -= size
-            self._freed.set()

@@ -15,11 +15,12 @@ from bot.config import Settings
 from bot.errors import PictureError
 from bot.metrics import BotMetrics
 from bot.service.in_progress import Group, InWork, Work, interruptible
-from bot.service.limits import ByteBudget, Pace, Throttle, waited
+from bot.service.limits import Pace, Throttle, waited
 from model.errors import CaptionError, JobCancelled
 from model.serving.client import Client
 from model.serving.job_context import working_for
 from model.serving.jobs import Job, Outcome
+from model.serving.limits import ByteBudget
 from model.serving.queue import Busy, JobProducer
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aiogram.methods import SendChatAction, TelegramMethod
 
-from bot.service.limits import Bucket, Rate
+from model.serving.limits import Bucket, Rate
 
 SWEEP_SECONDS: Final = 60.0
 SENDING: Final = ("send", "edit", "copy", "forward")

@@ -21,7 +21,7 @@ from typing import Final
 log = logging.getLogger(__name__)
 
 FOLDER: Final = "health"  # in DATA_DIR
-ROLES: Final = ("bot", "worker")
+ROLES: Final = ("bot", "worker", "web")
 BEAT: Final = 5.0  # seconds between two signs of life
 STALE: Final = 30.0  # seconds without one: the event loop hangs, or the disk does
 # The bot has had no answer to getUpdates (30 s each, pauses up to 30 s), or getWebhookInfo (each minute), for so long.

@@ -24,20 +24,25 @@ STEP_SECONDS: Final = (0.001, 0.0025, *SECONDS[:-2])  # one step of the work: de
 SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
-@contextmanager
-def served_registry(port: int | None) -> Iterator[CollectorRegistry]:
-    """A registry that is served on `port`, on all addresses, while the block runs; None: on none.
-
-    It also tells of the process: memory, processor time, open files, garbage collection, version. A thread of its own
-    answers, also while the event loop is busy. Raises MetricsError when the port cannot be had.
-    """
-    registry = CollectorRegistry()
-    if port is None:
-        yield registry
-        return
+def process_registry() -> CollectorRegistry:
+    """A registry that tells of the process: memory, processor time, open files, garbage collection, version."""
     disable_created_metrics()  # type: ignore[no-untyped-call] # a series more for each counter, of no use here
+    registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
+    return registry
+
+
+@contextmanager
+def served_registry(port: int | None) -> Iterator[CollectorRegistry]:
+    """A registry of the process that is served on `port`, on all addresses, while the block runs; None: on none.
+
+    A thread of its own answers, also while the event loop is busy. Raises MetricsError when the port cannot be had.
+    """
+    if port is None:
+        yield CollectorRegistry()
+        return
+    registry = process_registry()
     try:
         server, thread = start_http_server(port, ADDRESS, registry)
     except OSError as error:

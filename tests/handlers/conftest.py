@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bot.service.limits import Rate
 from bot.telegram.pacing import Pacer
+from model.serving.limits import Rate
 from tests.support.fake_queue import FakeQueue, running_bot
 from tests.support.fake_telegram import FakeTelegram, Person
 

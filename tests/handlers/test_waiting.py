@@ -22,7 +22,6 @@ from bot.answers.asked import asked_for
 from bot.answers.keyboards import Cancel
 from bot.answers.status import Rhythm
 from bot.service.in_progress import InWork, Work, interruptible
-from bot.service.limits import Rate
 from bot.storage.inbox import Accepted, Asked, Place
 from bot.storage.sqlite_inbox import SqliteInbox
 from bot.telegram.pacing import Pacer
@@ -30,6 +29,7 @@ from handlers import create_routers
 from model.errors import JobCancelled
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import Job
+from model.serving.limits import Rate
 from model.serving.redis.address import RedisRefused
 from tests.support.conversation import buttons, replied, timeline_of
 from tests.support.fake_queue import FakeQueue, captions, eventually, is_status, next_answer, running_bot

@@ -121,7 +121,7 @@ def stages() -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-@pytest.mark.parametrize("target", ["bot", "worker"])
+@pytest.mark.parametrize("target", ["bot", "web", "worker"])
 def test_an_image_runs_as_nobody_special_and_hears_signals(target: str) -> None:
     instructions = dict(stages()[target])  # the last of each name
     assert instructions["USER"] not in ("root", "0")
@@ -144,6 +144,8 @@ def test_torch_and_torchvision_are_taken_from_one_index() -> None:
 
 def test_only_the_bot_gets_the_token() -> None:
     assert ".env" in SERVICES["bot"]["env_file"]
+    assert "env_file" not in SERVICES["web"]
+    assert "BOT_TOKEN" not in json.dumps(SERVICES["web"])
     for name in (*WORKERS, "redis"):
         assert "env_file" not in SERVICES[name]
         assert "TOKEN" not in json.dumps(SERVICES[name])
@@ -152,9 +154,11 @@ def test_only_the_bot_gets_the_token() -> None:
 
 
 def test_the_settings_of_the_services_are_understood() -> None:
-    for name in ("bot", *WORKERS):
+    for name in ("bot", "web", *WORKERS):
         environment = {
-            key: re.sub(r"\$\{\w+:-(\w*)\}", r"\1", str(value)) for key, value in SERVICES[name]["environment"].items()
+            key: re.sub(r"\$\{\w+:-([\w.]*)\}", r"\1", str(value))
+            for key, value in SERVICES[name]["environment"].items()
+            for key, value in SERVICES[name]["environment"].items()
         }
         settings = Settings.load(environment)
         assert settings.redis_url is not None
@@ -190,7 +194,7 @@ def test_workers_have_no_way_out_and_nothing_is_published() -> None:
     for name in (*WORKERS, "redis"):
         assert SERVICES[name]["networks"] == ["queue"]
     assert not any("ports" in service for service in SERVICES.values())
-    for name in ("bot", *WORKERS):
+    for name in ("bot", "web", *WORKERS):
         assert SERVICES[name]["read_only"] is True
         assert SERVICES[name]["cap_drop"] == ["ALL"]
 
@@ -211,10 +215,13 @@ def test_everything_is_restarted_and_has_time_to_stop() -> None:
     from bot.stats import PATIENCE
     from bot.telegram.webhook import CLOSING_SECONDS
     from model.serving.tasks.base import Task
+    from web.app import GRACE_SECONDS
+    from web.work import LAST_WORDS as LAST_TOLD
 
     assert all(service["restart"] == "unless-stopped" for service in SERVICES.values())
     longest = 2 * (CLOSING_SECONDS + GRACE) + CLEANUP + LAST_WORDS + PATIENCE
     assert seconds(SERVICES["bot"]["stop_grace_period"]) > longest
+    assert seconds(SERVICES["web"]["stop_grace_period"]) > GRACE_SECONDS + LAST_TOLD
     for name in WORKERS:
         assert seconds(SERVICES[name]["stop_grace_period"]) > Task.SECONDS
         assert SERVICES[name]["deploy"]["replicas"] == 1
@@ -229,6 +236,6 @@ def test_folders_of_the_images_can_be_written() -> None:
     folder = dict(re.findall(r"(\w+)=(\S+)", stages()["base"][0][1]))["DATA_DIR"]
     assert Path(folder).is_absolute()
     assert SERVICES["bot"]["volumes"] == [f"data:{folder}"]
-    for name in WORKERS:
+    for name in ("web", *WORKERS):
         assert any(mount.startswith(f"{folder}:uid=10001") for mount in SERVICES[name]["tmpfs"])
     assert "--uid 10001" in DOCKERFILE

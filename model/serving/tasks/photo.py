@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from model.drawing.labels import ENGLISH, Labels
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 class WireCaption:
     text: str
     confidence: float  # geometric mean of the word probabilities, in [0, 1]
+    # Only where `PhotoTask.details` asks for them:
+    words: tuple[str, ...] = ()
+    log_probs: tuple[float, ...] = ()  # (words,), natural logarithms
+    attention: tuple[tuple[tuple[float, ...], ...], ...] | None = None  # (words, rows, columns), each map sums to 1
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class PhotoTask(CaptionOptions, Task):
     picture: str = ""  # the name of the file in its chat: workers cache its features under it; empty: they do not
     known: bool = False  # sent without its media, in the hope that a worker has its features (else: features_gone)
     labels: Labels = ENGLISH  # what is written on drawn pictures
+    details: bool = False  # the captions with their words, log-probabilities and attention
 
     @property
     def needs_media(self) -> bool:
@@ -117,23 +123,37 @@ def compose(task: PhotoTask, photo: Image.Image | None, found: Findings) -> Phot
 
     sheet = chart = None
     captions, main = found.captions, found.captions.main
+    wire = partial(_wire, details=task.details)
     if task.chart:
         chart = encode_png(draw_chart(main.steps, task.labels))
     if task.sheet and photo is not None and main.attention is not None:
         sheet = encode_jpeg(draw_sheet(photo, main.words, main.attention, task.labels))
     return PhotoResult(
-        greedy=_wire(captions.greedy),
-        samples=tuple(_wire(sample) for sample in captions.samples),
+        greedy=wire(captions.greedy),
+        samples=tuple(map(wire, captions.samples)),
         sheet=sheet,
-        best=None if captions.best is None else _wire(captions.best),
+        best=None if captions.best is None else wire(captions.best),
         chart=chart,
         weighed=tuple(map(_weighed, main.steps)) if task.chart else (),
-        other=None if found.other is None else _wire(found.other),
+        other=None if found.other is None else wire(found.other),
     )
 
 
-def _wire(caption: Caption) -> WireCaption:
-    return WireCaption(caption.text, round(caption.confidence, 4))
+def _wire(caption: Caption, details: bool) -> WireCaption:
+    short = WireCaption(caption.text, round(caption.confidence, 4))
+    if not details:
+        return short
+    attention = caption.attention
+    return replace(
+        short,
+        words=caption.words,
+        log_probs=tuple(round(each, 6) for each in caption.log_probs.tolist()),
+        attention=None if attention is None else tuple(map(_rounded, attention.tolist())),
+    )
+
+
+def _rounded(rows: list[list[float]]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(round(share, 6) for share in row) for row in rows)
 
 
 def _weighed(step: Step) -> WeighedWord:

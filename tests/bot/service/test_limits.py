@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from bot.service.limits import ByteBudget, Pace
+from bot.service.limits import Pace
+from model.serving.limits import ByteBudget
 from tests.support.clock import Clock
 
 

@@ -156,6 +156,23 @@ async def test_what_cannot_be_explained_fails_alone(served: Served) -> None:
     assert isinstance(empty, JobFailed)
 
 
+@pytest.mark.parametrize("model", ["attention", "baseline"])
+async def test_details_are_told_where_they_are_asked_for(served: Served, model: str) -> None:
+    result = await served.ask(model=model, beam=3, details=True)
+    short = await served.ask(model=model, beam=3)
+    assert result.best is not None
+    for caption in (result.greedy, result.best, *result.samples):
+        assert " ".join(caption.words) == caption.text
+        assert len(caption.log_probs) == len(caption.words)
+        assert all(each <= 0 for each in caption.log_probs)
+        assert (caption.attention is not None) == (model == "attention")
+        for rows in caption.attention or ():
+            assert [len(row) for row in rows] == [8] * 8
+            assert sum(map(sum, rows)) == pytest.approx(1, abs=1e-4)
+    assert texts(short) == texts(result)
+    assert (short.greedy.words, short.greedy.log_probs, short.greedy.attention) == ((), (), None)
+
+
 # -- more captions
 
 

@@ -1,0 +1,73 @@
+"""What the OpenAPI document says is what the server does, whatever is sent."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+import uvicorn
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from model.serving.jobs import Job
+from model.serving.limits import Rate
+from model.serving.tasks.clip import ClipTask
+from model.serving.tasks.colours import ColoursResult, ColoursTask
+from tests.support.fake_queue import FakeQueue
+from tests.support.local_queue import clip_result
+from tests.web.conftest import captioned
+from web.app import create_app
+from web.settings import WebSettings
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+
+def outcome(job: Job, media: bytes) -> Any:
+    if isinstance(job.task, ClipTask):
+        return clip_result()
+    return ColoursResult(b"\xff\xd8") if isinstance(job.task, ColoursTask) else captioned(job, media)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Of a server in a thread of its own."""
+    app = create_app(WebSettings(rate=Rate(1e-6, 1_000_000)), FakeQueue(outcome))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+def test_each_answer_is_as_documented(address: str) -> None:
+    schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
+    operations: list[Any] = [found.ok() for found in schema.get_all_operations()]  # type: ignore[union-attr]
+    assert len(operations) >= 11
+    seen: set[tuple[str, int]] = set()
+    for operation in operations:
+
+        @settings(
+            max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+        )
+        @given(case=operation.as_strategy() | operation.as_strategy(schemathesis.GenerationMode.NEGATIVE))
+        def documented(case: Any) -> None:
+            seen.add((case.path, case.call_and_validate(checks=CHECKS, timeout=60).status_code))
+
+        documented()
+    photo = {("/v1/captions", 200), ("/v1/explain", 200), ("/v1/colours", 200), ("/v1/clips", 202)}
+    assert photo <= seen
+    assert {(path, 422) for path, _ in photo} <= seen

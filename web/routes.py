@@ -1,0 +1,425 @@
+"""The addresses of the API: each reads its options, asks for the work, and shapes what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+from fastapi import APIRouter, Query, Request
+from fastapi import Path as PathParameter
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, Response, StreamingResponse
+from pydantic import ValidationError
+
+from model.serving.tasks.clip import ClipTask
+from model.serving.tasks.colours import ColoursResult, ColoursTask
+from model.serving.tasks.photo import PhotoResult, PhotoTask
+from web import VERSION
+from web.clips import Clips
+from web.errors import ApiError, ClientGone, api_error
+from web.labels import LABELS
+from web.schemas import (
+    Caption,
+    CaptionOptions,
+    ClipOptions,
+    ClipState,
+    ColoursOptions,
+    ErrorBody,
+    ErrorDetail,
+    ExplainOptions,
+    ExplainQuery,
+    Explanation,
+    FailedPhoto,
+    Health,
+    Info,
+    LimitsInfo,
+    ModelInfo,
+    Options,
+    Photo,
+    PhotoOptions,
+    Photos,
+    Step,
+)
+from web.settings import MODELS
+from web.uploads import File, Upload
+from web.work import Work, is_unexplainable
+
+O = TypeVar("O", bound=Options)  # noqa: E741
+
+STATIC: Final = Path(__file__).with_name("static")
+LOOK_SECONDS: Final = 2.0
+NAME: Final = r"^[A-Za-z0-9_-]{22}$"
+ClipId = Annotated[str, PathParameter(pattern=NAME)]
+
+router: Final = APIRouter()
+
+
+def _responses(*statuses: int, more: dict[int | str, dict[str, Any]] | None = None) -> dict[int | str, dict[str, Any]]:
+    common = (401, 403, 422, 429, 500)
+    return {status: {"model": ErrorBody} for status in sorted({*common, *statuses})} | (more or {})
+
+
+BODY_ERRORS: Final = (400, 404, 408, 409, 413, 415, 503, 504)
+
+
+def _body(options: type[Options], *, several: bool = False, required: bool = True) -> dict[str, Any]:
+    """The OpenAPI of a body: a form with the file and the options, or the file alone."""
+    binary = {"type": "string", "format": "binary"}
+    schema = options.model_json_schema()
+    file = {"type": "array", "items": binary, "minItems": 1, "maxItems": 10} if several else binary
+    form = {
+        "type": "object",
+        "properties": {"file": file, **schema["properties"]},
+        "required": ["file", *schema.get("required", [])] if required else schema.get("required", []),
+        "additionalProperties": False,
+    }
+    whole = {"schema": binary}
+    return {
+        "requestBody": {
+            "required": required,
+            "content": {
+                "multipart/form-data": {"schema": form},
+                "image/jpeg": whole,
+                "image/png": whole,
+                "application/octet-stream": whole,
+            },
+        }
+    }
+
+
+def _work(request: Request) -> Work:
+    work: Work = request.app.state.work
+    return work
+
+
+def _clips(request: Request) -> Clips:
+    clips: Clips = request.app.state.clips
+    return clips
+
+
+def _options(kind: type[O], request: Request, upload: Upload) -> O:
+    """Raises ApiError, and RequestValidationError."""
+    query: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in query:
+            raise ApiError("option", f"{name[:40]!r} is given twice.")
+        query[name] = value
+    try:
+        return kind.model_validate(query | upload.fields)
+    except ValidationError as error:
+        raise RequestValidationError(
+            error.errors(include_url=False, include_input=False, include_context=False)
+        ) from None
+
+
+def _pictures(upload: Upload, options: PhotoOptions) -> list[File | None]:
+    """The files; None for a photo that workers know. Raises ApiError."""
+    if options.picture is None:
+        if not upload.files:
+            raise ApiError("no_file")
+        return [*upload.files]
+    if upload.files:
+        raise ApiError("option", "picture: a file was sent as well.")
+    return [None]
+
+
+def _one_file(upload: Upload) -> File:
+    if not upload.files:
+        raise ApiError("no_file")
+    return upload.files[0]
+
+
+def _media(file: File | None) -> bytes | None:
+    """Its bytes, which are not kept a second time. Raises ApiError."""
+    if file is None:
+        return None
+    if not file.data:
+        raise ApiError("empty")
+    media = bytes(file.data)
+    file.data = bytearray()
+    return media
+
+
+def _remembered(options: PhotoOptions) -> str:
+    """The name under which workers keep, or know, the features of a photo; empty: they do not."""
+    return options.picture or (secrets.token_urlsafe(16) if options.keep else "")
+
+
+@router.post(
+    "/v1/captions",
+    summary="Caption photos",
+    response_model=Photos,
+    responses=_responses(*BODY_ERRORS),
+    openapi_extra=_body(CaptionOptions, several=True, required=False),
+)
+async def caption(request: Request, query: Annotated[CaptionOptions, Query()]) -> Response:
+    """One or several photos in a form, or one as the whole body. Options in the query or in the form.
+
+    Instead of a file, `picture` names a photo that was sent before with `keep=true`.
+    """
+    work = _work(request)
+    async with work.upload(request, files=work.settings.files) as upload:
+        options = _options(CaptionOptions, request, upload)
+        files = _pictures(upload, options)
+        if options.sheet and options.picture is not None:
+            raise ApiError("option", "sheet: it is drawn on the photo, so send the file.")
+        group = f"web-{secrets.token_hex(16)}" if len(files) > 1 else ""
+
+        async def every() -> list[Photo | FailedPhoto]:
+            if len(files) == 1:
+                return [await _caption_one(request, options, files[0], group)]
+            found = await asyncio.gather(
+                *(_caption_one(request, options, file, group) for file in files), return_exceptions=True
+            )
+            return [_or_failed(each, file) for each, file in zip(found, files, strict=True)]
+
+        photos = await work.unless_gone(request, every())
+    answer = Photos.model_construct(photos=photos)
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+async def _caption_one(request: Request, options: CaptionOptions, file: File | None, group: str) -> Photo:
+    work = _work(request)
+    model = options.model or work.settings.model
+    media, picture = _media(file), _remembered(options)
+    task = PhotoTask(
+        model=model,
+        samples=options.samples,
+        sampling=options.sampling,
+        seed=options.seed,
+        beam=options.beam if options.beam > 1 else None,
+        sheet=options.sheet,
+        picture=picture,
+        known=media is None,
+        labels=LABELS[options.language],
+        details=True,
+    )
+    result = await work.answer(request, task, media, group=group, place=_place(picture))
+    assert isinstance(result, PhotoResult)
+    return Photo.model_construct(
+        file=file.name if file else "",
+        model=model,
+        greedy=Caption.of(result.greedy),
+        best=None if result.best is None else Caption.of(result.best),
+        samples=[Caption.of(sample) for sample in result.samples],
+        sheet=work.pictures.keep(result.sheet),
+        picture=picture or None,
+    )
+
+
+def _place(picture: str) -> str:
+    """The name is known to its client alone: nobody else finds the features."""
+    return f"web:{picture}" if picture else ""
+
+
+def _or_failed(found: Photo | BaseException, file: File | None) -> Photo | FailedPhoto:
+    if isinstance(found, Photo):
+        return found
+    if not isinstance(found, Exception):
+        raise found
+    error = api_error(found)
+    return FailedPhoto(file=file.name if file else "", error=ErrorDetail(**error.body["error"]))
+
+
+@router.post(
+    "/v1/explain",
+    summary="Weigh the words of a caption",
+    response_model=Explanation,
+    responses=_responses(*BODY_ERRORS),
+    openapi_extra=_body(ExplainOptions, required=False),
+)
+async def explain(request: Request, query: Annotated[ExplainQuery, Query()]) -> Response:
+    """The caption is said to the network word by word; what it weighed at each step is answered."""
+    work = _work(request)
+    async with work.upload(request) as upload:
+        options = _options(ExplainOptions, request, upload)
+        [file] = _pictures(upload, options)
+        model = options.model or work.settings.model
+        media, picture = _media(file), _remembered(options)
+        task = PhotoTask(
+            model=model,
+            samples=0,
+            sheet=False,
+            chart=True,
+            explain=options.caption,
+            picture=picture,
+            known=media is None,
+            labels=LABELS[options.language],
+            details=True,
+        )
+        try:
+            result = await work.unless_gone(request, work.answer(request, task, media, place=_place(picture)))
+        except Exception as error:
+            if is_unexplainable(error):
+                raise ApiError("unexplainable") from None
+            raise
+    assert isinstance(result, PhotoResult)
+    answer = Explanation(
+        file=file.name if file else "",
+        model=model,
+        caption=Caption.of(result.greedy),
+        steps=[Step.of(step) for step in result.weighed],
+        chart=work.pictures.keep(result.chart, "image/png") if options.chart else None,
+        picture=picture or None,
+    )
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+@router.post(
+    "/v1/colours",
+    summary="Show a photo as people with a colour vision deficiency see it",
+    response_class=Response,
+    responses=_responses(
+        *BODY_ERRORS,
+        more={200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}},
+    ),
+    openapi_extra=_body(ColoursOptions),
+)
+async def colours(request: Request, query: Annotated[ColoursOptions, Query()]) -> Response:
+    """The photo beside the simulation, as JPEG."""
+    work = _work(request)
+    async with work.upload(request) as upload:
+        options = _options(ColoursOptions, request, upload)
+        media = _media(_one_file(upload))
+        result = await work.unless_gone(request, work.answer(request, ColoursTask(kind=options.kind), media))
+    assert isinstance(result, ColoursResult)
+    return Response(result.sheet, media_type="image/jpeg")
+
+
+@router.post(
+    "/v1/clips",
+    summary="Find the moments of a clip",
+    status_code=202,
+    response_model=ClipState,
+    responses=_responses(*BODY_ERRORS),
+    openapi_extra=_body(ClipOptions),
+)
+async def begin_clip(request: Request, response: Response, query: Annotated[ClipOptions, Query()]) -> ClipState:
+    """Answers at once with an id; the work goes on until it is done or deleted."""
+    work = _work(request)
+    async with AsyncExitStack() as held:
+        upload = await held.enter_async_context(work.upload(request, clip=True))
+        options = _options(ClipOptions, request, upload)
+        media = _media(_one_file(upload))
+        assert media is not None
+        task = ClipTask(
+            model=options.model or work.settings.model, moments=options.moments, labels=LABELS[options.language]
+        )
+        job = await work.admit(request, task)
+        state = _clips(request).begin(job, media, held.pop_all())
+    if await request.is_disconnected():
+        await _clips(request).cancel(state.id)
+        raise ClientGone
+    response.headers["Location"] = f"/v1/clips/{state.id}"
+    return state
+
+
+@router.get(
+    "/v1/clips/{name}", summary="State or result of a clip", response_model=ClipState, responses=_responses(404)
+)
+async def clip_state(request: Request, name: ClipId) -> ClipState:
+    return await _clips(request).state(name)
+
+
+@router.get(
+    "/v1/clips/{name}/events",
+    summary="Events of a clip, as they happen",
+    response_class=StreamingResponse,
+    responses=_responses(404, more={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}),
+)
+async def clip_events(request: Request, name: ClipId) -> StreamingResponse:
+    """Server-sent events, named for the clip's state, each with the whole state as its data; the last one ends it."""
+    events = await _clips(request).events(name)
+    return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+@router.delete("/v1/clips/{name}", summary="Cancel a clip", status_code=204, responses=_responses(404))
+async def cancel_clip(request: Request, name: ClipId) -> Response:
+    """Stops the work, or forgets the result."""
+    await _clips(request).cancel(name)
+    return Response(status_code=204)
+
+
+@router.get(
+    "/v1/pictures/{name}",
+    summary="A picture that was drawn",
+    response_class=Response,
+    responses=_responses(
+        404,
+        more={
+            200: {
+                "content": {
+                    kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png")
+                }
+            }
+        },
+    ),
+)
+async def picture(request: Request, name: Annotated[str, PathParameter(pattern=NAME)]) -> Response:
+    drawn = _work(request).pictures.get(name)
+    return Response(drawn.data, media_type=drawn.media_type, headers={"Cache-Control": "private, max-age=3600"})
+
+
+@router.get(
+    "/health",
+    summary="Whether requests can be served",
+    response_model=Health,
+    responses={503: {"model": Health}, 403: {"model": ErrorBody}},
+)
+async def health(request: Request, response: Response) -> Health:
+    work = _work(request)
+    well = work.reachable()
+    response.status_code = 200 if well else 503
+    return Health(status="ok" if well else "unavailable", workers=work.queue.workers_alive() if well else 0)
+
+
+@router.get("/info", summary="Models, limits, version", response_model=Info, responses=_responses())
+async def info(request: Request) -> Info:
+    settings = _work(request).settings
+    return Info(
+        version=VERSION,
+        model=settings.model,
+        models=[
+            ModelInfo(name=name, attention=name == "attention", bytes=_size(settings.weights_dir, name))
+            for name in MODELS
+        ],
+        limits=LimitsInfo(
+            photo_bytes=settings.photo_bytes,
+            clip_bytes=settings.clip_bytes,
+            clip_seconds=settings.max_video_seconds,
+            files=settings.files,
+            open_requests_per_client=settings.limits.requests_per_person,
+            requests_per_second=1 / settings.rate.interval,
+        ),
+    )
+
+
+def _size(folder: Path | None, model: str) -> int | None:
+    """Bytes of a model's weights, the encoder's included."""
+    files = [folder / f"{name}.safetensors" for name in ("encoder", model)] if folder is not None else []
+    return sum(file.stat().st_size for file in files) if files and all(file.is_file() for file in files) else None
+
+
+@router.get(
+    "/metrics",
+    summary="For Prometheus",
+    response_class=Response,
+    responses=_responses(more={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}),
+)
+async def metrics(request: Request) -> Response:
+    work = _work(request)
+    if work.reachable():
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                work.metrics.queue(await work.queue.status())
+        except TimeoutError:
+            pass
+    return Response(work.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get("/", include_in_schema=False)
+async def page() -> FileResponse:
+    return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})

@@ -1,0 +1,218 @@
+"""The options that requests take and the shapes of what is answered; the OpenAPI document is made from them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from model.decoding.sampling import TEMPERATURES, Sampling
+from model.drawing.labels import Deficiency
+from model.serving.tasks.clip import ClipFrame
+from model.serving.tasks.photo import WeighedWord, WireCaption
+from web.settings import Model
+
+Language: TypeAlias = Literal["en", "ru"]
+PictureId: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{22}$")]
+
+DEFAULT: Sampling = Sampling()
+
+
+class Options(BaseModel):
+    """As query parameters, or as fields of the form, which win."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PhotoOptions(Options):
+    model: Model | None = Field(None, description="Default: the server's MODEL.")
+    language: Language = Field("en", description="Of the words on drawn pictures. Captions are English.")
+    keep: bool = Field(
+        False,
+        description="Workers keep the photo's features (not its pixels) for up to an hour; `picture` in the answer "
+        "names them.",
+    )
+    picture: PictureId | None = Field(None, description="Instead of a file: a photo that an answer named.")
+
+
+class CaptionOptions(PhotoOptions):
+    samples: int = Field(5, ge=0, le=10, description="How many sampled captions.")
+    temperature: float = Field(DEFAULT.temperature, ge=TEMPERATURES[0], le=TEMPERATURES[1], allow_inf_nan=False)
+    top_k: int = Field(DEFAULT.top_k, ge=0, le=10_000, description="Sample among so many words; 0: all.")
+    top_p: float = Field(DEFAULT.top_p, gt=0.0, le=1.0, allow_inf_nan=False, description="Mass of the nucleus.")
+    ladder: bool = Field(DEFAULT.ladder, description="Varied at the beginning, safe at the end.")
+    seed: int = Field(0, ge=0, le=2**63 - 1)
+    beam: int = Field(5, ge=1, le=10, description="Width of the beam search for the main caption; 1: greedy only.")
+    sheet: bool = Field(False, description="Draw the heatmap sheet of the main caption (attention model).")
+
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(self.temperature, self.top_k, self.top_p, self.ladder)
+
+
+class ExplainOptions(PhotoOptions):
+    caption: str = Field(min_length=1, max_length=500, description="Its words are weighed, step by step.")
+    chart: bool = Field(False, description="Draw the words as a chart, too.")
+
+
+class ExplainQuery(ExplainOptions):
+    """The caption may be in the form instead."""
+
+    caption: str = Field("", max_length=500)
+
+
+class ColoursOptions(Options):
+    kind: Deficiency = Field("protanopia", description="The colour vision deficiency that is simulated.")
+
+
+class ClipOptions(Options):
+    model: Model | None = Field(None, description="Default: the server's MODEL.")
+    language: Language = Field("en", description="Of the words on the timeline.")
+    moments: int | None = Field(None, ge=1, le=10, description="How many; default: as many as differ.")
+
+
+class ErrorDetail(BaseModel):
+    kind: str = Field(description="For programs.")
+    message: str = Field(description="For people, in English.")
+
+
+class ErrorBody(BaseModel):
+    error: ErrorDetail
+
+
+class Word(BaseModel):
+    text: str
+    log_prob: float = Field(description="Natural logarithm of its probability.")
+    attention: list[list[float]] | None = Field(
+        description="Rows × columns over the whole photo, summing to 1; null: the baseline."
+    )
+
+
+class Caption(BaseModel):
+    text: str
+    confidence: float = Field(description="Estimated probability that the caption is right.", ge=0, le=1)
+    words: list[Word]
+
+    @classmethod
+    def of(cls, caption: WireCaption) -> Caption:
+        maps: list[list[list[float]] | None] = [None] * len(caption.words)
+        if caption.attention is not None:
+            maps = [[list(row) for row in each] for each in caption.attention]
+        return cls.model_construct(
+            text=caption.text,
+            confidence=caption.confidence,
+            words=[
+                Word.model_construct(text=text, log_prob=log_prob, attention=attention)
+                for text, log_prob, attention in zip(caption.words, caption.log_probs, maps, strict=True)
+            ],
+        )
+
+
+class Photo(BaseModel):
+    file: str = Field(description="The name it was sent under; may be empty.")
+    model: Model
+    greedy: Caption
+    best: Caption | None = Field(description="The beam's; null for beam=1.")
+    samples: list[Caption]
+    sheet: str | None = Field(description="Where the heatmap sheet lies for an hour, as JPEG.")
+    picture: str | None = Field(description="With keep=true: the name under which to ask about this photo again.")
+
+
+class FailedPhoto(BaseModel):
+    file: str
+    error: ErrorDetail
+
+
+class Photos(BaseModel):
+    """One for each file, in their order. Of several files, some may have failed; one alone fails with a status."""
+
+    photos: list[Photo | FailedPhoto]
+
+
+class OtherWord(BaseModel):
+    word: str | None
+    probability: float
+
+
+class Step(BaseModel):
+    word: str | None = Field(description="That was said; null: the caption ends.")
+    probability: float = Field(description="The network's own, before temperature and filters.")
+    others: list[OtherWord] = Field(description="The likeliest other words.")
+
+    @classmethod
+    def of(cls, step: WeighedWord) -> Step:
+        others = [OtherWord(word=word or None, probability=probability) for word, probability in step.others]
+        return cls(word=step.word or None, probability=step.probability, others=others)
+
+
+class Explanation(BaseModel):
+    file: str
+    model: Model
+    caption: Caption
+    steps: list[Step] = Field(description="One for each word, and one for the end.")
+    chart: str | None = Field(description="Where the chart lies for an hour, as PNG.")
+    picture: str | None
+
+
+class Frame(BaseModel):
+    time: float = Field(description="Seconds from the beginning.")
+    text: str
+    score: float = Field(description="How unlike the rest of the clip, in [0, 1].")
+    chosen: bool = Field(description="A moment.")
+
+
+class Moment(BaseModel):
+    time: float
+    text: str
+    score: float
+    picture: str | None = Field(description="Where the frame lies for an hour, as JPEG.")
+
+    @classmethod
+    def of(cls, frame: ClipFrame, picture: str | None) -> Moment:
+        return cls(time=frame.time, text=frame.text, score=frame.score, picture=picture)
+
+
+class ClipMoments(BaseModel):
+    model: Model
+    duration: float
+    still: bool = Field(description="One shot in which little changes.")
+    variedness: float
+    moments: list[Moment]
+    frames: list[Frame]
+    timeline: str | None = Field(description="Where it lies for an hour, as JPEG.")
+
+
+class ClipState(BaseModel):
+    id: str
+    state: Literal["waiting", "working", "done", "failed", "cancelled"]
+    place: int = Field(description="How many jobs are before it in line.")
+    percent: int = Field(ge=0, le=100)
+    result: ClipMoments | None = None
+    error: ErrorDetail | None = None
+
+
+class Health(BaseModel):
+    status: Literal["ok", "unavailable"]
+    workers: int
+
+
+class ModelInfo(BaseModel):
+    name: Model
+    attention: bool
+    bytes: int | None = Field(description="Of its weights, where they are on this machine.")
+
+
+class LimitsInfo(BaseModel):
+    photo_bytes: int
+    clip_bytes: int
+    clip_seconds: int
+    files: int
+    open_requests_per_client: int
+    requests_per_second: float
+
+
+class Info(BaseModel):
+    version: str
+    model: Model = Field(description="Where a request names none.")
+    models: list[ModelInfo]
+    limits: LimitsInfo

@@ -1,0 +1,458 @@
+// The page: sends photos and clips to the API, shows what comes back. State is in this module only: a reload forgets it.
+
+const WORDS = {
+  en: {
+    title: "Image captions", language: "Language", choose: "Photo or clip", drop: "Drop a file here, paste one, or choose it.",
+    file: "Choose a file", camera: "Take a photo", photo: "Photo", captions: "Captions",
+    hover: "Point at a word, tap it or focus it to see where the network looked.",
+    sampled: "Sampled captions", count: "How many", temperature: "Temperature", top_k: "Among how many words (0: all)",
+    top_p: "Of how much likelihood together", ladder: "Varied first, safe at the end", model: "Model",
+    attention: "with attention", baseline: "without attention", again: "Sample again", compare: "Both models", sheet: "Heatmap sheet",
+    colours: "Colour vision", protanopia: "protanopia", deuteranopia: "deuteranopia", tritanopia: "tritanopia", show: "Show",
+    clip: "Clip", cancel: "Cancel", past: "This visit", login: "Access", token: "Token (WEB_TOKEN)", enter: "Enter",
+    best: "beam search", greedy: "greedy", sample: "sampled", weigh: "Words weighed", said: "Word", others: "Other words", end: "(end)",
+    working: "Working …", done: "Caption: {text}. {count} sampled captions.", confidence: "confidence {percent} %",
+    looks: "“{word}”: {percent} % of its attention in one of {regions} regions, probability {p} %",
+    no_map: "This model looks at the whole photo.", waiting: "In line, {place} before it", percent: "{percent} %",
+    moments: "{count} moments found.", still: "One shot, little changes.", cancelled: "Cancelled.", at: "at {time}",
+    novelty: "How unlike the rest each frame is, with the moments", not_shown: "This browser cannot show the file.",
+    offline: "The server cannot be reached.", shown: "Shown below.",
+  },
+  ru: {
+    title: "Описание изображений", language: "Язык", choose: "Фото или видео", drop: "Перетащите файл сюда, вставьте его или выберите.",
+    file: "Выбрать файл", camera: "Сделать снимок", photo: "Фото", captions: "Описания",
+    hover: "Наведите на слово, нажмите его или перейдите к нему клавишей Tab, чтобы увидеть, куда смотрела сеть.",
+    sampled: "Случайные описания", count: "Сколько", temperature: "Температура", top_k: "Из скольких слов (0: из всех)",
+    top_p: "Их общая вероятность", ladder: "Сначала разнообразно, в конце надёжно", model: "Модель",
+    attention: "с вниманием", baseline: "без внимания", again: "Выбрать заново", compare: "Обе модели", sheet: "Карта внимания",
+    colours: "Цветовое зрение", protanopia: "протанопия", deuteranopia: "дейтеранопия", tritanopia: "тританопия", show: "Показать",
+    clip: "Видео", cancel: "Отменить", past: "В этот раз", login: "Доступ", token: "Токен (WEB_TOKEN)", enter: "Войти",
+    best: "лучевой поиск", greedy: "жадное", sample: "случайное", weigh: "Выбор слов", said: "Слово", others: "Другие слова", end: "(конец)",
+    working: "Работаю …", done: "Описание: {text}. Случайных описаний: {count}.", confidence: "уверенность {percent} %",
+    looks: "«{word}»: {percent} % внимания на одну область из {regions}, вероятность {p} %",
+    no_map: "Эта модель смотрит на всё фото сразу.", waiting: "В очереди, впереди: {place}", percent: "{percent} %",
+    moments: "Найдено моментов: {count}.", still: "Один план, почти ничего не меняется.", cancelled: "Отменено.", at: "в {time}",
+    novelty: "Насколько каждый кадр не похож на остальные, и моменты", not_shown: "Этот браузер не может показать файл.",
+    offline: "Сервер недоступен.", shown: "Показано ниже.",
+    errors: {
+      unauthorized: "Токен неверен.", rate: "Слишком много запросов. Подождите немного.", busy: "Слишком много запросов в работе.",
+      too_many_bytes: "Файл слишком большой.", too_large: "У фото слишком много пикселей.", empty: "Файл пуст.",
+      not_image: "Это не изображение известного здесь вида.", svg: "Это векторный рисунок. Нужен PNG или JPEG.", pdf: "Это PDF. Нужно изображение.",
+      web_page: "Это веб-страница. Нужно само изображение.", zeros: "В файле одни нули: он скопирован с ошибкой.", truncated: "Изображение обрывается.",
+      damaged: "Изображение повреждено.", not_a_clip: "Это не видео известного здесь вида.", damaged_clip: "В видео не читается ни один кадр.",
+      clip_too_long: "Видео слишком длинное.", clip_too_large: "Видео слишком большое.", clip_too_slow: "Видео слишком долго читается.",
+      crashed: "Файл не удалось обработать.", cancelled: "Отменено.", unexplainable: "Эта модель не могла сказать такое описание.",
+      unavailable: "Очередь недоступна. Попробуйте ещё раз.", timeout: "Не удалось успеть. Попробуйте позже.",
+      clips_unavailable: "Здесь нельзя читать видео.", failed: "Что-то пошло не так.",
+    },
+  },
+};
+
+const $ = (id) => document.getElementById(id);
+let language = (navigator.language || "en").startsWith("ru") ? "ru" : "en";
+let token = sessionStorage.getItem("token") || "";
+let shown = null; // {file, url, picture, captions, model}
+let clip = null; // {id, stop}
+let asking = new AbortController();
+let pinned = null; // the word whose map stays
+
+function say(name, values = {}) {
+  return (WORDS[language][name] ?? name).replace(/\{(\w+)\}/g, (_, key) => values[key]);
+}
+
+function translate() {
+  document.documentElement.lang = language;
+  $("language").value = language;
+  for (const element of document.querySelectorAll("[data-words]")) element.textContent = say(element.dataset.words);
+  document.title = say("title");
+}
+
+function status(text) { $("status").textContent = text; }
+
+function fail(error) {
+  if (error.name === "AbortError") return;
+  status("");
+  $("error").textContent = WORDS[language].errors?.[error.kind] ?? error.message;
+}
+
+function element(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+// -- the API
+
+class ApiError extends Error {
+  constructor(kind, message) { super(message); this.kind = kind; }
+}
+
+async function call(path, options = {}) {
+  for (;;) {
+    const headers = { ...options.headers, ...(token && { Authorization: `Bearer ${token}` }) };
+    let response;
+    try {
+      response = await fetch(path, { ...options, headers });
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new ApiError("offline", say("offline"));
+    }
+    if (response.ok) return response;
+    if (response.status === 401) { await login(); continue; }
+    const { error } = await response.json().catch(() => ({ error: { kind: "failed", message: `HTTP ${response.status}` } }));
+    throw new ApiError(error.kind, error.message);
+  }
+}
+
+let loggingIn = null;
+function login() {
+  loggingIn ??= new Promise((resolve) => {
+    $("token").value = "";
+    $("login").addEventListener("close", () => {
+      token = $("token").value.trim();
+      sessionStorage.setItem("token", token);
+      loggingIn = null;
+      resolve();
+    }, { once: true });
+    $("login").showModal();
+  });
+  return loggingIn;
+}
+
+async function pictureAt(address, signal) {
+  return URL.createObjectURL(await (await call(address, { signal })).blob());
+}
+
+// Ask about the photo that is shown: by its name where workers know it, else with its bytes.
+async function ask(path, options, signal) {
+  const { file } = shown;
+  const query = () => new URLSearchParams({ ...options, language, ...(shown.picture ? { picture: shown.picture } : { keep: true }) });
+  try {
+    if (shown.picture) return await (await call(`${path}?${query()}`, { method: "POST", signal })).json();
+  } catch (error) {
+    if (error.kind !== "picture_gone") throw error;
+    shown.picture = null;
+  }
+  const form = new FormData();
+  form.append("file", file);
+  return (await call(`${path}?${query()}`, { method: "POST", body: form, signal })).json();
+}
+
+function begin() {
+  asking.abort();
+  asking = new AbortController();
+  $("error").textContent = "";
+  status(say("working"));
+  return asking.signal;
+}
+
+// -- photos
+
+async function open(file) {
+  if (!file) return;
+  if (file.type.startsWith("video/") || file.type === "image/gif") return openClip(file);
+  stopClip();
+  shown = { file, url: URL.createObjectURL(file), picture: null, captions: [] };
+  showPicture();
+  await sample(true);
+}
+
+function showPicture() {
+  $("photo").hidden = false;
+  $("clip").hidden = true;
+  $("more").replaceChildren();
+  $("captions").replaceChildren();
+  $("picture").alt = "";
+  $("picture").src = shown.url;
+  clearHeat();
+}
+
+function chosen() {
+  const form = new FormData($("options"));
+  return Object.fromEntries([...form].map(([name, value]) => [name, name === "ladder" ? "true" : value]));
+}
+
+async function sample(first = false) {
+  if (!shown) return;
+  const of = shown, signal = begin();
+  try {
+    const seed = first ? 0 : crypto.getRandomValues(new Uint32Array(1))[0];
+    const { photos: [photo] } = await ask("/v1/captions", { ...chosen(), seed }, signal);
+    if (of !== shown) return;
+    shown.picture = photo.picture;
+    shown.model = photo.model;
+    const main = photo.best ?? photo.greedy;
+    shown.captions = [["best", main], ...(photo.greedy.text !== main.text ? [["greedy", photo.greedy]] : []), ...photo.samples.map((each) => ["sample", each])];
+    showCaptions();
+    $("picture").alt = main.text;
+    status(say("done", { text: main.text, count: photo.samples.length }));
+    remember();
+  } catch (error) { fail(error); }
+}
+
+function showCaptions() {
+  pinned = null;
+  clearHeat();
+  $("captions").replaceChildren(...shown.captions.map(([kind, caption], row) => {
+    const words = caption.words.flatMap((word) => [wordButton(word), " "]);
+    const weigh = element("button", { type: "button", className: "weigh", textContent: say("weigh") });
+    weigh.setAttribute("aria-label", `${say("weigh")}: ${caption.text}`);
+    weigh.addEventListener("click", () => explain(caption.text));
+    const about = `${say(kind)} · ${say("confidence", { percent: Math.round(100 * caption.confidence) })} `;
+    return element("li", { className: row ? "" : "main" }, ...words, element("div", { className: "kind" }, about, weigh));
+  }));
+}
+
+function wordButton(word) {
+  const button = element("button", { type: "button", className: "word", textContent: word.text });
+  button.setAttribute("aria-pressed", "false");
+  const show = () => showHeat(word);
+  const leave = () => (pinned ? showHeat(pinned.word) : clearHeat());
+  button.addEventListener("pointerenter", show);
+  button.addEventListener("focus", show);
+  button.addEventListener("pointerleave", leave);
+  button.addEventListener("blur", leave);
+  button.addEventListener("click", () => {
+    const again = pinned?.button === button;
+    pinned?.button.setAttribute("aria-pressed", "false");
+    pinned = again ? null : { button, word };
+    button.setAttribute("aria-pressed", String(!again));
+    show();
+  });
+  return button;
+}
+
+// The attention as colour over the photo: a picture of one pixel a region, stretched smoothly.
+function showHeat(word) {
+  if (!word.attention) { $("looked").textContent = say("no_map"); return; }
+  const rows = word.attention.length, columns = word.attention[0].length;
+  const most = Math.max(...word.attention.flat());
+  const small = element("canvas", { width: columns, height: rows });
+  const pixels = new ImageData(columns, rows);
+  word.attention.flat().forEach((share, index) => {
+    const heat = share / most;
+    pixels.data.set([255, Math.round(170 * (1 - heat)), 0, Math.round(215 * heat)], 4 * index);
+  });
+  small.getContext("2d").putImageData(pixels, 0, 0);
+  const heat = $("heat"), { clientWidth, clientHeight } = $("picture");
+  heat.width = clientWidth || 320;
+  heat.height = clientHeight || 320;
+  const context = heat.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(small, 0, 0, heat.width, heat.height);
+  $("looked").textContent = say("looks", {
+    word: word.text, percent: Math.round(100 * most), regions: rows * columns, p: Math.round(100 * Math.exp(word.log_prob)),
+  });
+}
+
+function clearHeat() {
+  $("heat").width = $("heat").width; // an assignment clears it
+  $("looked").textContent = say("hover");
+}
+
+function showMore(...children) {
+  $("more").replaceChildren(...children);
+  $("more").scrollIntoView({ block: "nearest" });
+  status(say("shown"));
+}
+
+async function explain(caption) {
+  const signal = begin();
+  try {
+    const found = await ask("/v1/explain", { caption, model: shown.model }, signal);
+    shown.picture = found.picture;
+    const figure = (p) => (p > 0 && p < 0.005 ? "< 1 %" : `${Math.round(100 * p)} %`);
+    const rows = found.steps.map((step) => element("tr", {},
+      element("th", { scope: "row", textContent: `${step.word ?? say("end")} ${figure(step.probability)}` }),
+      element("td", { textContent: step.others.map((each) => `${each.word ?? say("end")} ${figure(each.probability)}`).join(", ") })));
+    const head = element("tr", {}, element("th", { scope: "col", textContent: say("said") }), element("th", { scope: "col", textContent: say("others") }));
+    const table = element("table", {}, element("caption", { textContent: caption }), element("thead", {}, head), element("tbody", {}, ...rows));
+    showMore(element("h3", { textContent: say("weigh") }), element("div", { className: "scroll", tabIndex: 0 }, table));
+  } catch (error) { fail(error); }
+}
+
+async function compare() {
+  const signal = begin();
+  try {
+    const lines = [];
+    for (const model of ["attention", "baseline"]) {
+      const { photos: [photo] } = await ask("/v1/captions", { model, samples: 0 }, signal);
+      shown.picture = photo.picture;
+      const main = photo.best ?? photo.greedy;
+      lines.push(element("tr", {}, element("th", { scope: "row", textContent: say(model) }), element("td", { textContent: main.text }),
+        element("td", { textContent: say("confidence", { percent: Math.round(100 * main.confidence) }) })));
+    }
+    showMore(element("h3", { textContent: say("compare") }), element("table", {}, element("tbody", {}, ...lines)));
+  } catch (error) { fail(error); }
+}
+
+async function drawn(title, fetchPicture) {
+  const signal = begin();
+  try {
+    const image = element("img", { src: await fetchPicture(signal), alt: title });
+    showMore(element("h3", { textContent: title }), image);
+  } catch (error) { fail(error); }
+}
+
+function upload(path, options, signal) {
+  const form = new FormData();
+  form.append("file", shown.file);
+  return call(`${path}?${new URLSearchParams(options)}`, { method: "POST", body: form, signal });
+}
+
+// -- clips
+
+async function openClip(file) {
+  stopClip();
+  asking.abort();
+  shown = null;
+  $("photo").hidden = true;
+  $("clip").hidden = false;
+  $("working").hidden = false;
+  $("progress").removeAttribute("value");
+  $("timeline").replaceChildren();
+  $("moments").replaceChildren();
+  const signal = begin(), mine = { id: null };
+  clip = mine;
+  try {
+    const form = new FormData();
+    form.append("file", file);
+    const begun = await (await call(`/v1/clips?language=${language}`, { method: "POST", body: form })).json(); // never aborted: its id is needed to cancel it
+    mine.id = begun.id;
+    if (clip !== mine) { drop(mine.id); return; }
+    for await (const state of events(`/v1/clips/${begun.id}/events`, signal)) {
+      if (clip !== mine) return;
+      await showClip(state, signal);
+    }
+  } catch (error) {
+    fail(error);
+  } finally {
+    if (clip === mine) { clip = null; $("working").hidden = true; }
+  }
+}
+
+async function* events(path, signal) {
+  const reader = (await call(path, { signal })).body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let text = ""; ;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    text += value;
+    const parts = text.split("\n\n");
+    text = parts.pop();
+    for (const part of parts) {
+      const data = part.split("\n").find((line) => line.startsWith("data: "));
+      if (data) yield JSON.parse(data.slice(6));
+    }
+  }
+}
+
+async function showClip(state, signal) {
+  if (state.state === "waiting") { status(say("waiting", { place: state.place })); return; }
+  $("progress").value = state.percent;
+  if (state.state === "working") { status(say("percent", { percent: state.percent })); return; }
+  if (state.state === "cancelled") { status(say("cancelled")); return; }
+  if (state.state === "failed") throw new ApiError(state.error.kind, state.error.message);
+  const { result } = state;
+  showTimeline(result);
+  const items = await Promise.all(result.moments.map(async (moment) => element("li", {},
+    element("img", { src: moment.picture ? await pictureAt(moment.picture, signal) : "", alt: moment.text }),
+    element("div", { textContent: `${clock(moment.time)}  ${moment.text}` }))));
+  $("moments").replaceChildren(...items);
+  status(result.still ? say("still") : say("moments", { count: result.moments.length }));
+}
+
+function clock(seconds) { return `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`; }
+
+// The novelty curve, with a line at each moment; 100 × 100 units, stretched to the page.
+function showTimeline({ frames, duration, moments }) {
+  const svg = (name, attributes) => {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    return made;
+  };
+  const x = (time) => (duration ? (100 * time) / duration : 50), most = Math.max(...frames.map((each) => each.score), 1e-6);
+  const drawing = svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", role: "img", "aria-label": say("novelty") });
+  for (const moment of moments) drawing.append(svg("line", { x1: x(moment.time), x2: x(moment.time), y1: 0, y2: 100 }));
+  drawing.append(svg("polyline", { points: frames.map((each) => `${x(each.time)},${98 - (95 * each.score) / most}`).join(" ") }));
+  $("timeline").replaceChildren(drawing);
+}
+
+function stopClip() {
+  const { id } = clip ?? {};
+  clip = null;
+  if (id) drop(id);
+}
+
+function drop(id) { call(`/v1/clips/${id}`, { method: "DELETE" }).catch(() => {}); }
+
+// -- history of this visit
+
+const past = [];
+
+function remember() {
+  if (past[0] !== shown) {
+    if (past.includes(shown)) past.splice(past.indexOf(shown), 1);
+    past.unshift(shown);
+    for (const old of past.splice(20)) URL.revokeObjectURL(old.url);
+  }
+  $("past").hidden = false;
+  $("history").replaceChildren(...past.map((each) => {
+    const text = each.captions[0][1].text;
+    const button = element("button", { type: "button" }, element("img", { src: each.url, alt: "" }), text);
+    button.addEventListener("click", () => {
+      stopClip();
+      asking.abort();
+      shown = each;
+      showPicture();
+      showCaptions();
+      $("picture").alt = text;
+      status(text);
+    });
+    return element("li", {}, button);
+  }));
+}
+
+// -- what a person does
+
+for (const id of ["file", "camera"]) {
+  $(id).addEventListener("change", ({ target }) => { open(target.files[0]); target.value = ""; });
+}
+document.addEventListener("paste", ({ clipboardData }) => open(clipboardData.files[0]));
+document.addEventListener("dragover", (event) => { event.preventDefault(); $("drop").classList.add("over"); });
+document.addEventListener("dragleave", () => $("drop").classList.remove("over"));
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  $("drop").classList.remove("over");
+  open(event.dataTransfer.files[0]);
+});
+$("picture").addEventListener("error", () => { $("picture").alt = say("not_shown"); });
+for (const input of document.querySelectorAll("#options input[type=range]")) {
+  const output = document.querySelector(`output[for=${input.id}]`);
+  const show = () => { output.textContent = input.value; };
+  input.addEventListener("input", show);
+  show();
+}
+$("options").addEventListener("change", () => sample());
+$("options").addEventListener("submit", (event) => { event.preventDefault(); sample(); });
+$("compare").addEventListener("click", compare);
+$("sheet").addEventListener("click", () => drawn(say("sheet"), async (signal) => {
+  const { photos: [photo] } = await (await upload("/v1/captions", { model: "attention", samples: 0, sheet: true, language }, signal)).json();
+  return pictureAt(photo.sheet, signal);
+}));
+$("colours").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const kind = new FormData(event.target).get("kind");
+  drawn(say(kind), async (signal) => URL.createObjectURL(await (await upload("/v1/colours", { kind }, signal)).blob()));
+});
+$("cancel").addEventListener("click", () => {
+  stopClip();
+  asking.abort();
+  $("working").hidden = true;
+  status(say("cancelled"));
+});
+$("language").addEventListener("change", ({ target }) => {
+  language = target.value;
+  translate();
+  if (shown) showCaptions();
+});
+translate();
