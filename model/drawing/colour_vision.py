@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from model.drawing.labels import ENGLISH, Deficiency, Labels
-from model.drawing.style import font
+from model.drawing.style import write
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -76,8 +76,5 @@ def draw_sheet(photo: Image.Image, kind: Deficiency, labels: Labels = ENGLISH) -
     titles = labels.original, labels.seen_with(kind)
     for left, picture, title in zip((0, width + GAP), (photo, seen), titles, strict=True):
         sheet.paste(picture, (left, TITLE))
-        size = 28
-        while size > 8 and font(size, title).getlength(title) > width:
-            size -= 2
-        draw.text((left + width / 2, TITLE / 2), title, "black", font(size, title), "mm")
+        write(draw, title, (left + width / 2, TITLE / 2), width, 28, smallest=8, anchor="mm", fill=(0, 0, 0))
     return sheet
