@@ -43,17 +43,13 @@ class Recorded:
     body: dict[str, Any]
     received: float  # seconds since the epoch
     attempts: int = 0  # crashes of the bot it was there for
-    asked: Asked | None = None  # None: not decided, as where it was accepted by an earlier version
+    asked: Asked | None = None  # None: not decided, or by another version
 
     @classmethod
     def load(cls, update_id: int, text: str | bytes, received: float, attempts: int = 0) -> Self:
         """Of the text that an engine keeps."""
         body = json.loads(text)
-        asked = body.pop(ASKED, None)
-        if asked is not None:
-            work, *place = asked
-            asked = Asked(work, Place(*place))
-        return cls(update_id, body, received, attempts, asked)
+        return cls(update_id, body, received, attempts, _asked(body.pop(ASKED, None)))
 
     def dump(self) -> str:
         """For an engine to keep. ASCII: half of a UTF-16 pair in a name could not be encoded."""
@@ -108,6 +104,15 @@ def new_entry(update: dict[str, Any], received: float, asked: Mapping[int, Asked
     """Of an update that has just come. Raises KeyError where it has no id."""
     number = int(update["update_id"])
     return Recorded(number, update, received, asked=(asked or {}).get(number))
+
+
+def _asked(kept: Any) -> Asked | None:
+    """None for what another version wrote: it is decided anew."""
+    try:
+        work, *place = kept
+        return Asked(work, Place(*place))
+    except (TypeError, ValueError):
+        return None
 
 
 class Inbox(Protocol):

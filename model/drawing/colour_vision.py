@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from model.drawing.labels import ENGLISH, Deficiency, Labels
-from model.drawing.style import font
+from model.drawing.style import write
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -36,6 +36,7 @@ NORMAL: Final = np.array([0.03901, -0.02788, -0.01113])
 SIDE: Final = 1024  # pixels, of each picture at most
 GAP: Final = 16
 TITLE: Final = 48
+MOST_STRETCHED: Final = 19  # Telegram takes photos up to 20 times as long as wide
 BACKGROUND: Final = (255, 255, 255)
 
 
@@ -71,13 +72,11 @@ def draw_sheet(photo: Image.Image, kind: Deficiency, labels: Labels = ENGLISH) -
     photo.thumbnail((SIDE, SIDE))
     seen = Image.fromarray(simulate(np.asarray(photo), kind))
     width, height = photo.size
-    sheet = Image.new("RGB", (2 * width + GAP, height + TITLE), BACKGROUND)
+    wide = 2 * width + GAP
+    sheet = Image.new("RGB", (wide, max(height + TITLE, -(-wide // MOST_STRETCHED))), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     titles = labels.original, labels.seen_with(kind)
     for left, picture, title in zip((0, width + GAP), (photo, seen), titles, strict=True):
         sheet.paste(picture, (left, TITLE))
-        size = 28
-        while size > 8 and font(size, title).getlength(title) > width:
-            size -= 2
-        draw.text((left + width / 2, TITLE / 2), title, "black", font(size, title), "mm")
+        write(draw, title, (left + width / 2, TITLE / 2), width, 28, smallest=8, anchor="mm", fill=(0, 0, 0))
     return sheet

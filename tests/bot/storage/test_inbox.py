@@ -21,7 +21,7 @@ from bot.config import Settings
 from bot.dead_letters import print_letters
 from bot.errors import StorageError
 from bot.storage.chats import Picture, Storage
-from bot.storage.inbox import Asked, Inbox, Notice
+from bot.storage.inbox import Asked, Inbox, Notice, Recorded
 from bot.storage.inbox import Place as Where
 from bot.storage.opening import open_memory
 from bot.storage.redaction import reduced
@@ -370,6 +370,12 @@ async def test_a_lost_answer_changes_nothing(client: Any) -> None:
     await inbox.acknowledge(2)
     other = RedisInbox(LosesAnswers(client), 1)  # type: ignore[arg-type]
     assert [(entry.id, entry.attempts) for entry in await other.recover(3)] == [(1, 1)]
+
+
+@pytest.mark.parametrize("kept", [["photo", 5, None], ["photo", 5, None, 7, True], [], 3, {"work": "photo"}])
+def test_what_another_version_decided_is_decided_anew(kept: object) -> None:
+    entry = Recorded.load(1, json.dumps({"update_id": 1, "_asked": kept}), 2.0)
+    assert (entry.body, entry.asked) == ({"update_id": 1}, None)
 
 
 async def test_a_lost_answer_is_repeated_whatever_else_the_bot_asked_meanwhile(client: Any) -> None:

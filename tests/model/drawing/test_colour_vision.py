@@ -89,3 +89,9 @@ def test_colours_jobs_and_results_survive_the_wire() -> None:
     assert decode_job(encode_job(job)) == job
     result = ColoursResult(b"jpeg")
     assert decode_outcome(*encode_outcome(result)) == result
+
+
+@pytest.mark.parametrize("size", [(4000, 20), (20, 4000), (1, 1)])
+def test_telegram_takes_the_sheet_of_any_photo(size: tuple[int, int]) -> None:
+    sheet = draw_sheet(Image.new("RGB", size), "protanopia")
+    assert max(sheet.size) <= 20 * min(sheet.size)
