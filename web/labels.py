@@ -15,5 +15,9 @@ LABELS: Final = {
         end="(конец)",
         still="один план, почти ничего не меняется",
         moments="моментов: {count} · разнообразие: {variedness}",
+        original="оригинал",
+        protanopia="протанопия",
+        deuteranopia="дейтеранопия",
+        tritanopia="тританопия",
     ),
 }

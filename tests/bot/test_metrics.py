@@ -20,6 +20,7 @@ from model.errors import MetricsError
 from model.serving.metrics import WorkerMetrics, served_registry
 from model.serving.queue import Status
 from tests.conftest import ROOT
+from web.metrics import WebMetrics
 from tests.support.metrics import Samples, samples, scrape, value
 from tests.support.redis_server import free_port
 
@@ -102,7 +103,8 @@ def test_every_metric_is_documented() -> None:
     BotMetrics(registry)
     WorkerMetrics(registry)
     written = (ROOT / "docs" / "operations.md").read_text()
-    families = {family.name: family.type for family in registry.collect() if family.name.startswith("caption_")}
+    collected = [*registry.collect(), *WebMetrics().registry.collect()]
+    families = {family.name: family.type for family in collected if family.name.startswith("caption_")}
     names = [f"{name}_total" if kind == "counter" else name for name, kind in families.items()]
     assert len(names) > 20
     assert [name for name in names if f"`{name}" not in written] == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import httpx
 import pytest
 
 from model.decoding.sampling import Sampling
@@ -14,21 +13,8 @@ from model.serving.jobs import Job
 from model.serving.queue import Busy, JobLost, Limits
 from tests.support.fake_queue import FakeQueue, eventually, last
 from tests.support.jobs import photo_of
-from tests.web.conftest import Web, captioned, web_of
-from web.errors import ERRORS
+from tests.support.web import JPEG, PHOTO, Web, captioned, kind, web_of
 from web.settings import WebSettings
-
-PHOTO = b"\xff\xd8 a photo"
-JPEG = {"content-type": "image/jpeg"}
-
-
-def kind(response: httpx.Response) -> str:
-    """Of an error; its body has nothing else."""
-    body = response.json()
-    assert body.keys() == {"error"}
-    assert body["error"].keys() == {"kind", "message"}
-    assert response.status_code == ERRORS[body["error"]["kind"]][0]
-    return str(body["error"]["kind"])
 
 
 async def test_a_photo_as_the_whole_body(web: Web) -> None:

@@ -15,8 +15,7 @@ from model.serving.queue import Limits
 from tests.support.fake_queue import eventually
 from tests.support.jobs import clip_of
 from tests.support.local_queue import WORKER, answer, clip_result, joined_queue, take
-from tests.web.conftest import Web, served, web_of
-from tests.web.test_captions import kind
+from tests.support.web import Web, kind, served, web_of
 from web.settings import MIB, WebSettings
 
 CLIP = b"a clip"

@@ -15,8 +15,7 @@ from model.serving.tasks.colours import ColoursResult, ColoursTask
 from tests.conftest import ROOT, WEIGHTS
 from tests.support.fake_queue import FakeQueue, last
 from tests.support.jobs import photo_of
-from tests.web.conftest import Web, web_of
-from tests.web.test_captions import JPEG, PHOTO, kind
+from tests.support.web import JPEG, PHOTO, Web, kind, web_of
 from web import VERSION
 from web.labels import LABELS
 from web.settings import WebSettings

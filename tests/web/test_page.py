@@ -17,7 +17,7 @@ from tests.support.browser import Page, browser, chromium
 from tests.support.fake_queue import FakeQueue, eventually, last
 from tests.support.jobs import photo_of
 from tests.support.local_queue import WORKER, clip_result, joined_queue, take
-from tests.web.conftest import Web, captioned, served
+from tests.support.web import Web, captioned, served
 from web.settings import WebSettings
 
 pytestmark = [

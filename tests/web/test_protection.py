@@ -12,8 +12,7 @@ from model.serving.limits import Rate
 from tests.conftest import ROOT
 from tests.support.clock import Clock
 from tests.support.fake_queue import FakeQueue
-from tests.web.conftest import Web, captioned, web_of
-from tests.web.test_captions import JPEG, PHOTO, kind
+from tests.support.web import JPEG, PHOTO, Web, captioned, kind, web_of
 from web.limits import client_of, user_of
 from web.settings import WebSettings, is_loopback
 

@@ -25,7 +25,7 @@ from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursResult, ColoursTask
 from tests.support.fake_queue import FakeQueue
 from tests.support.local_queue import clip_result
-from tests.web.conftest import captioned
+from tests.support.web import captioned
 from web.app import create_app
 from web.settings import WebSettings
 

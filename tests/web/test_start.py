@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,30 @@ import pytest
 
 from tests.conftest import PHOTOS, ROOT
 from tests.support.program import PATIENCE, Program, environment, running
+from tests.support.redis_server import RedisServer, free_port
 
-PORT = 18_431
+
+async def answered(client: httpx.AsyncClient, program: Program, wanted: Callable[[httpx.Response], object]) -> None:
+    """Wait until /health answers as wanted."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                if wanted(await client.get("/health")):
+                    return
+            except httpx.ConnectError:
+                assert program.runs()
+            await asyncio.sleep(0.1)
+
+
+async def open_requests(client: httpx.AsyncClient, wanted: int) -> None:
+    """Wait until so many are open in the queue."""
+    async with asyncio.timeout(PATIENCE):
+        while f"\ncaption_queue_open_requests {wanted}.0\n" not in (await client.get("/metrics")).text:
+            await asyncio.sleep(0.1)
+
+
+def at(port: int) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE)
 
 
 def web(*, timeout: float = 120, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -38,18 +61,40 @@ def test_other_machines_are_let_in_only_with_a_token(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+async def test_it_waits_for_a_redis_that_is_away_and_says_so(tmp_path: Path) -> None:
+    redis, port = RedisServer(tmp_path / "redis"), free_port()
+    program = Program(tmp_path, "web", WEB_PORT=str(port), REDIS_URL=redis.url)
+    async with running(program), at(port) as client:
+
+        async def ask() -> httpx.Response:
+            return await client.post("/v1/captions", content=b"photo", headers={"content-type": "image/jpeg"})
+
+        try:
+            for _ in range(2):
+                await answered(client, program, lambda health: health.status_code == 503)
+                refused = await ask()
+                assert refused.status_code == 503
+                assert refused.json()["error"]["kind"] == "unavailable"
+                assert "retry-after" in refused.headers
+                await asyncio.to_thread(redis.start)
+                await answered(client, program, lambda health: health.status_code == 200)
+                asking = asyncio.create_task(ask())  # there is no worker: it waits
+                await open_requests(client, 1)
+                asking.cancel()  # it hangs up
+                await open_requests(client, 0)
+                await asyncio.to_thread(redis.kill)
+            assert await program.stop() == 0
+        finally:
+            await asyncio.to_thread(redis.kill)
+
+
+@pytest.mark.slow
 async def test_a_photo_is_captioned_as_in_the_terminal(tmp_path: Path) -> None:
     photos = sorted(PHOTOS.glob("*.jpg"))
-    program = Program(tmp_path, "web", WEB_PORT=str(PORT))
-    async with running(program), httpx.AsyncClient(base_url=f"http://127.0.0.1:{PORT}", timeout=PATIENCE) as client:
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                try:
-                    if (await client.get("/health")).json()["workers"]:
-                        break
-                except httpx.ConnectError:
-                    assert program.runs()
-                await asyncio.sleep(0.1)
+    port = free_port()
+    program = Program(tmp_path, "web", WEB_PORT=str(port))
+    async with running(program), at(port) as client:
+        await answered(client, program, lambda health: health.json()["workers"])
         found: list[dict[str, Any]] = []
         for photo in photos:
             response = await client.post("/v1/captions?seed=7", files={"file": (photo.name, photo.read_bytes())})

@@ -12,8 +12,7 @@ import pytest
 from model.serving.limits import Rate
 from model.serving.queue import Limits
 from tests.support.fake_queue import FakeQueue, eventually
-from tests.web.conftest import Web, captioned, served
-from tests.web.test_captions import JPEG, PHOTO, kind
+from tests.support.web import JPEG, PHOTO, Web, captioned, kind, served
 from web.settings import MIB, WebSettings
 
 POST = b"POST /v1/captions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\n"

@@ -1,0 +1,97 @@
+"""The web application on a queue whose answers a test decides, asked in process or over a loopback port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from model.serving.jobs import Job
+from model.serving.tasks.photo import PhotoResult, WireCaption
+from tests.support.fake_queue import FakeQueue, worked
+from tests.support.jobs import photo_of
+from web.app import create_app
+from web.errors import ERRORS
+from web.settings import WebSettings
+
+
+def detailed(caption: WireCaption) -> WireCaption:
+    words = tuple(caption.text.split())
+    return replace(
+        caption, words=words, log_probs=(-0.5,) * len(words), attention=(((0.25, 0.25), (0.25, 0.25)),) * len(words)
+    )
+
+
+def captioned(job: Job, media: bytes = b"") -> PhotoResult:
+    """As a worker answers a photo."""
+    task = photo_of(job)
+    result = worked(job, media, sheet=b"\xff\xd8sheet", chart=b"\x89PNGchart")
+    assert task.details
+    return replace(
+        result,
+        greedy=detailed(result.greedy),
+        samples=tuple(map(detailed, result.samples)),
+        best=detailed(WireCaption("a cat on a red sofa", 0.5)) if task.beam else None,
+    )
+
+
+@dataclass
+class Web:
+    app: FastAPI
+    queue: FakeQueue
+    client: httpx.AsyncClient
+
+    async def metric(self, name: str) -> float:
+        text = (await self.client.get("/metrics")).text
+        [line] = [line for line in text.splitlines() if line.startswith(f"{name} ")]
+        return float(line.rpartition(" ")[2])
+
+
+@contextlib.asynccontextmanager
+async def web_of(queue: Any, settings: WebSettings | None = None, **options: Any) -> AsyncIterator[Web]:
+    """In process."""
+    app = create_app(settings or WebSettings(), queue, **options)
+    transport = httpx.ASGITransport(app, client=("127.0.0.1", 50_000))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client,
+    ):
+        yield Web(app, queue, client)
+
+
+@contextlib.asynccontextmanager
+async def served(queue: Any, settings: WebSettings | None = None, **options: Any) -> AsyncIterator[Web]:
+    """By uvicorn, at a loopback port."""
+    app = create_app(settings or WebSettings(), queue, **options)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1, lifespan="on")
+        server = uvicorn.Server(config)
+        running = asyncio.create_task(server._serve([listening]))  # without its signal handlers
+        port = listening.getsockname()[1]
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            async with asyncio.timeout(60):
+                while not server.started:
+                    await asyncio.sleep(0.01)
+            yield Web(app, queue, client)
+        server.should_exit = True
+        await running
+
+
+PHOTO = b"\xff\xd8 a photo"
+JPEG = {"content-type": "image/jpeg"}
+
+
+def kind(response: httpx.Response) -> str:
+    """Of an error; its body has nothing else."""
+    body = response.json()
+    assert body.keys() == {"error"}
+    assert body["error"].keys() == {"kind", "message"}
+    assert response.status_code == ERRORS[body["error"]["kind"]][0]
+    return str(body["error"]["kind"])
