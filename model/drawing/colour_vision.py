@@ -72,8 +72,9 @@ def draw_sheet(photo: Image.Image, kind: Deficiency, labels: Labels = ENGLISH) -
     photo.thumbnail((SIDE, SIDE))
     seen = Image.fromarray(simulate(np.asarray(photo), kind))
     width, height = photo.size
-    wide = 2 * width + GAP
-    sheet = Image.new("RGB", (wide, max(height + TITLE, -(-wide // MOST_STRETCHED))), BACKGROUND)
+    wide, tall = 2 * width + GAP, height + TITLE
+    least = -(-max(wide, tall) // MOST_STRETCHED)
+    sheet = Image.new("RGB", (max(wide, least), max(tall, least)), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     titles = labels.original, labels.seen_with(kind)
     for left, picture, title in zip((0, width + GAP), (photo, seen), titles, strict=True):
