@@ -20,9 +20,9 @@ from model.errors import MetricsError
 from model.serving.metrics import WorkerMetrics, served_registry
 from model.serving.queue import Status
 from tests.conftest import ROOT
-from web.metrics import WebMetrics
 from tests.support.metrics import Samples, samples, scrape, value
 from tests.support.redis_server import free_port
+from web.metrics import WebMetrics
 
 
 def shown(registry: CollectorRegistry) -> Samples:
