@@ -284,7 +284,9 @@ async def colours(request: Request, query: Annotated[ColoursOptions, Query()]) -
     async with work.upload(request) as upload:
         options = _options(ColoursOptions, request, upload)
         media = _media(_one_file(upload))
-        result = await work.unless_gone(request, work.answer(request, ColoursTask(kind=options.kind), media))
+        result = await work.unless_gone(
+            request, work.answer(request, ColoursTask(kind=options.kind, labels=LABELS[options.language]), media)
+        )
     assert isinstance(result, ColoursResult)
     return Response(result.sheet, media_type="image/jpeg")
 

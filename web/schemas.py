@@ -63,6 +63,7 @@ class ExplainQuery(ExplainOptions):
 
 class ColoursOptions(Options):
     kind: Deficiency = Field("protanopia", description="The colour vision deficiency that is simulated.")
+    language: Language = Field("en", description="Of the words on the picture.")
 
 
 class ClipOptions(Options):

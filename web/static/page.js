@@ -442,7 +442,7 @@ $("sheet").addEventListener("click", () => drawn(say("sheet"), async (signal) =>
 $("colours").addEventListener("submit", (event) => {
   event.preventDefault();
   const kind = new FormData(event.target).get("kind");
-  drawn(say(kind), async (signal) => URL.createObjectURL(await (await upload("/v1/colours", { kind }, signal)).blob()));
+  drawn(say(kind), async (signal) => URL.createObjectURL(await (await upload("/v1/colours", { kind, language }, signal)).blob()));
 });
 $("cancel").addEventListener("click", () => {
   stopClip();
