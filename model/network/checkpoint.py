@@ -51,7 +51,8 @@ def _save(path: Path, module: torch.nn.Module, metadata: dict[str, str], dtype: 
     partial.replace(path)
 
 
-def _load(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """A file's tensors and metadata. Raises CheckpointError."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -71,7 +72,7 @@ def load_encoder(path: Path) -> Encoder:
 
     Raises CheckpointError.
     """
-    tensors, metadata = _load(path)
+    tensors, metadata = load_tensors(path)
     try:
         encoder = Encoder(EncoderConfig.from_json(metadata.get("config", "{}")))
         _fill(encoder, tensors)
@@ -91,7 +92,7 @@ def pretrained_encoder(name: str, weights: Path | None = None) -> Encoder:
     if weights is None:
         tensors = _download(name)
     elif weights.suffix == ".safetensors":
-        tensors, _ = _load(weights)
+        tensors, _ = load_tensors(weights)
     else:
         try:
             tensors = {n: t.float() for n, t in torch.load(weights, map_location="cpu", weights_only=True).items()}
@@ -136,7 +137,7 @@ def save_decoder(
 
 def load_decoder(path: Path) -> DecoderCheckpoint:
     """A decoder in fp32 with its vocabulary. Raises CheckpointError."""
-    tensors, metadata = _load(path)
+    tensors, metadata = load_tensors(path)
     try:
         decoder = build_decoder(DecoderConfig.from_json(metadata["config"]))
         vocabulary = Vocabulary.from_json(metadata["vocabulary"])
@@ -154,7 +155,7 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
 
     Raises CheckpointError.
     """
-    tensors, metadata = _load(path)
+    tensors, metadata = load_tensors(path)
     partial = path.with_suffix(".partial")
     save_file(tensors, partial, {**metadata, "calibration": calibration.to_json()})
     partial.replace(path)

@@ -1,0 +1,83 @@
+"""Whether a picture is a photo of something at all: a small classifier on the encoder's features.
+
+It knows photos and a few kinds of picture that the captioner cannot describe: blank ones, noise, text, screens and
+drawings. A softmax regression reads the mean and the standard deviation of each channel over the regions, which cost
+nothing beside the encoder. `python -m model.training.fit_gate` fits it; captioners without its file know photos only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Self
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from model.captions import NotPhoto
+from model.network.checkpoint import CheckpointError, load_tensors
+
+GATE_FILE: Final = "gate.safetensors"
+PHOTO: Final = "photo"
+
+
+def pooled(features: Tensor) -> Tensor:
+    """What the gate reads of grid features: (B, R, C) → (B, 2 C) float32, the mean and deviation over the regions."""
+    features = features.float()
+    return torch.cat([features.mean(dim=1), features.std(dim=1)], dim=-1)
+
+
+class Gate:
+    """A softmax regression over photo and the kinds of what is none; refuses what is unlikely to be a photo."""
+
+    def __init__(self, kinds: Sequence[str], weight: Tensor, bias: Tensor, threshold: float) -> None:
+        """kinds: the first is PHOTO; weight: (K, 2 C); bias: (K,); threshold: on the probability of no photo."""
+        if not kinds or kinds[0] != PHOTO or weight.shape[0] != len(kinds) or bias.shape != (len(kinds),):
+            raise ValueError(
+                f"kinds {list(kinds)} do not fit weights of {tuple(weight.shape)}, or photos are not first"
+            )
+        self.kinds = tuple(kinds)
+        self.weight, self.bias = weight.float(), bias.float()
+        self.threshold = threshold
+
+    @torch.inference_mode()
+    def probabilities(self, features: Tensor) -> Tensor:
+        """Of each kind, (B, K). features: (B, R, C)."""
+        return (pooled(features) @ self.weight.T + self.bias).softmax(dim=-1)
+
+    def __call__(self, features: Tensor) -> list[NotPhoto | None]:
+        """For each picture, what it is if it is no photo. features: (B, R, C)."""
+        found: list[NotPhoto | None] = []
+        for each in self.probabilities(features).tolist():
+            probability = 1.0 - each[0]
+            kind = max(range(1, len(each)), key=each.__getitem__)
+            found.append(NotPhoto(self.kinds[kind], probability) if probability > self.threshold else None)
+        return found
+
+    def to(self, device: torch.device) -> Self:
+        """The same on a device, in place."""
+        self.weight, self.bias = self.weight.to(device), self.bias.to(device)
+        return self
+
+    def save(self, path: Path, encoder_sha256: str) -> None:
+        """Write it for the encoder whose features it reads."""
+        metadata = {"kinds": json.dumps(self.kinds), "threshold": repr(self.threshold)}
+        metadata["encoder_sha256"] = encoder_sha256
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        save_file({"weight": self.weight.contiguous(), "bias": self.bias.contiguous()}, partial, metadata)
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path, encoder_sha256: str) -> Self:
+        """Raises CheckpointError for a file that is damaged or was fitted to another encoder."""
+        tensors, metadata = load_tensors(path)
+        if metadata.get("encoder_sha256") != encoder_sha256:
+            raise CheckpointError(f"{path} was not fitted to this encoder")
+        try:
+            kinds = json.loads(metadata["kinds"])
+            return cls(kinds, tensors["weight"], tensors["bias"], float(metadata["threshold"]))
+        except (KeyError, ValueError, TypeError) as error:
+            raise CheckpointError(f"{path}: {error!r}") from error
