@@ -1,8 +1,8 @@
 """Fit the gate that tells photos from other pictures: `python -m model.training.fit_gate --data flickr8k coco`.
 
 Photos are those of the train splits; the other pictures are drawn (`model.training.not_photos`). The threshold is the
-lowest that refuses no more than `--refused` of the validation photos of any data set. Figures are of drawings of kinds
-that were not fitted, and of the validation photos; nothing is fitted to or chosen by test photos.
+lowest, 0.5 or more, that refuses no more than `--refused` of the validation photos of any data set. Figures are of
+drawings of kinds that were not fitted, and of the validation photos; nothing is fitted to or chosen by test photos.
 """
 
 from __future__ import annotations
@@ -52,8 +52,11 @@ def fit(inputs: Tensor, targets: Tensor, kinds: int, decay: float) -> tuple[Tens
 
 
 def threshold_for(photos: Sequence[Tensor], refused: float) -> float:
-    """The lowest threshold that refuses no more than this share of any set. photos: probabilities of no photo."""
-    return max(float(each.sort().values[int(len(each) * (1 - refused)) - 1]) for each in photos)
+    """The lowest threshold, 0.5 or more, that refuses no more than this share of any set.
+
+    photos: the probabilities that they are none.
+    """
+    return max(0.5, *(float(each.sort().values[int(len(each) * (1 - refused)) - 1]) for each in photos))
 
 
 def roc_area(negatives: Tensor, photos: Tensor) -> float:

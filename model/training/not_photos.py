@@ -366,6 +366,83 @@ def pepper(rng: random.Random, size: Size) -> Image.Image:
     return Image.fromarray(field)
 
 
+def photographed_page(rng: random.Random, size: Size) -> Image.Image:
+    """A page held askew before a plain surface: uneven light, a little blur and the noise of a camera."""
+    width, height = size
+    x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
+    surface = Image.new("RGB", size, any_colour(rng))
+    surface.paste(page(rng, size).resize((int(0.85 * width), int(0.85 * height))), (width // 14, height // 14))
+    corners = [  # upper left, lower left, lower right, upper right
+        (edge + rng.uniform(-0.1, 0.1)) * length
+        for edge, length in zip((0, 0, 0, 1, 1, 1, 1, 0), (width, height) * 4, strict=True)
+    ]
+    askew = surface.transform(size, Image.Transform.QUAD, corners, Image.Resampling.BILINEAR)
+    light_here = 0.75 + 0.25 * np.cos(x * rng.uniform(0, 2) + y * rng.uniform(0, 2) + rng.uniform(-1, 1))
+    grain = np.random.default_rng(rng.getrandbits(32)).normal(0, 4, (height, width, 3))
+    shot = (
+        np.asarray(askew.filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.2))), float) * light_here[..., None] + grain
+    )
+    return Image.fromarray(np.clip(shot, 0, 255).astype(np.uint8))
+
+
+def handwriting(rng: random.Random, size: Size) -> Image.Image:
+    """Curly strokes on ruled paper."""
+    image, draw, ink = sheet(rng, size, night=0.0)
+    step = size[1] / rng.randint(8, 16)
+    for row in range(1, int(size[1] / step)):
+        base, x = row * step, size[0] * 0.06
+        draw.line((0, base, size[0], base), fill=(170, 190, 220))
+        while x < size[0] * rng.uniform(0.7, 0.95):
+            points = []
+            for part in range(rng.randint(8, 30)):
+                points.append((x, base - step * 0.3 * (1 + np.sin(part * 1.3 + rng.uniform(-0.6, 0.6)))))
+                x += step * rng.uniform(0.02, 0.14)
+            draw.line(points, fill=ink, width=2)
+            x += step * 0.3
+    return image
+
+
+def street_map(rng: random.Random, size: Size) -> Image.Image:
+    """Parks, water, streets and their names."""
+    width, height = size
+    image = Image.new("RGB", size, (240, 236, 226))
+    draw = ImageDraw.Draw(image)
+
+    def anywhere() -> tuple[float, float]:
+        return rng.uniform(-0.2, 1.2) * width, rng.uniform(-0.2, 1.2) * height
+
+    for colour in ((170, 211, 223), (200, 230, 190), (200, 230, 190)):
+        draw.polygon([anywhere() for _ in range(5)], fill=colour)
+    for broad in (3, 3, 3, 3, 3, 3, 3, 7, 7, 11):
+        ends = [anywhere(), anywhere(), anywhere()]
+        draw.line(ends, fill=(150, 150, 150), width=broad + 2)
+        draw.line(ends, fill=(255, 255, 255) if broad < 8 else (250, 200, 120), width=broad)
+    for _ in range(rng.randint(4, 10)):
+        draw.text(anywhere(), phrase(rng, 2).title(), fill=(60, 60, 60), font=font(rng, height * 0.04))
+    return image
+
+
+def cartoon(rng: random.Random, size: Size) -> Image.Image:
+    """A house, a sun and trees, outlined and filled."""
+    width, height = size
+    image = Image.new("RGB", size, light(rng))
+    draw = ImageDraw.Draw(image)
+    ground = height * rng.uniform(0.6, 0.8)
+    draw.rectangle((0, ground, width, height), fill=(rng.randint(40, 140), rng.randint(140, 210), 80))
+    draw.ellipse((width * 0.75, height * 0.05, width * 0.92, height * 0.05 + width * 0.17), fill=(250, 210, 60))
+    left, side = width * rng.uniform(0.1, 0.5), width * rng.uniform(0.2, 0.35)
+    draw.rectangle((left, ground - side, left + side, ground), fill=any_colour(rng), outline="black", width=3)
+    roof = [(left - 9, ground - side), (left + side / 2, ground - 1.6 * side), (left + side + 9, ground - side)]
+    draw.polygon(roof, fill=any_colour(rng), outline="black", width=3)
+    for _ in range(rng.randint(1, 4)):
+        x, tall = rng.uniform(0, width), height * rng.uniform(0.1, 0.25)
+        draw.rectangle((x - 5, ground - tall, x + 5, ground + 8), fill=(110, 70, 30), outline="black")
+        draw.ellipse(
+            (x - tall / 2, ground - 1.8 * tall, x + tall / 2, ground - 0.8 * tall), fill=(40, 140, 60), outline=0
+        )
+    return image
+
+
 FITTED: Final[dict[str, tuple[str, Draw]]] = {
     "page": ("text", page),
     "big words": ("text", big_words),
@@ -390,6 +467,10 @@ HELD_OUT: Final[dict[str, tuple[str, Draw]]] = {
     "spot": ("blank", soft_gradient),
     "cloud": ("noise", cloud),
     "pepper": ("noise", pepper),
+    "photographed page": ("text", photographed_page),
+    "handwriting": ("text", handwriting),
+    "map": ("drawing", street_map),
+    "cartoon": ("drawing", cartoon),
 }
 KINDS: Final = tuple(dict.fromkeys(kind for kind, _ in FITTED.values()))
 

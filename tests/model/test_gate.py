@@ -70,6 +70,7 @@ def test_the_fit_separates_and_the_threshold_spares_photos() -> None:
     scores = torch.arange(100) / 100
     threshold = threshold_for([scores, scores / 2], 0.02)
     assert int((scores > threshold).sum()) == 2
+    assert threshold_for([scores / 9], 0.02) == 0.5
     assert roc_area(torch.tensor([3.0, 1.0]), torch.tensor([2.0, 1.0])) == pytest.approx((2 + 0 + 0.5) / 4)
 
 
@@ -147,7 +148,7 @@ def test_a_gate_is_fitted_and_reported(tmp_path: Path, capsys: pytest.CaptureFix
     arguments = ["--weights", str(WEIGHTS), "--data", str(data), "--cache", str(tmp_path / "cache"), "--count", "2"]
     assert main([*arguments, "--out", str(tmp_path / GATE_FILE), "--device", "cpu"]) == 0
     said = capsys.readouterr().out
-    assert "| all drawings | 22 |" in said
+    assert "| all drawings | 30 |" in said
     assert Gate.load(tmp_path / GATE_FILE, fingerprint(WEIGHTS / "encoder.safetensors")).kinds == ("photo", *KINDS)
     assert main([*arguments[:2], "--data", str(tmp_path / "nowhere"), "--device", "cpu"]) == 2
     assert "nowhere" in capsys.readouterr().err
