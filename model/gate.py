@@ -30,17 +30,16 @@ def pooled(features: Tensor) -> Tensor:
 
 
 class Gate:
-    """A softmax regression over photo and the kinds of what is none; refuses what is unlikely to be a photo."""
+    """A softmax regression over photo and the kinds of what is none; refuses what is probably no photo."""
 
-    def __init__(self, kinds: Sequence[str], weight: Tensor, bias: Tensor, threshold: float) -> None:
-        """kinds: the first is PHOTO; weight: (K, 2 C); bias: (K,); threshold: on the probability of no photo."""
+    def __init__(self, kinds: Sequence[str], weight: Tensor, bias: Tensor) -> None:
+        """kinds: the first is PHOTO; weight: (K, 2 C); bias: (K,)."""
         if not kinds or kinds[0] != PHOTO or weight.shape[0] != len(kinds) or bias.shape != (len(kinds),):
             raise ValueError(
                 f"kinds {list(kinds)} do not fit weights of {tuple(weight.shape)}, or photos are not first"
             )
         self.kinds = tuple(kinds)
         self.weight, self.bias = weight.float(), bias.float()
-        self.threshold = threshold
 
     @torch.inference_mode()
     def probabilities(self, features: Tensor) -> Tensor:
@@ -53,7 +52,7 @@ class Gate:
         for each in self.probabilities(features).tolist():
             probability = 1.0 - each[0]
             kind = max(range(1, len(each)), key=each.__getitem__)
-            found.append(NotPhoto(self.kinds[kind], probability) if probability > self.threshold else None)
+            found.append(NotPhoto(self.kinds[kind], probability) if probability > 0.5 else None)
         return found
 
     def to(self, device: torch.device) -> Self:
@@ -63,8 +62,7 @@ class Gate:
 
     def save(self, path: Path, encoder_sha256: str) -> None:
         """Write it for the encoder whose features it reads."""
-        metadata = {"kinds": json.dumps(self.kinds), "threshold": repr(self.threshold)}
-        metadata["encoder_sha256"] = encoder_sha256
+        metadata = {"kinds": json.dumps(self.kinds), "encoder_sha256": encoder_sha256}
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
         save_file({"weight": self.weight.contiguous(), "bias": self.bias.contiguous()}, partial, metadata)
@@ -77,7 +75,6 @@ class Gate:
         if metadata.get("encoder_sha256") != encoder_sha256:
             raise CheckpointError(f"{path} was not fitted to this encoder")
         try:
-            kinds = json.loads(metadata["kinds"])
-            return cls(kinds, tensors["weight"], tensors["bias"], float(metadata["threshold"]))
+            return cls(json.loads(metadata["kinds"]), tensors["weight"], tensors["bias"])
         except (KeyError, ValueError, TypeError) as error:
             raise CheckpointError(f"{path}: {error!r}") from error

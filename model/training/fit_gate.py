@@ -1,7 +1,7 @@
 """Fit the gate that tells photos from other pictures: `python -m model.training.fit_gate --data flickr8k coco`.
 
-Photos are those of the train splits; the other pictures are drawn (`model.training.not_photos`). The threshold is the
-lowest, 0.5 or more, that refuses no more than `--refused` of the validation photos of any data set. Figures are of
+Photos are those of the train splits; the other pictures are drawn (`model.training.not_photos`). The fit is then
+shifted so that it refuses as much as it may: `--refused` of the validation photos of a data set. Figures are of
 drawings of kinds that were not fitted, and of the validation photos; nothing is fitted to or chosen by test photos.
 """
 
@@ -51,12 +51,15 @@ def fit(inputs: Tensor, targets: Tensor, kinds: int, decay: float) -> tuple[Tens
     return folded, bias.detach() - folded @ mean
 
 
-def threshold_for(photos: Sequence[Tensor], refused: float) -> float:
-    """The lowest threshold, 0.5 or more, that refuses no more than this share of any set.
+def log_odds(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Of no photo, (N,). inputs: (N, D)."""
+    logits = inputs @ weight.T + bias
+    return logits[:, 1:].logsumexp(dim=1) - logits[:, 0]
 
-    photos: the probabilities that they are none.
-    """
-    return max(0.5, *(float(each.sort().values[int(len(each) * (1 - refused)) - 1]) for each in photos))
+
+def operating_point(photos: Sequence[Tensor], refused: float) -> float:
+    """The least log-odds of no photo that no more than this share of the photos of any set exceed."""
+    return max(float(each.sort(descending=True).values[int(refused * len(each))]) for each in photos)
 
 
 def roc_area(negatives: Tensor, photos: Tensor) -> float:
@@ -82,16 +85,16 @@ def photographed(captioner: Captioner, sha256: str, examples: Sequence[Example],
     return torch.cat([pooled(features[range(start, min(start + BATCH, len(examples)))]) for start in starts])
 
 
-def report(gate: Gate, held_out: Mapping[str, Tensor], photos: Mapping[str, Tensor]) -> Iterable[str]:
-    """Lines of Markdown. Both map a name to the probabilities that pictures are no photos."""
+def report(held_out: Mapping[str, Tensor], photos: Mapping[str, Tensor]) -> Iterable[str]:
+    """Lines of Markdown. Both map a name to the log-odds that pictures are no photos."""
     everything = torch.cat(list(photos.values()))
     yield "| pictures | count | refused % | ROC area against the photos |"
     yield "| --- | --- | --- | --- |"
     for name, values in [*held_out.items(), ("all drawings", torch.cat(list(held_out.values())))]:
-        share = float((values > gate.threshold).float().mean())
+        share = float((values > 0).float().mean())
         yield f"| {name} | {len(values)} | {100 * share:.1f} | {roc_area(values, everything):.4f} |"
     for name, values in photos.items():
-        yield f"| photos, {name} | {len(values)} | {100 * float((values > gate.threshold).float().mean()):.1f} | – |"
+        yield f"| photos, {name} | {len(values)} | {100 * float((values > 0).float().mean()):.1f} | – |"
 
 
 def run(options: argparse.Namespace) -> None:
@@ -111,17 +114,15 @@ def run(options: argparse.Namespace) -> None:
     targets += [torch.full((options.count,), kinds.index(FITTED[name][0])) for name in fitted]
     weight, bias = fit(torch.cat([train, *fitted.values()]), torch.cat(targets), len(kinds), options.decay)
 
-    def refusal(inputs: Tensor) -> Tensor:
-        return 1 - (inputs @ weight.T + bias).softmax(dim=-1)[:, 0]
-
-    photos = {name: refusal(inputs) for name, inputs in validation.items()}
-    gate = Gate(kinds, weight, bias, threshold_for(list(photos.values()), options.refused))
+    photos = {name: log_odds(inputs, weight, bias) for name, inputs in validation.items()}
+    shift = operating_point(list(photos.values()), options.refused)
+    bias[1:] -= shift
     held_out = {
-        name: refusal(drawn(captioner, draw, options.count, f"held out {name}")) for name, (_, draw) in HELD_OUT.items()
+        name: log_odds(drawn(captioner, draw, options.count, f"held out {name}"), weight, bias)
+        for name, (_, draw) in HELD_OUT.items()
     }
-    print(f"threshold {gate.threshold:.4f}\n")
-    print(*report(gate, held_out, photos), sep="\n", flush=True)
-    gate.save(Path(options.out or weights / GATE_FILE), sha256)
+    print(*report(held_out, {name: values - shift for name, values in photos.items()}), sep="\n", flush=True)
+    Gate(kinds, weight, bias).save(Path(options.out or weights / GATE_FILE), sha256)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -134,8 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--validation", nargs="+", default=[], metavar="DATA", help="data sets of the threshold; default: --data"
     )
-    parser.add_argument("--split", default="val", help="of the threshold's photos, default val")
-    parser.add_argument("--refused", type=float, default=0.01, help="share of validation photos that may be refused")
+    parser.add_argument("--split", default="val", help="of --validation, default val")
+    parser.add_argument("--refused", type=float, default=0.005, help="share of validation photos, default 0.005")
     parser.add_argument("--count", type=int, default=100, help="pictures of each drawing, default 100")
     parser.add_argument("--decay", type=float, default=1e-3)
     parser.add_argument("--cache", default="cache", help="the folder of encoder features")

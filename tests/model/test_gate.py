@@ -16,18 +16,18 @@ from model.captions import NotPhoto
 from model.command import CaptionRequest, caption_files
 from model.gate import GATE_FILE, Gate, pooled
 from model.network.checkpoint import CheckpointError, fingerprint
-from model.training.fit_gate import fit, main, roc_area, threshold_for
+from model.training.fit_gate import fit, log_odds, main, operating_point, roc_area
 from model.training.not_photos import FITTED, HELD_OUT, KINDS, pictures
 from tests.conftest import PHOTOS, WEIGHTS
 
 KINDS_OF_TWO = ("photo", "blank")
 
 
-def flat_gate(channels: int, threshold: float = 0.5) -> Gate:
+def flat_gate(channels: int, bias: float = 1.0) -> Gate:
     """Takes a picture for a photo if its regions differ."""
     weight = torch.zeros(2, 2 * channels)
     weight[0, channels:] = 10.0
-    return Gate(KINDS_OF_TWO, weight, torch.tensor([0.0, 1.0]), threshold)
+    return Gate(KINDS_OF_TWO, weight, torch.tensor([0.0, bias]))
 
 
 def test_the_gate_says_what_a_refused_picture_is() -> None:
@@ -38,17 +38,17 @@ def test_the_gate_says_what_a_refused_picture_is() -> None:
     assert blank is not None
     assert blank.kind == "blank"
     assert blank.probability == pytest.approx(torch.tensor(1.0).sigmoid().item())
-    assert flat_gate(3, threshold=0.9)(features) == [None, None]
+    assert flat_gate(3, bias=-1.0)(features) == [None, None]
     assert pooled(features).shape == (2, 6)
 
 
 def test_a_gate_comes_back_from_its_file_for_its_own_encoder_alone(tmp_path: Path) -> None:
     path = tmp_path / GATE_FILE
-    gate = flat_gate(3, threshold=0.7)
+    gate = flat_gate(3, bias=0.7)
     gate.save(path, "encoder")
     again = Gate.load(path, "encoder")
     features = torch.randn(5, 4, 3)
-    assert (again.kinds, again.threshold) == (gate.kinds, 0.7)
+    assert again.kinds == gate.kinds
     torch.testing.assert_close(again.probabilities(features), gate.probabilities(features))
     with pytest.raises(CheckpointError, match="not fitted to this encoder"):
         Gate.load(path, "another")
@@ -56,10 +56,10 @@ def test_a_gate_comes_back_from_its_file_for_its_own_encoder_alone(tmp_path: Pat
     with pytest.raises(CheckpointError, match="safetensors"):
         Gate.load(path, "encoder")
     with pytest.raises(ValueError, match="photo"):
-        Gate(("blank", "photo"), gate.weight, gate.bias, 0.5)
+        Gate(("blank", "photo"), gate.weight, gate.bias)
 
 
-def test_the_fit_separates_and_the_threshold_spares_photos() -> None:
+def test_the_fit_separates_and_its_operating_point_spares_photos() -> None:
     torch.manual_seed(1)
     photos, blanks, noises = torch.randn(200, 6) + 2, torch.randn(20, 6) - 2, torch.randn(20, 6)
     noises[:, 0] -= 9
@@ -67,10 +67,12 @@ def test_the_fit_separates_and_the_threshold_spares_photos() -> None:
     targets = torch.tensor([0] * 200 + [1] * 20 + [2] * 20)
     weight, bias = fit(inputs, targets, 3, decay=1e-3)
     assert float(((inputs @ weight.T + bias).argmax(dim=-1) == targets).float().mean()) > 0.97
-    scores = torch.arange(100) / 100
-    threshold = threshold_for([scores, scores / 2], 0.02)
-    assert int((scores > threshold).sum()) == 2
-    assert threshold_for([scores / 9], 0.02) == 0.5
+    scores = torch.arange(100.0)
+    point = operating_point([scores, scores / 2], 0.02)
+    assert int((scores > point).sum()) == 2
+    assert operating_point([scores[:3]], 0.02) == 2.0  # of three none may be refused
+    odds = log_odds(inputs, weight, bias)
+    assert float(odds[:200].max()) < float(odds[200:].min())
     assert roc_area(torch.tensor([3.0, 1.0]), torch.tensor([2.0, 1.0])) == pytest.approx((2 + 0 + 0.5) / 4)
 
 
@@ -98,7 +100,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory, captioner: Captioner) -> P
     plain, cat = (deviation(captioner, image) for image in (Image.new("RGB", (99, 99), "grey"), cat_photo()))
     weight = torch.zeros(2, 2 * channels)
     weight[0, channels:] = 1.0
-    gate = Gate(KINDS_OF_TWO, weight, torch.tensor([0.0, float(plain + cat) / 2]), 0.5)
+    gate = Gate(KINDS_OF_TWO, weight, torch.tensor([0.0, float(plain + cat) / 2]))
     gate.save(folder / GATE_FILE, fingerprint(folder / "encoder.safetensors"))
     return folder
 
