@@ -39,7 +39,8 @@ def test_the_gate_says_what_a_refused_picture_is() -> None:
     assert blank.kind == "blank"
     assert blank.probability == pytest.approx(torch.tensor(1.0).sigmoid().item())
     assert flat_gate(3, bias=-1.0)(features) == [None, None]
-    assert pooled(features).shape == (2, 6)
+    expected = torch.cat([features.mean(dim=1), features.std(dim=1, correction=0)], dim=-1)
+    torch.testing.assert_close(pooled(features), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_gate_comes_back_from_its_file_for_its_own_encoder_alone(tmp_path: Path) -> None:
@@ -111,7 +112,7 @@ def cat_photo() -> Image.Image:
 
 def deviation(captioner: Captioner, image: Image.Image) -> Tensor:
     features = captioner.encode(captioner.squares([image.convert("RGB")]))
-    return features.std(dim=1).sum()
+    return features.std(dim=1, correction=0).sum()
 
 
 def test_captions_of_a_picture_that_is_no_photo_are_marked(weights: Path) -> None:
