@@ -39,10 +39,6 @@ CMD ["bot"]
 
 
 FROM base AS worker
-# Libraries that opencv-python needs.
-RUN apt-get update \
- && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 libxcb1 \
- && rm -rf /var/lib/apt/lists/*
 COPY requirements.txt requirements-bot.txt ./
 # PyPI's torch includes CUDA (5 GB); the one of https://download.pytorch.org/whl/cpu does not. torch and torchvision must
 # come from the same index: a torchvision built for another torch does not load.
@@ -50,7 +46,7 @@ ARG TORCH_INDEX=https://pypi.org/simple
 RUN grep -E '^torch(vision)?[<>=~!]' requirements.txt > torch.txt \
  && pip install --index-url "$TORCH_INDEX" -r torch.txt \
  && pip install -r requirements.txt \
- && python -c 'import cv2, torchvision; torchvision.ops.nms'
+ && python -c 'import av, torchvision; torchvision.ops.nms'
 COPY --chown=captions:captions weights weights
 COPY start.py ./
 COPY bot bot

@@ -21,8 +21,8 @@ from bot.config import TOKEN, Settings
 from bot.errors import ConfigurationError, StorageError
 from bot.logs import configure_logging
 from model.decoding.sampling import TEMPERATURES, Sampling
+from model.errors import MetricsError
 from model.serving.health import FOLDER, ROLES, examine
-from model.serving.metrics import MetricsError
 from model.serving.redis.address import RedisRefused
 
 if TYPE_CHECKING:

@@ -20,11 +20,10 @@ from typing import Any, Final
 
 import torch
 
-from model.captioner import Caption, Captioner
-from model.decoding.search import BeamSearch
+from model.captioner import Captioner
 from model.network.checkpoint import CheckpointError, fingerprint, load_decoder, load_encoder
 from model.training.data import DataError, Example, Features, load_split, resolve_data
-from model.training.evaluate import Decodings, Row, as_markdown, evaluate
+from model.training.evaluate import Decodings, Row, as_markdown, caption_features, evaluate
 from model.training.scores import EvaluationError
 
 COLUMNS: Final = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr", "words", "repeats %", "distinct of 5", "mBLEU-4")
@@ -35,20 +34,9 @@ def decodings(
     captioner: Captioner, features: Features, count: int, *, beams: Sequence[int], samples: int, blocking: bool
 ) -> Decodings:
     """Captions of the first `count` images; an image's seed is its place, as in `model.training.evaluate`."""
-    main: dict[str, list[Caption]] = {"greedy": [], **{f"beam {width}": [] for width in beams}}
-    drawn: list[tuple[Caption, ...]] = []
-    for start in range(0, count, 32):
-        rows = range(start, min(start + 32, count))
-        batch = features[rows].to(captioner.device)
-        captions = captioner.caption_features(batch, samples=samples, seed=rows, blocking=blocking)
-        main["greedy"] += [several.greedy for several in captions]
-        drawn += [several.samples for several in captions]
-        for width in beams:
-            [found] = captioner.decode(batch, BeamSearch(width), blocking=blocking)
-            main[f"beam {width}"] += [caption for [caption] in found]
-        print(f"\r{rows.stop}/{count}", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    return Decodings(main, drawn)
+    batches = (features[range(start, min(start + 32, count))] for start in range(0, count, 32))
+    on_device = (batch.to(captioner.device) for batch in batches)
+    return caption_features(captioner, on_device, beams=beams, samples=samples, blocking=blocking, total=count)
 
 
 def cached(

@@ -12,8 +12,6 @@ the network word by word, so that two networks are asked for the same words:
 The peak is the middle of the region with the most attention.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import random

@@ -25,9 +25,11 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
+import av
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -48,7 +50,6 @@ from benchmarks.synthetic_clips import (
 from model.captioner import Captioner, Precision
 from model.clip_moments import BATCH, describe, prepare, watch
 from model.media.clips import Frame, open_clip
-from model.media.opencv import opencv
 from model.network.checkpoint import ENCODER_FILE, fingerprint
 from model.novelty import FrameFeatures, Tuning, descriptors, distances, find_moments, gate, look
 
@@ -94,12 +95,13 @@ def frames_of(script: Script, *, encoded: bool) -> tuple[list[Frame], list[int]]
 
 
 def write_video(path: Path, images: Iterator[npt.NDArray[np.uint8]], rate: float) -> None:
-    cv2: Any = opencv()
     first = next(images)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), rate, (first.shape[1], first.shape[0]))
-    for image in itertools.chain([first], images):
-        writer.write(image[..., ::-1].copy())
-    writer.release()
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("mpeg4", rate=Fraction(rate), options={"qscale": "3"})
+        stream.height, stream.width = first.shape[:2]
+        for image in itertools.chain([first], images):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+        file.mux(stream.encode(None))
 
 
 class Described:
@@ -185,6 +187,25 @@ def _squares(data: npt.NDArray[np.float64], centres: npt.NDArray[np.float64]) ->
     return np.asarray(((data[:, None] - centres[None]) ** 2).sum(axis=2))
 
 
+def rolling(example: Example, count: int | None, tuning: Tuning) -> Chosen:
+    """The frames farthest from the mean of all before them, without a gate."""
+    points = descriptors(example.features, tuning.words)
+    means = np.cumsum(points, axis=0)[:-1] / np.arange(1, len(points))[:, None]
+    away = np.concatenate([[0.0], np.linalg.norm(points[1:] - means, axis=1)])
+    return sorted(np.argsort(-away, kind="stable")[: count or 1].tolist())
+
+
+def uniform(example: Example, count: int | None) -> Chosen:
+    """Frames at equal distances."""
+    frames, wanted = len(example.features.times), count or 1
+    return [int((k + 0.5) * frames / wanted) for k in range(min(frames, wanted))]
+
+
+def at_random(example: Example, count: int | None) -> Chosen:
+    frames = len(example.features.times)
+    return sorted(np.random.default_rng(example.seed).choice(frames, min(frames, count or 1), replace=False).tolist())
+
+
 def methods(tuning: Tuning) -> list[Method]:
     captions = dataclasses.replace(tuning, words=1.0)
     vision = dataclasses.replace(tuning, words=0.0)
@@ -194,11 +215,9 @@ def methods(tuning: Tuning) -> list[Method]:
         Method("vision only", lambda e, n: find_moments(e.features, count=n, tuning=vision).chosen, True),
         Method("caption only", lambda e, n: find_moments(e.features, count=n, tuning=captions).chosen, True),
         Method("k-means, gated", lambda e, n: k_means(e, n, tuning)),
-        Method("rolling", lambda e, n: find_moments(e.features, count=n, method="rolling", tuning=tuning).chosen),
-        Method("uniform", lambda e, n: find_moments(e.features, count=n, method="uniform", tuning=tuning).chosen),
-        Method(
-            "random", lambda e, n: find_moments(e.features, count=n, method="random", seed=e.seed, tuning=tuning).chosen
-        ),
+        Method("rolling", lambda e, n: rolling(e, n, tuning)),
+        Method("uniform", uniform),
+        Method("random", at_random),
     ]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from typing import Any, Final
 
 from aiogram import Bot, Dispatcher, Router
@@ -18,23 +19,26 @@ from bot.answers.album_heatmaps import AlbumSheets
 from bot.answers.albums import Albums
 from bot.answers.answer import Answering
 from bot.answers.ask import AskMiddleware
+from bot.answers.asked import asked_for
 from bot.answers.cancelling import Cancelling
 from bot.answers.clips import Clips
+from bot.answers.colours import Colours
 from bot.answers.forgetting import Forgetting
 from bot.answers.notes import Answers
 from bot.answers.photo_buttons import Buttons
 from bot.answers.photos import Captioning
+from bot.answers.sending import TelegramDelivery
 from bot.answers.settings_menu import SettingsMenu
 from bot.answers.status import RHYTHM, Rhythm, Waiting
 from bot.answers.voice import Voice
 from bot.config import Settings
 from bot.errors import Conflict, StorageError, WrongToken
 from bot.i18n import LanguageMiddleware, create_i18n
-from bot.metrics import BotMetrics, bot_metrics, watch_queue
+from bot.metrics import BotMetrics, watch_queue
 from bot.service.in_progress import InWork
-from bot.service.limits import Throttle
+from bot.service.jobs import job_id
+from bot.service.limits import Refusals, Throttle
 from bot.service.requests import Requests
-from bot.service.throttle import Refusals
 from bot.stats import Stats, open_stats
 from bot.storage.chats import Storage
 from bot.storage.inbox import Inbox
@@ -48,7 +52,8 @@ from bot.telegram.processing import Processor
 from bot.telegram.profile import set_profile
 from bot.telegram.receiving import Receive, Reception
 from bot.telegram.session import CountRequests, RetryMiddleware, Session
-from model.serving.health import CONTACT_SECONDS, FOLDER, Deadline, Heartbeat
+from model.serving.health import CONTACT_SECONDS, FOLDER, Deadline, heartbeat
+from model.serving.metrics import served_registry
 from model.serving.queue import JobProducer
 from model.serving.redis.address import RedisRefused
 
@@ -135,17 +140,17 @@ async def _run_counted(
     grace: float,
     rhythm: Rhythm,
 ) -> int:
-    with bot_metrics(settings.metrics_port) as metrics:
-        pacer = Pacer()
+    with served_registry(settings.metrics_port) as registry:
+        metrics, pacer = BotMetrics(registry), Pacer()
         bot = create_bot(settings, metrics, pacer)
         contact.set()
         try:
             async with (
                 open_memory(settings, bot.id) as (inbox, storage),
                 open_stats(settings, bot.id) as stats,
-                Heartbeat(settings.data_dir / FOLDER, "bot", [contact]),
+                heartbeat(settings.data_dir / FOLDER, "bot", [contact]),
             ):
-                waiting = Waiting(queue, inbox, pacer, rhythm)
+                waiting = Waiting(bot, queue, inbox, pacer, rhythm)
                 return await _run(
                     bot,
                     settings,
@@ -201,7 +206,8 @@ async def _run(
     metrics.stats = stats
     i18n = create_i18n()
     in_work = InWork()
-    requests = Requests(settings, queue, in_work, waiting, Throttle(settings.admin_ids), metrics=metrics)
+    delivery = TelegramDelivery(bot, waiting)
+    requests = Requests(settings, queue, in_work, delivery, Throttle(settings.admin_ids), metrics=metrics)
     answers = Answers(storage)
     voice = Voice()
     captioning = Captioning(requests, storage, answers, voice)
@@ -216,6 +222,7 @@ async def _run(
         captioning=captioning,
         buttons=Buttons(requests, answers),
         clips=clips,
+        colours=Colours(requests, storage, answers),
         albums=Albums(requests, storage, sheets, answers, captioning),
         album_sheets=sheets,
         answering=Answering(requests, captioning, clips, answers, storage),
@@ -232,9 +239,13 @@ async def _run(
     )
     for observer in (dispatcher.message, dispatcher.callback_query):
         observer.middleware(CountPeople(stats))
-    processor = Processor(
-        dispatcher, bot, inbox, i18n, requests.settle, storage, max_attempts=settings.max_attempts, metrics=metrics
-    )
+
+    async def settle(update_id: int, again: bool) -> None:
+        await requests.settle(job_id(bot.id, update_id), again=again)
+
+    asked = partial(asked_for, bot)
+    attempts = settings.max_attempts
+    processor = Processor(dispatcher, bot, inbox, i18n, settle, asked, storage, max_attempts=attempts, metrics=metrics)
 
     beside: list[asyncio.Task[None]] = []
 
@@ -244,10 +255,10 @@ async def _run(
     async def began(recovered: int) -> None:
         me = await bot.me()
         log.info("@%s is ready; %d messages from before are taken up again", me.username, recovered)
-        spawn(set_profile(bot, i18n, settings.admin_ids), waiting.remove_left(bot), processor.watch())
+        spawn(set_profile(bot, i18n, settings.admin_ids), waiting.remove_left(), processor.watch())
 
     used = dispatcher.resolve_used_update_types()
-    reception = Reception(settings, bot, queue, inbox, processor, used, contact, metrics, began)
+    reception = Reception(settings, bot, queue, processor, used, contact, metrics, began)
     receiving = asyncio.ensure_future(receive(reception))
     if settings.metrics_port is not None:
         spawn(watch_queue(queue, inbox, metrics))

@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core.core_schema import ValidationInfo
 
 from bot.errors import ConfigurationError
+from model.network.config import DecoderKind
 from model.serving.redis.address import FORMS, InvalidAddress, RedisAddress
 
 T = TypeVar("T")
@@ -33,10 +34,9 @@ TOKEN: Final = re.compile(r"\d{1,20}:[\w-]{10,}", re.ASCII)
 WEBHOOK_PORTS: Final = (443, 80, 88, 8443)  # that the official Bot API calls
 WEBHOOK_PATH: Final = re.compile(r"[\w.~:/@!$&'()*+,;=%-]*", re.ASCII)
 
-Model = Literal["attention", "baseline"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 LogFormat = Literal["text", "json"]
-MODELS: Final[tuple[str, ...]] = get_args(Model)
+MODELS: Final[tuple[str, ...]] = get_args(DecoderKind)
 
 
 def _http_url(text: str) -> str:
@@ -81,17 +81,16 @@ def _matching(pattern: re.Pattern[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _setting(name: str, default: Any, allowed: str, **limits: Any) -> Any:
+    return Field(default, validation_alias=name, description=allowed, **limits)
+
+
 def _number(name: str, default: int | None, least: int, most: int) -> Any:
-    allowed = f"a whole number from {least} to {most}"
-    return Field(default, validation_alias=name, ge=least, le=most, description=allowed)
+    return _setting(name, default, f"a whole number from {least} to {most}", ge=least, le=most)
 
 
 def _choice(name: str, default: str, choices: object) -> Any:
-    return Field(default, validation_alias=name, description=" or ".join(get_args(choices)))
-
-
-def _setting(name: str, default: Any, allowed: str) -> Any:
-    return Field(default, validation_alias=name, description=allowed)
+    return _setting(name, default, " or ".join(get_args(choices)))
 
 
 Number = Annotated[int, BeforeValidator(int)]  # pydantic alone would take 1.0
@@ -121,7 +120,7 @@ class Settings(BaseModel):
         "WEBHOOK_SECRET", None, "1 to 256 of the characters A-Z, a-z, 0-9, _ and -"
     )
     webhook_port: Number = _number("WEBHOOK_PORT", 8080, 1, 65_535)
-    model: Annotated[Model, BeforeValidator(str.lower)] = _choice("MODEL", "attention", Model)
+    model: Annotated[DecoderKind, BeforeValidator(str.lower)] = _choice("MODEL", "attention", DecoderKind)
     device: Annotated[str, BeforeValidator(str.lower), _matching(re.compile(r"auto|cpu|cuda(:\d+)?", re.ASCII))] = (
         _setting("DEVICE", "auto", "auto, cpu, cuda or cuda:N")
     )

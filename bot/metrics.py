@@ -1,27 +1,35 @@
 """The bot's metrics. Prometheus reads them where METRICS_PORT is set; /stats shows some of them."""
 
 import asyncio
-import logging
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Final, Protocol
+from collections.abc import Collection
+from functools import partial
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from bot.errors import COUNTED
 from bot.stats import Stats
-from model.serving.prometheus import SECONDS, STEP_SECONDS, bounded, create_registry, served
-from model.serving.queue import LINES, Status
-
-log = logging.getLogger(__name__)
+from bot.storage.inbox import Inbox
+from model.serving.metrics import SECONDS, STEP_SECONDS
+from model.serving.outage import Outage
+from model.serving.queue import LINES, JobProducer, Status
 
 QUEUE_EVERY: Final = 5.0  # seconds between two looks at the queue
 QUEUE_PATIENCE: Final = 10.0  # seconds for one look
-ANSWERS: Final = ("photo", "album", "clip", "sample", "more", "heatmap", "chart", "compare", "album_sheet")
+ANSWERS: Final = (
+    *("photo", "album", "clip", "sample", "colours"),
+    *("more", "heatmap", "chart", "compare", "album_sheet"),  # to buttons alone
+)
 OUTCOMES: Final = ("ok", "flood", "server", "network", "refused", "cancelled")
 LONG_POLL: Final = "getUpdates"  # it waits on purpose: its time says nothing
 METHODS: Final = 64  # aiogram's names are many, those that this bot calls few
+OTHER: Final = "other"
+
+
+def bounded(value: str, values: Collection[str]) -> str:
+    """`value` where it is one of `values`, else "other"."""
+    return value if value in values else OTHER
 
 
 class BotMetrics:
@@ -29,47 +37,30 @@ class BotMetrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         registry = registry or CollectorRegistry()
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        histogram = partial(Histogram, buckets=SECONDS, registry=registry)
         self.stats: Stats | None = None  # what /stats shows is counted there, too
         self._methods: set[str] = set()
-        self._updates = Counter("caption_updates", "Updates received from Telegram.", registry=registry)
-        self._last_poll = Gauge(
-            "caption_telegram_last_poll_timestamp_seconds", "When Telegram last answered.", registry=registry
+        self._updates = counter("caption_updates", "Updates received from Telegram.")
+        self._last_poll = gauge("caption_telegram_last_poll_timestamp_seconds", "When Telegram last answered.")
+        self._answers = counter("caption_answers", "Answers delivered.", ["kind"])
+        self._latency = histogram(
+            "caption_answer_seconds", "From the arrival of an update to the delivery of its answer.", ["kind"]
         )
-        self._answers = Counter("caption_answers", "Answers delivered.", ["kind"], registry=registry)
-        self._latency = Histogram(
-            "caption_answer_seconds",
-            "From the arrival of an update to the delivery of its answer.",
-            ["kind"],
-            buckets=SECONDS,
-            registry=registry,
+        self._failures = counter("caption_failures", "Requests that were answered with a reason instead.", ["kind"])
+        self._bytes = counter("caption_downloaded_bytes", "Bytes of media fetched from Telegram.")
+        self._download = histogram("caption_download_seconds", "Fetching of one file.")
+        self._requests = counter("caption_telegram_requests", "Requests to Telegram.", ["method", "outcome"])
+        self._seconds = histogram(
+            "caption_telegram_request_seconds", "One request to Telegram, all but getUpdates.", buckets=STEP_SECONDS
         )
-        self._failures = Counter(
-            "caption_failures", "Requests that were answered with a reason instead.", ["kind"], registry=registry
-        )
-        self._bytes = Counter("caption_downloaded_bytes", "Bytes of media fetched from Telegram.", registry=registry)
-        self._download = Histogram(
-            "caption_download_seconds", "Fetching of one file.", buckets=SECONDS, registry=registry
-        )
-        self._requests = Counter(
-            "caption_telegram_requests", "Requests to Telegram.", ["method", "outcome"], registry=registry
-        )
-        self._seconds = Histogram(
-            "caption_telegram_request_seconds",
-            "One request to Telegram, all but getUpdates.",
-            buckets=STEP_SECONDS,
-            registry=registry,
-        )
-        self._retries = Counter(
-            "caption_telegram_retries", "Requests to Telegram that were repeated.", ["method"], registry=registry
-        )
-        self._waiting = Gauge("caption_queue_jobs", "Jobs waiting to be taken.", ["line"], registry=registry)
-        self._in_work = Gauge("caption_queue_in_work", "Jobs in workers' hands.", registry=registry)
-        self._open = Gauge("caption_queue_open_requests", "Requests admitted and not yet answered.", registry=registry)
-        self._workers = Gauge("caption_queue_workers", "Workers alive.", registry=registry)
-        self._dead = Gauge("caption_queue_dead_letters", "Jobs given up and kept for a look.", registry=registry)
-        self._reachable = Gauge(
-            "caption_queue_reachable", "Whether the queue's state could be read.", registry=registry
-        )
+        self._retries = counter("caption_telegram_retries", "Requests to Telegram that were repeated.", ["method"])
+        self._waiting = gauge("caption_queue_jobs", "Jobs waiting to be taken.", ["line"])
+        self._in_work = gauge("caption_queue_in_work", "Jobs in workers' hands.")
+        self._open = gauge("caption_queue_open_requests", "Requests admitted and not yet answered.")
+        self._workers = gauge("caption_queue_workers", "Workers alive.")
+        self._dead = gauge("caption_queue_dead_letters", "Jobs given up and kept for a look.")
+        self._reachable = gauge("caption_queue_reachable", "Whether the queue's state could be read.")
         for kind in ANSWERS:
             self._answers.labels(kind)
             self._latency.labels(kind)
@@ -115,70 +106,35 @@ class BotMetrics:
             self._methods.add(method)
         return bounded(method, self._methods)
 
-    def queue(self, status: Status) -> None:
-        """What the queue holds now."""
+    def queue(self, status: Status, dead_letters: int) -> None:
+        """What the queue holds now, and how many dead letters are kept."""
         for line in LINES:
             self._waiting.labels(line).set(status.waiting.get(line, 0))
         self._in_work.set(status.in_work)
         self._open.set(status.open_requests)
         self._workers.set(status.workers)
+        self._dead.set(dead_letters)
         self._reachable.set(1)
 
     def queue_unknown(self) -> None:
         """The queue could not be asked."""
-        for line in LINES:
-            self._waiting.labels(line).set(math.nan)
-        for gauge in (self._in_work, self._open, self._workers, self._dead):
+        for gauge in (*map(self._waiting.labels, LINES), self._in_work, self._open, self._workers, self._dead):
             gauge.set(math.nan)
         self._reachable.set(0)
 
-    def dead_letters(self, count: int) -> None:
-        """So many dead letters are kept now."""
-        self._dead.set(count)
 
-
-@contextmanager
-def bot_metrics(port: int | None) -> Iterator[BotMetrics]:
-    """The bot's metrics, served on `port` while the block runs; None: not served.
-
-    Raises `model.serving.metrics.MetricsError`.
-    """
-    if port is None:
-        yield BotMetrics()
-        return
-    registry = create_registry()
-    metrics = BotMetrics(registry)
-    with served(registry, port):
-        yield metrics
-
-
-class Observed(Protocol):
-    """As much of a queue as is looked at here."""
-
-    async def status(self) -> Status: ...
-
-
-class DeadLetters(Protocol):
-    """As much of an inbox as is looked at here."""
-
-    async def dead(self) -> Sequence[object]: ...
-
-
-async def watch_queue(queue: Observed, inbox: DeadLetters, metrics: BotMetrics, every: float = QUEUE_EVERY) -> None:
+async def watch_queue(queue: JobProducer, inbox: Inbox, metrics: BotMetrics, every: float = QUEUE_EVERY) -> None:
     """Show the state of the queue and the number of dead letters, again and again until cancelled.
 
     A queue that cannot be reached does not end it.
     """
-    known = True
+    outage = Outage("reading the queue's state")
     while True:
         try:
             async with asyncio.timeout(QUEUE_PATIENCE):
-                metrics.queue(await queue.status())
-                metrics.dead_letters(len(await inbox.dead()))
-            known = True
+                metrics.queue(await queue.status(), len(await inbox.dead()))
+            outage.worked()
         except Exception as error:  # whatever the engine's client raises: metrics must not end the bot
             metrics.queue_unknown()
-            if known:
-                log.warning("the queue's state cannot be read (%s)", type(error).__name__)
-            known = False
+            outage.failed(type(error).__name__)
         await asyncio.sleep(every)

@@ -15,16 +15,16 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from bot.config import Settings
+from bot.storage.opening import open_stats_store
+from bot.storage.stats import HOUR, HOURS, Field, StatsStore
+from model.serving.outage import Outage
 from model.serving.queue import Status
 
 log = logging.getLogger(__name__)
 
-HOUR: Final = 3600
-HOURS: Final = 24
-KEPT: Final = 25 * HOUR  # seconds
 WRITE_SECONDS: Final = 5.0  # between two writes; a kill costs the counts of so long
 SWEEP_SECONDS: Final = 600.0  # after which what is too old is dropped although nothing was counted
 PATIENCE: Final = 5.0  # seconds for what is kept, or the queue, to answer
@@ -34,26 +34,6 @@ MOST_PEOPLE: Final = 100_000
 SHORTEST: Final = 0.01  # seconds; what is faster counts as this
 PER_DOUBLING: Final = 4  # buckets; each is 19 % wider than the one before
 BUCKETS: Final = 72  # up to 2,621 s; what is slower is in the last one
-
-Field = tuple[int, str]  # the hour, in hours since the epoch, and what is counted in it
-
-
-class StatsStore(Protocol):
-    """Where the counts of one bot are kept, those of all its processes together.
-
-    All raise StorageError, RedisRefused, or what the engine's client raises.
-    """
-
-    async def key(self) -> bytes:
-        """The random key of the hashes, made at its first use."""
-
-    async def add(self, counts: Mapping[Field, int], people: Mapping[bytes, float], now: float) -> None:
-        """Add to what is counted, note when each was last seen, and drop what is older than `KEPT`; all or nothing."""
-
-    async def read(self, first_hour: int, since: float) -> tuple[dict[str, int], int]:
-        """The sums from this hour on, and how many people were seen since."""
-
-    async def forget(self, person: bytes) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -102,7 +82,6 @@ class Stats:
         self._started = clock()
         self._counts: Counter[Field] = Counter()
         self._people: dict[int, float] = {}  # who was served → when last
-        self._failing = False
         self._written = clock()
         self._writing = asyncio.Lock()
 
@@ -151,7 +130,7 @@ class Stats:
 
     async def keep_writing(self, stop: asyncio.Event, every: float = WRITE_SECONDS) -> None:
         """Until `stop`, and then once more. A failure is logged once."""
-        stopping = False
+        stopping, outage = False, Outage("writing what /stats counts")
         while not stopping:
             with suppress(TimeoutError):
                 async with asyncio.timeout(every):
@@ -159,11 +138,9 @@ class Stats:
             try:
                 await self.write()
             except Exception as error:  # whatever the engine's client raises: statistics must not end the bot
-                if not self._failing:
-                    log.warning("could not persist what /stats counts (%s)", type(error).__name__)
-                self._failing = True
+                outage.failed(type(error).__name__)
             else:
-                self._failing = False
+                outage.worked()
 
     async def day(self) -> Day:
         """Raises what the store raises."""
@@ -238,8 +215,8 @@ def day_of(counts: Mapping[str, int], people: int) -> Day:
 
 @asynccontextmanager
 async def open_stats(settings: Settings, bot_id: int) -> AsyncIterator[Stats]:
-    """Counts are written while the block runs, and once more at its end. Engines are imported where they are used."""
-    async with _open_store(settings, bot_id) as store:
+    """Counts are written while the block runs, and once more at its end."""
+    async with open_stats_store(settings, bot_id) as store:
         stats = Stats(store)
         stop = asyncio.Event()
         writing = asyncio.create_task(stats.keep_writing(stop))
@@ -250,24 +227,3 @@ async def open_stats(settings: Settings, bot_id: int) -> AsyncIterator[Stats]:
             await asyncio.wait([writing], timeout=PATIENCE)
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
-
-
-@asynccontextmanager
-async def _open_store(settings: Settings, bot_id: int) -> AsyncIterator[StatsStore]:
-    if settings.redis_url is not None:
-        from bot.storage.redis_stats import RedisStats
-        from model.serving.redis.connection import connect
-
-        connection = connect(settings.redis_url.get_secret_value())
-        try:
-            yield RedisStats(connection, bot_id)
-        finally:
-            await connection.aclose()
-        return
-    from bot.storage.sqlite_stats import SqliteStats
-
-    store = SqliteStats(settings.data_dir, bot_id)
-    try:
-        yield store
-    finally:
-        await store.close()

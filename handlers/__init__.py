@@ -4,40 +4,10 @@ from __future__ import annotations
 
 from aiogram import Router
 
-from handlers import (
-    admin,
-    album,
-    buttons,
-    cancel,
-    caption,
-    errors,
-    fallback,
-    groups,
-    photo,
-    privacy,
-    sample,
-    settings,
-    start,
-    video,
-)
+from handlers import buttons, cancel, commands, errors, fallback, groups, media, privacy
 
 
 def create_routers() -> list[Router]:
     """New routers, in the order in which they are asked."""
-    modules = (
-        errors,
-        groups,
-        admin,
-        start,
-        cancel,
-        settings,
-        privacy,
-        sample,
-        album,
-        video,
-        photo,
-        caption,
-        buttons,
-        fallback,
-    )
+    modules = (errors, groups, commands, cancel, privacy, media, buttons, fallback)
     return [module.create_router() for module in modules]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from aiogram import F, Router
@@ -13,7 +14,6 @@ from bot import replies
 from bot.answers.ask import Ask
 from bot.answers.cancelling import Cancelling
 from bot.answers.keyboards import Cancel
-from bot.service.in_progress import Place
 from bot.telegram.access import may_decide
 from bot.telegram.acknowledge import WITH_TEXT
 from handlers.filters import Where
@@ -29,7 +29,7 @@ def create_router() -> Router:
 
 
 async def cancel(message: Message, ask: Ask, cancelling: Cancelling) -> None:
-    stopped = await cancelling.cancel(ask.bot, Place.of(message, ask.user), ask.accepted)
+    stopped = await cancelling.cancel(ask.bot, ask.place, ask.accepted)
     await message.reply(replies.cancelled(stopped["photo"], stopped["clip"]))
 
 
@@ -42,5 +42,5 @@ async def press(
     if not own or not ask.can_edit:
         callback_answer.text = replies.not_yours()
         return
-    stopped = await cancelling.cancel(ask.bot, Place.of(ask.message, callback_data.user), ask.accepted)
+    stopped = await cancelling.cancel(ask.bot, replace(ask.place, user=callback_data.user), ask.accepted)
     callback_answer.text = replies.cancelled(stopped["photo"], stopped["clip"])

@@ -11,9 +11,9 @@ from aiogram.types import ErrorEvent, InaccessibleMessage, Message
 from bot import replies
 from bot.errors import COUNTED, RequestError, TooFast
 from bot.metrics import BotMetrics
-from bot.service.requests import asker
-from bot.service.throttle import Refusals
+from bot.service.limits import Refusals
 from bot.storage.inbox import GiveUp
+from bot.telegram.updates import asker
 from model.errors import CaptionError, JobCancelled, JobCrashed
 from model.serving.queue import Busy
 
@@ -39,7 +39,7 @@ async def explain(event: ErrorEvent, bot: Bot, metrics: BotMetrics, refusals: Re
     message = event.update.message or (query.message if query is not None else None)
     user = query.from_user.id if query is not None else asker(message) if isinstance(message, Message) else 0
     if isinstance(message, Message):
-        if not isinstance(error, (Busy, TooFast)) or refusals.are_said(message, user):
+        if not isinstance(error, (Busy, TooFast)) or refusals.are_said(message.chat.id, user):
             await message.reply(replies.failure(error))
     elif isinstance(message, InaccessibleMessage):  # of a button, but deleted or too old to be replied to
         await bot.send_message(message.chat.id, replies.failure(error))

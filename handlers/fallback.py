@@ -12,14 +12,14 @@ from aiogram.types import CallbackQuery, Message
 
 from bot import replies
 from bot.telegram.media import SHOWN_INSTEAD, sent_instead
-from handlers.filters import HasLink, Named, Where
+from handlers.filters import Where, named, shows_link
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.filter(or_f(Where(F.chat.type == ChatType.PRIVATE), Named()))
+    router.message.filter(or_f(Where(F.chat.type == ChatType.PRIVATE), named))
     router.message.register(unknown_command, Where(F.text.startswith("/")))
-    router.message.register(link, HasLink())
+    router.message.register(link, shows_link)
     router.message.register(text, Where(F.text))
     router.message.register(document, Where(F.document))
     router.message.register(something_else, Where(F.content_type.in_(SHOWN_INSTEAD)))

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from aiogram import Bot
-from aiogram.filters import Command, Filter
+from aiogram.filters import Filter
 from aiogram.types import Message, TelegramObject
 from aiogram.utils.magic_filter import MagicFilter
 
+from bot.answers.ask import Ask
+from bot.answers.asked import CAPTION
 from bot.answers.subjects import has_link, replied_medium
 from bot.config import Settings
-from bot.telegram.media import clip_of, picture_of
-from bot.telegram.updates import entity_text
+from bot.telegram.media import medium_of
+from bot.telegram.updates import is_addressed, is_named
 
 
 class Where(Filter):
@@ -25,87 +27,45 @@ class Where(Filter):
         return bool(self._magic.resolve(event))
 
 
-class HasPicture(Filter):
-    """Passes a message with a picture, and hands it on as `picture`."""
-
-    async def __call__(self, message: Message) -> bool | dict[str, Any]:
-        picture = picture_of(message)
-        return picture is not None and {"picture": picture}
+async def has_medium(message: Message) -> bool | dict[str, Any]:
+    """Passes a message with a picture or a clip, and hands that on as `medium`."""
+    medium = medium_of(message)
+    return medium is not None and {"medium": medium}
 
 
-class HasClip(Filter):
-    """Passes a message with a moving picture, and hands it on as `clip`."""
-
-    async def __call__(self, message: Message) -> bool | dict[str, Any]:
-        clip = clip_of(message)
-        return clip is not None and {"clip": clip}
-
-
-class RepliesToMedium(Filter):
+async def replies_to_medium(message: Message, bot: Bot) -> bool | dict[str, Any]:
     """Passes an answer to somebody's picture or clip, and hands that on as `medium`."""
-
-    async def __call__(self, message: Message, bot: Bot) -> bool | dict[str, Any]:
-        medium = replied_medium(bot, message)
-        return medium is not None and {"medium": medium}
+    medium = replied_medium(bot, message)
+    return medium is not None and {"medium": medium}
 
 
-class HasLink(Filter):
+async def shows_link(message: Message) -> bool:
     """Passes a text with an address in it."""
-
-    async def __call__(self, message: Message) -> bool:
-        return has_link(message)
+    return has_link(message)
 
 
-class Named(Filter):
+async def named(message: Message, bot: Bot) -> bool:
     """Passes a message that mentions the bot, or gives it a command by its full name."""
-
-    async def __call__(self, message: Message, bot: Bot) -> bool:
-        name = f"@{(await bot.me()).username}".casefold()
-        text = message.text or message.caption or ""
-        for entity in message.entities or message.caption_entities or ():
-            match entity.type:
-                case "text_mention" if entity.user is not None and entity.user.id == bot.id:
-                    return True
-                case "mention" if entity_text(entity, text).casefold() == name:
-                    return True
-                case "bot_command" if entity_text(entity, text).casefold().endswith(name):
-                    return True
-        return False
+    return is_named(message, await bot.me())
 
 
-class FromAdmin(Filter):
+async def asks(_: Message, ask: Ask) -> bool:
+    """Passes what gives workers something to do, as was decided when it was accepted."""
+    return ask.work is not None
+
+
+async def from_admin(message: Message, settings: Settings) -> bool:
     """Passes what those who run the bot (ADMIN_IDS) say."""
-
-    async def __call__(self, message: Message, settings: Settings) -> bool:
-        return message.from_user is not None and message.from_user.id in settings.admin_ids
+    return message.from_user is not None and message.from_user.id in settings.admin_ids
 
 
-class AlbumItem(Filter):
-    """Passes an item of an album, a clip or a picture, and says whether it is `addressed` to the bot.
+async def album_item(message: Message, bot: Bot) -> bool | dict[str, Any]:
+    """Passes an item of an album, hands it on as `medium`, and says whether it is `addressed` to the bot.
 
     In a group one item's caption speaks for the whole album: it names the bot, or is /caption.
     """
-
-    def __init__(self, *, clips: bool) -> None:
-        self._has = HasClip() if clips else HasPicture()
-
-    async def __call__(self, message: Message, bot: Bot) -> bool | dict[str, Any]:
-        if message.media_group_id is None:
-            return False
-        found = await self._has(message)
-        if not isinstance(found, dict):
-            return False
-        addressed = await Addressed()(message, bot) or bool(await Command("caption", ignore_case=True)(message, bot))
-        return {**found, "addressed": addressed}
-
-
-class Addressed(Filter):
-    """Passes what is said to the bot: all in a private chat; in a group, what names it and replies to it."""
-
-    async def __call__(self, message: Message, bot: Bot) -> bool:
-        if message.chat.type == "private":
-            return True
-        replied = message.reply_to_message
-        if replied is not None and replied.from_user is not None and replied.from_user.id == bot.id:
-            return True
-        return await Named()(message, bot)
+    medium = medium_of(message)
+    if message.media_group_id is None or medium is None:
+        return False
+    addressed = is_addressed(message, await bot.me()) or bool(await CAPTION(message, bot))
+    return {"medium": medium, "addressed": addressed}

@@ -10,7 +10,7 @@ from aiogram.utils.callback_answer import CallbackAnswer
 from bot import replies
 from bot.answers.ask import Ask
 from bot.answers.forgetting import Forgetting
-from bot.answers.keyboards import Forget, forget_buttons, forget_sure_buttons
+from bot.answers.keyboards import Forget, forget_buttons
 from bot.telegram.access import may_decide
 from bot.telegram.acknowledge import WITH_TEXT
 from bot.telegram.editing import Edits
@@ -48,7 +48,7 @@ async def press(
         return
     match callback_data.do:
         case "ask":
-            await edits.edit(ask.message, replies.forget_sure(), forget_sure_buttons(user))
+            await edits.edit(ask.message, replies.forget_sure(), forget_buttons(user, sure=True))
         case "no":
             await edits.edit(ask.message, replies.not_forgotten())
         case "yes":

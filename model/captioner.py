@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model.captions import Caption, CaptionSet
+from model.calibration import Calibration, Fit
+from model.captions import Caption, CaptionSet, Step
 from model.decoding.blocking import Blocking
-from model.decoding.calibration import Calibration, Fit
 from model.decoding.explain import steps_of, tokens_of, weigh
 from model.decoding.sampling import Sampling
 from model.decoding.search import BeamSearch, Decoded, Search, Stepwise, decode
@@ -43,7 +43,8 @@ from model.network.vocabulary import Vocabulary
 __all__ = ["Caption", "CaptionSet", "Captioner", "Precision"]
 
 Precision = Literal["auto", "fp32", "bf16"]
-LIKELIEST: Final = 5  # words that are told of each step of an explained caption
+Floats = npt.NDArray[np.float32]
+LIKELIEST: Final = 5  # words in each step of an explained caption
 
 
 class Captioner:
@@ -132,7 +133,7 @@ class Captioner:
         )
 
     def squares(self, images: Sequence[Image.Image]) -> Tensor:
-        """What the encoder sees of upright RGB images: (B, 3, size, size) uint8, on the CPU."""
+        """Upright RGB images as input of the encoder: (B, 3, size, size) uint8, on the CPU."""
         size = self.encoder.config.image_size
         return torch.from_numpy(np.stack([to_square(image, size) for image in images])).permute(0, 3, 1, 2)
 
@@ -191,27 +192,27 @@ class Captioner:
         )
         return [self._captions(found, search.fit) for found, search in zip(decoded, searches, strict=True)]
 
-    def explain(self, features: Tensor, texts: Sequence[str], *, likeliest: int = LIKELIEST) -> list[Caption]:
+    def explain(self, features: Tensor, texts: Sequence[str]) -> list[Caption]:
         """How the network comes to a given caption of each image, as a `Caption` with `steps`.
 
         Its attention and log-probabilities are those that the same caption has when it is searched for, whichever
-        way; `likeliest` words are told of each step. Confidence is by the greedy captions' fit. Where another decoder
-        draws the sampled captions, the one of the two that holds the caption likelier is taken to have said it.
-        Raises Unexplainable for a text that this model cannot have said.
+        way; each step has LIKELIEST words. Confidence is by the greedy captions' fit. Where another decoder draws the
+        sampled captions, the explanation is that of the decoder that gives the caption the higher probability.
+        Raises Unexplainable for a text that this model cannot produce.
         """
-        captions = self._explained(features, texts, likeliest)
+        captions = self._explained(features, texts)
         if self.sampler is None:
             return captions
-        drawn = self.sampler._explained(features, texts, likeliest)
+        drawn = self.sampler._explained(features, texts)
         return [max(pair, key=lambda caption: caption.log_probs.sum()) for pair in zip(captions, drawn, strict=True)]
 
     @torch.inference_mode()
-    def pooled(self, features: Tensor) -> npt.NDArray[np.float32]:
+    def pooled(self, features: Tensor) -> Floats:
         """The mean over the regions of grid features: (B, channels)."""
         return features.mean(dim=1).cpu().numpy()
 
     @torch.inference_mode()
-    def word_vectors(self, captions: Sequence[Caption]) -> npt.NDArray[np.float32]:
+    def word_vectors(self, captions: Sequence[Caption]) -> Floats:
         """The mean embedding of each caption's words, (B, E); zeros for a caption without words."""
         weight = self.decoder.embedding.weight
         vectors = weight.new_zeros(len(captions), weight.shape[1])
@@ -235,7 +236,7 @@ class Captioner:
 
         samples: how many sampled captions besides the greedy one. sampling: how they are drawn. beam: also search
         with a beam of this width. seed: one for all images, or one each; an image's captions depend on its own
-        seed and not on the images beside it. blocking: no stammering, going in circles or breaking off, see
+        seed and not on the images beside it. blocking: rules against repetition and unfinished captions, see
         `model.decoding.blocking`.
         The encoder runs once per image, however many captions are drawn. Raises ValueError for bad arguments.
         """
@@ -246,49 +247,46 @@ class Captioner:
             features, samples=samples, sampling=sampling, beam=beam, seed=seed, blocking=blocking
         )
 
-    def _explained(self, features: Tensor, texts: Sequence[str], likeliest: int) -> list[Caption]:
+    def _explained(self, features: Tensor, texts: Sequence[str]) -> list[Caption]:
         tokens = [tokens_of(text, self.vocabulary, self.decoder.config.max_words) for text in texts]
         if not tokens:
             return []
         with torch.inference_mode():
-            weighed = weigh(self.decoder, self.decoder.init_state(features), tokens, likeliest)
-        log_probs, attention = weighed.log_probs.cpu().numpy(), None
-        if weighed.attention is not None:
-            grid = (self.encoder.config.rows, self.encoder.config.columns)
-            attention = weighed.attention.cpu().numpy().reshape(*weighed.attention.shape[:2], *grid)
-        calibrated = None if self.calibration is None else self.calibration.fit_of("greedy")
+            weighed = weigh(self.decoder, self.decoder.init_state(features), tokens, LIKELIEST)
+        log_probs, attention = weighed.log_probs.cpu().numpy(), _on_cpu(weighed.attention)
         return [
-            Caption(
-                words=tuple(self.vocabulary.decode(words)),
-                log_probs=log_probs[row, : len(words)].copy(),
-                attention=None if attention is None else attention[row, : len(words)].copy(),
-                calibrated=calibrated,
-                steps=steps,
-            )
+            self._caption(words, log_probs[row], None if attention is None else attention[row], "greedy", steps)
             for row, (words, steps) in enumerate(zip(tokens, steps_of(weighed, tokens, self.vocabulary), strict=True))
         ]
 
     def _captions(self, decoded: Decoded, fit: Fit) -> list[list[Caption]]:
         """Per image, its K captions."""
-        calibrated = None if self.calibration is None else self.calibration.fit_of(fit)
         tokens, lengths = decoded.tokens.tolist(), decoded.lengths.tolist()
-        log_probs = decoded.log_probs.cpu().numpy()
-        attention = None
-        if decoded.attention is not None:
-            grid = (self.encoder.config.rows, self.encoder.config.columns)
-            attention = decoded.attention.cpu().numpy().reshape(*decoded.attention.shape[:3], *grid)
+        log_probs, attention = decoded.log_probs.cpu().numpy(), _on_cpu(decoded.attention)
         return [
             [
-                Caption(
-                    words=tuple(self.vocabulary.decode(row[:length])),
-                    log_probs=log_probs[b, k, :length].copy(),
-                    attention=None if attention is None else attention[b, k, :length].copy(),
-                    calibrated=calibrated,
-                )
+                self._caption(row[:length], log_probs[b, k], None if attention is None else attention[b, k], fit)
                 for k, (row, length) in enumerate(zip(rows, row_lengths, strict=True))
             ]
             for b, (rows, row_lengths) in enumerate(zip(tokens, lengths, strict=True))
         ]
+
+    def _caption(
+        self, tokens: list[int], log_probs: Floats, attention: Floats | None, fit: Fit, steps: tuple[Step, ...] = ()
+    ) -> Caption:
+        """log_probs: (T,), attention: (T, regions), T at least the number of tokens, which are words alone."""
+        said, grid = len(tokens), (self.encoder.config.rows, self.encoder.config.columns)
+        return Caption(
+            words=tuple(self.vocabulary.decode(tokens)),
+            log_probs=log_probs[:said].copy(),
+            attention=None if attention is None else attention[:said].reshape(said, *grid).copy(),
+            calibrated=None if self.calibration is None else self.calibration.fit_of(fit),
+            steps=steps,
+        )
+
+
+def _on_cpu(attention: Tensor | None) -> Floats | None:
+    return None if attention is None else attention.cpu().numpy()
 
 
 def _decoders_of(path: Path, model: DecoderKind) -> list[DecoderCheckpoint]:

@@ -1,24 +1,22 @@
-"""What a captioner finds: captions, and how the network came to them. Free of torch."""
-
-from __future__ import annotations
+"""Captions, and how the network came to them. Free of torch."""
 
 import math
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from model.decoding.calibration import Logistic
+from model.calibration import Logistic
 
 END_OF_CAPTION: Final = ""  # stands for <end> among the words of a `Step`
 
 
 @dataclass(frozen=True)
 class Step:
-    """What was weighed when one word of a caption was said. Probabilities are the network's own, in [0, 1].
+    """The probabilities at one word of a caption. They are the network's own, in [0, 1].
 
-    They are those before temperature, filters and blocking: the word that was said need not be the likeliest.
+    They are those before temperature, filters and blocking: the chosen word need not be the likeliest.
     """
 
     word: str  # that was said; END_OF_CAPTION after the last one
@@ -42,12 +40,12 @@ class Caption:
 
     @property
     def geometric_mean(self) -> float:
-        """Of the word probabilities, in [0, 1]."""
+        """The geometric mean of the word probabilities, in [0, 1]."""
         return math.exp(float(self.log_probs.mean())) if len(self.words) else 0.0
 
     @property
     def confidence(self) -> float:
-        """The estimated probability that the caption is right (`model.decoding.calibration`), in [0, 1].
+        """The estimated probability that the caption is right (`model.calibration`), in [0, 1].
 
         Where the checkpoint was not calibrated, the geometric mean of the word probabilities.
         """
@@ -82,7 +80,7 @@ class CaptionSet:
         """The one to show first: the beam's where there is one, else the greedy one."""
         return self.greedy if self.best is None else self.best
 
-    def with_steps(self, steps: tuple[Step, ...]) -> CaptionSet:
-        """The same, with what was weighed at each word of the main caption."""
+    def with_steps(self, steps: tuple[Step, ...]) -> Self:
+        """The same, with the steps of the main caption."""
         main = replace(self.main, steps=steps)
         return replace(self, greedy=main) if self.best is None else replace(self, best=main)

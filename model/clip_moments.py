@@ -24,12 +24,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
-from torch import Tensor
 
 from model.captioner import Captioner
 from model.media.clips import Clip, ClipLimits, Frame, open_clip
 from model.media.images import encode_jpeg, to_square
-from model.novelty import FrameFeatures, Look, Method, Tuning, find_moments, look
+from model.novelty import FrameFeatures, Look, find_moments, look
 
 BATCH: Final = 8
 
@@ -103,15 +102,12 @@ def prepare(frame: Frame, size: int) -> PreparedFrame:
     return PreparedFrame(frame.time, to_square(image, size), look(frame.image), encode_jpeg(image))
 
 
-def describe(
-    captioner: Captioner, batch: Sequence[PreparedFrame], features: Tensor | None = None
-) -> list[DescribedFrame]:
-    """Caption a batch of frames. features: their grid features, (B, regions, channels), if already encoded."""
+def describe(captioner: Captioner, batch: Sequence[PreparedFrame]) -> list[DescribedFrame]:
+    """Caption a batch of frames."""
     if not batch:
         return []
-    if features is None:
-        squares = torch.from_numpy(np.stack([frame.square for frame in batch])).permute(0, 3, 1, 2)
-        features = captioner.encode(squares)
+    squares = torch.from_numpy(np.stack([frame.square for frame in batch])).permute(0, 3, 1, 2)
+    features = captioner.encode(squares)
     captions = [captions.greedy for captions in captioner.caption_features(features, samples=0)]
     vision, words = captioner.pooled(features), captioner.word_vectors(captions)
     return [
@@ -124,23 +120,15 @@ def describe(
     ]
 
 
-def find_clip_moments(
-    frames: Sequence[DescribedFrame],
-    duration: float,
-    *,
-    count: int | None = None,
-    method: Method = "farthest",
-    seed: int = 0,
-    tuning: Tuning | None = None,
-) -> Moments:
-    """Choose among a clip's frames; the options are those of `model.novelty.find_moments`, as is ValueError."""
+def find_clip_moments(frames: Sequence[DescribedFrame], duration: float, *, count: int | None = None) -> Moments:
+    """Choose among a clip's frames. count: how many; None: as many as differ. Raises ValueError for no frames."""
     features = FrameFeatures(
         times=[frame.found.time for frame in frames],
         vision=np.stack([frame.found.vision for frame in frames]) if frames else np.empty((0, 1), np.float32),
         words=np.stack([frame.found.words for frame in frames]) if frames else np.empty((0, 1), np.float32),
         looks=[frame.look for frame in frames],
     )
-    novelty = find_moments(features, count=count, method=method, seed=seed, tuning=tuning)
+    novelty = find_moments(features, count=count)
     return Moments(
         duration=duration,
         frames=tuple(
@@ -164,9 +152,6 @@ def watch(
     source: bytes | str | os.PathLike[str],
     *,
     limits: ClipLimits | None = None,
-    count: int | None = None,
-    method: Method = "farthest",
-    seed: int = 0,
     batch: int = BATCH,
     progress: Callable[[int, int], None] | None = None,
 ) -> Moments:
@@ -179,7 +164,7 @@ def watch(
             if progress is not None:
                 progress(len(described), len(clip.times))
         duration = clip.duration
-    return find_clip_moments(described, duration, count=count, method=method, seed=seed)
+    return find_clip_moments(described, duration)
 
 
 def _prepared(clip: Clip, size: int) -> Iterator[PreparedFrame]:

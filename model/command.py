@@ -1,6 +1,4 @@
-"""`start.py caption` and the start of a worker process: what the command line asks of the captioner."""
-
-from __future__ import annotations
+"""`start.py caption`: captions of files on the command line."""
 
 import itertools
 import json
@@ -16,9 +14,9 @@ from PIL import Image
 from model.captioner import Caption, Captioner, CaptionSet
 from model.clip_moments import Moments, watch
 from model.decoding.sampling import Sampling
-from model.drawing.colour_vision import Deficiency
 from model.drawing.colour_vision import draw_sheet as draw_colours
 from model.drawing.heatmap import draw_sheet
+from model.drawing.labels import Deficiency
 from model.drawing.style import encode_png
 from model.drawing.timeline import clock, draw_timeline
 from model.drawing.word_chart import draw_chart
@@ -89,17 +87,14 @@ def show_colours(files: Sequence[str], kind: Deficiency, output: Path | None, *,
                 photo = open_image(Path(file).read_bytes())
             except (CaptionError, OSError) as error:
                 failed = True
-                reason, message = _reason(error)
-                answer: dict[str, Any] = {"file": file, "error": {"kind": reason, "message": message}}
-                line, out = f"{file}: {message}", sys.stderr
-            else:
-                sheet = Path(f"{stem}.{kind}.jpg")
-                sheet.write_bytes(encode_jpeg(draw_colours(photo, kind)))
-                answer = {"file": file, "colours": kind, "sheet": str(sheet)}
-                line, out = f"{file}: {sheet}", sys.stdout
+                _print_error(file, error, as_json=as_json)
+                continue
+            sheet = Path(f"{stem}.{kind}.jpg")
+            sheet.write_bytes(encode_jpeg(draw_colours(photo, kind)))
             if as_json:
-                line, out = json.dumps(answer, ensure_ascii=False), sys.stdout
-            print(line, file=out, flush=True)
+                _print_json({"file": file, "colours": kind, "sheet": str(sheet)})
+            else:
+                print(f"{file}: {sheet}", flush=True)
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -110,29 +105,19 @@ def _caption_batch(
     captioner: Captioner, request: CaptionRequest, files: Sequence[str], stems: dict[str, Path]
 ) -> Iterator[tuple[str, Answer]]:
     """Each file's answer, in order: the photos among them in one go, then the clips as their turn comes."""
-    photos: dict[int, Image.Image] = {}
-    clips: dict[int, bytes | str] = {}
-    errors: dict[int, CaptionError | OSError] = {}
-    for row, file in enumerate(files):
-        try:
-            opened = _open(file)
-        except (CaptionError, OSError) as error:
-            errors[row] = error
-            continue
-        if isinstance(opened, Image.Image):
-            photos[row] = opened
-        else:
-            clips[row] = opened
-    answers = dict(zip(photos, _caption_photos(captioner, request, list(photos.values())), strict=True))
-    for row, file in enumerate(files):
-        if row in errors:
-            yield file, errors[row]
-        elif row in clips:
-            yield file, _watch(captioner, request, file, clips[row])
-        else:
+    opened = [_open(file) for file in files]
+    photos = [each for each in opened if isinstance(each, Image.Image)]
+    captions = iter(_caption_photos(captioner, request, photos))
+    for file, each in zip(files, opened, strict=True):
+        if isinstance(each, Image.Image):
+            answer = next(captions)
             if file in stems:
-                _write_pictures(photos[row], answers[row].main, stems[file])
-            yield file, answers[row]
+                _write_pictures(each, answer.main, stems[file])
+            yield file, answer
+        elif isinstance(each, bytes | str):
+            yield file, _watch(captioner, request, file, each)
+        else:
+            yield file, each
 
 
 def _caption_photos(
@@ -163,14 +148,20 @@ def _write_pictures(photo: Image.Image, caption: Caption, stem: Path) -> None:
     Path(f"{stem}.words.png").write_bytes(encode_png(draw_chart(caption.steps)))
 
 
-def _open(file: str) -> Image.Image | bytes | str:
-    """By its content: a photo, decoded; an animated picture's bytes; a video's path, for it may be large."""
-    with open(file, "rb") as opened:
-        head = opened.read(HEAD)
-        if animation_container(head) is None and is_clip(head):
-            return file
-        data = head + opened.read()
-    return data if is_clip(data) else open_image(data)
+def _open(file: str) -> Image.Image | bytes | str | CaptionError | OSError:
+    """A decoded photo, the bytes of an animated picture, or the path of a video, which may be large.
+
+    An error is returned, not raised: it is the file's answer.
+    """
+    try:
+        with open(file, "rb") as opened:
+            head = opened.read(HEAD)
+            if animation_container(head) is None and is_clip(head):
+                return file
+            data = head + opened.read()
+        return data if is_clip(data) else open_image(data)
+    except (CaptionError, OSError) as error:
+        return error
 
 
 def _watch(captioner: Captioner, request: CaptionRequest, file: str, source: bytes | str) -> Answer:
@@ -180,7 +171,7 @@ def _watch(captioner: Captioner, request: CaptionRequest, file: str, source: byt
 
     try:
         limits = ClipLimits(seconds=request.max_video_seconds)
-        return watch(captioner, source, limits=limits, seed=request.seed, progress=progress)
+        return watch(captioner, source, limits=limits, progress=progress)
     except (CaptionError, OSError) as error:
         return error
 
@@ -194,7 +185,7 @@ def _write_moments(request: CaptionRequest, file: str, clip: Moments, stem: Path
 
 
 def _output_stems(files: Sequence[str], output: Path | None) -> dict[str, Path]:
-    """What each file's pictures are called; files of one name from several folders do not overwrite each other."""
+    """The stem of each file's output; files of one name from several folders do not overwrite each other."""
     stems: dict[str, Path] = {}
     if output is not None:
         for file in dict.fromkeys(files):
@@ -205,17 +196,32 @@ def _output_stems(files: Sequence[str], output: Path | None) -> dict[str, Path]:
 
 
 def _print(request: CaptionRequest, file: str, answer: Answer) -> None:
-    if request.as_json:
-        print(json.dumps(_json(request, file, answer), ensure_ascii=False), flush=True)
+    if isinstance(answer, CaptionError | OSError):
+        _print_error(file, answer, as_json=request.as_json)
+    elif request.as_json:
+        _print_json(_json(request, file, answer))
     elif isinstance(answer, CaptionSet):
         print(*_lines(file, answer), sep="\n", flush=True)
-    elif isinstance(answer, Moments):
+    else:
         count = len(answer.moments)
         said = "one shot, little changes" if answer.still else f"{count} moment{'s' * (count != 1)}"
         print(f"{file}\n  {clock(answer.duration)}, {said}, variedness {answer.variedness:.0%}")
         print(*(f"  {clock(moment.time)}  {moment.text}" for moment in answer.moments), sep="\n", flush=True)
+
+
+def _print_error(file: str, error: CaptionError | OSError, *, as_json: bool) -> None:
+    if isinstance(error, CaptionError):
+        kind, message = error.kind, str(error)
     else:
-        print(f"{file}: {_reason(answer)[1]}", file=sys.stderr, flush=True)
+        kind, message = "unreadable", error.strerror or str(error)
+    if as_json:
+        _print_json({"file": file, "error": {"kind": kind, "message": message}})
+    else:
+        print(f"{file}: {message}", file=sys.stderr, flush=True)
+
+
+def _print_json(fields: dict[str, Any]) -> None:
+    print(json.dumps(fields, ensure_ascii=False), flush=True)
 
 
 def _lines(file: str, answer: CaptionSet) -> Iterator[str]:
@@ -231,18 +237,9 @@ def _line(caption: Caption) -> str:
     return f"{caption.text}  ({caption.confidence:.0%})"
 
 
-def _reason(error: CaptionError | OSError) -> tuple[str, str]:
-    if isinstance(error, CaptionError):
-        return error.kind, str(error)
-    return "unreadable", error.strerror or str(error)
-
-
-def _json(request: CaptionRequest, file: str, answer: Answer) -> dict[str, Any]:
+def _json(request: CaptionRequest, file: str, answer: CaptionSet | Moments) -> dict[str, Any]:
     if isinstance(answer, Moments):
         return {"file": file, "model": request.model, **_moments_json(answer)}
-    if not isinstance(answer, CaptionSet):
-        kind, message = _reason(answer)
-        return {"file": file, "error": {"kind": kind, "message": message}}
 
     def fields(caption: Caption) -> dict[str, Any]:
         return {"text": caption.text, "confidence": round(caption.confidence, 4)}

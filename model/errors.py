@@ -24,12 +24,18 @@ CaptionError
     ├── FeaturesGone           "features_gone"  no worker has the features of a picture that was not sent again
     └── ClipsUnavailable       "clips_unavailable"  this machine lacks what decodes clips
 
+MetricsError, that a process cannot show its metrics, ends the process at its start.
+
 `kind` travels over the wire; the bot turns it into the reader's language, the command line prints `str(error)`.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
+
+
+class MetricsError(Exception):
+    """The metrics cannot be served; the message says why and what to do."""
 
 
 class CaptionError(Exception):

@@ -5,19 +5,16 @@ drawings. A softmax regression reads the mean and the standard deviation of each
 nothing beside the encoder. `python -m model.training.fit_gate` fits it; captioners without its file know photos only.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from model.captions import NotPhoto
-from model.network.checkpoint import CheckpointError, load_tensors
+from model.network.checkpoint import CheckpointError, read_tensors, write_tensors
 
 GATE_FILE: Final = "gate.safetensors"
 PHOTO: Final = "photo"
@@ -65,15 +62,12 @@ class Gate:
     def save(self, path: Path, encoder_sha256: str) -> None:
         """Write it for the encoder whose features it reads."""
         metadata = {"kinds": json.dumps(self.kinds), "encoder_sha256": encoder_sha256}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        save_file({"weight": self.weight.contiguous(), "bias": self.bias.contiguous()}, partial, metadata)
-        partial.replace(path)
+        write_tensors(path, {"weight": self.weight, "bias": self.bias}, metadata)
 
     @classmethod
     def load(cls, path: Path, encoder_sha256: str) -> Self:
         """Raises CheckpointError for a file that is damaged or was fitted to another encoder."""
-        tensors, metadata = load_tensors(path)
+        tensors, metadata = read_tensors(path)
         if metadata.get("encoder_sha256") != encoder_sha256:
             raise CheckpointError(f"{path} was not fitted to this encoder")
         try:

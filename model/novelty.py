@@ -8,17 +8,14 @@
 4. Each moment is shown by the sharpest of the frames in its midst.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
-Method = Literal["farthest", "rolling", "uniform", "random"]
 
 MOST_MOMENTS: Final = 10
 _LOOK_SIDE: Final = 128  # pixels, about: where sharpness is measured
@@ -31,7 +28,7 @@ _DISTINCT: Final = 0.9  # of the threshold: moments that differ less would look 
 
 @dataclass(frozen=True)
 class Look:
-    """What the gate needs of a frame's pixels. Levels are 0–255."""
+    """Statistics of a frame's pixels, for the gate. Levels are 0–255."""
 
     brightness: float  # mean
     contrast: float  # standard deviation
@@ -42,7 +39,7 @@ class Look:
 
 @dataclass(frozen=True)
 class FrameFeatures:
-    """All that is known of a clip's N frames, in the order of time."""
+    """Features of a clip's N frames, in the order of time."""
 
     times: Sequence[float]  # seconds
     vision: Floats  # (N, C) pooled encoder features
@@ -68,7 +65,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Novelty:
-    """The moments of a clip, and what led to them."""
+    """The moments of a clip, and the figures that led to them."""
 
     chosen: tuple[int, ...]  # in the order of time
     scores: Floats  # (N,) in [0, 1]: mean squared distance from the clip's frames; 0 where the gate holds one back
@@ -193,7 +190,7 @@ def _neighbours(plain: npt.NDArray[np.bool_], i: int) -> tuple[int | None, int |
 
 
 def _mixture(before: Floats, frame: Floats, after: Floats) -> float:
-    """How badly a frame is explained as a dissolve of its neighbours: 0 perfectly one, 1 or more not at all.
+    """The error of explaining a frame as a dissolve of its neighbours: 0 is a perfect dissolve, 1 or more is none.
 
     The least-squares share of `after` is kept within a dissolve's range, and the residual compared with the
     distance to the nearer neighbour.
@@ -237,7 +234,7 @@ def _representatives(taken: Sequence[int], apart: Floats, sharpness: Floats, sla
 
 
 def _distinct(shown: Sequence[int], apart: Floats, least: float) -> list[int]:
-    """Without those that are closer than `least` to an earlier one: a scene's two ends may have like middles."""
+    """Drop frames closer than `least` to an earlier one: a scene's two ends may have similar middles."""
     result: list[int] = []
     for frame in shown:
         if all(apart[frame, other] >= least for other in result):
@@ -245,53 +242,29 @@ def _distinct(shown: Sequence[int], apart: Floats, least: float) -> list[int]:
     return result
 
 
-def find_moments(
-    features: FrameFeatures,
-    *,
-    count: int | None = None,
-    method: Method = "farthest",
-    most: int = MOST_MOMENTS,
-    seed: int = 0,
-    tuning: Tuning | None = None,
-) -> Novelty:
+def find_moments(features: FrameFeatures, *, count: int | None = None, tuning: Tuning | None = None) -> Novelty:
     """Choose the moments of a clip.
 
-    count: how many, or as many as differ (1 to `most`). method: besides farthest-point selection the references
-    `rolling` (the frames farthest from the mean of all before them, without a gate), `uniform` and `random` (from
-    `seed`), which take as many as it found unless `count` says otherwise.
-    Raises ValueError for no frames, or a count below 1.
+    count: how many; None: as many as differ, 1 to MOST_MOMENTS. Raises ValueError for no frames, or a count below 1.
     """
     tuning = tuning or Tuning()
     frames = len(features.times)
-    if not frames or most < 1 or (count is not None and count < 1):
-        raise ValueError(f"{frames} frames and {most if count is None else count} moments: both must be at least 1")
-    points = descriptors(features, tuning.words)
-    apart = distances(points)
+    if not frames or (count is not None and count < 1):
+        raise ValueError(f"{frames} frames, {count} moments: both must be at least 1")
+    apart = distances(descriptors(features, tuning.words))
     usable = gate(features, apart, tuning)
     kept = np.flatnonzero(usable)
     inner = apart[np.ix_(kept, kept)]
-    found = farthest_points(inner, most, tuning.threshold)
+    found = farthest_points(inner, MOST_MOMENTS, tuning.threshold)
     unlike = np.minimum(1.0, (apart[:, kept] / tuning.far) ** 2).mean(axis=1)
     scores = np.where(usable, unlike, 0.0).astype(np.float32)
-    wanted = min(frames, count or len(found))
-    if method == "farthest":
-        taken = found if count is None else farthest_points(inner, wanted, 0.0)
-        sharpness = np.array([features.looks[i].sharpness for i in kept.tolist()], dtype=np.float32)
-        shown = _representatives(taken, inner, sharpness, _SLACK * tuning.threshold)
-        if count is None:
-            shown = _distinct(shown, inner, _DISTINCT * tuning.threshold)
-        chosen = [int(kept[i]) for i in shown]
-    elif method == "rolling":
-        means = np.cumsum(points, axis=0)[:-1] / np.arange(1, frames)[:, None]
-        away = np.concatenate([[0.0], np.linalg.norm(points[1:] - means, axis=1)])
-        scores = np.minimum(1.0, (away / tuning.far) ** 2).astype(np.float32)
-        chosen = np.argsort(-away, kind="stable")[:wanted].tolist()
-    elif method == "uniform":
-        chosen = [int((k + 0.5) * frames / wanted) for k in range(wanted)]
-    else:
-        chosen = np.random.default_rng(seed).choice(frames, wanted, replace=False).tolist()
+    taken = found if count is None else farthest_points(inner, min(frames, count), 0.0)
+    sharpness = np.array([features.looks[i].sharpness for i in kept.tolist()], dtype=np.float32)
+    shown = _representatives(taken, inner, sharpness, _SLACK * tuning.threshold)
+    if count is None:
+        shown = _distinct(shown, inner, _DISTINCT * tuning.threshold)
     return Novelty(
-        chosen=tuple(sorted(chosen)),
+        chosen=tuple(sorted(int(kept[i]) for i in shown)),
         scores=scores,
         usable=usable,
         variedness=float(scores[kept].mean()),

@@ -1,11 +1,9 @@
 """Sampled captions that differ from each other and from those that are known already.
 
-Captions are drawn in rounds, each with seeds of its own. A round that brings little says that the network has little
-else to say at this temperature, so the next one is drawn a bit hotter; filters (top-k, nucleus, ladder) stay as they
-were asked for. The rounds are few: where a filter leaves fewer captions than are wanted, there are fewer.
+Captions are drawn in rounds, each with seeds of its own. After a round that brings few new captions, the next one is
+drawn at a higher temperature; filters (top-k, nucleus, ladder) stay as they were asked for. The rounds are few: where
+a filter leaves fewer captions than are wanted, there are fewer.
 """
-
-from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,7 +25,7 @@ HOTTER: Final = 1.25  # times the temperature
 
 
 def normalised(text: str) -> str:
-    """What two captions have in common that differ in case, punctuation or spaces alone."""
+    """The text without differences in case, punctuation and spaces."""
     return " ".join(tokenize(text))
 
 
@@ -70,7 +68,7 @@ def varied_captions(
 
 @dataclass
 class _Search:
-    """What is still looked for of one image."""
+    """The search for captions of one image."""
 
     row: int
     seed: int
@@ -85,7 +83,7 @@ class _Search:
 
     @property
     def quota(self) -> int:
-        """How many are drawn in the next round."""
+        """The number of captions to draw in the next round."""
         return OVERDRAWN * self.missing
 
     def take(self, drawn: Sequence[Caption]) -> None:

@@ -31,7 +31,7 @@ from tests.support.redis_server import RedisServer
 ENGINES: Final[tuple[Engine, ...]] = ("embedded", "redis")
 ALL: Final[tuple[Engine, ...]] = ("bare", *ENGINES)
 NAMES: Final = {"bare": "bare aiogram loop", "embedded": "embedded", "redis": "Redis"}
-FORBIDDEN: Final = ("torch", "torchvision", "numpy", "PIL", "cv2")  # in the bot's process
+FORBIDDEN: Final = ("torch", "torchvision", "numpy", "PIL", "av")  # in the bot's process
 
 
 @dataclass(frozen=True)

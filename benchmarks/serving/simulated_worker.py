@@ -22,7 +22,7 @@ from model.captioner import Caption, CaptionSet
 from model.clip_moments import DescribedFrame, PreparedFrame
 from model.serving.embedded.process import connect_to_parent
 from model.serving.redis.consumer import RedisConsumer
-from model.serving.worker.network import Findings, Picture
+from model.serving.tasks.base import Findings, Picture
 from model.serving.worker.worker import Worker
 
 log = logging.getLogger(__name__)

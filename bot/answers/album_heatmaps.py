@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 from aiogram import Bot
-from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramEntityTooLarge
-from aiogram.types import BufferedInputFile, Message
+from aiogram.exceptions import AiogramError
+from aiogram.types import Message
 
 from bot import replies
 from bot.answers.ask import Ask
 from bot.answers.keyboards import AlbumSheet, album_buttons
 from bot.answers.notes import Answers
+from bot.answers.photos import reply_picture
 from bot.config import MIB
 from bot.errors import Gone, NoAlbum, PictureError
-from bot.logs import impersonal
 from bot.service.jobs import album_sheet_job
 from bot.service.requests import Requests
 from bot.storage.chats import Picture, Storage
@@ -26,8 +25,6 @@ from bot.storage.notes import ALBUM_HEATMAP
 from bot.telegram.media import HOSTED_LIMIT, download
 from model.serving.jobs import Outcome
 from model.serving.tasks.album import AlbumResult, pack_album
-
-log = logging.getLogger(__name__)
 
 MOST_BYTES: Final = 64 * MIB  # of photos that are fetched again for one sheet; those beyond are left out
 
@@ -86,22 +83,18 @@ class AlbumSheets:
         pictures = _within(MOST_BYTES, shown.pictures)
         captions = [shown.captions.get(number, "") for number in range(1, max(shown.captions) + 1)]
         job = album_sheet_job(ask.origin, shown.model, captions)
-        file = Picture("", "", sum(map(_size, pictures.values())))
         fetch = partial(_fetch, ask.bot, pictures, len(captions))
         send = partial(self._send, ask.message, shown, pressed)
-        await self._requests.serve(ask.request(file, job, "album_sheet", send, fetch))
+        size = sum(map(_size, pictures.values()))
+        await self._requests.serve(ask.request_for(job, "album_sheet", size, fetch), send)
 
     async def _send(self, message: Message, shown: Shown, pressed: AlbumSheet, result: Outcome) -> None:
         assert isinstance(result, AlbumResult)
         words = replies.album_sheet(shown.captions, complete=result.drawn == len(shown.captions))
-        try:
-            sent = await message.reply_photo(BufferedInputFile(result.sheet, "album.jpg"), caption=words)
-        except (TelegramBadRequest, TelegramEntityTooLarge) as error:  # such as where bots may not send photos
-            log.warning("the sheet of an album was refused (%s)", impersonal(error.message))
-            sent = await message.reply(replies.no_pictures_here())
+        sent = await reply_picture(message, result.sheet, "album.jpg", words, alone=replies.no_pictures_here())
         if await self._answers.is_deleted(message.chat.id, pressed.key):
             return
-        await self._answers.add_beside(message.chat.id, pressed.key, [sent.message_id])
+        await self._answers.add_beside(message.chat.id, pressed.key, [sent])
         with suppress(AiogramError):  # it stands there already: the button has done its work
             buttons = album_buttons(pressed.key, pressed.user, sheet=False)
             await message.edit_reply_markup(reply_markup=buttons)

@@ -35,11 +35,12 @@ from bot.answers.notes import Answers, new_key, thread_of
 from bot.answers.photos import Captioning
 from bot.answers.send_once import Parts
 from bot.errors import OUR_FAULT, TooFast
-from bot.service.jobs import album_item_job
-from bot.service.requests import Request, Requests, job_id
+from bot.service.jobs import album_item_job, job_id
+from bot.service.requests import Request, Requests
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import GiveUp
 from bot.storage.notes import ALBUM
+from bot.telegram.media import download, download_size
 from bot.telegram.session import worth_another_try
 from model.errors import AnimatedPicture, JobCrashed
 from model.serving.jobs import Outcome
@@ -181,9 +182,11 @@ class Albums:
 
     def _request(self, asked: _Asked, item: Item) -> Request:
         ask = asked.ask
-        origin = dataclasses.replace(ask.origin, id=job_id(ask.bot, item.update))
+        origin = dataclasses.replace(ask.origin, id=job_id(ask.bot.id, item.update))
         job = album_item_job(origin, item.picture, ask.model, ask.settings)
-        return ask.request(item.picture, job, "album", _with_the_others)
+        return ask.request_for(
+            job, "album", download_size(ask.bot, item.picture), partial(download, ask.bot, item.picture)
+        )
 
     @asynccontextmanager
     async def _holding(self, asked: _Asked, plan: Plan) -> AsyncIterator[None]:
@@ -245,7 +248,3 @@ class Albums:
 
 def _key(message: Message, plan: Plan) -> tuple[int, str | None, int]:
     return message.chat.id, message.media_group_id, plan.leader
-
-
-async def _with_the_others(outcome: Outcome) -> None:
-    raise AssertionError("a photo of an album is not answered by itself")

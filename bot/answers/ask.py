@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 from aiogram import BaseMiddleware, Bot
+from aiogram.exceptions import AiogramError
 from aiogram.types import CallbackQuery, Chat, Message, TelegramObject, Update
 
 from bot import replies
-from bot.answers.notes import answerable
+from bot.answers.asked import place_of
+from bot.answers.notes import Answer, Answers, answerable
 from bot.chat_settings import ChatSettings
-from bot.service.jobs import Origin
-from bot.service.requests import Request, asker, job_id, place
+from bot.errors import Forgotten
+from bot.service.jobs import Origin, job_id, place_name
+from bot.service.requests import Request
 from bot.storage.chats import Picture, Storage
-from bot.storage.inbox import Accepted
-from model.serving.jobs import Job, Outcome
-
-Send = Callable[[Outcome], Awaitable[None]]
+from bot.storage.inbox import Accepted, Place
+from bot.telegram.media import check_size, download, download_size
+from bot.telegram.updates import asker
+from model.errors import JobCancelled
+from model.serving.jobs import Job, Kind
 
 
 @dataclass(frozen=True)
@@ -45,25 +51,61 @@ class Ask:
     @property
     def job(self) -> str:
         """The id of the job that this update asks for."""
-        return job_id(self.bot, self.accepted.id)
+        return job_id(self.bot.id, self.accepted.id)
 
     @property
     def origin(self) -> Origin:
         """Who asks, for the job."""
         labels = replies.drawn_labels()
-        return Origin(self.job, self.user, place(self.bot, self.chat), self.message.media_group_id, labels)
+        return Origin(self.job, self.user, place_name(self.bot.id, self.chat), self.message.media_group_id, labels)
 
-    def request(
-        self, file: Picture, job: Job, kind: str, send: Send, fetch: Callable[[], Awaitable[bytes]] | None = None
-    ) -> Request:
-        """The request that is answered by `send`; the rest as `Request` says."""
-        return Request(self.bot, self.message, file, job, self.accepted, kind, send, fetch=fetch)
+    @property
+    def place(self) -> Place:
+        return place_of(self.message, self.user)
+
+    @property
+    def work(self) -> Kind | None:
+        """What workers are asked for, if anything."""
+        return self.accepted.asked.work if self.accepted.asked is not None else None
+
+    def request(self, file: Picture, job: Job, kind: str) -> Request:
+        """What this asks of a file. Raises TooBig where it could not be downloaded."""
+        check_size(self.bot, file.file_size)
+        return self.request_for(job, kind, download_size(self.bot, file), partial(download, self.bot, file))
+
+    def request_for(self, job: Job, kind: str, size: int, fetch: Callable[[], Awaitable[bytes]]) -> Request:
+        """The same of other media, of at most so many bytes."""
+        return Request(
+            job=job,
+            place=self.place,
+            message=self.message.message_id,
+            accepted=self.accepted,
+            kind=kind,
+            size=size,
+            fetch=fetch,
+            asked=None if self.press is not None else self.message.date.timestamp(),
+        )
 
     def in_topic(self, thread: int | None) -> Self:
         """The same; a message that Telegram does not show any more was sent in this topic."""
         if self.press is None or self.press.message is None:
             return self
         return replace(self, message=answerable(self.bot, self.press.message, thread))
+
+
+async def answer_pressed(ask: Ask, key: str, answers: Answers) -> tuple[Ask, Answer]:
+    """For a press below an answer: the same in the answer's topic, and what is known of the answer.
+
+    Raises Forgotten, and JobCancelled if it is deleted.
+    """
+    if await answers.is_deleted(ask.chat, key):
+        raise JobCancelled("its answer was deleted")
+    answer = await answers.find(ask.chat, key)
+    if answer is None and ask.can_edit:
+        answer = Answer.anew(ask.message, ask.bot, ask.model)
+    if answer is None:
+        raise Forgotten
+    return ask.in_topic(answer.thread), answer.seen_at(ask.message) if ask.can_edit else answer
 
 
 class AskMiddleware(BaseMiddleware):
@@ -89,6 +131,8 @@ class AskMiddleware(BaseMiddleware):
             data["ask"] = Ask(bot, message, asker(message), settings, model, accepted)
         elif (press := event.callback_query) is not None:
             if press.message is None:  # of inline mode, which this bot does not have
+                with suppress(AiogramError):
+                    await press.answer()
                 return None
             message = answerable(bot, press.message, None)
             data["ask"] = Ask(bot, message, press.from_user.id, settings, model, accepted, press)

@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, Final
 
 from aiogram import Bot
-from aiogram.types import Message
-from pydantic import ValidationError
 
-from bot.answers.keyboards import (
-    AllCaptions,
-    Cancel,
-    ChooseHeatmap,
-    DeleteAlbum,
-    DeleteAnswer,
-    Forget,
-    OpenSettings,
-    OtherMoments,
-)
-from bot.answers.settings_menu import MenuPress
-from bot.service.in_progress import InWork, Place
-from bot.service.requests import job_id
-from bot.storage.inbox import Accepted, Inbox
-from bot.storage.redaction import COMMAND
-from bot.telegram.media import clip_of, picture_of
+from bot.answers.asked import asked_for
+from bot.service.in_progress import InWork
+from bot.service.jobs import job_id
+from bot.storage.inbox import Accepted, Inbox, Place
 from model.serving.jobs import Kind
 from model.serving.queue import JobProducer
-
-OF_CLIPS: Final = (AllCaptions.__prefix__, OtherMoments.__prefix__)
-IDLE: Final = tuple(  # that cause no work
-    data.__prefix__ for data in (Cancel, OpenSettings, MenuPress, Forget, ChooseHeatmap, DeleteAnswer, DeleteAlbum)
-)
-COMMANDS: Final = ("sample", "caption")  # that cause work
 
 
 class Cancelling:
@@ -56,43 +34,12 @@ class Cancelling:
         here = self._in_work.jobs(place)
         stopped = self._in_work.cancel(place, accepted)
         for entry in await self._inbox.waiting():
-            job = job_id(bot, entry.id)
-            if job in here or (entry.received, entry.id) >= (accepted.received, accepted.id):
+            job = job_id(bot.id, entry.id)
+            if job in here or (entry.received, entry.id) >= accepted.order:
                 continue
-            if (kind := asked_for(entry.body, place)) is not None:
+            asked = entry.asked or await asked_for(bot, entry.body)
+            if asked is not None and asked.work is not None and asked.place == place:
                 await self._queue.cancel(job)
                 await self._inbox.acknowledge(entry.id)  # nor is it taken up after a restart
-                stopped[job] = kind
+                stopped[job] = asked.work
         return Counter(stopped.values())
-
-
-def asked_for(update: dict[str, Any], place: Place) -> Kind | None:
-    """What kind of work an update of this person at this place causes, if any."""
-    query = update.get("callback_query")
-    said = (query or update).get("message")
-    if not isinstance(said, dict):
-        return None
-    sender = (query or said).get("from") or {}
-    if (said.get("chat", {}).get("id"), sender.get("id")) != (place.chat, place.user):
-        return None
-    try:
-        message = Message.model_validate(said)
-    except ValidationError:  # of another version of Telegram: it is answered with an apology
-        return None
-    if Place.of(message, place.user) != place:
-        return None
-    if query is not None:
-        prefix = str(query.get("data", "")).partition(":")[0]
-        return None if prefix in IDLE else "clip" if prefix in OF_CLIPS else "photo"
-    if clip_of(message) is not None or (message.text and _shows(message.reply_to_message, clip_of)):
-        return "clip"
-    command = COMMAND.fullmatch(message.text or "")
-    is_command = command is not None and command["name"].lower() in COMMANDS
-    if is_command or picture_of(message) is not None or (not command and _shows(message.reply_to_message, picture_of)):
-        return "photo"
-    return None
-
-
-def _shows(message: Message | None, what: Callable[[Message], object]) -> bool:
-    """Whether a message that was replied to has a picture, or a clip."""
-    return message is not None and what(message) is not None

@@ -11,7 +11,7 @@ from aiogram.types import BufferedInputFile, InputMediaPhoto, Message, ReplyPara
 
 from bot import replies
 from bot.answers.ask import Ask
-from bot.answers.keyboards import clip_buttons
+from bot.answers.keyboards import AllCaptions, OtherMoments, clip_buttons
 from bot.answers.notes import Answers, Subject, new_key, thread_of
 from bot.answers.photos import Captioning, reply_picture, send_short
 from bot.answers.send_once import Parts
@@ -47,24 +47,24 @@ class Clips:
             raise ClipTooLongHere(self._max_seconds)
         await self._serve(ask, clip.file, None)
 
-    async def other_moments(self, ask: Ask, key: str, count: int) -> None:
+    async def other_moments(self, ask: Ask, pressed: OtherMoments) -> None:
         """Answer a button: the same clip with another number of moments. Raises NoClip and what `watch` raises."""
-        ask, file = await self._noted(ask, key)
-        await self._serve(ask, file, count)
+        ask, file = await self._noted(ask, pressed.key)
+        await self._serve(ask, file, pressed.count)
 
-    async def captions_of_frames(self, ask: Ask, key: str) -> None:
+    async def captions_of_frames(self, ask: Ask, pressed: AllCaptions) -> None:
         """Answer a button: the captions of all frames in a file. Raises as `other_moments` does."""
-        ask, file = await self._noted(ask, key)
+        ask, file = await self._noted(ask, pressed.key)
 
         async def send(result: Outcome) -> None:
-            await self._answers.add_beside(ask.chat, key, [await _send_captions(ask.message, result)])
+            await self._answers.add_beside(ask.chat, pressed.key, [await _send_captions(ask.message, result)])
 
-        await self._requests.serve(ask.request(file, clip_job(ask.origin, file, ask.model, None), "clip", send))
+        await self._requests.serve(ask.request(file, clip_job(ask.origin, file, ask.model, None), "clip"), send)
 
     async def _serve(self, ask: Ask, file: Picture, count: int | None) -> None:
         clip = Subject(file, ask.user, thread_of(ask.message), clip=True)
         job = clip_job(ask.origin, file, ask.model, count)
-        await self._requests.serve(ask.request(file, job, "clip", partial(self._send, ask, clip, count)))
+        await self._requests.serve(ask.request(file, job, "clip"), partial(self._send, ask, clip, count))
 
     async def _noted(self, ask: Ask, key: str) -> tuple[Ask, Picture]:
         """The same in the topic of the clip that was noted for its buttons, and the clip."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 from aiogram.filters.callback_data import CallbackData
 from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, Message
+from aiogram.utils.i18n import gettext as _
 from pydantic import Field
 
 from bot import replies
+from model.drawing.labels import Deficiency
 
 MOST_MOMENTS = 10  # as many pictures as an album holds
 MOST_NUMBERS = 99  # Telegram takes up to 100 buttons under a message
@@ -40,29 +42,11 @@ class AllCaptions(CallbackData, prefix="t"):
     key: str
 
 
-def cancel_button(user: int) -> InlineKeyboardMarkup:
-    return _rows([_button(replies.cancel_button(), Cancel(user=user))])
-
-
 class Forget(CallbackData, prefix="forget"):
     """Delete what is kept of the chat, or only of one person in it; "ask" comes before "yes"."""
 
     do: Literal["ask", "yes", "no"]
     user: int | None = None
-
-
-def forget_buttons(user: int | None) -> InlineKeyboardMarkup:
-    return _rows(
-        [_button(replies.forget_button(), Forget(do="ask", user=user))],
-        [_button(replies.forget_no_button(), Forget(do="no", user=user))],
-    )
-
-
-def forget_sure_buttons(user: int | None) -> InlineKeyboardMarkup:
-    return _rows(
-        [_button(replies.forget_no_button(), Forget(do="no", user=user))],
-        [_button(replies.forget_yes_button(), Forget(do="yes", user=user))],
-    )
 
 
 class MoreCaptions(CallbackData, prefix="am"):
@@ -89,6 +73,19 @@ class WeighedWords(CallbackData, prefix="aw"):
     """The chart of the words that were weighed for the main caption."""
 
     key: str
+
+
+class ShowColours(CallbackData, prefix="av"):
+    """The photo of an answer as people with a colour vision deficiency see it."""
+
+    key: str
+
+
+class ChooseColours(CallbackData, prefix="ak"):
+    """Under a sheet of `ShowColours` or /colours: the same photo with this deficiency."""
+
+    key: str
+    kind: Deficiency
 
 
 class CompareModels(CallbackData, prefix="ac"):
@@ -118,74 +115,102 @@ class DeleteAlbum(CallbackData, prefix="az"):
     user: int
 
 
+Button = tuple[str, CallbackData]  # the label, and what it carries
+
+
+def keyboard(*rows: Sequence[Button]) -> InlineKeyboardMarkup:
+    """Buttons below a message; empty rows are left out."""
+    return InlineKeyboardMarkup(
+        inline_keyboard=[
+            [InlineKeyboardButton(text=label, callback_data=data.pack()) for label, data in row] for row in rows if row
+        ]
+    )
+
+
+def in_rows(buttons: Sequence[Button], columns: int) -> list[list[Button]]:
+    return [list(buttons[start : start + columns]) for start in range(0, len(buttons), columns)]
+
+
+def cancel_button(user: int) -> InlineKeyboardMarkup:
+    return keyboard([(_("✖ Cancel"), Cancel(user=user))])
+
+
+def forget_buttons(user: int | None, *, sure: bool = False) -> InlineKeyboardMarkup:
+    """`sure`: for the second press."""
+    no = [(_("No, keep it"), Forget(do="no", user=user))]
+    if sure:
+        return keyboard(no, [(_("🗑 Yes, delete it"), Forget(do="yes", user=user))])
+    return keyboard([(_("🗑 Delete"), Forget(do="ask", user=user))], no)
+
+
 def clip_buttons(key: str, user: int, count: int, most: int) -> InlineKeyboardMarkup:
     """Under the answer to a clip: fewer and more moments, where there can be (`most`, or what an album holds), and the
     captions of all frames.
     """
-    choice = []
+    choice: list[Button] = []
     if count > 1:
-        choice.append(_button(replies.fewer_button(), OtherMoments(key=key, count=count - 1)))
+        choice.append((_("➖ Fewer moments"), OtherMoments(key=key, count=count - 1)))
     if count < min(MOST_MOMENTS, most):
-        choice.append(_button(replies.more_button(), OtherMoments(key=key, count=count + 1)))
-    return _rows(choice, [_button(replies.captions_button(), AllCaptions(key=key))], _last_row(key, user))
+        choice.append((_("➕ More moments"), OtherMoments(key=key, count=count + 1)))
+    return keyboard(choice, [(_("📄 All captions"), AllCaptions(key=key))], _last_row(key, user))
 
 
 def answer_buttons(key: str, user: int, *, heatmaps: bool) -> InlineKeyboardMarkup:
     """Under an answer to a photo. `heatmaps`: there are captions to choose from, of a model that has heatmaps."""
-    more = [_button(replies.more_captions_button(), MoreCaptions(key=key))]
+    more: list[Button] = [(_("🎲 More captions"), MoreCaptions(key=key))]
     if heatmaps:
-        more.append(_button(replies.heatmap_button(), ChooseHeatmap(key=key, choosing=True)))
-    return _rows(
+        more.append((_("🔥 Heatmap"), ChooseHeatmap(key=key, choosing=True)))
+    return keyboard(
         more,
-        [
-            _button(replies.weighed_words_button(), WeighedWords(key=key)),
-            _button(replies.compare_button(), CompareModels(key=key)),
-        ],
+        [(_("📊 Words weighed"), WeighedWords(key=key)), (_("🎨 Colours"), ShowColours(key=key))],
+        [(_("↔ Compare models"), CompareModels(key=key))],
         _last_row(key, user),
     )
 
 
-def _last_row(key: str, user: int) -> list[InlineKeyboardButton]:
-    return [
-        _button(replies.settings_button(), OpenSettings()),
-        _button(replies.delete_button(), DeleteAnswer(key=key, user=user)),
-    ]
+def album_buttons(key: str, user: int, *, sheet: bool) -> InlineKeyboardMarkup:
+    """`key`: under which the album is noted. `sheet`: there is one to be drawn."""
+    return keyboard([(_("🔥 Heatmaps"), AlbumSheet(key=key, user=user))] if sheet else [], _last_row(key, user))
+
+
+def _last_row(key: str, user: int) -> list[Button]:
+    return [(_("⚙ Settings"), OpenSettings()), (_("🗑 Delete"), DeleteAnswer(key=key, user=user))]
 
 
 def number_buttons(key: str, numbers: Sequence[int]) -> InlineKeyboardMarkup:
     """The captions of one message of an answer, by number, and the way back."""
-    buttons = [_button(str(number), Heatmap(key=key, number=number)) for number in numbers[-MOST_NUMBERS:]]
-    rows = [buttons[start : start + IN_A_ROW] for start in range(0, len(buttons), IN_A_ROW)]
-    return _rows(*rows, [_button(replies.back_button(), ChooseHeatmap(key=key, choosing=False))])
+    buttons = [(str(number), Heatmap(key=key, number=number)) for number in numbers[-MOST_NUMBERS:]]
+    return keyboard(*in_rows(buttons, IN_A_ROW), [(_("◀ Back"), ChooseHeatmap(key=key, choosing=False))])
+
+
+def colours_buttons(key: str, shown: Deficiency, user: int | None) -> InlineKeyboardMarkup:
+    """Under a sheet of colours. `user`: who may delete it; None: it is deleted with the answer that it belongs to."""
+    kinds: tuple[Deficiency, ...] = get_args(Deficiency)
+    rows = [[(replies.deficiency(k, chosen=k == shown), ChooseColours(key=key, kind=k))] for k in kinds]
+    return keyboard(*rows, [(_("🗑 Delete"), DeleteAnswer(key=key, user=user))] if user is not None else [])
+
+
+def carried_below(message: Message) -> list[str]:
+    """What the buttons under a message carry."""
+    rows = message.reply_markup.inline_keyboard if message.reply_markup is not None else ()
+    return [button.callback_data or "" for row in rows for button in row]
+
+
+KEYS: Final[Mapping[type[Any], Literal["clip", "answer", "album"]]] = {
+    AllCaptions: "clip",
+    MoreCaptions: "answer",
+    ChooseHeatmap: "answer",
+    ChooseColours: "answer",
+    DeleteAnswer: "album",  # the last row: an album has no other
+    DeleteAlbum: "album",
+}
+"""What a message is the answer to under which one of these buttons stands."""
 
 
 def key_below(message: Message) -> tuple[Literal["clip", "answer", "album"], str] | None:
     """Of what this message of the bot is the answer, by its buttons, and under which key that is noted."""
-    kinds: dict[str, tuple[Literal["clip", "answer", "album"], Any]] = {
-        AllCaptions.__prefix__: ("clip", AllCaptions),
-        MoreCaptions.__prefix__: ("answer", MoreCaptions),
-        ChooseHeatmap.__prefix__: ("answer", ChooseHeatmap),
-        DeleteAnswer.__prefix__: ("album", DeleteAnswer),  # the last row: an album has no other
-        DeleteAlbum.__prefix__: ("album", DeleteAlbum),
-    }
-    for row in message.reply_markup.inline_keyboard if message.reply_markup is not None else ():
-        for button in row:
-            kind, data = kinds.get((button.callback_data or "").partition(":")[0], (None, None))
-            if kind is not None and data is not None:
-                with suppress(ValueError, TypeError):  # of another version
-                    return kind, data.unpack(button.callback_data or "").key
+    for carried in carried_below(message):
+        for button, kind in KEYS.items():
+            with suppress(ValueError, TypeError):  # another button, or one of another version
+                return kind, button.unpack(carried).key
     return None
-
-
-def album_buttons(key: str, user: int, *, sheet: bool) -> InlineKeyboardMarkup:
-    """`key`: under which the album is noted. `sheet`: there is one to be drawn."""
-    drawing = [_button(replies.album_sheet_button(), AlbumSheet(key=key, user=user))] if sheet else []
-    return _rows(drawing, _last_row(key, user))
-
-
-def _button(text: str, data: CallbackData) -> InlineKeyboardButton:
-    return InlineKeyboardButton(text=text, callback_data=data.pack())
-
-
-def _rows(*rows: list[InlineKeyboardButton]) -> InlineKeyboardMarkup:
-    return InlineKeyboardMarkup(inline_keyboard=[row for row in rows if row])

@@ -58,6 +58,11 @@ class Answer:
         """All captions that a person has seen, none twice."""
         return tuple(dict.fromkeys(filter(None, (self.main, *self.others, *self.captions))))
 
+    @property
+    def has_words(self) -> bool:
+        """Unlike a sheet that is an answer by itself."""
+        return bool(self.pages[0].markup)
+
     def page_of(self, message_id: int) -> Page:
         return next((page for page in self.pages if page.message == message_id), self.pages[0])
 
@@ -151,6 +156,11 @@ class Answers:
     async def keep_about(self, chat_id: int, messages: Sequence[int], subject: Subject) -> None:
         """A command in reply to one of these messages is about this picture or clip."""
         await self._storage.note_all(chat_id, [ABOUT.note(message, subject) for message in messages])
+
+    async def add_about(self, chat_id: int, key: str, message: int, answer: Answer) -> None:
+        """This message goes with the answer, and a reply to it is about the same picture."""
+        await self.add_beside(chat_id, key, [message])
+        await self.keep_about(chat_id, [message], Subject(answer.picture, answer.user))
 
     async def about(self, chat_id: int, message: int) -> Subject | None:
         return await ABOUT.find(self._storage, chat_id, message, Subject.of)

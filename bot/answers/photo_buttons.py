@@ -14,9 +14,18 @@ from aiogram.exceptions import TelegramBadRequest
 from aiogram.types import InlineKeyboardMarkup, Message
 
 from bot import replies
-from bot.answers.ask import Ask
-from bot.answers.keyboards import number_buttons
-from bot.answers.notes import DONE_KEPT, Answer, Answers, Page, Subject
+from bot.answers.ask import Ask, answer_pressed
+from bot.answers.keyboards import (
+    ChooseHeatmap,
+    CompareModels,
+    DeleteAlbum,
+    DeleteAnswer,
+    Heatmap,
+    MoreCaptions,
+    WeighedWords,
+    number_buttons,
+)
+from bot.answers.notes import DONE_KEPT, Answer, Answers, Page
 from bot.answers.photos import reply_picture
 from bot.errors import Forgotten
 from bot.logs import impersonal
@@ -25,7 +34,6 @@ from bot.service.jobs import compare_job, heatmap_job, more_job, words_job
 from bot.service.requests import Requests
 from bot.telegram.access import is_administrator
 from bot.telegram.editing import is_not_modified
-from model.errors import JobCancelled
 from model.serving.jobs import Job, Outcome
 from model.serving.tasks.photo import PhotoResult
 
@@ -41,10 +49,11 @@ class Buttons:
         self._requests = requests
         self._answers = answers
 
-    async def more(self, ask: Ask, key: str) -> None:
+    async def more(self, ask: Ask, pressed: MoreCaptions) -> None:
         """Add captions that were not shown yet; presses of one answer wait for each other."""
+        key = pressed.key
         async with self._answers.alone(ask.chat, key):
-            ask, answer = await self._pressed(ask, key)
+            ask, answer = await answer_pressed(ask, key, self._answers)
             if ask.accepted.id in answer.done:  # the bot was killed before it could acknowledge the press
                 return
             job = more_job(
@@ -58,58 +67,64 @@ class Buttons:
             )
             await self._serve(ask, answer, job, "more", partial(self._add, ask, key, answer))
 
-    async def choose_heatmap(self, ask: Ask, key: str, choosing: bool) -> None:
-        """Put the numbers of captions in the place of the buttons, or the buttons back."""
-        ask, answer = await self._pressed(ask, key)
+    async def choose_heatmap(self, ask: Ask, pressed: ChooseHeatmap) -> str | None:
+        """Put the numbers of captions in the place of the buttons, or the buttons back. Returns what is said."""
+        key, choosing = pressed.key, pressed.choosing
+        ask, answer = await answer_pressed(ask, key, self._answers)
         if not answer.captions:
             raise Forgotten
         numbers = range(*answer.page_of(ask.message.message_id).numbers) or range(1, 1 + len(answer.captions))
         buttons = number_buttons(key, numbers) if choosing else answer.buttons(key)
+        said = replies.choose_heatmap() if choosing else None
         try:
             if ask.can_edit:
                 await ask.message.edit_reply_markup(reply_markup=buttons)
-                return
+                return said
         except TelegramBadRequest as error:
             if is_not_modified(error):
-                return
+                return said
             log.info("the buttons of an answer cannot be changed (%s)", impersonal(error.message))
         if choosing:
             words = replies.new_page(answer.captions, 1)
             await ask.message.reply(words.markup, reply_markup=number_buttons(key, range(1, 1 + len(answer.captions))))
+        return said
 
-    async def heatmap(self, ask: Ask, key: str, number: int) -> None:
+    async def heatmap(self, ask: Ask, pressed: Heatmap) -> None:
         """The sheet of one caption, with that caption as its words."""
-        ask, answer = await self._pressed(ask, key)
+        key, number = pressed.key, pressed.number
+        ask, answer = await answer_pressed(ask, key, self._answers)
         if not 1 <= number <= len(answer.captions):
             raise Forgotten
 
         async def show(result: PhotoResult) -> None:
             sent = await reply_picture(ask.message, result.sheet, "heatmap.jpg", replies.explained_caption(result))
-            await self._keep_about(ask.message, sent, answer, key)
+            await self._answers.add_about(ask.chat, key, sent, answer)
 
         job = heatmap_job(ask.origin, answer.picture, answer.model, answer.captions[number - 1])
         await self._serve(ask, answer, job, "heatmap", show)
 
-    async def weighed_words(self, ask: Ask, key: str) -> None:
+    async def weighed_words(self, ask: Ask, pressed: WeighedWords) -> None:
         """The chart of the words that were weighed for the main caption."""
-        ask, answer = await self._pressed(ask, key)
+        key = pressed.key
+        ask, answer = await answer_pressed(ask, key, self._answers)
 
         async def show(result: PhotoResult) -> None:
             words = replies.explained_caption(result) if result.chart is None else replies.weighed_words(result)
             sent = await reply_picture(ask.message, result.chart, "words.png", words)
-            await self._keep_about(ask.message, sent, answer, key)
+            await self._answers.add_about(ask.chat, key, sent, answer)
 
         known = await self._is_known(ask, answer)
         job = words_job(ask.origin, answer.picture, answer.model, answer.main, known=known)
         await self._serve(ask, answer, job, "chart", show)
 
-    async def compare(self, ask: Ask, key: str) -> None:
+    async def compare(self, ask: Ask, pressed: CompareModels) -> None:
         """The main captions of both models, one below the other."""
-        ask, answer = await self._pressed(ask, key)
+        key = pressed.key
+        ask, answer = await answer_pressed(ask, key, self._answers)
 
         async def show(result: PhotoResult) -> None:
             sent = await ask.message.reply(replies.comparison(result, answer.model))
-            await self._keep_about(ask.message, sent.message_id, answer, key)
+            await self._answers.add_about(ask.chat, key, sent.message_id, answer)
 
         known = await self._is_known(ask, answer)
         job = compare_job(ask.origin, answer.picture, answer.model, ask.settings, known=known)
@@ -118,43 +133,27 @@ class Buttons:
     async def _is_known(self, ask: Ask, answer: Answer) -> bool:
         return await self._answers.is_known(ask.chat, answer.picture, ask.accepted)
 
-    async def _keep_about(self, message: Message, sent: int, answer: Answer, key: str) -> None:
-        """What stands beside an answer goes with it, and a reply to it is about the same picture."""
-        await self._answers.add_beside(message.chat.id, key, [sent])
-        await self._answers.keep_about(message.chat.id, [sent], Subject(answer.picture, answer.user))
+    async def delete(self, ask: Ask, pressed: DeleteAnswer | DeleteAlbum) -> str | None:
+        """Delete all messages of an answer to a photo, an album or a clip, and what is noted of it.
 
-    async def may_delete(self, ask: Ask, key: str, user: int) -> bool:
-        """Who asked for it may, and in a group its administrators. `user`: who asked, should it not be noted."""
-        if ask.message.chat.type == ChatType.PRIVATE:
-            return True
+        Who asked for it may, and in a group its administrators; others are told so.
+        """
+        key = pressed.key
         answer = await self._answers.find(ask.chat, key)
-        if ask.user == (user if answer is None else answer.user):
-            return True
-        return await is_administrator(ask.bot, ask.message.chat, ask.user)
-
-    async def delete(self, ask: Ask, key: str) -> None:
-        """Delete all messages of an answer to a photo, an album or a clip, and what is noted of it."""
-        answer = await self._answers.find(ask.chat, key)
+        owner = pressed.user if answer is None else answer.user
+        if not (
+            ask.message.chat.type == ChatType.PRIVATE
+            or ask.user == owner
+            or await is_administrator(ask.bot, ask.message.chat, ask.user)
+        ):
+            return replies.not_your_answer()
         messages = [ask.message.message_id, *await self._answers.beside(ask.chat, key)]
         if answer is not None:
             messages += [*(page.message for page in answer.pages if page.message), *answer.beside]
         if not await self._answers.delete(ask.bot, ask.chat, key, messages):
             ask = ask.in_topic(answer.thread if answer is not None else None)
             await ask.message.reply(replies.cannot_be_deleted())
-
-    async def _pressed(self, ask: Ask, key: str) -> tuple[Ask, Answer]:
-        """The same in the answer's topic, and what is known of the answer.
-
-        Raises Forgotten, and JobCancelled if it is deleted.
-        """
-        if await self._answers.is_deleted(ask.chat, key):
-            raise JobCancelled("its answer was deleted")
-        answer = await self._answers.find(ask.chat, key)
-        if answer is None and ask.can_edit:
-            answer = Answer.anew(ask.message, ask.bot, ask.model)
-        if answer is None:
-            raise Forgotten
-        return ask.in_topic(answer.thread), answer.seen_at(ask.message) if ask.can_edit else answer
+        return None
 
     async def _serve(self, ask: Ask, answer: Answer, job: Job, kind: str, show: Show) -> None:
         """Ask for a job on the answer's picture."""
@@ -165,7 +164,7 @@ class Buttons:
                 await self._answers.looked_at(ask.chat, answer.picture)
             await show(result)
 
-        await self._requests.serve(ask.request(answer.picture, job, kind, send))
+        await self._requests.serve(ask.request(answer.picture, job, kind), send)
 
     async def _add(self, ask: Ask, key: str, answer: Answer, result: PhotoResult) -> None:
         """Put new captions below those of the answer's last message, and what does not fit into new ones."""

@@ -49,7 +49,7 @@ class Captioning:
         """Answer a picture with its captions. Raises what `Requests.serve` raises."""
         await self._storage.remember_picture(ask.chat, picture)
         job = photo_job(ask.origin, picture, ask.model, ask.settings)
-        await self._requests.serve(ask.request(picture, job, "photo", partial(self.send, ask, picture)))
+        await self._requests.serve(ask.request(picture, job, "photo"), partial(self.send, ask, picture))
 
     async def sample(self, ask: Ask, wanted: SampleRequest) -> None:
         """Answer /sample with captions drawn at random, others each time unless a seed is given.
@@ -75,7 +75,7 @@ class Captioning:
             if ask.settings.voice:
                 await parts.once("voice", partial(self._send_voice, ask.message, key, replies.spoken(words.captions)))
 
-        await self._requests.serve(ask.request(picture, job, "sample", send))
+        await self._requests.serve(ask.request(picture, job, "sample"), send)
 
     async def send(self, ask: Ask, picture: Picture, result: Outcome) -> None:
         """The captions of a picture: perhaps the main one alone, then all with their sheet, then perhaps a voice.
@@ -162,9 +162,18 @@ async def send_short(message: Message, text: str) -> int:
 
 
 async def reply_picture(
-    message: Message, data: bytes | None, name: str, words: str, buttons: InlineKeyboardMarkup | None = None
+    message: Message,
+    data: bytes | None,
+    name: str,
+    words: str,
+    buttons: InlineKeyboardMarkup | None = None,
+    *,
+    alone: str | None = None,
 ) -> int:
-    """A picture with words under it; the words alone where there is none, or Telegram does not take it. Its id."""
+    """A picture with words under it; its id. Where there is none, or Telegram does not take it, the words go alone.
+
+    `alone`: words to say then in place of words and buttons.
+    """
     if data is not None:
         try:
             sent = await message.reply_photo(BufferedInputFile(data, name), caption=words, reply_markup=buttons)
@@ -172,4 +181,6 @@ async def reply_picture(
             log.warning("a picture was refused (%s), the words go alone", impersonal(error.message))
         else:
             return sent.message_id
+    if alone is not None:
+        return (await message.reply(alone)).message_id
     return (await message.reply(words, reply_markup=buttons)).message_id

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 from aiogram.exceptions import TelegramBadRequest
 from aiogram.filters.callback_data import CallbackData
-from aiogram.types import CallbackQuery, InlineKeyboardButton, InlineKeyboardMarkup, Message, User
+from aiogram.types import InlineKeyboardMarkup, Message, User
 from aiogram.utils.i18n import I18n
+from aiogram.utils.i18n import gettext as _
 
 from bot import replies
-from bot.chat_settings import STRATEGIES, ChatSettings
-from bot.config import MODELS
+from bot.answers.ask import Ask
+from bot.answers.keyboards import Button, OpenSettings, in_rows, keyboard
+from bot.chat_settings import BY_NAME, SETTINGS, ChatSettings, Setting, written
 from bot.i18n import locale_for
 from bot.storage.chats import Storage
+from bot.telegram.access import may_decide
 from bot.telegram.editing import Edits
 
-CHOICES: Final[Mapping[str, tuple[Any, ...]]] = {
-    "model": MODELS,
-    "samples": (0, 1, 2, 3, 5, 8, 10),
-    "strategy": STRATEGIES,
-    "temperature": (0.3, 0.6, 0.8, 1.0, 1.2, 1.5),
-    "language": (*replies.LANGUAGE_NAMES, ""),
-}
-SWITCHES: Final = frozenset(("beam", "heatmap", "voice", "short_first"))
 ALL: Final = ""  # the page with all settings
-COLUMNS: Final = {"samples": 4, "temperature": 3}
 
 
 class MenuPress(CallbackData, prefix="set"):
@@ -67,13 +61,32 @@ class SettingsMenu:
         self._edits = Edits()
         self._turn = asyncio.Lock()  # one change after the other, so that two at a time are both kept
 
-    async def open(self, message: Message, settings: ChatSettings, page: str = ALL) -> None:
-        """Reply with the menu."""
-        text, buttons = self._page(page, settings, await self._can_speak())
-        await message.reply(text, reply_markup=buttons)
+    async def command(self, ask: Ask, page: str = ALL) -> None:
+        """Reply with the menu, in a group to administrators only."""
+        if await may_decide(ask.bot, ask.message):
+            await self._open(ask, page)
+        else:
+            await ask.message.reply(replies.administrators_only())
 
-    async def press(self, chat_id: int, user: User, press: MenuPress) -> Step:
-        """Do what was pressed."""
+    async def press(self, ask: Ask, pressed: OpenSettings | MenuPress) -> str | None:
+        """Do what was pressed, by who may decide; what is said of it."""
+        assert ask.press is not None
+        if not await may_decide(ask.bot, ask.press):
+            return replies.administrators_only()
+        if not ask.can_edit:
+            return replies.too_old_to_press()
+        if isinstance(pressed, OpenSettings):
+            await self._open(ask)
+            return None
+        step = await self._change(ask.chat, ask.press.from_user, pressed)
+        await self._show(ask.message, ask.press.from_user, step)
+        return step.said
+
+    async def _open(self, ask: Ask, page: str = ALL) -> None:
+        text, buttons = self._page(page, ask.settings, await self._can_speak())
+        await ask.message.reply(text, reply_markup=buttons)
+
+    async def _change(self, chat_id: int, user: User, press: MenuPress) -> Step:
         can_speak = await self._can_speak()
         async with self._turn:
             before = await self._storage.settings(chat_id)
@@ -85,17 +98,14 @@ class SettingsMenu:
         with self._speaking_to(user, step.settings):
             if press.do == "reset":
                 return dataclasses.replace(step, said=replies.settings_are_reset())
-            line = replies.setting_line(press.name, self._in_use(step.settings), can_speak=can_speak)
+            line = replies.setting_line(BY_NAME[press.name], self._in_use(step.settings), can_speak=can_speak)
             return dataclasses.replace(step, said=line)
 
-    async def show(self, query: CallbackQuery, step: Step) -> None:
+    async def _show(self, message: Message, user: User, step: Step) -> None:
         """Bring the menu in line with a step."""
-        message = query.message
-        if not isinstance(message, Message):
-            return
         if step.page is None:
             return await _close(message)
-        with self._speaking_to(query.from_user, step.settings):
+        with self._speaking_to(user, step.settings):
             text, buttons = self._page(step.page, step.settings, await self._can_speak())
         await self._edits.edit(message, text, buttons)
 
@@ -105,41 +115,42 @@ class SettingsMenu:
                 return Step(None, settings)
             case "reset":
                 return Step(ALL, ChatSettings())
-            case "show" if press.name in (ALL, *CHOICES):
+            case "show" if press.name == ALL or (press.name in BY_NAME and not BY_NAME[press.name].is_switch):
                 return Step(press.name, settings)
-            case "set" if press.name in SWITCHES and press.value in ("0", "1"):
-                on = press.value == "1"
-                if press.name == "voice" and on and not can_speak:
-                    return Step(ALL, settings, replies.no_voice())
-                if press.name == "heatmap" and self._in_use(settings).model == "baseline":
-                    return Step(ALL, settings, replies.no_heatmap())
-                return Step(ALL, dataclasses.replace(settings, **{press.name: on}))  # type: ignore[arg-type]
-            case "set" if press.name in CHOICES:
-                chosen = {str(value): value for value in CHOICES[press.name]}
-                if press.value in chosen:
-                    return Step(press.name, self._set(settings, press.name, chosen[press.value]))
+            case "set" if press.name in BY_NAME:
+                with suppress(KeyError):
+                    return self._set(settings, BY_NAME[press.name], press.value, can_speak)
         return Step(ALL, settings, replies.unknown_choice())
 
-    def _set(self, settings: ChatSettings, name: str, value: Any) -> ChatSettings:
-        if getattr(self._in_use(settings), name) == value:
-            return settings
-        return dataclasses.replace(settings, **{name: value})
+    def _set(self, settings: ChatSettings, setting: Setting, text: str, can_speak: bool) -> Step:
+        """Raises KeyError where there is no such choice."""
+        value, now = setting.parse(text), self._in_use(settings)
+        if (setting.name == "voice" and value and not can_speak) or (
+            setting.name == "heatmap" and now.model == "baseline"
+        ):
+            return Step(ALL, settings, replies.why_missing(setting))
+        if getattr(now, setting.name) != value:
+            settings = dataclasses.replace(settings, **{setting.name: value})
+        return Step(ALL if setting.is_switch else setting.name, settings)
 
     def _page(self, page: str, settings: ChatSettings, can_speak: bool) -> tuple[str, InlineKeyboardMarkup]:
         settings = self._in_use(settings)
+        close: Button = (_("✖ Close"), MenuPress(do="close"))
         if page == ALL:
-            rows = [[_setting_button(name, settings, can_speak)] for name in replies.SETTINGS]
-            last = [_button(replies.reset_button(), "reset"), _button(replies.close_button(), "close")]
-            return replies.settings_text(settings, can_speak=can_speak), _keyboard([*rows, last])
-        current = getattr(settings, page)
-        buttons = [
-            _button(replies.setting_label(page, value, chosen=value == current), "set", page, str(value))
-            for value in CHOICES[page]
+            rows = [[_setting_button(setting, settings, can_speak)] for setting in SETTINGS]
+            rows.append([(_("↺ Reset all"), MenuPress(do="reset")), close])
+            return replies.settings_text(settings, can_speak=can_speak), keyboard(*rows)
+        setting, current = BY_NAME[page], getattr(settings, page)
+        buttons: list[Button] = [
+            (
+                replies.choice(setting, value, chosen=value == current),
+                MenuPress(do="set", name=page, value=written(value)),
+            )
+            for value in setting.choices
         ]
-        columns = COLUMNS.get(page, 1)
-        rows = [buttons[start : start + columns] for start in range(0, len(buttons), columns)]
-        last = [_button(replies.all_settings_button(), "show"), _button(replies.close_button(), "close")]
-        return replies.setting_page(page, settings, can_speak=can_speak), _keyboard([*rows, last])
+        rows = in_rows(buttons, setting.columns)
+        rows.append([(_("◀ All settings"), MenuPress(do="show")), close])
+        return replies.setting_page(setting, settings, can_speak=can_speak), keyboard(*rows)
 
     def _in_use(self, settings: ChatSettings) -> ChatSettings:
         return dataclasses.replace(settings, model=settings.model or self._model)  # type: ignore[arg-type]
@@ -162,18 +173,8 @@ async def _close(message: Message) -> None:
             return
 
 
-def _setting_button(name: str, settings: ChatSettings, can_speak: bool) -> InlineKeyboardButton:
-    label = replies.setting_line(name, settings, can_speak=can_speak)
-    if name not in SWITCHES:
-        return _button(label, "show", name)
-    return _button(label, "set", name, "0" if getattr(settings, name) else "1")
-
-
-def _button(
-    text: str, do: Literal["show", "set", "reset", "close"], name: str = "", value: str = ""
-) -> InlineKeyboardButton:
-    return InlineKeyboardButton(text=text, callback_data=MenuPress(do=do, name=name, value=value).pack())
-
-
-def _keyboard(rows: list[list[InlineKeyboardButton]]) -> InlineKeyboardMarkup:
-    return InlineKeyboardMarkup(inline_keyboard=rows)
+def _setting_button(setting: Setting, settings: ChatSettings, can_speak: bool) -> Button:
+    label = replies.setting_line(setting, settings, can_speak=can_speak)
+    if not setting.is_switch:
+        return label, MenuPress(do="show", name=setting.name)
+    return label, MenuPress(do="set", name=setting.name, value=written(not getattr(settings, setting.name)))

@@ -13,6 +13,7 @@ from typing import Final
 
 from aiogram import Bot
 from aiogram.exceptions import AiogramError, TelegramBadRequest
+from aiogram.types import ReplyParameters
 
 from bot import replies
 from bot.answers.keyboards import cancel_button
@@ -50,26 +51,27 @@ class Waiting:
     answer waits for it.
     """
 
-    def __init__(self, queue: JobProducer, inbox: Inbox, pacer: Pacer, rhythm: Rhythm = RHYTHM) -> None:
+    def __init__(self, bot: Bot, queue: JobProducer, inbox: Inbox, pacer: Pacer, rhythm: Rhythm = RHYTHM) -> None:
+        self._bot = bot
         self._queue = queue
         self._inbox = inbox
         self._pacer = pacer
         self._rhythm = rhythm
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def watch(self, bot: Bot, group: Group) -> None:
+    def watch(self, group: Group) -> None:
         """Tell the person of what is in work until it is over, beside: no answer is held up by it."""
         if not group.watched:
             group.watched = True
-            task = asyncio.create_task(self._follow(bot, group))
+            task = asyncio.create_task(self._follow(group))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def remove_left(self, bot: Bot) -> None:
+    async def remove_left(self) -> None:
         """Delete what killed processes left on display."""
         try:
             for notice in await self._inbox.notices_left():
-                await _delete(bot, notice)
+                await _delete(self._bot, notice)
                 await self._inbox.notice_removed(notice)
         except (StorageError, RedisRefused) as error:
             log.warning("messages from before could not be looked up: %s", error)
@@ -81,10 +83,10 @@ class Waiting:
         for task in self._tasks:
             task.cancel()
 
-    async def _follow(self, bot: Bot, group: Group) -> None:
+    async def _follow(self, group: Group) -> None:
         if not group.works:  # over before it began, such as for a file that is too large
             return
-        status = _Status(bot, group, self._inbox)
+        status = _Status(self._bot, group, self._inbox)
         try:
             await self._keep_true(status, group)
         except FAILURES as error:
@@ -135,7 +137,8 @@ class _Status:
 
     def __init__(self, bot: Bot, group: Group, inbox: Inbox) -> None:
         self._bot = bot
-        self._message = group.works[0].message
+        self._place = group.place
+        self._answered = group.works[0].message
         self._buttons = cancel_button(group.place.user)
         self._inbox = inbox
         self._words = ""
@@ -147,7 +150,14 @@ class _Status:
             return
         self._words = words
         if self.notice is None:
-            shown = await self._message.reply(words, disable_notification=True, reply_markup=self._buttons)
+            shown = await self._bot.send_message(
+                self._place.chat,
+                words,
+                message_thread_id=self._place.thread,
+                reply_parameters=ReplyParameters(message_id=self._answered, allow_sending_without_reply=True),
+                disable_notification=True,
+                reply_markup=self._buttons,
+            )
             self.notice = Notice(shown.chat.id, shown.message_id)
             await self._inbox.notice_shown(self.notice)
             return

@@ -51,9 +51,5 @@ def _caption(text: str) -> str:
     return one_line(text) or _("I cannot say what is in this picture.")
 
 
-def album_sheet_button() -> str:
-    return _("🔥 Heatmaps")
-
-
 def no_pictures_here() -> str:
     return _("Telegram did not take my picture. Perhaps bots may not send pictures in this chat.")

@@ -38,15 +38,3 @@ def clip_summary(result: ClipResult) -> str:
 def frame_lines(result: ClipResult) -> list[str]:
     """Each frame that was looked at: when, what; a star marks the moments. Plain text."""
     return [f"{'*' if f.chosen else ' '} {clock(f.time)}  {one_line(f.text)}" for f in result.frames]
-
-
-def fewer_button() -> str:
-    return _("➖ Fewer moments")
-
-
-def more_button() -> str:
-    return _("➕ More moments")
-
-
-def captions_button() -> str:
-    return _("📄 All captions")

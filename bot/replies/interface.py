@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from aiogram.utils.i18n import gettext as _
 
-from bot.sample_options import COUNTS
-from model.decoding.sampling import TEMPERATURES
+from bot.replies.profile import help_on_commands
 
 
 def closed() -> str:
@@ -32,22 +31,10 @@ def about(*, sheets: bool) -> str:
         _("The picture in my answer shows, word by word, where I looked in yours.") if sheets else "",
         _("Photos that you send together, as an album, I describe together, in one numbered answer."),
         _("Of a clip I show the most dissimilar moments, each with its time and a caption."),
-        _(
-            "/sample gives more captions of the last picture. "
-            "To choose another picture, send /sample as a reply to it.\n"
-            "/sample 8 gives eight captions; you can ask for {least} to {most}.\n"
-            "/sample 8 t=1.2 makes them more varied; the temperature can be {coldest} to {hottest}."
-        ).format(least=COUNTS[0], most=COUNTS[1], coldest=TEMPERATURES[0], hottest=TEMPERATURES[1]),
-        _(
-            "/caption, as a reply to a picture or a clip, also one of another chat, describes that one.\n"
-            "/cancel stops the work on what you sent.\n"
-            "/settings chooses the model, how many captions you get, the heatmap and more.\n"
-            "/language chooses the language in which I speak.\n"
-            "/privacy tells what I keep and for how long, and /forget deletes it."
-        ),
+        help_on_commands(),
         _(
             "The buttons below an answer give more captions, show where I looked for the words of any of them and "
-            "which other words I weighed, and compare my two models."
+            "which other words I weighed, show how colour-blind people see your photo, and compare my two models."
         ),
         _("The captions themselves are in English."),
         _(

@@ -47,6 +47,7 @@ def _latency(latency: Latency) -> str:
         "more": _("More captions"),
         "heatmap": _("Heatmaps"),
         "chart": _("Words weighed"),
+        "colours": _("Colours"),
         "compare": _("Comparisons"),
         "clip": _("Clips"),
     }

@@ -11,7 +11,7 @@ from typing import Final
 from aiogram.utils.i18n import gettext as _
 
 from bot.replies.text import MAX_CAPTION, MAX_TEXT, escaped, fitting, length, one_line, shortened
-from model.drawing.labels import Labels, likelihood
+from model.drawing.labels import Deficiency, Labels, likelihood
 from model.serving.tasks.photo import PhotoResult, WeighedWord, WireCaption
 
 # Confidence is the probability that a caption is right: a caption of which one is "sure" is right at least twice as
@@ -131,7 +131,28 @@ def drawn_labels() -> Labels:
         end=_("(end)"),
         still=_("one shot, little changes"),
         moments=_("moments: {count} · how varied: {variedness}"),
+        original=_("original"),
+        protanopia=_("protanopia"),
+        deuteranopia=_("deuteranopia"),
+        tritanopia=_("tritanopia"),
     )
+
+
+def seen_with(kind: Deficiency) -> str:
+    """What stands under a photo beside what is seen of it with a colour vision deficiency."""
+    match kind:
+        case "protanopia":
+            return _("The photo, and beside it what people with protanopia (no cones for red) see of it.")
+        case "deuteranopia":
+            return _("The photo, and beside it what people with deuteranopia (no cones for green) see of it.")
+        case "tritanopia":
+            return _("The photo, and beside it what people with tritanopia (no cones for blue) see of it.")
+
+
+def deficiency(kind: Deficiency, *, chosen: bool) -> str:
+    """The label of a button."""
+    name = drawn_labels().seen_with(kind)
+    return f"✓ {name}" if chosen else name
 
 
 def confidence(caption: WireCaption) -> str:
@@ -174,31 +195,3 @@ def not_your_answer() -> str:
 
 def cannot_be_deleted() -> str:
     return _("Telegram does not let me delete this any more: bots can delete a message for 48 hours only.")
-
-
-def more_captions_button() -> str:
-    return _("🎲 More captions")
-
-
-def heatmap_button() -> str:
-    return _("🔥 Heatmap")
-
-
-def weighed_words_button() -> str:
-    return _("📊 Words weighed")
-
-
-def compare_button() -> str:
-    return _("↔ Compare models")
-
-
-def settings_button() -> str:
-    return _("⚙ Settings")
-
-
-def delete_button() -> str:
-    return _("🗑 Delete")
-
-
-def back_button() -> str:
-    return _("◀ Back")

@@ -7,7 +7,7 @@ from aiogram.utils.i18n import ngettext
 
 from bot.storage.chats import LONGEST_NOTE, PICTURE_KEPT
 from bot.storage.inbox import DEAD_KEPT, REMEMBERED
-from model.serving.worker.recent import SECONDS
+from model.serving.tasks.cache import SECONDS
 
 HOUR = 3600.0
 HEARD = 2 * HOUR  # for how long programs are told which chats were deleted; FORGOTTEN_SECONDS of the queue in Redis
@@ -25,7 +25,7 @@ def privacy() -> str:
         _("The settings of this chat: until they are changed or deleted."),
         _(
             "The last picture in this chat: not the picture, but the name under which Telegram keeps it, for {time}. "
-            "/sample needs it."
+            "/sample and /colours need it."
         ).format(time=_days(PICTURE_KEPT)),
         _(
             "The pictures and clips that I answered: their names at Telegram, the number there of who asked, and the "
@@ -120,18 +120,6 @@ def too_old_to_press() -> str:
 
 def not_your_question() -> str:
     return _("Only the person who asked for this can press it.")
-
-
-def forget_button() -> str:
-    return _("🗑 Delete")
-
-
-def forget_yes_button() -> str:
-    return _("🗑 Yes, delete it")
-
-
-def forget_no_button() -> str:
-    return _("No, keep it")
 
 
 def _days(seconds: float) -> str:

@@ -2,12 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiogram.types import BotCommand
 from aiogram.utils.i18n import gettext as _
+from aiogram.utils.i18n import gettext as translated
 
-IN_GROUPS: Final = ("caption", "sample", "settings", "cancel", "help")  # the others are a person's own business
+from bot.sample_options import COUNTS
+from bot.texts import N_
+from model.decoding.sampling import TEMPERATURES
+
+
+@dataclass(frozen=True)
+class CommandRow:
+    """A command that people can send. Its texts are translated where they are shown."""
+
+    name: str
+    description: str  # in the menu
+    help: str = ""  # in the answer to /help
+    figures: Mapping[str, object] = field(default_factory=dict)  # in that
+    in_groups: bool = False  # in their menu, too; the others are a person's own business
+    for_admins: bool = False  # in no other menu than theirs
+    works: bool = False  # causes work, which /cancel stops
+
+
+COMMANDS: Final = (  # in the order of the menu
+    CommandRow(
+        "caption",
+        N_("Describe a picture: send this as a reply to it"),
+        N_("/caption, as a reply to a picture or a clip, also one of another chat, describes that one."),
+        in_groups=True,
+        works=True,
+    ),
+    CommandRow(
+        "sample",
+        N_("More captions of the last picture"),
+        N_(
+            "/sample gives more captions of the last picture. "
+            "To choose another picture, send /sample as a reply to it.\n"
+            "/sample 8 gives eight captions; you can ask for {least} to {most}.\n"
+            "/sample 8 t=1.2 makes them more varied; the temperature can be {coldest} to {hottest}."
+        ),
+        {"least": COUNTS[0], "most": COUNTS[1], "coldest": TEMPERATURES[0], "hottest": TEMPERATURES[1]},
+        in_groups=True,
+        works=True,
+    ),
+    CommandRow(
+        "colours",
+        N_("The last picture, as seen with colour blindness"),
+        N_("/colours shows the last picture, or the one that you reply to, as people with colour blindness see it."),
+        in_groups=True,
+        works=True,
+    ),
+    CommandRow(
+        "settings",
+        N_("How I answer in this chat"),
+        N_("/settings chooses the model, how many captions you get, the heatmap and more."),
+        in_groups=True,
+    ),
+    CommandRow("language", N_("Choose my language"), N_("/language chooses the language in which I speak.")),
+    CommandRow(
+        "cancel", N_("Stop what I am working on"), N_("/cancel stops the work on what you sent."), in_groups=True
+    ),
+    CommandRow("help", N_("What I can do"), in_groups=True),
+    CommandRow(
+        "privacy",
+        N_("What I keep, and for how long"),
+        N_("/privacy tells what I keep and for how long, and /forget deletes it."),
+    ),
+    CommandRow("forget", N_("Delete what I keep of this chat")),
+    CommandRow("stats", N_("How the bot is doing"), for_admins=True),
+)
 
 
 def description() -> str:
@@ -24,24 +91,14 @@ def short_description() -> str:
     return _("I say in words what is in your photos, videos and GIFs.")
 
 
-def commands() -> list[BotCommand]:
-    """The menu of commands."""
+def commands(*, groups: bool = False, admins: bool = False) -> list[BotCommand]:
+    """The menu of commands: in groups; of those who run the bot, in their private chats; of all others."""
     return [
-        BotCommand(command="caption", description=_("Describe a picture: send this as a reply to it")),
-        BotCommand(command="sample", description=_("More captions of the last picture")),
-        BotCommand(command="settings", description=_("How I answer in this chat")),
-        BotCommand(command="language", description=_("Choose my language")),
-        BotCommand(command="cancel", description=_("Stop what I am working on")),
-        BotCommand(command="help", description=_("What I can do")),
-        BotCommand(command="privacy", description=_("What I keep, and for how long")),
-        BotCommand(command="forget", description=_("Delete what I keep of this chat")),
+        BotCommand(command=row.name, description=translated(row.description))
+        for row in COMMANDS
+        if (row.in_groups or not groups) and (admins or not row.for_admins)
     ]
 
 
-def group_commands() -> list[BotCommand]:
-    return [command for command in commands() if command.command in IN_GROUPS]
-
-
-def admin_commands() -> list[BotCommand]:
-    """The menu of those who run the bot, in their private chats."""
-    return [*commands(), BotCommand(command="stats", description=_("How the bot is doing"))]
+def help_on_commands() -> str:
+    return "\n".join(translated(row.help).format(**row.figures) for row in COMMANDS if row.help)

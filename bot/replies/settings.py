@@ -2,126 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from aiogram.utils.i18n import gettext as _
+from aiogram.utils.i18n import gettext as translated
 
-from bot.chat_settings import NUCLEUS, ChatSettings
-from model.decoding.sampling import LADDER, Sampling
-
-SETTINGS: Final = (  # in the order of the menu
-    *("model", "samples", "strategy", "temperature", "beam"),
-    *("heatmap", "language", "voice", "short_first"),
-)
-LANGUAGE_NAMES: Final = {"en": "English", "ru": "Русский"}  # each in itself
+from bot.chat_settings import SETTINGS, ChatSettings, Setting
 
 
 def settings_text(settings: ChatSettings, *, can_speak: bool) -> str:
     """All settings, one a line; `settings.model` is the one in use."""
     head = _("Settings of this chat. Each button opens or switches what it names.")
-    lines = [setting_line(name, settings, can_speak=can_speak) for name in SETTINGS]
-    notes = [
-        _(
-            "The voice message reads the captions aloud. The short answer is the caption of a single picture, or those "
-            "of a clip's moments, alone in a message before the whole answer; it helps those who use a screen reader."
-        )
-    ]
-    if settings.heatmap and settings.model == "baseline":
-        notes.append(no_heatmap())
-    if not can_speak:
-        notes.append(no_voice())
-    return "\n\n".join([head, "\n".join(lines), *notes])
+    lines = [setting_line(setting, settings, can_speak=can_speak) for setting in SETTINGS]
+    note = _(
+        "The voice message reads the captions aloud. The short answer is the caption of a single picture, or those "
+        "of a clip's moments, alone in a message before the whole answer; it helps those who use a screen reader."
+    )
+    missing = [translated(each.why) for each in SETTINGS if _is_missing(each, settings, can_speak)]
+    return "\n\n".join([head, "\n".join(lines), note, *missing])
 
 
-def setting_page(name: str, settings: ChatSettings, *, can_speak: bool) -> str:
+def setting_page(setting: Setting, settings: ChatSettings, *, can_speak: bool) -> str:
     """One setting as it is now, and what it means."""
-    return f"{setting_line(name, settings, can_speak=can_speak)}\n\n{_meaning(name)}"
+    meaning = translated(setting.meaning).format(**setting.figures)
+    return f"{setting_line(setting, settings, can_speak=can_speak)}\n\n{meaning}"
 
 
-def setting_line(name: str, settings: ChatSettings, *, can_speak: bool) -> str:
+def setting_line(setting: Setting, settings: ChatSettings, *, can_speak: bool) -> str:
     """One setting as it is now: a line of the text, a label of a button."""
-    value = choice(name, getattr(settings, name))
-    match name:
-        case "model":
-            return _("Model: {value}").format(value=value)
-        case "samples":
-            return _("Other captions: {value}").format(value=value)
-        case "strategy":
-            return _("Words by: {value}").format(value=value)
-        case "temperature":
-            return _("Temperature: {value}").format(value=value)
-        case "beam":
-            return _("Main caption: {value}").format(value=value)
-        case "heatmap":
-            if settings.heatmap and settings.model == "baseline":
-                return _("Heatmap: none with this model")
-            return _("Heatmap: {value}").format(value=value)
-        case "language":
-            return _("Language: {value}").format(value=value)
-        case "voice":
-            if not can_speak:
-                return _("Voice message: not available")
-            return _("Voice message: {value}").format(value=value)
-    return _("Short answer first: {value}").format(value=value)
+    if _is_missing(setting, settings, can_speak):
+        return translated(setting.missing)
+    return translated(setting.line).format(value=choice(setting, getattr(settings, setting.name)))
 
 
-def choice(name: str, value: Any) -> str:
-    """A value of a setting in words."""
-    match name, value:
-        case "model", "baseline":
-            return _("baseline")
-        case "model", _model:
-            return _("attention")
-        case "strategy", "top-k":
-            return _("likeliest (top-k)")
-        case "strategy", "top-p":
-            return _("nucleus (top-p)")
-        case "strategy", _strategy:
-            return _("ladder")
-        case "beam", chosen:
-            return _("thorough (beam)") if chosen else _("quick (greedy)")
-        case "language", code:
-            return LANGUAGE_NAMES.get(code) or _("as in Telegram")
-        case _name, bool():
-            return _("on") if value else _("off")
-    return str(value)
+def _is_missing(setting: Setting, settings: ChatSettings, can_speak: bool) -> bool:
+    if setting.name == "heatmap":
+        return settings.heatmap and settings.model == "baseline"
+    return setting.name == "voice" and not can_speak
 
 
-def _meaning(name: str) -> str:
-    match name:
-        case "model":
-            return _(
-                "The attention model looks at one part of the picture after another and can show where it looked. "
-                "The baseline model looks at the whole picture once and has no heatmap."
-            )
-        case "samples":
-            return _("How many other captions stand below the main one.")
-        case "strategy":
-            (_words, first), (_words, second) = LADDER
-            return _(
-                "Each next word of another caption is drawn among the {count} likeliest ones (top-k), or among the "
-                "few that share {percent} % of the likelihood (top-p), or among {first}, later {second}, and in the "
-                "end only the likeliest (ladder)."
-            ).format(count=Sampling.top_k, percent=round(100 * NUCLEUS), first=first, second=second)
-        case "language":
-            return _(
-                "I speak this language here; as in Telegram means the language of each person's Telegram. "
-                "The captions themselves are in English."
-            )
-    return _("The higher the temperature, the more varied the other captions, and the more daring.")
+def choice(setting: Setting, value: Any, *, chosen: bool = False) -> str:
+    """A value in words, also on its button; `chosen`: with a mark."""
+    words = translated(setting.choices.get(value, str(value)))
+    return f"✓ {words}" if chosen else words
 
 
-def setting_label(name: str, value: Any, *, chosen: bool) -> str:
-    """Of a button that chooses a value."""
-    return f"✓ {choice(name, value)}" if chosen else choice(name, value)
-
-
-def no_heatmap() -> str:
-    return _("The baseline model has no heatmap; choose the attention model to have one.")
-
-
-def no_voice() -> str:
-    return _("Voice messages are not available: the program that speaks is not installed where I run.")
+def why_missing(setting: Setting) -> str:
+    return translated(setting.why)
 
 
 def settings_are_reset() -> str:
@@ -134,15 +61,3 @@ def unknown_choice() -> str:
 
 def administrators_only() -> str:
     return _("In a group only its administrators can change this.")
-
-
-def all_settings_button() -> str:
-    return _("◀ All settings")
-
-
-def reset_button() -> str:
-    return _("↺ Reset all")
-
-
-def close_button() -> str:
-    return _("✖ Close")

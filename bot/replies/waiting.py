@@ -64,7 +64,3 @@ def _what(pictures: int, clips: int) -> str:
 
 def not_yours() -> str:
     return _("Only the person who asked for this can stop it.")
-
-
-def cancel_button() -> str:
-    return _("✖ Cancel")

@@ -4,53 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Final
 
-from aiogram.types import Message
+from cachetools import TTLCache
 
-from bot.storage.inbox import Accepted
+from bot.storage.inbox import Accepted, Order, Place
 from model.errors import JobCancelled
 from model.serving.jobs import Job, Kind
 
 REMEMBERED: Final = 3600.0  # seconds; what failed in passing is tried again after two minutes at most
 MOST_REMEMBERED: Final = 10_000
 
-Order = tuple[float, int]  # in which updates came
 
-
-@dataclass(frozen=True)
-class Place:
-    """Where a person asked: the chat, its topic if it has topics, and who."""
-
-    chat: int
-    thread: int | None
-    user: int
-
-    @classmethod
-    def of(cls, message: Message, user: int) -> Self:
-        return cls(message.chat.id, message.message_thread_id if message.is_topic_message else None, user)
-
-
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class Work:
     """One request, from its acceptance until its answer is out."""
 
     job: Job
-    message: Message  # that is answered
+    place: Place
+    message: int  # that is answered
     accepted: Accepted
     share: float | None = None  # of the work that is done, in [0, 1], where it is known
     since: float = field(default_factory=time.monotonic)
     sending: bool = False  # the answer is on its way: too late to cancel
     cancelled: bool = False
     scope: asyncio.Timeout | None = None  # what `cancel` ends: see `interruptible`
-
-    @property
-    def place(self) -> Place:
-        return Place.of(self.message, self.job.user)
 
     @property
     def wanted(self) -> bool:
@@ -118,9 +99,8 @@ class InWork:
     """The requests in work. One for the whole bot."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
         self._groups: dict[Place, Group] = {}
-        self._cancelled: OrderedDict[Place, tuple[Order, float]] = OrderedDict()  # up to which update, and when
+        self._cancelled: TTLCache[Place, Order] = TTLCache(MOST_REMEMBERED, REMEMBERED, timer=clock)
 
     @contextmanager
     def enter(self, work: Work) -> Iterator[Group]:
@@ -129,7 +109,7 @@ class InWork:
         Raises JobCancelled when the person cancelled all there was after this one had come: it waited for another
         try then, or for its turn after a restart.
         """
-        if work.place in self._cancelled and _order(work.accepted) < self._cancelled[work.place][0]:
+        if (upto := self._cancelled.get(work.place)) is not None and work.accepted.order < upto:
             raise JobCancelled("cancelled before it was taken up")
         group = self._groups.setdefault(work.place, Group(work.place))
         group.works.append(work)
@@ -143,26 +123,13 @@ class InWork:
 
     def jobs(self, place: Place) -> set[str]:
         """The jobs of all that is in work or being sent there."""
-        group = self._groups.get(place)
-        return {work.job.id for work in group.works} if group is not None else set()
+        return {work.job.id for work in self._groups.get(place, Group(place)).works}
 
     def cancel(self, place: Place, accepted: Accepted) -> dict[str, Kind]:
         """Stop what came before the update `accepted` and is not being sent yet: the kind of each job."""
-        order = _order(accepted)
-        self._remember(place, order)
-        group = self._groups.get(place)
-        found = [work for work in group.wanted if _order(work.accepted) < order] if group is not None else []
+        self._cancelled[place] = max(accepted.order, self._cancelled.get(place, accepted.order))
+        group = self._groups.get(place, Group(place))
+        found = [work for work in group.wanted if work.accepted.order < accepted.order]
         for work in found:
             work.cancel()
         return {work.job.id: work.job.line for work in found}
-
-    def _remember(self, place: Place, order: Order) -> None:
-        now = self._clock()
-        before = self._cancelled.pop(place, (order, now))[0]
-        self._cancelled[place] = (max(order, before), now)
-        while len(self._cancelled) > MOST_REMEMBERED or next(iter(self._cancelled.values()))[1] < now - REMEMBERED:
-            self._cancelled.popitem(last=False)
-
-
-def _order(accepted: Accepted) -> Order:
-    return accepted.received, accepted.id

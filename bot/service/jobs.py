@@ -8,12 +8,23 @@ from dataclasses import dataclass
 from bot.chat_settings import ChatSettings
 from bot.sample_options import SampleRequest
 from bot.storage.chats import Picture
-from model.drawing.labels import ENGLISH, Labels
+from model.drawing.labels import ENGLISH, Deficiency, Labels
 from model.serving.jobs import Job
 from model.serving.tasks.album import AlbumTask
 from model.serving.tasks.base import Task
 from model.serving.tasks.clip import ClipTask
+from model.serving.tasks.colours import ColoursTask
 from model.serving.tasks.photo import PhotoTask
+
+
+def job_id(bot: int, update: int) -> str:
+    """The same whenever and wherever the update is processed; workers may serve several bots."""
+    return f"{bot}-{update}"
+
+
+def place_name(bot: int, chat: int) -> str:
+    """As `Job.place` names a chat."""
+    return f"{bot}:{chat}"
 
 
 @dataclass(frozen=True)
@@ -148,6 +159,11 @@ def compare_job(origin: Origin, picture: Picture, model: str, settings: ChatSett
             known=known,
         ),
     )
+
+
+def colours_job(origin: Origin, kind: Deficiency) -> Job:
+    """Draw a photo beside what is seen of it with a colour vision deficiency."""
+    return _job(origin, ColoursTask(kind, origin.labels))
 
 
 def clip_job(origin: Origin, clip: Picture, model: str, moments: int | None) -> Job:

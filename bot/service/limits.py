@@ -11,7 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
+from cachetools import TTLCache
+
 from bot.errors import TooFast
+from bot.storage.inbox import Accepted
 
 RECENT: Final = 32  # completions that an estimate is made from
 STALE: Final = 300.0  # seconds after which they say nothing about now
@@ -20,6 +23,8 @@ LONGEST: Final = 3600.0
 BURST: Final = 20  # two full albums, sent picture by picture
 INTERVAL: Final = 3.0  # seconds; 20 a minute, as many messages as Telegram lets a bot send to one group
 SWEEP_SECONDS: Final = 60.0
+REFUSED_SECONDS: Final = 60.0
+WAITED: Final = 30.0  # seconds; as long as the bot may pause between two tries of an outage of Telegram
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,35 @@ class Throttle:
         return len(self._people)
 
 
+def waited(accepted: Accepted, asked: float | None, began: float) -> bool:
+    """Whether an update waited while the bot, which `began` its work then (seconds since the epoch), was down.
+
+    `asked`: when the person sent it, in seconds since the epoch. Of a press of a button Telegram does not say that
+    (None): those count as waited that come right after the start.
+    """
+    if accepted.again:
+        return True
+    if asked is None:
+        return accepted.received < began + WAITED
+    return asked < int(began) or accepted.received - asked > WAITED  # Telegram tells whole seconds
+
+
+class Refusals:
+    """In groups, sends each user at most one "busy" reply a minute."""
+
+    def __init__(self) -> None:
+        self._said: TTLCache[tuple[int, int], bool] = TTLCache(10_000, REFUSED_SECONDS)
+
+    def are_said(self, chat: int, user: int) -> bool:
+        """Whether one more may be said to this person there."""
+        if chat > 0:  # a private chat
+            return True
+        said = (chat, user) in self._said
+        if not said:
+            self._said[chat, user] = True
+        return not said
+
+
 class Pace:
     """How fast requests are answered lately, to say when there will be room again."""
 
@@ -129,41 +163,19 @@ class ByteBudget:
     def __init__(self, total: int) -> None:
         self._total = total
         self._used = 0
-        self._line: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._line = asyncio.Lock()  # held by who is first in line
+        self._freed = asyncio.Event()
 
     @asynccontextmanager
     async def hold(self, size: int) -> AsyncIterator[None]:
         """Wait for room for `size` bytes and keep it while the block runs. More than all there is passes alone."""
-        if self._line or not self._fits(size):
-            turn = asyncio.get_running_loop().create_future()
-            self._line.append((size, turn))
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.cancelled():
-                    self._line.remove((size, turn))
-                else:  # the place had been given just before
-                    self._used -= size
-                self._next()
-                raise
-        else:
+        async with self._line:
+            while self._used and self._used + size > self._total:
+                self._freed.clear()
+                await self._freed.wait()
             self._used += size
         try:
             yield
         finally:
             self._used -= size
-            self._next()
-
-    def _fits(self, size: int) -> bool:
-        return not self._used or self._used + size <= self._total
-
-    def _next(self) -> None:
-        """Let in who is first in line, as long as there is room; one that was cancelled takes itself out."""
-        for size, turn in list(self._line):
-            if turn.cancelled():
-                continue
-            if not self._fits(size):
-                return
-            self._line.remove((size, turn))
-            self._used += size
-            turn.set_result(None)
+            self._freed.set()

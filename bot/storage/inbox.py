@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, Self
+
+from model.serving.jobs import Kind
 
 REMEMBERED: Final = 48 * 3600.0  # Telegram keeps unconfirmed updates for 24 h
 DEAD_KEPT: Final = 7 * 24 * 3600.0
+ASKED: Final = "_asked"  # beside the fields of an update: earlier versions, which do not write it, pass it over
+
+
+Order = tuple[float, int]  # in which updates came
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a person asked: the chat, its topic if it has topics, and who."""
+
+    chat: int
+    thread: int | None
+    user: int
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an update asks for, decided once: when it is accepted."""
+
+    work: Kind | None  # for workers; None: it gives them none
+    place: Place
 
 
 @dataclass(frozen=True)
@@ -19,6 +43,25 @@ class Recorded:
     body: dict[str, Any]
     received: float  # seconds since the epoch
     attempts: int = 0  # crashes of the bot it was there for
+    asked: Asked | None = None  # None: not decided, as where it was accepted by an earlier version
+
+    @classmethod
+    def load(cls, update_id: int, text: str | bytes, received: float, attempts: int = 0) -> Self:
+        """Of the text that an engine keeps."""
+        body = json.loads(text)
+        asked = body.pop(ASKED, None)
+        if asked is not None:
+            work, *place = asked
+            asked = Asked(work, Place(*place))
+        return cls(update_id, body, received, attempts, asked)
+
+    def dump(self) -> str:
+        """For an engine to keep. ASCII: half of a UTF-16 pair in a name could not be encoded."""
+        body = self.body
+        if self.asked is not None:
+            place = self.asked.place
+            body = {**body, ASKED: (self.asked.work, place.chat, place.thread, place.user)}
+        return json.dumps(body, separators=(",", ":"))
 
 
 @dataclass(frozen=True)
@@ -28,6 +71,11 @@ class Accepted:
     id: int
     received: float  # seconds since the epoch
     again: bool = False  # it was accepted at an earlier time, perhaps by an earlier process
+    asked: Asked | None = None
+
+    @property
+    def order(self) -> Order:
+        return self.received, self.id
 
 
 @dataclass(frozen=True)
@@ -56,6 +104,12 @@ class GiveUp:
     reason: str
 
 
+def new_entry(update: dict[str, Any], received: float, asked: Mapping[int, Asked] | None) -> Recorded:
+    """Of an update that has just come. Raises KeyError where it has no id."""
+    number = int(update["update_id"])
+    return Recorded(number, update, received, asked=(asked or {}).get(number))
+
+
 class Inbox(Protocol):
     """The updates of one bot. An id stays known for two days after it was acknowledged.
 
@@ -63,8 +117,10 @@ class Inbox(Protocol):
     confirmed it to Telegram. Each call is on the disk when it returns. All raise `bot.storage.chats.StorageError`.
     """
 
-    async def record(self, updates: Sequence[dict[str, Any]]) -> list[Recorded]:
-        """Write updates down, all or none; those seen for the first time."""
+    async def record(
+        self, updates: Sequence[dict[str, Any]], asked: Mapping[int, Asked] | None = None
+    ) -> list[Recorded]:
+        """Write updates down, all or none; those seen for the first time. `asked`: what they ask for, by their ids."""
 
     async def acknowledge(self, update_id: int) -> None:
         """The update is answered: forget all but its id."""

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from bot.chat_settings import ChatSettings
@@ -17,26 +14,16 @@ from model.serving.redis.connection import patiently
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+    from redis.commands.core import AsyncScript
 
 
-@dataclass(frozen=True)
-class _Script:
-    """KEYS[1]: the index of the chat's notes; KEYS[2]: its settings. ARGV[1]: what a note's key begins with.
-
-    Each is one step, so that a note that is written meanwhile is either forgotten with the others or found later.
-    """
-
-    text: str
-
-    @cached_property
-    def sha(self) -> str:
-        return hashlib.sha1(self.text.encode()).hexdigest()  # noqa: S324  # as Redis names scripts
-
+# KEYS[1] of each script: the index of the chat's notes; KEYS[2]: its settings. ARGV[1]: what a note's key begins with.
+# Each is one step, so that a note that is written meanwhile is either forgotten with the others or found later.
 
 # ARGV: now, the longest note (s), the end of one that lasts, the most of those, the key that does not count among them;
 # then key, value, end and milliseconds of each note. A full Redis refuses a script that begins by adding, but without
 # its note no answer could be sent, and nothing would ever make room.
-_NOTE: Final = _Script("""
+_NOTE: Final = """
 local index, now, longest, lasting, most, picture = KEYS[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 redis.call('ZREMRANGEBYSCORE', index, '-inf', now)
 for at = 7, #ARGV, 4 do
@@ -55,9 +42,9 @@ if spare > 0 then
   end
 end
 redis.call('EXPIRE', index, longest)
-""")
+"""
 # ARGV[2]: how the keys begin. Key and value of each.
-_FIND: Final = _Script("""
+_FIND: Final = """
 local found = {}
 for _, key in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   if string.sub(key, 1, #ARGV[2]) == ARGV[2] then
@@ -66,11 +53,11 @@ for _, key in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
   end
 end
 return found
-""")
-_FORGET: Final = _Script("""
+"""
+_FORGET: Final = """
 for _, key in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('DEL', ARGV[1] .. key) end
 redis.call('DEL', KEYS[1], KEYS[2])
-""")
+"""
 
 
 class RedisStorage:
@@ -82,6 +69,7 @@ class RedisStorage:
 
     def __init__(self, connection: Redis, bot_id: int, clock: Callable[[], float] = time.time) -> None:
         self._client: Any = connection
+        self._note, self._find, self._forget = map(self._client.register_script, (_NOTE, _FIND, _FORGET))
         self._prefix = prefix_of(bot_id)
         self._clock = clock
 
@@ -110,7 +98,7 @@ class RedisStorage:
             end = now + note.seconds
             parts += [note.key, f"{end} {note.text}", end, max(1, round(1000 * note.seconds))]
         limits = now, round(LONGEST_NOTE), now + LASTING, MOST_LASTING, PICTURE
-        await self._run(_NOTE, chat_id, *limits, *parts)
+        await self._run(self._note, chat_id, *limits, *parts)
 
     async def noted(self, chat_id: int, key: str) -> str | None:
         found: bytes | None = await patiently(lambda: self._client.get(self._key("note", chat_id, key)))
@@ -120,26 +108,17 @@ class RedisStorage:
         await patiently(lambda: self._client.delete(self._key("note", chat_id, key)))
 
     async def notes(self, chat_id: int, prefix: str) -> dict[str, str]:
-        found: list[bytes | None] = await self._run(_FIND, chat_id, prefix)
+        found: list[bytes | None] = await self._run(self._find, chat_id, prefix)
         pairs = zip(found[::2], map(self._text, found[1::2]), strict=True)
         return dict(sorted((key.decode(), text) for key, text in pairs if key is not None and text is not None))
 
     async def forget_chat(self, chat_id: int) -> None:
-        await self._run(_FORGET, chat_id)
+        await self._run(self._forget, chat_id)
 
-    async def _run(self, script: _Script, chat_id: int, *arguments: str | float) -> Any:
-        from redis.exceptions import NoScriptError
-
+    async def _run(self, script: AsyncScript, chat_id: int, *arguments: str | float) -> Any:
         keys = self._key("notes", chat_id), self._key("settings", chat_id)
-        what = 2, *keys, self._key("note", chat_id, ""), *arguments
-
-        async def once() -> Any:
-            try:
-                return await self._client.evalsha(script.sha, *what)
-            except NoScriptError:
-                return await self._client.eval(script.text, *what)
-
-        return await patiently(once)
+        what = self._key("note", chat_id, ""), *arguments
+        return await patiently(lambda: script(keys, what))
 
     def _text(self, found: bytes | None) -> str | None:
         end, _, text = (found or b"0").decode().partition(" ")

@@ -5,14 +5,14 @@ Redis 6.2 or later, also a cluster. While Redis is away, calls wait for it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bot.storage.inbox import DEAD_KEPT, REMEMBERED, DeadLetter, Notice, Recorded, process_name
+from bot.storage.inbox import DEAD_KEPT, REMEMBERED, Asked, DeadLetter, Notice, Recorded, new_entry, process_name
 from bot.storage.redaction import reduced
 from model.serving.redis.connection import patiently
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _SCRIPT: Final = Path(__file__).with_suffix(".lua").read_text(encoding="utf-8")
-_SHA: Final = hashlib.sha1(_SCRIPT.encode()).hexdigest()  # noqa: S324  # as Redis names scripts
 
 
 def prefix_of(bot_id: int) -> str:
@@ -33,26 +32,21 @@ class RedisInbox:
 
     def __init__(self, connection: Redis, bot_id: int) -> None:
         self._client: Any = connection
+        self._script = self._client.register_script(_SCRIPT)
         self._bot = bot_id
         self._prefix = prefix_of(bot_id)
         self._process = process_name()
 
     async def _call(self, command: str, *arguments: str | bytes | float) -> Any:
-        from redis.exceptions import NoScriptError
+        what = command, self._process, process_name(), *arguments
+        return await patiently(lambda: self._script([self._prefix], what))
 
-        what = (1, self._prefix, command, self._process, process_name(), *arguments)
-
-        async def once() -> Any:
-            try:
-                return await self._client.evalsha(_SHA, *what)
-            except NoScriptError:
-                return await self._client.eval(_SCRIPT, *what)
-
-        return await patiently(once)
-
-    async def record(self, updates: Sequence[dict[str, Any]]) -> list[Recorded]:
+    async def record(
+        self, updates: Sequence[dict[str, Any]], asked: Mapping[int, Asked] | None = None
+    ) -> list[Recorded]:
         now = time.time()
-        pairs = [part for update in updates for part in (int(update["update_id"]), _dump(update))]
+        entries = [new_entry(update, now, asked) for update in updates]
+        pairs = [part for entry in entries for part in (entry.id, entry.dump())]
         return _entries(await self._call("record", now, now - REMEMBERED, *pairs))
 
     async def acknowledge(self, update_id: int) -> None:
@@ -96,8 +90,9 @@ class RedisInbox:
         if body is None:
             return
         now = time.time()
-        kept = _dump(reduced(json.loads(body), self._bot)).encode()
-        about = _dump({"id": update_id, "reason": reason, "attempts": attempts, "died": now}).encode()
+        entry = Recorded.load(update_id, body, now)
+        kept = replace(entry, body=reduced(entry.body, self._bot)).dump().encode()
+        about = json.dumps({"id": update_id, "reason": reason, "attempts": attempts, "died": now}).encode()
         letter = b"%d:%b%b" % (len(kept), kept, about)
         await self._call("dead_letter", update_id, now, letter, now - DEAD_KEPT)
 
@@ -105,8 +100,8 @@ class RedisInbox:
         letters = []
         for letter in await self._call("dead", time.time() - DEAD_KEPT):
             length, _, rest = letter.partition(b":")
-            body, about = rest[: int(length)], rest[int(length) :]
-            letters.append(DeadLetter(body=json.loads(body), **json.loads(about)))
+            about = json.loads(rest[int(length) :])
+            letters.append(DeadLetter(body=Recorded.load(0, rest[: int(length)], 0.0).body, **about))
         return letters
 
     async def retry(self, update_ids: Collection[int] | None) -> int:
@@ -122,9 +117,5 @@ def _chosen(update_ids: Collection[int] | None) -> list[str]:
 
 def _entries(rows: Sequence[Any]) -> list[Recorded]:
     """In the order in which Telegram numbered them."""
-    found = [Recorded(int(number), json.loads(body), float(when), attempts) for number, body, when, attempts in rows]
+    found = [Recorded.load(int(number), body, float(when), attempts) for number, body, when, attempts in rows]
     return sorted(found, key=lambda entry: entry.id)
-
-
-def _dump(body: dict[str, Any]) -> str:
-    return json.dumps(body, separators=(",", ":"))  # ASCII: half of a UTF-16 pair in a name could not be encoded

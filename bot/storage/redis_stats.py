@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from bot.stats import HOURS, KEPT, Field
 from bot.storage.redis_inbox import prefix_of
+from bot.storage.stats import HOURS, KEPT, Field
 from model.serving.redis.connection import patiently
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class RedisStats:
     def __init__(self, connection: Redis, bot_id: int) -> None:
         self._client: Any = connection
         self._prefix = f"{prefix_of(bot_id)}:stats"
+        self._add = self._client.register_script(ADD)
         self._key: bytes | None = None
 
     async def key(self) -> bytes:
@@ -56,7 +57,7 @@ class RedisStats:
         """Not repeated here: it would count twice."""
         what = [part for (hour, field), count in counts.items() for part in (hour, field, count)]
         who = [part for person, seen in people.items() for part in (person, seen)]
-        await self._client.eval(ADD, 1, self._prefix, KEPT, now - KEPT, len(counts), *what, *who)
+        await self._add([self._prefix], [KEPT, now - KEPT, len(counts), *what, *who])
 
     async def read(self, first_hour: int, since: float) -> tuple[dict[str, int], int]:
         hours = range(first_hour, first_hour + HOURS)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from bot.storage.inbox import DEAD_KEPT, REMEMBERED, DeadLetter, Notice, Recorded, process_name
+from bot.storage.inbox import DEAD_KEPT, REMEMBERED, Asked, DeadLetter, Notice, Recorded, new_entry, process_name
 from bot.storage.redaction import reduced
 from bot.storage.sqlite import Database
 
@@ -24,9 +24,11 @@ class SqliteInbox:
         self._process = process_name()
         self._forgotten = 0.0  # when ids were last dropped
 
-    async def record(self, updates: Sequence[dict[str, Any]]) -> list[Recorded]:
+    async def record(
+        self, updates: Sequence[dict[str, Any]], asked: Mapping[int, Asked] | None = None
+    ) -> list[Recorded]:
         now = time.time()
-        entries = [Recorded(int(update["update_id"]), update, now) for update in updates]
+        entries = [new_entry(update, now, asked) for update in updates]
 
         def work(connection: sqlite3.Connection) -> list[Recorded]:
             if now > self._forgotten + FORGET_SECONDS:
@@ -35,7 +37,7 @@ class SqliteInbox:
             return [
                 entry
                 for entry in entries
-                if connection.execute(insert, (self._bot, entry.id, now, _dump(entry.body))).rowcount
+                if connection.execute(insert, (self._bot, entry.id, now, entry.dump())).rowcount
             ]
 
         return await self._database.run(work)
@@ -73,11 +75,9 @@ class SqliteInbox:
             if now > self._forgotten + FORGET_SECONDS:  # also when nobody writes for days
                 self._forget(connection, now)
             query = "DELETE FROM dead WHERE bot = ? AND retry RETURNING id, body"
-            entries = [
-                Recorded(number, json.loads(body), now) for number, body in connection.execute(query, (self._bot,))
-            ]
+            entries = [Recorded.load(number, body, now) for number, body in connection.execute(query, (self._bot,))]
             insert = "INSERT OR REPLACE INTO updates (bot, id, received, body) VALUES (?, ?, ?, ?)"
-            connection.executemany(insert, [(self._bot, entry.id, now, _dump(entry.body)) for entry in entries])
+            connection.executemany(insert, [(self._bot, entry.id, now, entry.dump()) for entry in entries])
             return entries
 
         return await self._database.run(work)
@@ -131,7 +131,8 @@ class SqliteInbox:
             query = "SELECT body FROM updates WHERE bot = ? AND id = ? AND body IS NOT NULL"
             row = connection.execute(query, (self._bot, update_id)).fetchone()
             if row is not None:
-                body = _dump(reduced(json.loads(row[0]), self._bot))
+                entry = Recorded.load(update_id, row[0], now)
+                body = replace(entry, body=reduced(entry.body, self._bot)).dump()
                 insert = "INSERT OR REPLACE INTO dead (bot, id, died, attempts, reason, body) VALUES (?, ?, ?, ?, ?, ?)"
                 connection.execute(insert, (self._bot, update_id, now, attempts, reason, body))
                 self._acknowledge(connection, update_id)
@@ -149,7 +150,7 @@ class SqliteInbox:
             )
             rows = connection.execute(query, (self._bot, now - DEAD_KEPT))
             return [
-                DeadLetter(number, reason, attempts, died, json.loads(body))
+                DeadLetter(number, reason, attempts, died, Recorded.load(number, body, died).body)
                 for number, reason, attempts, died, body in rows
             ]
 
@@ -182,8 +183,4 @@ class SqliteInbox:
             "SELECT id, body, received, attempts FROM updates WHERE bot = ? AND body IS NOT NULL ORDER BY id",
             (self._bot,),
         )
-        return [Recorded(number, json.loads(body), received, attempts) for number, body, received, attempts in rows]
-
-
-def _dump(body: dict[str, Any]) -> str:
-    return json.dumps(body, separators=(",", ":"))  # ASCII: half of a UTF-16 pair in a name could not be encoded
+        return [Recorded.load(*row) for row in rows]

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
 
-from bot.stats import HOUR, KEPT, Field
 from bot.storage.sqlite import Database
+from bot.storage.stats import HOUR, KEPT, Field
 
 T = TypeVar("T")
 

@@ -11,10 +11,10 @@ from aiogram import BaseMiddleware, Bot
 from aiogram.enums import ChatMemberStatus, ChatType
 from aiogram.exceptions import AiogramError, TelegramBadRequest
 from aiogram.types import CallbackQuery, Chat, Message, TelegramObject, User
+from cachetools import TTLCache
 
 from bot import replies
 from bot.stats import Stats
-from model.serving.worker.recent import Recent
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class AccessMiddleware(BaseMiddleware):
 
     def __init__(self, allowed: frozenset[int]) -> None:
         self._allowed = allowed
-        self._told: Recent[int, bool] = Recent(10_000, seconds=TOLD_SECONDS)
+        self._told: TTLCache[int, bool] = TTLCache(10_000, TOLD_SECONDS)
 
     async def __call__(
         self,
@@ -59,8 +59,8 @@ class AccessMiddleware(BaseMiddleware):
         chat: Chat | None = data.get("event_chat")
         if any(each is not None and each.id in self._allowed for each in (user, chat)):
             return await handler(event, data)
-        if isinstance(event, Message) and event.chat.type == ChatType.PRIVATE and not self._told.get(event.chat.id):
-            self._told.keep(event.chat.id, True)
+        if isinstance(event, Message) and event.chat.type == ChatType.PRIVATE and event.chat.id not in self._told:
+            self._told[event.chat.id] = True
             await event.reply(replies.closed())
         if isinstance(event, CallbackQuery):
             with suppress(AiogramError):  # such as for a press of long ago

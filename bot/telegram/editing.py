@@ -6,8 +6,7 @@ from typing import Any, Final
 
 from aiogram.exceptions import TelegramBadRequest
 from aiogram.types import InlineKeyboardMarkup, Message
-
-from model.serving.worker.recent import Recent
+from cachetools import TTLCache
 
 Shown = tuple[str | None, Any]
 
@@ -22,7 +21,7 @@ class Edits:
     """
 
     def __init__(self) -> None:
-        self._shown: Recent[tuple[int, int], Shown | None] = Recent(1000, seconds=PRESSED_BEFORE)
+        self._shown: TTLCache[tuple[int, int], Shown | None] = TTLCache(1000, PRESSED_BEFORE)
 
     async def edit(self, message: Message, text: str, buttons: InlineKeyboardMarkup | None = None) -> None:
         """`text`: without markup. Raises as `Message.edit_text` does."""
@@ -30,15 +29,15 @@ class Edits:
         wanted = text, _plain(buttons)
         if (self._shown.get(key) or (message.text, _plain(message.reply_markup))) == wanted:
             return
-        self._shown.keep(key, wanted)
+        self._shown[key] = wanted
         try:
             await message.edit_text(text, reply_markup=buttons)
         except TelegramBadRequest as error:
             if not is_not_modified(error):  # by another process of this bot
-                self._shown.keep(key, None)
+                self._shown[key] = None
                 raise
         except BaseException:
-            self._shown.keep(key, None)
+            self._shown[key] = None
             raise
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -31,11 +30,14 @@ from aiogram.types import (
 from bot.errors import Gone, NoPictureThere, TooBig
 from bot.storage.chats import Picture
 from model.errors import EmptyFile, MediaError, NotAnImage, PdfDocument, VectorDrawing, WebPage
+from model.serving.outage import Backoff
 
 log = logging.getLogger(__name__)
 
 HOSTED_LIMIT: Final = 20 * 1024 * 1024  # what the hosted Bot API lets bots download
 TRIES: Final = 5
+FIRST_PAUSE: Final = 0.5
+LONGEST_PAUSE: Final = 4.0
 TIMEOUT: Final = 120
 EXTENSIONS: Final = frozenset(
     (
@@ -181,6 +183,12 @@ def check_size(bot: Bot, size: int | None) -> None:
         raise TooBig(limit)
 
 
+def download_size(bot: Bot, picture: Picture) -> int:
+    """How many bytes its download takes at most."""
+    limit, size = download_limit(bot), picture.file_size or HOSTED_LIMIT
+    return size if limit is None else min(size, limit)
+
+
 async def download(bot: Bot, picture: Picture) -> bytes:
     """The bytes of a picture.
 
@@ -188,6 +196,7 @@ async def download(bot: Bot, picture: Picture) -> bytes:
     several times over.
     """
     check_size(bot, picture.file_size)
+    backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
     for attempt in range(1, TRIES + 1):
         try:
             return await _fetch(bot, picture)
@@ -198,7 +207,7 @@ async def download(bot: Bot, picture: Picture) -> bytes:
         except (aiohttp.ClientError, TimeoutError) as error:
             reason = type(error).__name__
         if attempt < TRIES:
-            await asyncio.sleep(0.25 * 2**attempt * random.uniform(0.5, 1.5))
+            await asyncio.sleep(backoff.next())
     log.info("a download failed %d times: %s", TRIES, reason)
     raise TelegramNetworkError(GetFile(file_id=picture.file_id), f"download failed: {reason}")
 

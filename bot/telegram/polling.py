@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from aiogram import Bot
 from aiogram.exceptions import (
     AiogramError,
-    ClientDecodeError,
     TelegramConflictError,
     TelegramNotFound,
     TelegramRetryAfter,
@@ -19,10 +16,10 @@ from aiogram.exceptions import (
 )
 
 from bot.errors import Conflict, StorageError, WrongToken
-from bot.storage.inbox import Inbox
 from bot.telegram.processing import Processor
 from bot.telegram.receiving import Reception
 from bot.telegram.session import GetRawUpdates
+from model.serving.outage import Outage, reason_of
 
 T = TypeVar("T")
 
@@ -30,41 +27,6 @@ log = logging.getLogger(__name__)
 
 LONG_POLL: Final = 30  # seconds
 SLACK: Final = 15  # seconds a poll may take beyond that
-FIRST_PAUSE: Final = 0.5
-LONGEST_PAUSE: Final = 30.0
-
-
-class Outage:
-    """A spell of failures: said once when it begins and once when it is over, with growing pauses meanwhile."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._pause = FIRST_PAUSE
-        self.on = False
-
-    def began(self, reason: str, remedy: str = "trying again until it works") -> None:
-        """Say so, if it is new."""
-        if not self.on:
-            log.warning("%s fails: %s; %s", self._what, reason, remedy)
-        self.on = True
-
-    async def failed(self, reason: str, at_least: float = 0.0) -> None:
-        """Say so, if it is new, and wait."""
-        self.began(reason)
-        await asyncio.sleep(at_least + self._pause * random.uniform(0.5, 1.0))
-        self._pause = min(LONGEST_PAUSE, 2 * self._pause)
-
-    def over(self) -> None:
-        if self.on:
-            log.info("%s works again", self._what)
-        self.on, self._pause = False, FIRST_PAUSE
-
-
-def reason_of(error: Exception) -> str:
-    """On one line, and without the server's whole answer."""
-    if isinstance(error, ClientDecodeError):
-        return "the answer is not that of a Bot API server"
-    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 async def until_connected(request: Callable[[], Awaitable[T]]) -> T:
@@ -76,9 +38,9 @@ async def until_connected(request: Callable[[], Awaitable[T]]) -> T:
         except (TelegramUnauthorizedError, TelegramNotFound) as error:
             raise WrongToken(error.message) from None
         except AiogramError as error:
-            await outage.failed(reason_of(error), _pause_asked(error))
+            await outage.pause(reason_of(error), _pause_asked(error))
         else:
-            outage.over()
+            outage.worked()
             return result
 
 
@@ -88,12 +50,11 @@ async def receive_by_polling(reception: Reception) -> None:
     await until_connected(bot.me)
     await until_connected(lambda: bot.delete_webhook(drop_pending_updates=False))
     await reception.began(await processor.recover())
-    await poll(bot, reception.inbox, processor, reception.allowed_updates, reception.note_contact)
+    await poll(bot, processor, reception.allowed_updates, reception.note_contact)
 
 
 async def poll(
     bot: Bot,
-    inbox: Inbox,
     processor: Processor,
     allowed_updates: list[str],
     note_contact: Callable[[int], None] = lambda updates: None,
@@ -113,20 +74,20 @@ async def poll(
         except TelegramConflictError as error:
             raise Conflict(error.message) from None
         except AiogramError as error:
-            await receiving.failed(reason_of(error), _pause_asked(error))
+            await receiving.pause(reason_of(error), _pause_asked(error))
             continue
-        receiving.over()
+        receiving.worked()
         note_contact(len(updates))
         if not updates:
             # All before is confirmed. After a week of silence ids begin anew anywhere, perhaps below the offset.
             offset = None
             continue
         try:
-            entries = await inbox.record(updates)
+            entries = await processor.record(updates)
         except (OSError, StorageError) as error:
-            await recording.failed(reason_of(error))
+            await recording.pause(reason_of(error))
             continue
-        recording.over()
+        recording.worked()
         offset = max(int(update["update_id"]) for update in updates) + 1
         for entry in entries:
             processor.start(entry)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
-import random
 import time
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any, Final
 
 from aiogram import Bot, Dispatcher
 from aiogram.exceptions import (
@@ -34,9 +31,10 @@ from bot.i18n import locale_for
 from bot.logs import impersonal, whereabouts
 from bot.metrics import BotMetrics
 from bot.storage.chats import Storage
-from bot.storage.inbox import Accepted, GiveUp, Inbox, Recorded
+from bot.storage.inbox import Accepted, Asked, GiveUp, Inbox, Recorded
 from bot.telegram.session import worth_another_try
 from bot.telegram.updates import is_spoken_to, places, read_update
+from model.serving.outage import Backoff
 from model.serving.redis.address import RedisRefused
 
 log = logging.getLogger(__name__)
@@ -54,18 +52,13 @@ LONGEST_PAUSE: Final = 120.0
 RECLAIM_SECONDS: Final = 3.0
 
 
-@dataclass(frozen=True)
-class Answered:
-    """The update is to be acknowledged."""
-
-
-class Settle(Protocol):
-    async def __call__(self, bot: Bot, update_id: int, *, again: bool) -> None:
-        """Called when an update is done with, before it is acknowledged. `again`: it was accepted before."""
+AskedFor = Callable[[dict[str, Any]], Awaitable[Asked | None]]
+# Called with the id of an update that is done with, before it is acknowledged, and whether it was accepted before.
+Settle = Callable[[int, bool], Awaitable[None]]
 
 
 class Processor:
-    """Feeds updates to the dispatcher. What is not finished when it stops stays in the inbox."""
+    """Records updates and feeds them to the dispatcher. What is not finished when it stops stays in the inbox."""
 
     def __init__(
         self,
@@ -74,6 +67,7 @@ class Processor:
         inbox: Inbox,
         i18n: I18n,
         settle: Settle,
+        asked_for: AskedFor,
         storage: Storage,
         *,
         max_attempts: int,
@@ -85,6 +79,7 @@ class Processor:
         self._inbox = inbox
         self._i18n = i18n
         self._settle = settle
+        self._asked_for = asked_for
         self._storage = storage
         self._max_attempts = max_attempts
         self._metrics = metrics or BotMetrics()
@@ -93,6 +88,11 @@ class Processor:
         self._suspects: list[Recorded] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
+
+    async def record(self, updates: Sequence[dict[str, Any]]) -> list[Recorded]:
+        """Write updates down, with what they ask for; those that are new. Raises StorageError or RedisRefused."""
+        asked = {update["update_id"]: await self._asked_for(update) for update in updates}
+        return await self._inbox.record(updates, {number: each for number, each in asked.items() if each is not None})
 
     async def recover(self, *, others: bool = False) -> int:
         """Take up again what was left unanswered; how much that is. Raises StorageError or RedisRefused.
@@ -168,9 +168,9 @@ class Processor:
                 await self._apologise(entry.body, replies.gave_up)
                 await self._done(entry, GiveUp(f"brought the bot down {entry.attempts} times"), again=True)
             else:
-                await self._persist(functools.partial(self._inbox.begin_alone, entry.id))
+                await self._persist(self._inbox.begin_alone, entry.id)
                 outcome = await self._attempt(entry, again=True)
-                if outcome is None:  # Telegram's fault, not the update's: the others need not wait for it
+                if not outcome:  # Telegram's fault, not the update's: the others need not wait for it
                     self.start(entry, again=True)
                 else:
                     await self._done(entry, outcome, again=True)
@@ -178,40 +178,40 @@ class Processor:
 
     async def _process(self, entry: Recorded, again: bool) -> None:
         """Until it is answered, or cannot be."""
-        pause = self._first_pause
+        backoff = Backoff(self._first_pause, LONGEST_PAUSE)
         try:
-            while (outcome := await self._attempt(entry, again)) is None:
+            while not (outcome := await self._attempt(entry, again)):
                 if time.time() - entry.received > TOO_OLD:
                     log.error("update %d could not be answered in a day and is given up", entry.id)
                     self._metrics.failed("given_up")
                     outcome = GiveUp("could not be answered in a day")
                     break
-                await self._sleep(pause)
+                await self._sleep(backoff.next())
                 if self._stopping.is_set():
                     return
-                pause = min(LONGEST_PAUSE, 2 * pause)
                 again = True
             await self._done(entry, outcome, again=again)
         finally:
             self._in_work.discard(entry.id)
 
-    async def _done(self, entry: Recorded, outcome: Answered | GiveUp, *, again: bool) -> None:
+    async def _done(self, entry: Recorded, outcome: GiveUp | bool, *, again: bool) -> None:
         """Forget its jobs, then acknowledge or dead-letter it: in this order a kill leaves nothing behind."""
-        await self._persist(functools.partial(self._settle, self._bot, entry.id, again=again))
+        await self._persist(self._settle, entry.id, again)
         if isinstance(outcome, GiveUp):
             attempts = max(entry.attempts, self._max_attempts)
-            await self._persist(functools.partial(self._inbox.dead_letter, entry.id, outcome.reason, attempts))
+            await self._persist(self._inbox.dead_letter, entry.id, outcome.reason, attempts)
         else:
-            await self._persist(functools.partial(self._inbox.acknowledge, entry.id))
+            await self._persist(self._inbox.acknowledge, entry.id)
 
-    async def _attempt(self, entry: Recorded, again: bool) -> Answered | GiveUp | None:
-        """Whether the update is done with, and how; None: worth another try later."""
+    async def _attempt(self, entry: Recorded, again: bool) -> GiveUp | bool:
+        """Whether the update is done with, or given up; False: it is worth another try later."""
         try:
             update = read_update(entry.body, self._bot)
             _ = update.event_type  # the dispatcher would warn of an unknown one by showing it
-            accepted = Accepted(entry.id, entry.received, again)
+            asked = entry.asked or await self._asked_for(entry.body)
+            accepted = Accepted(entry.id, entry.received, again, asked)
             outcome = await self._dispatcher.feed_update(self._bot, update, accepted=accepted)
-            return outcome if isinstance(outcome, GiveUp) else Answered()
+            return outcome if isinstance(outcome, GiveUp) else True
         except UpdateTypeLookupError:
             log.warning("update %d is of a kind that is not known here", entry.id)
         except ValidationError as error:
@@ -223,14 +223,14 @@ class Processor:
         except (AiogramError, *OUR_FAULT) as error:
             if worth_another_try(error):
                 log.warning("update %d failed (%s) and will be tried again", entry.id, type(error).__name__)
-                return None
+                return False
             if isinstance(error, ClientDecodeError):  # Telegram did what was asked; only its answer is strange
                 log.error("update %d: an answer of Telegram is not understood: %s", entry.id, impersonal(error.message))
             else:
                 await self._unforeseen(entry, error)
         except Exception as error:
             await self._unforeseen(entry, error)
-        return Answered()
+        return True
 
     async def _unforeseen(self, entry: Recorded, error: Exception) -> None:
         log.error("update %d failed unforeseen:\n%s", entry.id, whereabouts(error))
@@ -268,21 +268,20 @@ class Processor:
         except (OSError, StorageError, RedisRefused):
             return ChatSettings()
 
-    async def _persist(self, write: Callable[[], Awaitable[None]]) -> None:
+    async def _persist(self, write: Callable[..., Awaitable[None]], *what: object) -> None:
         """Write to the inbox or the queue, as often as it takes."""
-        pause = self._first_pause
+        backoff = Backoff(self._first_pause, LONGEST_PAUSE)
         while True:
             try:
-                return await write()
+                return await write(*what)
             except (OSError, StorageError, RedisRefused) as error:
                 log.error("could not persist result: %s", error)
             if self._stopping.is_set():
                 return None
-            await self._sleep(pause)
-            pause = min(LONGEST_PAUSE, 2 * pause)
+            await self._sleep(backoff.next())
 
     async def _sleep(self, pause: float) -> None:
-        """Wait about so long, or until the processor stops."""
+        """Wait so long, or until the processor stops."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause * random.uniform(0.5, 1.0)):
+            async with asyncio.timeout(pause):
                 await self._stopping.wait()

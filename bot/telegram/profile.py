@@ -33,7 +33,8 @@ async def set_profile(bot: Bot, i18n: I18n, admins: Collection[int]) -> None:
             language = None if locale == DEFAULT else locale
             with i18n.context(), i18n.use_locale(locale):
                 description, short = replies.description(), replies.short_description()
-                menu, group, for_admins = replies.commands(), replies.group_commands(), replies.admin_commands()
+                menu, group = replies.commands(), replies.commands(groups=True)
+                for_admins = replies.commands(admins=True)
             await _set_description(bot, description, language)
             await _set_short_description(bot, short, language)
             await _set_commands(bot, menu, BotCommandScopeDefault(), language)

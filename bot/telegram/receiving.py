@@ -9,7 +9,6 @@ from aiogram import Bot
 
 from bot.config import Settings
 from bot.metrics import BotMetrics
-from bot.storage.inbox import Inbox
 from bot.telegram.processing import Processor
 from model.serving.health import Deadline
 from model.serving.queue import JobProducer
@@ -22,7 +21,6 @@ class Reception:
     settings: Settings
     bot: Bot
     queue: JobProducer
-    inbox: Inbox
     processor: Processor
     allowed_updates: list[str]
     contact: Deadline  # to be set whenever Telegram shows that it is there

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bot.errors import StorageError
-from bot.storage.inbox import Inbox, Recorded
-from bot.telegram.polling import Outage, reason_of
+from bot.storage.inbox import Recorded
+from model.serving.outage import Outage, reason_of
 
 BATCH: Final = 100
 MOST_WAITING: Final = 1000  # beyond that Telegram keeps them
@@ -25,17 +25,17 @@ class Recorder:
     """Writes updates down and hands those that are new to `start`.
 
     Whatever came while one batch was written is the next, so that many updates cost few writes. There is never more
-    than one call of the inbox: after a lost answer a Redis inbox can repeat the latest call alone.
+    than one call of `record`: after a lost answer a Redis inbox can repeat the latest call alone.
     """
 
     def __init__(
         self,
-        inbox: Inbox,
+        record: Callable[[Sequence[dict[str, Any]]], Awaitable[list[Recorded]]],
         start: Callable[[Recorded], None],
         recorded: Callable[[int], None] = lambda updates: None,
     ) -> None:
-        """`recorded` is called with the number of updates of each batch that was written."""
-        self._inbox = inbox
+        """`record` writes a batch; `recorded` is called with the number of updates of each batch that was written."""
+        self._record = record
         self._start = start
         self._recorded = recorded
         self._waiting: dict[int, _Entry] = {}
@@ -88,9 +88,9 @@ class Recorder:
     async def _write(self) -> list[Recorded] | None:
         """Those of the batch that are new; None: it could not be written."""
         try:
-            entries = await self._inbox.record([each.update for each in self._writing.values()])
+            entries = await self._record([each.update for each in self._writing.values()])
         except (OSError, StorageError) as error:
-            self._outage.began(reason_of(error), "Telegram brings them again")
+            self._outage.failed(reason_of(error), "Telegram brings them again")
             return None
-        self._outage.over()
+        self._outage.worked()
         return entries

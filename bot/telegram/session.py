@@ -6,9 +6,11 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from aiogram import Bot
 from aiogram.client.session.aiohttp import AiohttpSession
@@ -29,11 +31,12 @@ from aiogram.methods.base import TelegramType
 from bot.errors import OUR_FAULT
 from bot.metrics import BotMetrics
 from bot.telegram.pacing import Pacer, chat_of, messages_of
-from bot.telegram.turns import NOBODY, turns_of_answer
+from model.serving.outage import Backoff
 
 log = logging.getLogger(__name__)
 
 PATIENCE: Final = 60.0  # seconds of failures, then the caller decides
+FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 10.0
 MOST_FLOOD_WAITS: Final = 10
 
@@ -78,6 +81,32 @@ def worth_another_try(error: Exception) -> bool:
     return is_passing(error) or isinstance(error, (TelegramUnauthorizedError, *OUR_FAULT))
 
 
+class Hook(Protocol):
+    """Whatever goes with the messages of one answer."""
+
+    async def turn(self, wait: Callable[[], Awaitable[None]]) -> None:
+        """Await the turn of a message. Raises what ends the answer, such as JobCancelled."""
+
+    def taken_back(self) -> None:
+        """Telegram took nothing of the message that has just had its turn; it will have another."""
+
+    def out(self) -> None:
+        """A message is out."""
+
+
+_hook: ContextVar[Hook | None] = ContextVar("hook", default=None)
+
+
+@contextmanager
+def hooked(hook: Hook) -> Iterator[None]:
+    """Messages that are sent within the block go through the hook."""
+    token = _hook.set(hook)
+    try:
+        yield
+    finally:
+        _hook.reset(token)
+
+
 class RetryMiddleware(BaseRequestMiddleware):
     """Sends in turn (see `Pacer`) and repeats failed requests: after `retry_after` as often as Telegram says, else
     with growing pauses. An answer to a group that has become a supergroup follows it there.
@@ -109,17 +138,20 @@ class RetryMiddleware(BaseRequestMiddleware):
     ) -> Response[TelegramType]:
         if method.__api_method__ in NOT_REPEATED:
             return await self._once(make_request, bot, method)
-        turns = turns_of_answer() if messages_of(method) else NOBODY
+        hook = _hook.get() if messages_of(method) else None
         end: float | None = None
-        flood_waits, pause, moved = 0, 0.5, False
+        flood_waits, backoff, moved = 0, Backoff(FIRST_PAUSE, LONGEST_PAUSE), False
         while True:
-            await turns.take(partial(self._pacer.wait_for_turn, method))
+            wait = partial(self._pacer.wait_for_turn, method)
+            await (wait() if hook is None else hook.turn(wait))
             try:
                 response = await make_request(bot, method)
-                turns.went()
+                if hook is not None:
+                    hook.out()
                 return response
             except TelegramRetryAfter as error:
-                turns.refused()
+                if hook is not None:
+                    hook.taken_back()
                 flood_waits += 1
                 self._pacer.pause(method, error.retry_after + random.uniform(0.0, 0.5))
                 if flood_waits > MOST_FLOOD_WAITS:
@@ -136,13 +168,12 @@ class RetryMiddleware(BaseRequestMiddleware):
             except (ClientDecodeError, TelegramServerError, TelegramNetworkError) as error:
                 now = self._clock()
                 end = now + self._patience if end is None else end
-                delay = pause * random.uniform(0.5, 1.0)
+                delay = backoff.next()
                 if not is_passing(error) or now + delay > end:
                     raise
                 self._metrics.retry(method.__api_method__)
                 log.info("%s: %s, trying again", method.__api_method__, type(error).__name__)
                 await self._sleep(delay)
-                pause = min(LONGEST_PAUSE, 2 * pause)
 
     async def _once(
         self,

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from aiogram import Bot
-from aiogram.types import MessageEntity, Update, User
+from aiogram.types import Message, MessageEntity, Update, User
 from pydantic import ValidationError
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ ESSENTIAL: Final = frozenset(
 )
 
 
-def read_update(body: dict[str, Any], bot: Bot) -> Update:
+def read_update(body: dict[str, Any], bot: Bot, *, quietly: bool = False) -> Update:
     """An update, without those parts of its messages that are not understood where the rest makes sense.
 
     Telegram extends its types every few months: a photo forwarded from a new kind of chat is still a photo.
@@ -38,7 +38,8 @@ def read_update(body: dict[str, Any], bot: Bot) -> Update:
         if reduced is None:
             raise
         update = Update.model_validate(reduced, context={"bot": bot})
-        log.warning("update %d is understood only without: %s", update.update_id, places(error))
+        if not quietly:
+            log.warning("update %d is understood only without: %s", update.update_id, places(error))
         return update
 
 
@@ -51,6 +52,36 @@ def entity_text(entity: MessageEntity, text: str) -> str:
     """The words an entity covers. Unlike aiogram's `extract_from`, also where it begins or ends within a character."""
     units = text.encode("utf-16-le")
     return units[2 * entity.offset : 2 * (entity.offset + entity.length)].decode("utf-16-le", errors="replace")
+
+
+def asker(message: Message) -> int:
+    """Who sent it."""
+    return message.from_user.id if message.from_user else message.chat.id
+
+
+def is_named(message: Message, me: User) -> bool:
+    """Whether it mentions the bot, or gives it a command by its full name."""
+    name = f"@{me.username}".casefold()
+    text = message.text or message.caption or ""
+    for entity in message.entities or message.caption_entities or ():
+        match entity.type:
+            case "text_mention" if entity.user is not None and entity.user.id == me.id:
+                return True
+            case "mention" if entity_text(entity, text).casefold() == name:
+                return True
+            case "bot_command" if entity_text(entity, text).casefold().endswith(name):
+                return True
+    return False
+
+
+def is_addressed(message: Message, me: User) -> bool:
+    """Whether it is said to the bot: all in a private chat; in a group, what names it and replies to it."""
+    if message.chat.type == "private":
+        return True
+    replied = message.reply_to_message
+    if replied is not None and replied.from_user is not None and replied.from_user.id == me.id:
+        return True
+    return is_named(message, me)
 
 
 def is_spoken_to(me: User, message: dict[str, Any]) -> bool:

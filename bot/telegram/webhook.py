@@ -22,9 +22,10 @@ from aiohttp import web
 from bot.errors import ConfigurationError, WrongToken
 from bot.logs import whereabouts
 from bot.telegram.health_endpoint import HEALTH, Wellness
-from bot.telegram.polling import Outage, reason_of, until_connected
+from bot.telegram.polling import until_connected
 from bot.telegram.receiving import Reception
 from bot.telegram.recorder import Recorder
+from model.serving.outage import Outage, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ async def receive_by_webhook(reception: Reception) -> None:
     """
     settings, processor = reception.settings, reception.processor
     assert settings.webhook_url is not None
-    recorder = Recorder(reception.inbox, processor.start, reception.metrics.polled)
+    recorder = Recorder(processor.record, processor.start, reception.metrics.polled)
     webhook = Webhook(settings.require_webhook_secret(), recorder)
     wellness = Wellness(reception.contact, reception.queue, recorder, webhook)
     async with listening(webhook, wellness, urlsplit(settings.webhook_url).path, settings.webhook_port):
@@ -189,9 +190,9 @@ async def look(reception: Reception, every: float = LOOK_SECONDS) -> None:
         except TelegramUnauthorizedError as error:
             raise WrongToken(error.message) from None
         except AiogramError as error:
-            await outage.failed(reason_of(error))
+            await outage.pause(reason_of(error))
             continue
-        outage.over()
+        outage.worked()
         if info.url == reception.settings.webhook_url:
             reception.note_contact(0)
         elif ours:

@@ -3,8 +3,6 @@
 Shapes: B images, B' those not over, K hypotheses of each, T words, t of them said, R regions, V vocabulary.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -51,12 +49,8 @@ class Beam:
         self.said = _append(self.said, parent, self.tokens.masked_fill(self.finished, PAD))
         self.said_log_probs = _append(self.said_log_probs, parent, chosen)
         if looked is not None:
-            now = looked.gather(1, parent.unsqueeze(-1).expand_as(looked)).unsqueeze(2)  # (B', K, 1, R)
-            if self.looked is None:
-                self.looked = now
-            else:
-                kept = self.looked.gather(1, parent[..., None, None].expand_as(self.looked))
-                self.looked = torch.cat([kept, now], dim=2)
+            now = looked.gather(1, parent.unsqueeze(-1).expand_as(looked))  # (B', K, R)
+            self.looked = now.unsqueeze(2) if self.looked is None else _append(self.looked, parent, now)
         if bool(self.finished.all()):
             self.finish()
             self.tokens = self.tokens[:, :0]  # nothing more to say, though other searches may go on
@@ -66,7 +60,7 @@ class Beam:
         return self.finished.all(dim=1)
 
     def keep(self, images: Tensor) -> None:
-        """Go on with these images only, (B',) bool; the captions of the others are found."""
+        """Continue with these images only, (B',) bool; store the captions of the others."""
         if not self.tokens.shape[1]:  # all were found before
             self.finished, self.tokens = self.finished[images], self.tokens[images]
             return
@@ -81,7 +75,7 @@ class Beam:
             self._find(torch.ones_like(self.image, dtype=torch.bool))
 
     def _find(self, images: Tensor) -> None:
-        """Take down the hypothesis that wins, of each of these images, (B',) bool."""
+        """Store the winning hypothesis of each of these images, (B',) bool."""
         lengths = (self.said != PAD).sum(dim=-1)
         normalised = self.scores / (lengths + self.finished) ** self.length_power  # <end> counts as a word
         best, rows, said = normalised.argmax(dim=1)[images], self.image[images], self.said.shape[-1]
@@ -94,6 +88,6 @@ class Beam:
 
 
 def _append(history: Tensor, parent: Tensor, column: Tensor) -> Tensor:
-    """history (B, K, t) of the parents, one column (B, K) longer."""
-    kept = history.gather(1, parent.unsqueeze(-1).expand(-1, -1, history.shape[-1]))
-    return torch.cat([kept, column.unsqueeze(-1)], dim=-1)
+    """history (B, K, t, …) of the parents (B, K), one column (B, K, …) longer."""
+    index = parent.view(*parent.shape, *[1] * (history.dim() - 2)).expand(-1, -1, *history.shape[2:])
+    return torch.cat([history.gather(1, index), column.unsqueeze(2)], dim=2)

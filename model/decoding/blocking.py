@@ -1,11 +1,9 @@
-"""Words that may not come next: what keeps a caption from stammering, from going in circles and from breaking off.
+"""Words that may not come next: rules against repetition and against captions that break off.
 
 The word lists are of English captions; a word's place in them was checked against the training captions, where each
 of `BAD_ENDINGS` but "on" (1.6 %, "looks on"), "over" (0.9 %) and "be", "after", "do" ends fewer than 0.5 % of the
 captions that it could end. Words that often end a good caption ("by", "up", "off", "around", "her") are not in it.
 """
-
-from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Sequence

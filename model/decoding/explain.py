@@ -1,10 +1,9 @@
-"""How the network comes to a given caption: its words are said to it one by one (teacher forcing, Williams and Zipser,
-1989), through the same steps in which captions are searched for; it knows no more of the network than a search does.
+"""Log-probabilities and attention of a given caption, by teacher forcing (Williams and Zipser, 1989).
+
+The caption goes through the same steps of the network as a search.
 
 Shapes: B images with a caption each, T words of the longest, R regions, V vocabulary, L likeliest words.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ class Unexplainable(ValueError):
 
 @dataclass(frozen=True)
 class Weighed:
-    """The network's own figures for captions that were said to it. Beyond a caption's end they mean nothing."""
+    """The network's figures for given captions. Undefined beyond a caption's end."""
 
     log_probs: Tensor  # (B, T + 1), of each word, then of <end>
     likeliest: Tensor  # (B, T + 1, L), log-probabilities, descending
@@ -46,7 +45,7 @@ def tokens_of(text: str, vocabulary: Vocabulary, max_words: int) -> list[int]:
 
 @torch.inference_mode()
 def weigh(model: StepModel, state: DecoderState, captions: Sequence[Sequence[int]], likeliest: int) -> Weighed:
-    """Say a caption of at least one word about each image. state: the decoder's initial state, K = 1."""
+    """Run one caption of at least one word through the network for each image. state: the initial state, K = 1."""
     longest = max(map(len, captions))
     rows = [[*words, END, *[PAD] * (longest - len(words))] for words in captions]
     said = torch.tensor(rows, device=state.hidden.device)  # (B, T + 1)
@@ -69,7 +68,7 @@ def weigh(model: StepModel, state: DecoderState, captions: Sequence[Sequence[int
 
 
 def steps_of(weighed: Weighed, captions: Sequence[Sequence[int]], vocabulary: Vocabulary) -> list[tuple[Step, ...]]:
-    """For each caption, what was weighed at each of its words and at its end."""
+    """For each caption, the steps of its words and of its end."""
 
     def word(index: int) -> str:
         return END_OF_CAPTION if index == END else vocabulary.words[index]

@@ -1,6 +1,4 @@
-"""How sampled captions are drawn. Free of torch, for the bot reads the same settings."""
-
-from __future__ import annotations
+"""Settings of sampled captions. Free of torch: the bot reads them too."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +12,7 @@ class Sampling:
     """Temperature, then at most `top_k` words (0: all), then the nucleus of mass `top_p` (Holtzman et al., 2020).
 
     `ladder` chooses among the 4 likeliest words for words 1–3, among 2 for words 4–6, and takes the likeliest
-    from there on: variety where a caption takes its turn, safety where it must end well.
+    from there on: variety at the start of a caption, a safe end.
     Raises ValueError for values out of range.
     """
 
@@ -33,7 +31,7 @@ class Sampling:
             raise ValueError(f"top_p must be in (0, 1], not {self.top_p}")
 
     def limit(self, position: int) -> int:
-        """How many of the likeliest words may stand at `position` (from 0); 0: any."""
+        """The number of likeliest words to choose from at `position` (from 0); 0: all."""
         if not self.ladder:
             return self.top_k
         limit = next((limit for words, limit in LADDER if position < words), 1)

@@ -6,8 +6,6 @@ because the weights are read once.
 Shapes: B images, K sequences of each, T words, R regions, V vocabulary.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -16,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.calibration import Fit
 from model.decoding.beam import Beam
 from model.decoding.blocking import Blocking
-from model.decoding.calibration import Fit
 from model.decoding.sampling import Sampling
 from model.network.decoder import DecoderState
 from model.network.vocabulary import END, PAD, START, UNKNOWN
@@ -28,7 +26,7 @@ _NUCLEUS_GUESS = 256  # words
 
 
 class StepModel(Protocol):
-    """What a search needs of a network; see `model.network.decoder.Decoder.step`."""
+    """The interface of a decoder that searches use; see `model.network.decoder.Decoder.step`."""
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor | None]: ...
 
@@ -37,18 +35,18 @@ class StepModel(Protocol):
 class Decoded:
     """K captions of each of B images. Beyond a caption's length tokens are <pad>, log-probabilities 0.
 
-    The log-probabilities are the network's own, before temperature, filters and blocking: blocking decides which
-    words are said, and never how likely the network holds them to be.
+    The log-probabilities are the network's, before temperature, filters and blocking: blocking decides which words
+    are chosen and does not change their probabilities.
     """
 
     tokens: Tensor  # (B, K, T) int64, words only
     log_probs: Tensor  # (B, K, T), of each word
     lengths: Tensor  # (B, K) int64, in words
-    attention: Tensor | None  # (B, K, T, R), where the network looked to say each word
+    attention: Tensor | None  # (B, K, T, R), of each word
 
 
 def word_log_probs(logits: Tensor, position: int) -> Tensor:
-    """Log-probabilities of what may be said: never <pad>, <start> or <unk>, and no <end> before the first word."""
+    """Log-probabilities without <pad>, <start> and <unk>, and without <end> before the first word."""
     logits = logits.float()
     for never in (PAD, START, UNKNOWN, END) if position == 0 else (PAD, START, UNKNOWN):
         logits[..., never] = -torch.inf
@@ -268,7 +266,7 @@ class _Sequences:
         self.tokens, self.finished = self.tokens[images], self.finished[images]
 
     def finish(self) -> None:
-        pass  # each word was taken down when it was said
+        pass  # each word is stored when it is chosen
 
 
 def _trimmed(search: Running, blocking: Blocking | None) -> Decoded:

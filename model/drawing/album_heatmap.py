@@ -12,8 +12,6 @@ those stand there that looked hardest at one place, articles and the like last. 
 no attention to its peak, which is printed beside its caption: photos differ so much that one scale left some blank.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -23,7 +21,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from model.drawing.labels import ENGLISH, Labels, percent
-from model.drawing.style import ACCENT, BACKGROUND, GAP, INK, dim, fit, fitting_size, font, overlay, paste_scale
+from model.drawing.style import ACCENT, BACKGROUND, GAP, dim, fit, font, overlay, paste_scale, write
 
 WIDTH: Final = 1280
 TALLEST: Final = 2400  # pixels: Telegram keeps photos of up to 2560
@@ -97,7 +95,8 @@ def _block(item: Captioned, most: int, lines: int) -> Image.Image:
         left = GAP + place % columns * (width + GAP)
         top = _BETWEEN + _TITLE + place // columns * line
         block.paste(tile, (left + (width - tile.width) // 2, top + (height - tile.height) // 2))
-        _write(draw, word, (left + width / 2, top + height + _LABEL / 2), width, 22, "mm")
+        at = (left + width / 2, top + height + _LABEL / 2)
+        write(draw, word, at, width, 22, smallest=10, anchor="mm")
     return block
 
 
@@ -117,13 +116,7 @@ def _write_title(draw: ImageDraw.ImageDraw, item: Captioned, peak: float) -> Non
     number = str(item.number)
     draw.text((GAP, middle), number, fill=ACCENT, font=font(30), anchor="lm")
     left = GAP + draw.textlength(number, font=font(30)) + 14
-    _write(draw, " ".join(item.words), (left, middle), right - left, 28, "lm")
-
-
-def _write(draw: ImageDraw.ImageDraw, text: str, at: tuple[float, float], width: float, size: int, anchor: str) -> None:
-    """Text shrunk until it fits a width."""
-    size = fitting_size(text, size, width, smallest=10)
-    draw.text(at, text, fill=INK, font=font(size, text), anchor=anchor)
+    write(draw, " ".join(item.words), (left, middle), right - left, 28, smallest=10)
 
 
 def _draw_scale(sheet: Image.Image, height: int, high: str) -> None:
@@ -134,5 +127,4 @@ def _draw_scale(sheet: Image.Image, height: int, high: str) -> None:
     draw.text((GAP, middle), low, fill=_FAINT, font=font(20), anchor="lm")
     paste_scale(sheet, (300, 14), (left, round(middle) - 7))
     left += 300 + GAP
-    size = fitting_size(high, 20, WIDTH - GAP - left, smallest=10)
-    draw.text((left, middle), high, fill=_FAINT, font=font(size, high), anchor="lm")
+    write(draw, high, (left, middle), WIDTH - GAP - left, 20, smallest=10, fill=_FAINT)

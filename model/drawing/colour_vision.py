@@ -2,20 +2,19 @@
 
 Protanopia and deuteranopia: Machado, Oliveira and Fernandes, "A Physiologically-based Model for Simulation of Color
 Vision Deficiency" (2009), severity 1.0, in linear RGB. Tritanopia: Brettel, Viénot and Mollon, "Computerized simulation
-of color appearance for dichromats" (1997), which projects each half of the colour space to a half-plane of its own.
+of color appearance for dichromats" (1997), which projects each half of the colour space to a half-plane of its own; its
+constants were compared with those of libDaltonLens.
 """
 
-from __future__ import annotations
-
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from model.drawing.labels import ENGLISH, Deficiency, Labels
 from model.drawing.style import font
 
-Deficiency: TypeAlias = Literal["protanopia", "deuteranopia", "tritanopia"]
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 MACHADO: Final[dict[str, Floats]] = {
@@ -63,15 +62,19 @@ def _encoded(linear: Floats) -> Floats:
 _LINEAR: Final = _decoded(np.arange(256) / 255)
 
 
-def draw_sheet(photo: Image.Image, kind: Deficiency) -> Image.Image:
-    """The RGB photo beside what is seen of it, with a title above each."""
-    photo = photo.convert("RGB")  # a copy: alpha and orientation are `open_image`'s
+def draw_sheet(photo: Image.Image, kind: Deficiency, labels: Labels = ENGLISH) -> Image.Image:
+    """The photo beside what is seen of it, each at most `SIDE` pixels wide and high, with a title above each.
+
+    `photo`: RGB and upright, as `open_image` makes it.
+    """
+    photo = photo.convert("RGB")  # a copy
     photo.thumbnail((SIDE, SIDE))
     seen = Image.fromarray(simulate(np.asarray(photo), kind))
     width, height = photo.size
     sheet = Image.new("RGB", (2 * width + GAP, height + TITLE), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    for left, picture, title in ((0, photo, "original"), (width + GAP, seen, kind)):
+    titles = labels.original, labels.seen_with(kind)
+    for left, picture, title in zip((0, width + GAP), (photo, seen), titles, strict=True):
         sheet.paste(picture, (left, TITLE))
         size = 28
         while size > 8 and font(size, title).getlength(title) > width:

@@ -4,8 +4,6 @@ The maps are drawn as they are: all words of a sheet share one scale, from no at
 scale is printed beside its colours. Nothing is stretched word by word, so a diffuse look stays pale.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,10 +12,11 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from model.drawing.labels import ENGLISH, Labels, percent
-from model.drawing.style import BACKGROUND, GAP, INK, dim, fit, fitting_size, font, overlay, paste_scale
+from model.drawing.style import BACKGROUND, GAP, INK, dim, fit, fitting_size, font, overlay, paste_scale, write
 
 SIDE: Final = 1280  # the sheet's longer side is at most this, in pixels
 _TITLE: Final = 0.17  # of a tile's width
+_FAINT: Final = (120, 120, 120)
 _MAX_RATIO: Final = 3.0  # a longer picture is shown in a box of this ratio, whole
 
 
@@ -37,22 +36,18 @@ def draw_sheet(
     dimmed = dim(small)
     peak = float(attention.max()) if attention.size else 1.0
     rows = -(-(len(words) + 1) // columns)
-    legend = title
-    sheet = Image.new(
-        "RGB",
-        (GAP + columns * (width + GAP), GAP + rows * (title + height + GAP) + legend),
-        BACKGROUND,
-    )
+    size = (GAP + columns * (width + GAP), GAP + rows * (title + height + GAP) + title)
+    sheet = Image.new("RGB", size, BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     tiles = [(labels.photo, small), *((w, overlay(dimmed, m, peak)) for w, m in zip(words, attention, strict=True))]
     for index, (text, tile) in enumerate(tiles):
         left = GAP + index % columns * (width + GAP)
         top = GAP + index // columns * (title + height + GAP)
-        _write(draw, text, (left, top, width, title), faint=index == 0)
-        offset = ((width - tile.width) // 2, (height - tile.height) // 2)
-        sheet.paste(tile, (left + offset[0], top + title + offset[1]))
+        at = (left + width / 2, top + title / 2)
+        write(draw, text, at, width, max(8, int(title * 0.72)), smallest=8, anchor="mm", fill=INK if index else _FAINT)
+        sheet.paste(tile, (left + (width - tile.width) // 2, top + title + (height - tile.height) // 2))
     regions = attention[0].size if len(attention) else 1
-    _draw_legend(sheet, draw, legend, labels.attention.format(peak=percent(peak), regions=regions))
+    _draw_legend(sheet, draw, title, labels.attention.format(peak=percent(peak), regions=regions))
     return sheet
 
 
@@ -69,14 +64,6 @@ def _layout(size: tuple[int, int], tiles: int) -> tuple[int, tuple[int, int], in
         best = max(best, (width, columns, rows))
     width = int(best[0])
     return best[1], (width, max(1, int(width / ratio))), int(_TITLE * width)
-
-
-def _write(draw: ImageDraw.ImageDraw, text: str, box: tuple[int, int, int, int], *, faint: bool = False) -> None:
-    """Text on the box's middle line, shrunk until it fits its width."""
-    left, top, width, height = box
-    size = fitting_size(text, max(8, int(height * 0.72)), width, smallest=8)
-    colour = tuple(channel // 2 for channel in INK) if faint else INK
-    draw.text((left + width / 2, top + height / 2), text, fill=colour, font=font(size, text), anchor="mm")
 
 
 def _draw_legend(sheet: Image.Image, draw: ImageDraw.ImageDraw, height: int, high: str) -> None:

@@ -1,9 +1,9 @@
 """The words on drawn pictures that are not those of a caption. Free of torch and of whatever draws."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, TypeAlias
+
+Deficiency: TypeAlias = Literal["protanopia", "deuteranopia", "tritanopia"]  # of colour vision
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,15 @@ class Labels:
     end: str = "(end)"
     still: str = "one shot, little changes"
     moments: str = "moments: {count} · how varied: {variedness}"
+    original: str = "original"
+    protanopia: str = "protanopia"
+    deuteranopia: str = "deuteranopia"
+    tritanopia: str = "tritanopia"
+
+    def seen_with(self, kind: Deficiency) -> str:
+        """The name of a colour vision deficiency."""
+        name: str = getattr(self, kind)
+        return name
 
 
 ENGLISH: Final = Labels()

@@ -1,6 +1,4 @@
-"""What all drawn pictures share: typeface, colours, text that fits, the colour scale of attention. Free of torch."""
-
-from __future__ import annotations
+"""Typeface, colours, text that fits and the colour scale of attention, for all drawn pictures. Free of torch."""
 
 import functools
 import io
@@ -9,7 +7,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -49,6 +47,21 @@ def fitting_size(text: str, size: int, width: float, *, smallest: int) -> int:
     while size > smallest and font(size, text).getlength(text) > width:
         size -= 1
     return size
+
+
+def write(
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    at: tuple[float, float],
+    width: float,
+    size: int,
+    *,
+    smallest: int,
+    anchor: str = "lm",
+    fill: tuple[int, ...] = INK,
+) -> None:
+    """Text of `size`, shrunk until it fits a width, but not below `smallest`; see `fitting_size`."""
+    draw.text(at, text, fill, font(fitting_size(text, size, width, smallest=smallest), text), anchor)
 
 
 def fit(picture: Image.Image, box: tuple[int, int]) -> Image.Image:

@@ -8,8 +8,6 @@
 0:00   0:03   0:06   0:09
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from typing import Final
@@ -67,7 +65,7 @@ def draw_timeline(clip: Moments, labels: Labels = ENGLISH) -> Image.Image:
 
 
 def _across(time: float, duration: float) -> float:
-    """Where a time lies on the sheet, pixels."""
+    """The horizontal position of a time on the sheet, in pixels."""
     return _MARGIN + (WIDTH - 2 * _MARGIN) * min(1.0, max(0.0, time / duration if duration > 0 else 0.5))
 
 
@@ -75,9 +73,9 @@ def _row(moments: Sequence[Moment], inner: int) -> list[Image.Image]:
     """The pictures of the moments at one height, as large as the row allows."""
     sources = [moment.image(max(_TALLEST, inner // len(moments)) * 2) for moment in moments]
     room = inner - GAP * (len(sources) - 1)
-    height = min(_TALLEST, int(room / sum(min(3.0, max(1 / 3, s.width / s.height)) for s in sources)))
-    boxes = [(max(1, int(height * min(3.0, max(1 / 3, s.width / s.height)))), height) for s in sources]
-    return [fit(source, box) for source, box in zip(sources, boxes, strict=True)]
+    ratios = [min(3.0, max(1 / 3, source.width / source.height)) for source in sources]
+    height = min(_TALLEST, int(room / sum(ratios)))
+    return [fit(each, (max(1, int(height * ratio)), height)) for each, ratio in zip(sources, ratios, strict=True)]
 
 
 def _draw_title(draw: ImageDraw.ImageDraw, clip: Moments, labels: Labels) -> None:
@@ -92,7 +90,7 @@ def _draw_title(draw: ImageDraw.ImageDraw, clip: Moments, labels: Labels) -> Non
 
 
 def _draw_film(sheet: Image.Image, clip: Moments, top: int) -> None:
-    """A strip of what is on show, aligned with the time axis."""
+    """A strip of frames, aligned with the time axis."""
     first = clip.frames[0].image(160)
     tile = min(_FILM * 3, max(_FILM // 3, round(_FILM * first.width / first.height)))
     inner = WIDTH - 2 * _MARGIN

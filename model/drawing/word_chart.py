@@ -1,16 +1,14 @@
-"""One chart for one caption: the words that were weighed at each step, with their probabilities. Free of torch.
+"""A chart of one caption: the likeliest words of each step, with their probabilities. Free of torch.
 
 ┌────────────────┐ ┌────────────────┐
-│   a          1 │ │   dog        2 │    what was said
-│ ▸ a    ███ 83 %│ │   man  ██  41 %│    the likeliest words, and the one that was said where it is none of them
+│   a          1 │ │   dog        2 │    the chosen word
+│ ▸ a    ███ 83 %│ │   man  ██  41 %│    the likeliest words, and the chosen one if it is not among them
 │   two  █    9 %│ │ ▸ dog  █   22 %│
 └────────────────┘ └────────────────┘
 
-Upright and narrow like a phone, so that the type is as large there as it can be. The word that was said is marked by
-its colour, which differs from the others' in lightness too, and by a triangle, for those who see neither.
+Upright and narrow like a phone, so that the type is large there. The chosen word is marked by its colour, which also
+differs from the others' in lightness, and by a triangle.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from PIL import Image, ImageDraw
 
 from model.captions import Step
 from model.drawing.labels import ENGLISH, Labels, likelihood
-from model.drawing.style import BACKGROUND, INK, fitting_size, font
+from model.drawing.style import BACKGROUND, INK, font, write
 
 WIDTH: Final = 640  # pixels, at most
 HEIGHT: Final = 1280  # at most
@@ -73,14 +71,14 @@ class _Layout:
         return round(_INSIDE * self.size)
 
     def height(self, rows: Sequence[_Row]) -> int:
-        """Of a cell."""
+        """The height of a cell."""
         return round((_TITLE + _LINE * len(rows)) * self.size) + 2 * self.inside
 
     def columns(self, cells: Sequence[Sequence[_Row]]) -> list[Sequence[Sequence[_Row]]]:
         return [cells[start : start + self.down] for start in range(0, len(cells), self.down)]
 
     def bounds(self, cells: Sequence[Sequence[_Row]]) -> tuple[int, int]:
-        """Of the whole chart."""
+        """Width and height of the whole chart."""
         columns = self.columns(cells)
         heights = [sum(self.height(rows) + self.gap for rows in column) for column in columns]
         return len(columns) * (self.width + self.gap) + self.gap, max(heights) + self.gap
@@ -89,7 +87,7 @@ class _Layout:
 def draw_chart(steps: Sequence[Step], labels: Labels = ENGLISH) -> Image.Image:
     """The chart of one caption's steps (`Captioner.explain`): RGB, WIDTH × HEIGHT pixels at most.
 
-    Of a long caption fewer words are told of each step, FEWEST at least. Raises ValueError for no steps.
+    The chart of a long caption shows fewer words of each step, FEWEST at least. Raises ValueError for no steps.
     """
     if not steps:
         raise ValueError("a caption that was not explained has no chart")
@@ -113,7 +111,7 @@ def draw_chart(steps: Sequence[Step], labels: Labels = ENGLISH) -> Image.Image:
 
 
 def _rows(step: Step, most: int, end: str) -> list[_Row]:
-    """The likeliest words, then the one that was said unless it is among them."""
+    """The likeliest words, then the chosen one unless it is among them."""
     rows = [_Row(word or end, p, word == step.word) for word, p in step.likeliest[:most]]
     if not any(row.said for row in rows):
         rows.append(_Row(step.word or end, step.probability, said=True))
@@ -154,8 +152,7 @@ def _draw_cell(
     words = left + _INDENT * size
     bars, bars_end = words + layout.words + _SPACE * size, right - font(size).getlength(_FIGURES) - _SPACE * size
     y = top + layout.inside + _TITLE * size / 2
-    title_size = fitting_size(title, round(1.15 * size), right - words - 1.2 * size, smallest=6)
-    draw.text((words, y), title, INK, font(title_size, title), anchor="lm")
+    write(draw, title, (words, y), right - words - 1.2 * size, round(1.15 * size), smallest=6)
     draw.text((right, y), str(number), _FAINT, font(round(0.8 * size)), anchor="rm")
     y += (_TITLE + _LINE) * size / 2
     for row in rows:
@@ -163,8 +160,7 @@ def _draw_cell(
         if row.said:
             ink, tip = _SAID, 0.26 * size
             draw.polygon([(left, y - tip), (left, y + tip), (left + 1.6 * tip, y)], fill=_SAID)
-        fitting = font(fitting_size(row.word, size, layout.words, smallest=6), row.word)
-        draw.text((words, y), row.word, ink, fitting, anchor="lm")
+        write(draw, row.word, (words, y), layout.words, size, smallest=6, fill=ink)
         above, below = y - 0.34 * size, y + 0.34 * size
         draw.rectangle((bars, above, bars_end, below), fill=_TRACK)
         length = max(1.0, (bars_end - bars) * row.probability)

@@ -1,8 +1,7 @@
 """Clip → timed frames, streamed: untrusted bytes, with limits checked before work is done. Free of torch.
 
-Videos are decoded by OpenCV (`model.media.opencv`), animated pictures by Pillow, here. Of a clip, about two frames a
-second are taken, fewer of a long one. Transparency is flattened on white for animated pictures; what FFmpeg decodes
-arrives without it.
+Videos are decoded by PyAV (`model.media.video`), animated pictures by Pillow, here. Of a clip, about two frames a
+second are taken, fewer of a long one. Transparency is flattened on white.
 """
 
 from __future__ import annotations
@@ -18,10 +17,17 @@ import numpy as np
 from PIL import Image
 
 from model.errors import ClipTooLarge, DamagedClip, EmptyFile, NotAClip
-from model.media.formats import HEAD, Animation, animation_container, animation_timing, video_container
+from model.media.formats import (
+    HEAD,
+    Animation,
+    animation_container,
+    animation_timing,
+    video_container,
+    without_large_extras,
+)
 from model.media.frames import LONG_SIDE, Budget, Clip, ClipLimits, Frame, choose_frames
 from model.media.images import upright_rgb
-from model.media.opencv import on_disk, open_video
+from model.media.video import on_disk, open_video
 
 __all__ = ["Clip", "ClipLimits", "Frame", "open_clip"]
 
@@ -30,13 +36,14 @@ MOST_PADDED: Final = 4  # times what arrived of a file that breaks off
 
 @contextlib.contextmanager
 def open_clip(source: bytes | str | os.PathLike[str], limits: ClipLimits | None = None) -> Iterator[Clip]:
-    """Open a clip (mp4, mov, mkv, webm, avi; animated GIF, WebP, PNG, AVIF), from memory or from disk.
+    """Open a clip, from memory or from disk: mp4, mov, 3gp, mkv, webm, avi, wmv, flv, ts, mpg, ogv, dv; animated GIF,
+    WebP, PNG, AVIF.
 
     >>> with open_clip("clip.mp4") as clip:
     ...     for frame in clip:
     ...         print(frame.time, frame.image.shape)
 
-    Raises EmptyFile, NotAClip, DamagedClip, ClipTooLarge, ClipTooLong, ClipTooSlow; ClipsUnavailable where OpenCV
+    Raises EmptyFile, NotAClip, DamagedClip, ClipTooLarge, ClipTooLong, ClipTooSlow; ClipsUnavailable where PyAV
     cannot be loaded; OSError for a path that cannot be read.
     """
     limits = limits or ClipLimits()
@@ -74,6 +81,8 @@ def _open_animation(data: bytes, kind: Animation, limits: ClipLimits, budget: Bu
         data = data[:4] + (timing.end - 8).to_bytes(4, "little") + data[8 : timing.end]
     elif kind == "avif" and len(data) < timing.end <= MOST_PADDED * len(data):  # and so does this one's
         data += bytes(timing.end - len(data))
+    elif kind == "png":
+        data = without_large_extras(data)
     frames = _animation_frames(data, kind, stamps, chosen, limits, budget)
     return Clip(duration, [stamps[i] for i in chosen], frames, budget)
 

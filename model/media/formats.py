@@ -1,5 +1,5 @@
 """The format of a file, by its first bytes; the timing of animated pictures; what is wrong with a file that is no
-picture. Free of torch, cv2 and Pillow.
+picture. Free of torch, av and Pillow.
 
 A container that is not known here is never given to a demuxer: playlists (HLS, concat, DASH) would have it open
 other files and addresses.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -24,17 +25,33 @@ from model.errors import (
 )
 from model.media.iso_media import avif_timing, boxes_end
 
-Video = Literal["mov", "matroska", "avi"]  # FFmpeg's names of the demuxers
+Video = Literal[  # FFmpeg's names of the demuxers
+    "mov", "matroska", "avi", "asf", "flv", "mpegts", "mpeg", "mpegvideo", "ogg", "dv"
+]
 Animation = Literal["gif", "webp", "png", "avif"]
 
-HEAD: Final = 64  # bytes that tell a container
+HEAD: Final = 1024  # bytes that tell a container
+_BRANDS: Final = 64  # bytes in which the brands of an ISO file are looked for
 _ATOMS: Final = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")
 _AVIF: Final = (b"avif", b"avis")  # a picture, a sequence of pictures
 _HEIC: Final = (b"heic", b"heix", b"heim", b"heis", b"mif1")
 _HEIC_SEQUENCES: Final = (b"hevc", b"hevx", b"hevm", b"hevs", b"msf1")
 _PICTURE_BRANDS: Final = (*_AVIF, *_HEIC, b"crx ")  # the last: raw pictures of cameras
+_FIRST_BYTES: Final[dict[bytes, Video]] = {
+    b"\x1a\x45\xdf\xa3": "matroska",
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "asf",
+    b"FLV\x01": "flv",
+    b"OggS": "ogg",
+    b"\0\0\x01\xba": "mpeg",
+    b"\0\0\x01\xb3": "mpegvideo",
+    b"\x1f\x07\0": "dv",
+}
+_TRANSPORT: Final = ((0, 188), (4, 192), (0, 204))  # where the packets of MPEG-TS begin, and their size
 _SHORTEST: Final = 0.01  # seconds; browsers show a frame that wants less for _USUAL
 _USUAL: Final = 0.1
+PNG: Final = b"\x89PNG\r\n\x1a\n"  # how one begins
+_TEXTS: Final = (b"tEXt", b"zTXt", b"iTXt")  # chunks of a PNG
+_MOST_EXTRA: Final = 1024 * 1024  # bytes of one text or profile, inflated: Pillow's own limit
 LOOKED_AT: Final = 4096  # bytes, in which a text says what it is
 _PICTURES: Final = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|BM....\0\0\0\0|II\*\0|MM\0\*"
@@ -62,9 +79,17 @@ def video_container(head: bytes) -> Video | None:
     """
     if head[4:8] in _ATOMS and not (head[4:8] == b"ftyp" and (head[8:12] in _PICTURE_BRANDS or _is_avif(head))):
         return "mov"
-    if head[:4] == b"\x1a\x45\xdf\xa3":
-        return "matroska"
-    return "avi" if head[:4] == b"RIFF" and head[8:12] == b"AVI " else None
+    if head[:4] == b"RIFF":
+        return "avi" if head[8:12] == b"AVI " else None
+    for start, demuxer in _FIRST_BYTES.items():
+        if head.startswith(start):
+            return demuxer
+    return "mpegts" if any(_is_transport_stream(head, *sizes) for sizes in _TRANSPORT) else None
+
+
+def _is_transport_stream(head: bytes, first: int, packet: int) -> bool:
+    """Whether three packets in a row begin as those of MPEG-TS do."""
+    return all(head[at : at + 1] == b"G" for at in range(first, first + 3 * packet, packet))
 
 
 def is_heif(head: bytes) -> bool:
@@ -74,7 +99,7 @@ def is_heif(head: bytes) -> bool:
 
 def _is_avif(head: bytes) -> bool:
     """By its brand, or for brands that say nothing of the codec by those it is compatible with."""
-    compatible = head[16 : min(HEAD, int.from_bytes(head[:4], "big"))]
+    compatible = head[16 : min(_BRANDS, int.from_bytes(head[:4], "big"))]
     brands = [head[8:12], *(compatible[at : at + 4] for at in range(0, len(compatible), 4))]
     return head[4:8] == b"ftyp" and (brands[0] in _AVIF or (brands[0] in (b"mif1", b"msf1") and b"avis" in brands))
 
@@ -87,7 +112,7 @@ def animation_container(head: bytes) -> Animation | None:
         return "webp"
     if _is_avif(head):
         return "avif"
-    return "png" if head[:8] == b"\x89PNG\r\n\x1a\n" else None
+    return "png" if head.startswith(PNG) else None
 
 
 def is_clip(data: bytes) -> bool:
@@ -189,6 +214,29 @@ def _png(data: bytes) -> _Parsed:
     if open_frame:
         frames.pop()
     return size, frames, end
+
+
+def without_large_extras(png: bytes) -> bytes:
+    """The PNG without its texts, nor a colour profile larger than Pillow inflates; animated and still ones alike.
+
+    What generators of pictures write there, or a monitor's profile, may exceed what Pillow takes of a bomb.
+    """
+    kept, at = [png[:8]], 8
+    while at + 12 <= len(png):
+        length, name = int.from_bytes(png[at : at + 4], "big"), png[at + 4 : at + 8]
+        end = at + 12 + length
+        if name not in _TEXTS and not (name == b"iCCP" and _inflates_far(png[at + 8 : end - 4])):
+            kept.append(png[at:end])
+        at = end
+    return b"".join([*kept, png[at:]])
+
+
+def _inflates_far(profile: bytes) -> bool:
+    """Whether the content of an iCCP chunk (name, 0, method, compressed data) is more than Pillow inflates."""
+    try:
+        return len(zlib.decompressobj().decompress(profile[profile.index(b"\0") + 2 :], _MOST_EXTRA + 1)) > _MOST_EXTRA
+    except (ValueError, zlib.error):
+        return True
 
 
 def _avif(data: bytes) -> _Parsed:

@@ -1,4 +1,4 @@
-"""What is taken of a clip, and how much work it may be. Free of torch, cv2 and Pillow."""
+"""What is taken of a clip, and how much work it may be. Free of torch, av and Pillow."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class ClipLimits:
 
     bytes: int = 512 * 1024 * 1024
     seconds: float = 300.0  # of the clip
+    frames: int = 500_000  # of a video
     pixels: int = 40_000_000  # a frame; 8K has 33 million
     animated_pixels: int = (
         17_000_000  # a frame of an animated picture, of which decoders keep several; 4K has 8 million

@@ -1,4 +1,4 @@
-"""Untrusted bytes → an upright RGB picture, with limits checked before pixels are decoded. Free of torch."""
+"""Untrusted bytes → an upright sRGB picture, with limits checked before pixels are decoded. Free of torch."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import functools
 import io
 import threading
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from model.errors import CaptionError, DamagedImage, EmptyFile, ImageTooLarge, TruncatedImage
-from model.media.formats import HEAD, breaks_off, is_heif, not_a_picture
+from model.media.formats import HEAD, PNG, breaks_off, is_heif, not_a_picture, without_large_extras
 from model.media.iso_media import claimed_pixels
 
 MAX_PIXELS: Final = 100_000_000  # of a picture that is decoded at all
@@ -29,10 +29,13 @@ _STRIP: Final = 1_000_000  # pixels that are converted at once
 _ORIENTATION: Final = 0x0112  # EXIF and TIFF
 _BITS_PER_SAMPLE: Final = 258  # TIFF
 _PHOTOMETRIC: Final = 262  # TIFF; 0: white is zero
+_MAX_PROFILE: Final = 8 * 1024 * 1024  # bytes; a larger colour profile is not looked at
+_SRGB_GAMMA: Final = 1 / 2.2  # as a PNG says it
+_ALIKE: Final = 2  # levels of 255: a profile that changes no colour by more is that of sRGB
 
 
 def open_image(data: bytes) -> Image.Image:
-    """Decode a picture of any mode and orientation to upright RGB, transparency flattened on white.
+    """Decode a picture of any mode, colours and orientation to upright sRGB, transparency flattened on white.
 
     Of an animated picture the first frame, of several pages the first, of several pictures the one meant as such. The
     result has at most MAX_KEPT pixels or so; larger pictures are decoded one at a time, and reduced before anything
@@ -62,13 +65,15 @@ def open_image(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(f"more than {MAX_PIXELS:,} pixels") from error
     except Exception as error:  # decoders of damaged files raise nearly anything
+        if data.startswith(PNG) and len(lighter := without_large_extras(data)) < len(data):
+            return open_image(lighter)
         if breaks_off(data):
             raise TruncatedImage(f"the picture breaks off: {error}") from error
         raise DamagedImage(f"the picture does not decode: {error}") from error
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode as RGB, transparency flattened on white, turned as its EXIF orientation says."""
+    """A picture of any mode as sRGB, transparency flattened on white, turned as its EXIF orientation says."""
     return _upright(_to_rgb(image), image)
 
 
@@ -103,17 +108,66 @@ def _factor(size: tuple[int, int]) -> int:
 
 
 def _to_rgb(image: Image.Image, factor: int = 1) -> Image.Image:
-    """RGB, transparency flattened on white, `factor` times smaller; a strip at a time, so that no large copy is made.
+    """sRGB, transparency flattened on white, `factor` times smaller; a strip at a time, so that no large copy is made.
 
     Means are taken of the colours that are seen: of palettes, 16 bits and transparency, none could be taken before.
     """
-    levels = _levels(image)
+    levels, to_srgb = _levels(image), _to_srgb(image)
     if factor == 1:
-        return _flat_rgb(image, levels)
-    out = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
-    for top, strip in _strips(image, factor):
-        out.paste(_flat_rgb(strip, levels).reduce(factor), (0, top // factor))
+        out = _flat_rgb(image, levels, to_srgb)
+    else:
+        out = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
+        for top, strip in _strips(image, factor):
+            out.paste(_flat_rgb(strip, levels, to_srgb).reduce(factor), (0, top // factor))
+    if to_srgb is None or image.mode == "CMYK":
+        return _with_gamma(out, image.info)
+    return _applied(to_srgb, out.getchannel(0) if _is_grey(image) else out)
+
+
+def _with_gamma(image: Image.Image, info: dict[str | tuple[int, int], Any]) -> Image.Image:
+    """The picture, encoded with the `gamma` that a PNG without a profile tells of, as one encoded with that of sRGB."""
+    gamma = info.get("gamma", _SRGB_GAMMA)
+    if "icc_profile" in info or "srgb" in info or not 0.1 <= gamma <= 10 or abs(gamma - _SRGB_GAMMA) < 0.02:
+        return image
+    levels = [round(255 * (level / 255) ** (_SRGB_GAMMA / gamma)) for level in range(256)]
+    return image.point(levels * 3)
+
+
+def _is_grey(image: Image.Image) -> bool:
+    return image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
+
+
+def _applied(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image.Image:
+    out = Image.new("RGB", image.size)
+    transform.apply(image, out)
     return out
+
+
+def _to_srgb(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
+    """From the colours that the picture's profile tells of; None if they are to be taken as sRGB."""
+    profile = image.info.get("icc_profile")
+    if isinstance(profile, bytes) and len(profile) <= _MAX_PROFILE:
+        return _transform(profile, "CMYK" if image.mode == "CMYK" else "L" if _is_grey(image) else "RGB")
+    return None
+
+
+@functools.lru_cache(8)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """From a colour profile to sRGB; None for one that is damaged, of another mode, or as good as sRGB."""
+    with contextlib.suppress(Exception):  # damaged profiles raise nearly anything
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if source.profile.xcolor_space.strip() == {"L": "GRAY"}.get(mode, mode):
+            srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+            transform = ImageCms.ImageCmsTransform(source, srgb, mode, "RGB", flags=ImageCms.Flags.NOCACHE)  # threads
+            return None if mode == "RGB" and _is_identity(transform) else transform
+    return None
+
+
+def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
+    levels = np.arange(0, 256, 51, dtype=np.uint8)
+    colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
+    shown = np.asarray(_applied(transform, Image.fromarray(colours)))
+    return int(np.abs(shown.astype(int) - colours).max()) <= _ALIKE
 
 
 def _strips(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Image]]:
@@ -123,7 +177,12 @@ def _strips(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Im
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def _flat_rgb(image: Image.Image, levels: tuple[float, float] | None) -> Image.Image:
+def _flat_rgb(
+    image: Image.Image, levels: tuple[float, float] | None, to_srgb: ImageCms.ImageCmsTransform | None
+) -> Image.Image:
+    """RGB without transparency. to_srgb: of inks, which become RGB by it; other colours are left for later."""
+    if image.mode == "CMYK" and to_srgb is not None:
+        return _applied(to_srgb, image)
     if levels is not None:
         image = _eight_bits(image, levels)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:

@@ -3,10 +3,9 @@
 No pickle, but for state dicts of torchvision's, which are read as tensors alone.
 """
 
-from __future__ import annotations
-
 import hashlib
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torchvision import models
 
-from model.decoding.calibration import Calibration
+from model.calibration import Calibration
 from model.network.config import ConfigError, DecoderConfig, EncoderConfig
 from model.network.decoder import Decoder, build_decoder
 from model.network.encoder import Encoder, encoder_config
@@ -43,16 +42,20 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _save(path: Path, module: torch.nn.Module, metadata: dict[str, str], dtype: torch.dtype) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file, which replaces the one there when it is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.to(dtype).contiguous() for name, tensor in module.state_dict().items()}
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial, metadata)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata)
     partial.replace(path)
 
 
-def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """A file's tensors and metadata. Raises CheckpointError."""
+def _save(path: Path, module: torch.nn.Module, metadata: dict[str, str], dtype: torch.dtype) -> None:
+    write_tensors(path, {name: tensor.to(dtype) for name, tensor in module.state_dict().items()}, metadata)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file. Raises CheckpointError."""
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -63,8 +66,9 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
 
 
-def save_encoder(path: Path, encoder: Encoder, dtype: torch.dtype = torch.float16) -> None:
-    _save(path, encoder.backbone, {"config": encoder.config.to_json()}, dtype)
+def save_encoder(path: Path, encoder: Encoder) -> None:
+    """Write the encoder in fp16."""
+    _save(path, encoder.backbone, {"config": encoder.config.to_json()}, torch.float16)
 
 
 def load_encoder(path: Path) -> Encoder:
@@ -72,7 +76,7 @@ def load_encoder(path: Path) -> Encoder:
 
     Raises CheckpointError.
     """
-    tensors, metadata = load_tensors(path)
+    tensors, metadata = read_tensors(path)
     try:
         encoder = Encoder(EncoderConfig.from_json(metadata.get("config", "{}")))
         _fill(encoder, tensors)
@@ -92,7 +96,7 @@ def pretrained_encoder(name: str, weights: Path | None = None) -> Encoder:
     if weights is None:
         tensors = _download(name)
     elif weights.suffix == ".safetensors":
-        tensors, _ = load_tensors(weights)
+        tensors, _ = read_tensors(weights)
     else:
         try:
             tensors = {n: t.float() for n, t in torch.load(weights, map_location="cpu", weights_only=True).items()}
@@ -137,7 +141,7 @@ def save_decoder(
 
 def load_decoder(path: Path) -> DecoderCheckpoint:
     """A decoder in fp32 with its vocabulary. Raises CheckpointError."""
-    tensors, metadata = load_tensors(path)
+    tensors, metadata = read_tensors(path)
     try:
         decoder = build_decoder(DecoderConfig.from_json(metadata["config"]))
         vocabulary = Vocabulary.from_json(metadata["vocabulary"])
@@ -155,7 +159,5 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
 
     Raises CheckpointError.
     """
-    tensors, metadata = load_tensors(path)
-    partial = path.with_suffix(".partial")
-    save_file(tensors, partial, {**metadata, "calibration": calibration.to_json()})
-    partial.replace(path)
+    tensors, metadata = read_tensors(path)
+    write_tensors(path, tensors, {**metadata, "calibration": calibration.to_json()})

@@ -1,7 +1,5 @@
 """Hyper-parameters, stored as JSON inside each checkpoint. Free of torch."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from dataclasses import dataclass

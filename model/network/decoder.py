@@ -3,8 +3,6 @@
 Shapes: B images, K sequences of each, R regions, C channels, H hidden, A attention, E embedding, V vocabulary.
 """
 
-from __future__ import annotations
-
 import abc
 from dataclasses import dataclass, replace
 from typing import Self
@@ -18,7 +16,7 @@ from model.network.config import DecoderConfig
 
 @dataclass(frozen=True)
 class DecoderState:
-    """What a decoder carries from word to word.
+    """The state of a decoder between two words.
 
     What is known of an image (`keys`, `values`) is held once and shared by its K sequences.
     """
@@ -28,7 +26,7 @@ class DecoderState:
     keys: Tensor | None = None  # (B, 1, R, A), exponentials: see `AttentionDecoder`
     values: Tensor | None = None  # (B, R, E)
 
-    def repeat(self, count: int) -> DecoderState:
+    def repeat(self, count: int) -> Self:
         """The same state for `count` sequences an image; the state must have K = 1."""
         return replace(
             self,
@@ -36,20 +34,16 @@ class DecoderState:
             cell=None if self.cell is None else self.cell.expand(-1, count, -1),
         )
 
-    def reorder(self, index: Tensor) -> DecoderState:
+    def reorder(self, index: Tensor) -> Self:
         """Sequence k of image b continues sequence index[b, k] of the same image. index: (B, K') int64."""
         index = index.unsqueeze(-1).expand(-1, -1, self.hidden.shape[-1])  # (B, K', H)
         cell = None if self.cell is None else self.cell.gather(1, index)
         return replace(self, hidden=self.hidden.gather(1, index), cell=cell)
 
-    def images(self, index: Tensor | slice) -> DecoderState:
+    def images(self, index: Tensor | slice) -> Self:
         """The state of a choice of the images, which may repeat. index: (B',) int64, or a slice."""
-        return DecoderState(
-            self.hidden[index],
-            None if self.cell is None else self.cell[index],
-            None if self.keys is None else self.keys[index],
-            None if self.values is None else self.values[index],
-        )
+        held = {name: tensor[index] for name, tensor in vars(self).items() if tensor is not None}
+        return replace(self, **held)
 
 
 class Decoder(nn.Module, abc.ABC):

@@ -1,6 +1,4 @@
-"""Where to compute and in what arithmetic."""
-
-from __future__ import annotations
+"""Choice of device and precision."""
 
 import functools
 import math

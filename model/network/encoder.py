@@ -1,10 +1,8 @@
 """A torchvision backbone cut where it still has a grid: images in, (B, regions, channels) out."""
 
-from __future__ import annotations
-
 import itertools
 from collections import OrderedDict
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -126,14 +124,14 @@ class Encoder(nn.Module):
         grid: Tensor = self.backbone(images.contiguous(memory_format=torch.channels_last))  # (B, C, rows, columns)
         return grid.flatten(2).transpose(1, 2)  # (B, regions, C)
 
-    def train(self, mode: bool = True) -> Encoder:
+    def train(self, mode: bool = True) -> Self:
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
         return self
 
-    def fuse(self) -> Encoder:
+    def fuse(self) -> Self:
         """Fold each batch normalisation into the convolution before it, in place: same output, faster.
 
         For inference only. VGG, AlexNet and ConvNeXt have none, and stay as they are.

@@ -1,12 +1,10 @@
 """The tokeniser and the vocabulary. Free of torch."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, Self
 
 PAD: Final = 0
 START: Final = 1
@@ -36,7 +34,7 @@ class Vocabulary:
             raise ValueError("a vocabulary's words must be distinct and not special")
 
     @classmethod
-    def build(cls, captions: Iterable[str], *, min_count: int = 4) -> Vocabulary:
+    def build(cls, captions: Iterable[str], *, min_count: int = 4) -> Self:
         """Words seen at least `min_count` times, the commonest first (ties by spelling)."""
         counts = Counter(word for caption in captions for word in tokenize(caption))
         kept = [word for word, count in counts.items() if count >= min_count]
@@ -63,5 +61,5 @@ class Vocabulary:
         return json.dumps(self.words[len(SPECIAL) :], ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Vocabulary:
+    def from_json(cls, text: str) -> Self:
         return cls(json.loads(text))

@@ -7,16 +7,16 @@ are no more are passed over, so that a process that was killed leaves nothing th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 log = logging.getLogger(__name__)
 
@@ -73,67 +73,52 @@ class Sign:
     problem: str | None = None  # its own judgement
 
 
-class Heartbeat:
-    """Writes this process's sign of life every few seconds while its block runs:
+@asynccontextmanager
+async def heartbeat(
+    folder: Path, role: str, deadlines: Sequence[Deadline] = (), every: float = BEAT
+) -> AsyncIterator[None]:
+    """Write this process's sign of life every few seconds while the block runs."""
+    file = folder / f"{role}-{host()}-{os.getpid()}.json"
+    beating = asyncio.create_task(_beat(file, role, deadlines, every))
+    try:
+        yield
+    finally:
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
 
-    async with Heartbeat(data_dir / FOLDER, "worker", [forward]):
-        ...
-    """
 
-    def __init__(self, folder: Path, role: str, deadlines: Sequence[Deadline] = (), every: float = BEAT) -> None:
-        self._folder = folder
-        self._role = role
-        self._deadlines = deadlines
-        self._every = every
-        self._file = folder / f"{role}-{host()}-{os.getpid()}.json"
-        self._task: asyncio.Task[None] | None = None
+async def _beat(file: Path, role: str, deadlines: Sequence[Deadline], every: float) -> None:
+    failing = False
+    await asyncio.to_thread(_sweep, file.parent)
+    pid, birth = os.getpid(), birth_of(os.getpid())
+    while True:
+        problems = [problem for deadline in deadlines if (problem := deadline.missed())]
+        sign = Sign(role, host(), pid, birth, time.monotonic(), time.time(), "; ".join(problems) or None)
+        try:
+            await asyncio.to_thread(_write, file, sign)  # a slow disk must not stop the event loop
+            failing = False
+        except OSError as error:
+            if not failing:
+                log.warning("signs of life cannot be written, so health checks will fail: %s", error)
+            failing = True
+        await asyncio.sleep(every)
 
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._beat())
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        with contextlib.suppress(OSError):
-            self._file.unlink(missing_ok=True)
+def _write(file: Path, sign: Sign) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_suffix(".new")
+    draft.write_text(json.dumps(asdict(sign)), encoding="utf-8")
+    draft.replace(file)
 
-    async def _beat(self) -> None:
-        failing = False
-        await asyncio.to_thread(self._sweep)
-        while True:
-            problems = [problem for deadline in self._deadlines if (problem := deadline.missed())]
-            sign = Sign(
-                role=self._role,
-                host=host(),
-                pid=os.getpid(),
-                birth=birth_of(os.getpid()),
-                beat=time.monotonic(),
-                time=time.time(),
-                problem="; ".join(problems) or None,
-            )
-            try:
-                await asyncio.to_thread(self._write, sign)  # a slow disk must not stop the event loop
-                failing = False
-            except OSError as error:
-                if not failing:
-                    log.warning("signs of life cannot be written, so health checks will fail: %s", error)
-                failing = True
-            await asyncio.sleep(self._every)
 
-    def _write(self, sign: Sign) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        draft = self._file.with_suffix(".new")
-        draft.write_text(json.dumps(asdict(sign)), encoding="utf-8")
-        draft.replace(self._file)
-
-    def _sweep(self) -> None:
-        """Remove the files of processes that are no more: of this host, and by their age of others."""
-        with contextlib.suppress(OSError):
-            for file, sign in read_signs(self._folder):
-                if not is_alive(sign) if sign.host == host() else time.time() - sign.time > FORGOTTEN:
-                    file.unlink(missing_ok=True)
+def _sweep(folder: Path) -> None:
+    """Remove the files of processes that are no more: of this host, and by their age of others."""
+    with suppress(OSError):
+        for file, sign in read_signs(folder):
+            if not is_alive(sign) if sign.host == host() else time.time() - sign.time > FORGOTTEN:
+                file.unlink(missing_ok=True)
 
 
 def host() -> str:
@@ -154,9 +139,7 @@ def is_alive(sign: Sign) -> bool:
     """Whether the process of a sign of this host still is, and not another one under its number."""
     try:
         os.kill(sign.pid, 0)
-    except ProcessLookupError:
-        return False
-    except OverflowError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         pass
@@ -167,7 +150,7 @@ def read_signs(folder: Path) -> list[tuple[Path, Sign]]:
     """Every sign in a folder that can be read; what is not one is passed over."""
     found = []
     for file in sorted(folder.glob("*.json")):
-        with contextlib.suppress(OSError, ValueError, TypeError):
+        with suppress(OSError, ValueError, TypeError):
             found.append((file, Sign(**json.loads(file.read_text(encoding="utf-8")))))
     return found
 

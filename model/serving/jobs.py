@@ -26,6 +26,11 @@ class Job:
     place: str = ""  # the chat; what workers cache of its media is forgotten together
 
     @property
+    def request_id(self) -> str:
+        """The same for all jobs of one request."""
+        return self.request or self.id
+
+    @property
     def line(self) -> str:
         """The line of the queue that it waits in."""
         return self.task.LINE

@@ -11,12 +11,15 @@ photo of another, and never starve either.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final, Protocol, TypeVar
 
 from model.serving.jobs import Job, JobFailure, Outcome
 from model.serving.tasks import LINES as LINES
+
+T = TypeVar("T")
 
 QUICK_JOBS: Final = 2  # open jobs of one person beyond these wait in the bulk lane
 CANCELLED_SECONDS: Final = 3600  # for which a cancelled job is not taken
@@ -71,6 +74,17 @@ class Lease:
     media: bytes
     attempt: int = 1
     waited: float = field(default=0.0, compare=False)  # seconds since it was put in line
+
+
+def settle(future: asyncio.Future[T], outcome: T | Exception) -> None:
+    """Give those who wait a result or an exception, unless they have one; it may be that nobody waits any more."""
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+        future.exception()  # else asyncio logs that nobody retrieved it
+    else:
+        future.set_result(outcome)
 
 
 class JobProducer(Protocol):

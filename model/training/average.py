@@ -4,8 +4,6 @@ A decoder and what further training made of it lie in one basin, and a point bet
 (Wortsman et al., *Model soups*, ICML 2022): here, between one that cross-entropy trained and one trained for CIDEr-D.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

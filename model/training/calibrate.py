@@ -1,28 +1,25 @@
-"""Make confidence mean something: `python -m model.training.calibrate --model attention --data flickr8k --split val`.
+"""Calibrate confidence: `python -m model.training.calibrate --model attention --data flickr8k --split val`.
 
 Captions a validation split, asks which captions are right (CIDEr against their references above a threshold), fits
-`model.decoding.calibration` for greedy and beam captions and keeps the fit in the decoder's file, tensors untouched. A
+`model.calibration` for greedy and beam captions and keeps the fit in the decoder's file, tensors untouched. A
 `<model>-sampling` file beside it gets a fit of its own greedy captions. The expected calibration error is estimated
 by cross-validation; `--check SPLIT` measures it on a split that was not fitted. Draws a reliability plot.
 """
-
-from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
-from model.captioner import Caption, Captioner
-from model.decoding.calibration import (
+from model.calibration import (
     THRESHOLD,
     Calibration,
     Fit,
     Floats,
-    Logistic,
     calibration_error,
     chance_error,
     cross_validated,
@@ -30,11 +27,11 @@ from model.decoding.calibration import (
     predict,
     reliability,
 )
+from model.captioner import Caption, Captioner
 from model.network.checkpoint import SAMPLER_SUFFIX, CheckpointError, write_calibration
-from model.network.config import MODELS
 from model.training.data import DataError, Example, load_split, resolve_data
-from model.training.evaluate import caption_examples
-from model.training.scores import EvaluationError, Tokenizer, java, score, words_of
+from model.training.evaluate import add_data_options, caption_examples, tokenised
+from model.training.scores import EvaluationError, Tokenizer, java, score
 
 
 @dataclass(frozen=True)
@@ -47,19 +44,13 @@ class Judged:
     right: list[bool]
 
     @classmethod
-    def of(cls, captions: Sequence[Caption], cider: Floats, threshold: float) -> Judged:
+    def of(cls, captions: Sequence[Caption], cider: Floats, threshold: float) -> Self:
         return cls(
             mean_log_probs=[float(caption.log_probs.mean()) for caption in captions],
             words=[len(caption.words) for caption in captions],
             geometric_means=np.array([caption.geometric_mean for caption in captions]),
             right=(cider > threshold).tolist(),
         )
-
-    def fit(self) -> Logistic:
-        return fit_logistic(self.mean_log_probs, self.words, self.right)
-
-    def predict(self, fit: Logistic) -> Floats:
-        return predict(fit, self.mean_log_probs, self.words)
 
 
 def judge(
@@ -74,11 +65,7 @@ def judge(
     """Greedy and beam captions of a split's images against their references. Raises EvaluationError."""
     decodings = caption_examples(captioner, examples, beams=[beam], batch=batch).main
     runs: dict[Fit, list[Caption]] = {"greedy": decodings["greedy"], "beam": decodings[f"beam {beam}"]}
-    flat = [caption for example in examples for caption in example.captions]
-    flat += [caption.text for captions in runs.values() for caption in captions]
-    words = iter(words_of(flat, tokenizer))
-    truth = [[next(words) for _ in example.captions] for example in examples]
-    found = {search: [next(words) for _ in captions] for search, captions in runs.items()}
+    found, truth = tokenised(runs, [example.captions for example in examples], tokenizer)
     return {
         search: Judged.of(captions, score(found[search], truth).each_cider, threshold)
         for search, captions in runs.items()
@@ -140,17 +127,18 @@ def calibrate(options: argparse.Namespace, captioner: Captioner, name: str) -> N
         )
 
     judged = judged_on(options.split)
-    calibration = Calibration(options.threshold, {search: captions.fit() for search, captions in judged.items()})
+    fits = {search: fit_logistic(c.mean_log_probs, c.words, c.right) for search, c in judged.items()}
+    calibration = Calibration(options.threshold, fits)
     print(f"{name}, {data} {options.split}, {tokenizer} tokeniser, right: CIDEr > {options.threshold:g}")
     estimates = {search: cross_validated(c.mean_log_probs, c.words, c.right) for search, c in judged.items()}
     report(judged, estimates, "10-fold cross-validation")
-    for search, fit in calibration.fits.items():
+    for search, fit in fits.items():
         print(f"  {search:6}  {fit}")
     shown = options.split
     if options.check:
         shown = options.check
         judged = judged_on(options.check)
-        estimates = {search: c.predict(calibration.fits[search]) for search, c in judged.items()}
+        estimates = {search: predict(fits[search], c.mean_log_probs, c.words) for search, c in judged.items()}
         print(f"{name}, {data} {options.check}, by the fit to {options.split}")
         report(judged, estimates, "not fitted")
     if options.plot:
@@ -164,20 +152,13 @@ def calibrate(options: argparse.Namespace, captioner: Captioner, name: str) -> N
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.training.calibrate", description=__doc__.split("\n")[0])
-    parser.add_argument("--weights", default="weights", help="the folder whose decoder is calibrated")
-    parser.add_argument("--model", choices=list(MODELS), default="attention")
-    parser.add_argument(
-        "--data", default="flickr8k", help="a folder in the Karpathy layout, or its name in DATASETS_DIR"
-    )
+    add_data_options(parser)
     parser.add_argument("--split", default="val", help="what is fitted, default val")
     parser.add_argument("--check", default="", metavar="SPLIT", help="a split to measure on, e.g. test")
     parser.add_argument("--beam", type=int, default=3, help="width of the beam whose captions are fitted, default 3")
     parser.add_argument("--threshold", type=float, default=THRESHOLD, help=f"of CIDEr, default {THRESHOLD}")
     parser.add_argument("--plot", default="docs", metavar="DIR", help="where the plot goes, default docs; '': none")
     parser.add_argument("--dry-run", action="store_true", help="change no weights file")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--limit", type=int, help="only the first so many images")
-    parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     try:
         captioner = Captioner.load(options.weights, options.device, model=options.model)

@@ -1,7 +1,5 @@
 """Captioned image data sets, in the Karpathy layout or as a table of captions, and the cache of encoder features."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json
@@ -13,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image, ImageEnhance
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from model.media.images import to_square
 from model.network.device import autocast
@@ -115,7 +114,7 @@ def shuffled_batches(examples: int, batch: int, *, seed: int, epoch: int, least:
 
 
 def step_seed(seed: int, step: int, process: int = 0) -> int:
-    """What a step's dropout and sampling are seeded with, so that a resumed run draws as one that never stopped."""
+    """The seed of a step's dropout and sampling: a resumed run draws the same numbers as one that never stopped."""
     return (seed + 1) * 1_000_003 + step + process * 500_000_003
 
 
@@ -186,7 +185,7 @@ class Features:
         *,
         batch: int = 16,
         workers: int = 1,
-    ) -> Features:
+    ) -> Self:
         """Features of `examples`, from the cache or computed into it (resumable: finished batches are kept)."""
         device = next(encoder.parameters()).device
         listing = "\n".join([fingerprint, *(str(example.path) for example in examples)])
@@ -215,16 +214,12 @@ class Features:
 
 def pad_captions(captions: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Captions as indices → inputs and targets, each (N, T) int64: <start> w₁ … wₙ and w₁ … wₙ <end>, padded."""
-    longest = max(map(len, captions)) + 1
-    inputs = torch.full((len(captions), longest), PAD)
-    targets = torch.full((len(captions), longest), PAD)
-    for row, caption in enumerate(captions):
-        words = torch.tensor(caption, dtype=torch.long)
-        inputs[row, 0] = START
-        inputs[row, 1 : len(caption) + 1] = words
-        targets[row, : len(caption)] = words
-        targets[row, len(caption)] = END
-    return inputs, targets
+    inputs = [torch.tensor([START, *caption]) for caption in captions]
+    targets = [torch.tensor([*caption, END]) for caption in captions]
+    return (
+        pad_sequence(inputs, batch_first=True, padding_value=PAD),
+        pad_sequence(targets, batch_first=True, padding_value=PAD),
+    )
 
 
 def encode_captions(examples: Sequence[Example], vocabulary: Vocabulary, max_words: int) -> list[list[list[int]]]:

@@ -1,7 +1,5 @@
 """One training run in several processes, a GPU each, as `torchrun` starts them; without it, one process."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +43,7 @@ class Processes:
 
     @contextmanager
     def first_alone(self) -> Iterator[None]:
-        """What the others find done by the first process, which goes ahead of them; each process must enter."""
+        """The first process runs the block before the others do. Each process must enter."""
         if not self.first:
             self.total(0.0)
         yield

@@ -5,16 +5,17 @@ alike; both need Java 8 or later, see `model.training.scores` for what is done w
 (`model.training.wording`). What is evaluated is what is shipped: the weights folder, through `Captioner`.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import TypeVar
+
+from torch import Tensor
 
 from model.captioner import Caption, Captioner
 from model.decoding.sampling import Sampling
@@ -37,6 +38,7 @@ from model.training.scores import (
 )
 
 Row = dict[str, float | None]
+Run = TypeVar("Run", bound=str)
 TRAINING = ("flickr8k", "coco")  # what the shipped weights were trained on
 
 
@@ -59,12 +61,29 @@ def caption_examples(
     blocking: bool = True,
 ) -> Decodings:
     """Captions of a split's images, the encoder run once for each; an image's seed is its place in the split."""
+    size = captioner.encoder.config.image_size
+    chunks = (examples[start : start + batch] for start in range(0, len(examples), batch))
+    features = (captioner.encode(load_images(chunk, size)) for chunk in chunks)
+    return caption_features(
+        captioner, features, beams=beams, samples=samples, sampling=sampling, blocking=blocking, total=len(examples)
+    )
+
+
+def caption_features(
+    captioner: Captioner,
+    batches: Iterable[Tensor],
+    *,
+    beams: Sequence[int],
+    samples: int,
+    sampling: Sampling | None = None,
+    blocking: bool,
+    total: int,
+) -> Decodings:
+    """Captions of a split's images from their features, (B, regions, channels) at a time; as `caption_examples`."""
     main: dict[str, list[Caption]] = {"greedy": [], **{f"beam {width}": [] for width in beams}}
     drawn: list[tuple[Caption, ...]] = []
-    for start in range(0, len(examples), batch):
-        chunk = examples[start : start + batch]
-        features = captioner.encode(load_images(chunk, captioner.encoder.config.image_size))
-        seeds = range(start, start + len(chunk))
+    for features in batches:
+        seeds = range(len(drawn), len(drawn) + len(features))
         captions = captioner.caption_features(
             features, samples=samples, sampling=sampling, seed=seeds, blocking=blocking
         )
@@ -73,7 +92,7 @@ def caption_examples(
         for width in beams:
             [found] = captioner.decode(features, BeamSearch(width), blocking=blocking)
             main[f"beam {width}"] += [caption for [caption] in found]
-        print(f"\r{len(drawn)}/{len(examples)} captioned", end="", file=sys.stderr, flush=True)
+        print(f"\r{len(drawn)}/{total} captioned", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return Decodings(main, drawn)
 
@@ -104,11 +123,7 @@ def evaluate(
     """
     count = len(decodings.samples[0]) if decodings.samples else 0
     runs = dict(decodings.main) | {f"sample {k}": [several[k] for several in decodings.samples] for k in range(count)}
-    flat = [caption for several in references for caption in several]
-    flat += [caption.text for captions in runs.values() for caption in captions]
-    words = iter(words_of(flat, tokenizer))  # all at once: starting Java costs more than the work
-    truth = [[next(words) for _ in several] for several in references]
-    found = {name: [next(words) for _ in captions] for name, captions in runs.items()}
+    found, truth = tokenised(runs, references, tokenizer)
     with contextlib.ExitStack() as stack:
         scorer: MeteorScorer | None = stack.enter_context(meteor()) if tokenizer == "PTB" else None
         scores = {name: score(captions, truth, scorer) for name, captions in found.items()}
@@ -126,6 +141,17 @@ def evaluate(
             table[name] |= {f"distinct of {count}": variety.distinct}
             table[name] |= {"div-2": 100 * variety.div_2, "mBLEU-4": 100 * variety.mbleu_4}
     return table
+
+
+def tokenised(
+    runs: Mapping[Run, Sequence[Caption]], references: Sequence[Sequence[str]], tokenizer: Tokenizer
+) -> tuple[dict[Run, list[str]], list[list[str]]]:
+    """The tokens of each run's captions and of each image's references, joined by spaces. Raises EvaluationError."""
+    flat = [caption for several in references for caption in several]
+    flat += [caption.text for captions in runs.values() for caption in captions]
+    words = iter(words_of(flat, tokenizer))  # all at once: starting Java costs more than the work
+    truth = [[next(words) for _ in several] for several in references]
+    return {name: [next(words) for _ in captions] for name, captions in runs.items()}, truth
 
 
 def _row(scores: Sequence[Scores], faults: Faults) -> Row:
@@ -148,20 +174,9 @@ def as_markdown(table: dict[str, Row]) -> str:
     lines = [["decoding", *columns], ["---"] * (len(columns) + 1)]
     for name, row in table.items():
         values = [row.get(column) for column in columns]
-        lines.append(
-            [
-                name,
-                *(
-                    "–" if value is None else f"{value:.{_digits(c)}f}"
-                    for c, value in zip(columns, values, strict=True)
-                ),
-            ]
-        )
+        digits = (2 if column.startswith("distinct") else 1 for column in columns)
+        lines.append([name, *("–" if v is None else f"{v:.{d}f}" for d, v in zip(digits, values, strict=True))])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def _digits(column: str) -> int:
-    return 2 if column.startswith("distinct") else 1
 
 
 def load_examples(data: str, split: str | None) -> tuple[str, list[Example]]:
@@ -175,13 +190,21 @@ def load_examples(data: str, split: str | None) -> tuple[str, list[Example]]:
         return "dev", load_split(root, "dev")
 
 
-def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m model.training.evaluate", description=__doc__.split("\n")[0])
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """The options of all programs that caption a data set with the shipped weights."""
     parser.add_argument("--weights", default="weights", help="the folder of the weights")
     parser.add_argument("--model", choices=list(MODELS), default="attention")
     parser.add_argument(
         "--data", default="flickr8k", help="a folder in the Karpathy layout, or its name in DATASETS_DIR"
     )
+    parser.add_argument("--batch", type=int, default=32, help="images in one run of the network")
+    parser.add_argument("--limit", type=int, help="only the first so many images of the split")
+    parser.add_argument("--device", default="auto")
+
+
+def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m model.training.evaluate", description=__doc__.split("\n")[0])
+    add_data_options(parser)
     parser.add_argument("--split", help="default: test, or dev where there is no test split")
     parser.add_argument(
         "--beam", type=int, nargs="*", default=[3], metavar="WIDTH", help="beams beside greedy, default 3; 0: none"
@@ -191,12 +214,9 @@ def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--top-k", type=int, default=Sampling.top_k)
     parser.add_argument("--top-p", type=float, default=Sampling.top_p)
     parser.add_argument("--no-blocking", action="store_true", help="let captions repeat and break off")
-    parser.add_argument("--batch", type=int, default=32, help="images in one run of the network")
-    parser.add_argument("--limit", type=int, help="only the first so many images of the split")
     parser.add_argument(
         "--training", nargs="*", default=TRAINING, metavar="DATA", help="data sets whose train captions are not novel"
     )
-    parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     options = parser.parse_args(arguments)
     for name, least in (("samples", 0), ("batch", 1), ("limit", 1)):

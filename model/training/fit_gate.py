@@ -5,8 +5,6 @@ shifted so that it refuses as much as it may: `--refused` of the validation phot
 drawings of kinds that were not fitted, and of the validation photos; nothing is fitted to or chosen by test photos.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,6 +1,4 @@
-"""What a training run says of itself: lines of JSON, a line of progress, and TensorBoard where it is installed."""
-
-from __future__ import annotations
+"""The log of a training run: JSON lines, a progress line on a terminal, and TensorBoard if it is installed."""
 
 import json
 import sys
@@ -31,7 +29,7 @@ class Journal:
             self._writer = SummaryWriter(str(out / "tensorboard"))
 
     def write(self, step: int, **values: float) -> None:
-        """One line for people and programs, and a point on each of TensorBoard's curves."""
+        """Log the values of a step: a line of JSON, and a point on each of TensorBoard's curves."""
         line = json.dumps({"step": step, **{name: round(value, 4) for name, value in values.items()}})
         if sys.stderr.isatty():
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
@@ -43,12 +41,12 @@ class Journal:
                 self._writer.add_scalar(name, value, step)
             self._writer.flush()
 
-    def show(self, step: int, captioner: Captioner, photos: Sequence[Path], samples: int = 5) -> None:
-        """What is said of photos, and where the greedy caption's words looked, for TensorBoard alone."""
+    def show(self, step: int, captioner: Captioner, photos: Sequence[Path]) -> None:
+        """Show captions of photos and the heatmap of the greedy one in TensorBoard."""
         if self._writer is None or not photos:
             return
         images = [open_image(photo.read_bytes()) for photo in photos]
-        for photo, image, captions in zip(photos, images, captioner.caption(images, samples=samples), strict=True):
+        for photo, image, captions in zip(photos, images, captioner.caption(images), strict=True):
             greedy = captions.greedy
             lines = [f"**{greedy.text}**", *(f"* {sample.text}" for sample in captions.samples)]
             self._writer.add_text(photo.name, "\n".join(lines), step)

@@ -1,7 +1,5 @@
 """The training loop of all objectives: resuming, validation, journal, early stop, averaging, several processes."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import math
@@ -31,9 +29,8 @@ from model.training.data import (
 from model.training.distributed import Processes, processes
 from model.training.journal import Journal, Pace
 from model.training.networks import Networks
-from model.training.optimise import descend, follow, rate_share, set_rates
+from model.training.optimise import descend, follow, load_state, save_state, set_rates
 from model.training.options import parse_options
-from model.training.resume import load_state, save_state
 from model.training.validate import validate
 
 
@@ -200,8 +197,7 @@ class Run:
         """One step on the examples at `rows`, this process's share of the batch; returns the whole batch's values."""
         torch.manual_seed(step_seed(self.config.seed, self.step, self.process.rank))
         config = self.config
-        share = rate_share(self.step, total=self.total, warmup=config.warmup, floor=config.final_rate)
-        set_rates(self.optimizer, share)
+        set_rates(self.optimizer, self.step, total=self.total, warmup=config.warmup, floor=config.final_rate)
         self.loss.train()
         with self.autocast:
             loss, words, values = self.loss(inputs.to(self.process.device), rows, self.step / self.total)

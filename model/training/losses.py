@@ -1,6 +1,4 @@
-"""What training minimises: cross-entropy by teacher forcing, and the policy gradient of sampled captions."""
-
-from __future__ import annotations
+"""Losses: cross-entropy by teacher forcing, and the policy gradient of sampled captions."""
 
 from collections.abc import Sequence
 

@@ -1,6 +1,4 @@
-"""The encoder and decoder of a training run: where they begin, and how they are handed over to the captioner."""
-
-from __future__ import annotations
+"""The encoder and decoder of a training run: initial weights and export."""
 
 import dataclasses
 import json

@@ -4,8 +4,6 @@ Each drawing takes a random number generator and a size and returns an RGB pictu
 with the kind that the gate should call them. No drawing is in both: figures speak of pictures unlike those fitted.
 """
 
-from __future__ import annotations
-
 import functools
 import random
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """A dataclass of options as a command line: each field an option, `_` as `-`."""
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 from collections.abc import Sequence

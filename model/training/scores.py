@@ -6,8 +6,6 @@ The tokeniser and METEOR are Java programs. Without Java, BLEU, ROUGE-L and CIDE
 `model.network.vocabulary.tokenize` and marked so: close to the official figures, and not to be quoted beside them.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib.util
 import math
@@ -18,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +36,7 @@ _PUNCTUATION: Final = _BRACKETS | {"''", "'", "``", "`", ".", "?", "!", ",", ":"
 
 
 class EvaluationError(Exception):
-    """What is missing on this machine for an evaluation, or why a metric's program failed."""
+    """A program or package is missing for an evaluation, or a metric's program failed; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ def java() -> bool:
 
 
 def _installed(part: Path | str = "") -> Path:
-    """Where a part of pycocoevalcap lies."""
+    """The path of a part of pycocoevalcap. Raises EvaluationError where it is not installed."""
     found = importlib.util.find_spec("pycocoevalcap")
     if found is None or not found.submodule_search_locations:
         raise EvaluationError("pycocoevalcap is missing: pip install -r requirements-dev.txt")
@@ -218,14 +216,10 @@ class CiderD:
         total = 0.0
         for reference_weights, reference_norms, reference_length in references:
             similarity = 0.0
-            for n in range(LONGEST):
-                theirs = reference_weights[n]
-                dot = 0.0
-                for ngram, weight in weights[n].items():
-                    other = theirs.get(ngram)
-                    if other is not None:
-                        dot += min(weight, other) * other  # clipped: saying a word twice earns nothing
-                if dot:
+            for n, theirs in enumerate(reference_weights):
+                shared = ((weight, theirs[ngram]) for ngram, weight in weights[n].items() if ngram in theirs)
+                # Clipped: saying a word twice earns nothing.
+                if dot := sum(min(mine, other) * other for mine, other in shared):
                     similarity += dot / (norms[n] * reference_norms[n])
             total += similarity * math.exp(-((length - reference_length) ** 2) / (2 * SIGMA**2))
         return 10.0 * total / (LONGEST * len(references))
@@ -241,7 +235,7 @@ class Faults:
     novel: float | None  # share that is no training caption, word for word; None: not known
 
     @classmethod
-    def of(cls, captions: Sequence[Words], training: Collection[str] | None = None) -> Faults:
+    def of(cls, captions: Sequence[Words], training: Collection[str] | None = None) -> Self:
         """training: the training captions' words, joined by spaces. Raises ValueError for no captions."""
         if not captions:
             raise ValueError("there are no captions")
@@ -256,14 +250,14 @@ class Faults:
 
 @dataclass(frozen=True)
 class Variety:
-    """Of the captions of one image, the mean over images."""
+    """Variety of the captions of one image; the mean over images."""
 
     distinct: float  # different captions
     div_2: float  # different bigrams by words (Shetty et al., 2017)
     mbleu_4: float  # BLEU-4 of each caption against the image's others (Wang and Chan, 2019); low is varied
 
     @classmethod
-    def of(cls, images: Sequence[Sequence[Words]]) -> Variety:
+    def of(cls, images: Sequence[Sequence[Words]]) -> Self:
         """Raises ValueError for no images, or fewer than two captions of one."""
         if not images or min(map(len, images)) < 2:
             raise ValueError("variety is of two captions an image, or more")

@@ -10,8 +10,6 @@ Captions are sampled with their gradient, so one pass through the decoder serves
 differentiated is the same distribution, dropout included.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +18,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from model.decoding.search import word_log_probs
 from model.network.decoder import Decoder, DecoderState
-from model.network.vocabulary import END, PAD, SPECIAL, START, UNKNOWN, Vocabulary, tokenize
+from model.network.vocabulary import END, PAD, SPECIAL, START, Vocabulary, tokenize
 from model.training.data import Example, encode_captions
 from model.training.loop import Objective, RunConfig, run_command
 from model.training.losses import caption_loss, draw, leave_one_out, policy_loss
@@ -84,18 +83,13 @@ def sample_captions(
     place = torch.arange(images * samples, device=device).view(images, samples)  # whose turn each row of the batch is
     tokens = torch.full((images, 1), START, device=device)
     finished = torch.zeros((images, samples), dtype=torch.bool, device=device)
-    never = torch.zeros(decoder.config.vocabulary_size, device=device)
-    never[[PAD, START, UNKNOWN]] = -torch.inf
-    not_first = never.clone()
-    not_first[END] = -torch.inf
     all_rows, all_log_probs = [], []
     for t in range(max_words):
         logits, state, _ = decoder.step(tokens, state)
         if t == 0:  # an image's captions all begin alike: one step serves them all
             state = state.repeat(samples)
             logits = logits.expand(-1, samples, -1)
-        scores = logits.float() / temperature + (not_first if t == 0 else never)
-        distribution = scores.log_softmax(dim=-1)  # (B', K', V)
+        distribution = word_log_probs(logits.float() / temperature, t)  # (B', K', V)
         tokens = draw(distribution.detach())
         live = ~finished  # a row said <end> the step before, or is kept to fill the batch
         rows, said = place[live], tokens[live]

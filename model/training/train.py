@@ -6,8 +6,6 @@ folder holds the weights whose greedy captions of the validation split have the 
 On several GPUs: `torchrun --nproc-per-node 8 -m model.training.train …`; see docs/training.md.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,6 +1,4 @@
-"""How good a decoder is on a validation split while it trains: no Java, no files."""
-
-from __future__ import annotations
+"""Validation of a decoder during training. Needs neither Java nor files."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

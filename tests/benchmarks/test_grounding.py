@@ -1,7 +1,5 @@
 """Whether attention looks at what a word names."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Iterator, Sequence

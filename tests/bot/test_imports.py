@@ -5,13 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import ROOT
 
-HEAVY = ("torch", "torchvision", "numpy", "PIL", "cv2", "redis", "sqlite3")
+HEAVY = ("torch", "torchvision", "numpy", "PIL", "av", "redis", "sqlite3")
 
 
 def test_the_bot_imports_nothing_heavy() -> None:
-    code = f"import sys, bot.app, bot.logs; print([name for name in {HEAVY!r} if name in sys.modules])"
+    modules = "bot.app, bot.logs, handlers, model.serving.tasks, model.speech"
+    code = f"import sys, {modules}; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -21,3 +24,17 @@ def test_a_worker_and_a_look_at_dead_letters_import_no_bot() -> None:
     code = f"import sys, {modules}; print('aiogram' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("folder", "above"),
+    [
+        ("service", ("aiogram", "bot.answers", "bot.telegram", "bot.replies")),
+        ("storage", ("aiogram", "bot.answers", "bot.telegram", "bot.replies", "bot.service", "bot.stats")),
+    ],
+)
+def test_lower_layers_know_no_telegram_and_nothing_above_them(folder: str, above: tuple[str, ...]) -> None:
+    modules = ", ".join(f"bot.{folder}.{path.stem}" for path in (ROOT / "bot" / folder).glob("[a-z]*.py"))
+    code = f"import sys, {modules}; print([name for name in {above!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -78,7 +78,7 @@ def name_of(call: ast.Call) -> str:
 
 
 SOURCES = [path for folder in ("bot", "handlers") for path in sorted((ROOT / folder).rglob("*.py"))]
-TRANSLATORS = {"_": 1, "gettext": 1, "ngettext": 2, "lazy_gettext": 1, "lazy_ngettext": 2}  # → texts they take
+TRANSLATORS = {"_": 1, "N_": 1, "gettext": 1, "ngettext": 2, "lazy_gettext": 1, "lazy_ngettext": 2}  # → texts they take
 SENDERS = {"reply", "answer", "reply_photo", "reply_document", "send_message", "edit_text", "edit", "acknowledge"}
 
 

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from bot.config import Settings
 from bot.logs import configure_logging, impersonal, whereabouts
 from model.serving.job_context import working_for
-from model.serving.redis.connection import reason_of
+from model.serving.outage import reason_of
 
 TOKEN = "123456789:AAE-secret_part_of_the_token_xyz"
 

@@ -18,9 +18,10 @@ from bot import replies
 from bot.errors import StorageError
 from bot.i18n import create_i18n
 from bot.metrics import BotMetrics
-from bot.stats import BUCKETS, KEPT, Day, Latency, Report, Stats, StatsStore, bucket_of, hashed, percentile
+from bot.stats import BUCKETS, Day, Latency, Report, Stats, bucket_of, hashed, percentile
 from bot.storage.redis_stats import RedisStats
 from bot.storage.sqlite_stats import FILE_NAME, SqliteStats
+from bot.storage.stats import KEPT, StatsStore
 from model.errors import NotAnImage
 from model.serving.queue import Status
 from model.serving.redis.connection import connect

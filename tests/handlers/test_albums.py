@@ -22,9 +22,11 @@ from pydantic import SecretStr
 from bot.answers.album_heatmaps import AlbumSheets
 from bot.answers.albums import Albums
 from bot.answers.answer import Answering
+from bot.answers.asked import asked_for
 from bot.answers.clips import Clips
 from bot.answers.notes import Answers
 from bot.answers.photos import Captioning
+from bot.answers.sending import TelegramDelivery
 from bot.answers.status import Rhythm, Waiting
 from bot.app import create_bot, create_dispatcher
 from bot.chat_settings import ChatSettings
@@ -32,9 +34,9 @@ from bot.dead_letters import dead
 from bot.i18n import create_i18n
 from bot.metrics import BotMetrics
 from bot.service.in_progress import InWork
-from bot.service.limits import Throttle
+from bot.service.jobs import job_id
+from bot.service.limits import Refusals, Throttle
 from bot.service.requests import Requests
-from bot.service.throttle import Refusals
 from bot.storage.inbox import Inbox
 from bot.storage.opening import open_memory
 from bot.telegram.pacing import Pacer
@@ -665,7 +667,7 @@ class Part:
     processor: Processor
 
     async def receive(self, update: dict[str, object]) -> None:
-        for entry in await self.inbox.record([update]):
+        for entry in await self.processor.record([update]):
             self.processor.start(entry)
 
 
@@ -676,8 +678,8 @@ async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: Redi
     i18n = create_i18n()
     try:
         async with open_memory(settings, bot.id) as (inbox, storage):
-            waiting = Waiting(queue, inbox, Pacer(), NO_STATUS)
-            requests = Requests(settings, queue, InWork(), waiting, Throttle())
+            waiting = Waiting(bot, queue, inbox, Pacer(), NO_STATUS)
+            requests = Requests(settings, queue, InWork(), TelegramDelivery(bot, waiting), Throttle())
             answers = Answers(storage)
             captioning = Captioning(requests, storage, answers)
             clips = Clips(settings, requests, captioning, storage, answers)
@@ -694,7 +696,13 @@ async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: Redi
                 metrics=BotMetrics(),
                 refusals=Refusals(),
             )
-            processor = Processor(dispatcher, bot, inbox, i18n, requests.settle, storage, max_attempts=3)
+
+            async def settle(update_id: int, again: bool) -> None:
+                await requests.settle(job_id(bot.id, update_id), again=again)
+
+            processor = Processor(
+                dispatcher, bot, inbox, i18n, settle, partial(asked_for, bot), storage, max_attempts=3
+            )
             try:
                 yield Part(inbox, processor)
             finally:

@@ -20,6 +20,7 @@ from model.errors import KINDS
 from model.serving.jobs import Job, Outcome
 from model.serving.tasks.album import AlbumResult, AlbumTask
 from model.serving.tasks.clip import ClipFrame, ClipResult
+from model.serving.tasks.colours import ColoursResult, ColoursTask
 from tests.conftest import PHOTOS
 from tests.support.fake_queue import FakeQueue, captions, running_bot, settings_for
 from tests.support.fake_telegram import FakeTelegram, Json
@@ -189,6 +190,8 @@ def outcome(job: Job, media: bytes) -> Outcome | Exception:
         return ClipResult(5.0, frames, 0.5, False, (PICTURE,) * 3, PICTURE)
     if isinstance(job.task, AlbumTask):
         return AlbumResult(PICTURE, len(album_of(job).captions))
+    if isinstance(job.task, ColoursTask):
+        return ColoursResult(PICTURE)
     return captions(sheet=PICTURE if photo_of(job).sheet else None)
 
 

@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 
 from bot.answers.keyboards import OpenSettings
-from bot.answers.settings_menu import CHOICES, SWITCHES, MenuPress
+from bot.answers.settings_menu import MenuPress
 from bot.answers.status import Rhythm
-from bot.chat_settings import ChatSettings
+from bot.chat_settings import LANGUAGE_NAMES, SETTINGS, ChatSettings, written
 from bot.i18n import create_i18n
-from bot.replies.settings import LANGUAGE_NAMES, SETTINGS
 from model.errors import NotAnImage
 from tests.support.conversation import becomes, buttons, menu_of, press, tampered
 from tests.support.fake_queue import FakeQueue, eventually, running_bot
@@ -82,7 +81,7 @@ async def test_a_choice_is_opened_made_and_left_in_one_message(
     await eventually(lambda: not ann.bot_messages())
 
 
-@pytest.mark.parametrize("name", sorted(CHOICES))
+@pytest.mark.parametrize("name", [each.name for each in SETTINGS if not each.is_switch])
 async def test_each_choice_of_each_setting_is_kept(
     server: FakeTelegram, ann: Person, tmp_path: Path, name: str
 ) -> None:
@@ -96,7 +95,7 @@ async def test_each_choice_of_each_setting_is_kept(
             assert len(data.encode()) <= 64
             assert await press(ann, menu, data)
             await eventually(partial(_is_marked, server, menu, data))
-    last = CHOICES[name][-1]
+    [last] = [list(each.choices)[-1] for each in SETTINGS if each.name == name]
     assert getattr(await kept(tmp_path, ann.id), name) == last
 
 
@@ -343,13 +342,13 @@ def test_every_language_of_the_interface_can_be_chosen_by_its_own_name() -> None
 
 
 def test_every_setting_is_in_the_menu_and_fits_a_button() -> None:
-    assert set(SETTINGS) == set(CHOICES) | SWITCHES == set(ChatSettings.__dataclass_fields__)
-    longest = [MenuPress(do="set", name=name, value=str(value)) for name in CHOICES for value in CHOICES[name]]
-    assert all(len(each.pack().encode()) <= 64 for each in longest)
-    for name, values in CHOICES.items():
-        for value in values:
-            ChatSettings.of(json.loads(json.dumps({name: value})))
-            assert getattr(ChatSettings.of({name: value}), name) == value
+    assert {setting.name for setting in SETTINGS} == set(ChatSettings.__dataclass_fields__)
+    for setting in SETTINGS:
+        for value in setting.choices:
+            data = MenuPress(do="set", name=setting.name, value=written(value)).pack()
+            assert len(data.encode()) <= 64
+            assert setting.parse(MenuPress.unpack(data).value) == value
+            assert getattr(ChatSettings.of(json.loads(json.dumps({setting.name: value}))), setting.name) == value
 
 
 async def test_the_menu_in_russian(queue: FakeQueue, olga: Person) -> None:

@@ -14,15 +14,19 @@ from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
+from aiogram import Bot
+from aiogram.filters.callback_data import CallbackQueryFilter
+from aiogram.types import User
 
-from bot.answers.cancelling import asked_for
+from bot.answers.asked import asked_for
 from bot.answers.keyboards import Cancel
 from bot.answers.status import Rhythm
-from bot.service.in_progress import InWork, Place, Work, interruptible
+from bot.service.in_progress import InWork, Work, interruptible
 from bot.service.limits import Rate
-from bot.storage.inbox import Accepted
+from bot.storage.inbox import Accepted, Asked, Place
 from bot.storage.sqlite_inbox import SqliteInbox
 from bot.telegram.pacing import Pacer
+from handlers import create_routers
 from model.errors import JobCancelled
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import Job
@@ -463,7 +467,7 @@ async def test_what_another_bot_process_is_about_to_do_is_cancelled(
         await go_on.wait()
         return PHOTO
 
-    monkeypatch.setattr("bot.service.requests.download", slow)
+    monkeypatch.setattr("bot.answers.ask.download", slow)
     photo = await ann.send_photo(PHOTO)
     await arrived.wait()
     await queue.cancel(f"424242-{server.update_id(photo)}")
@@ -565,55 +569,90 @@ async def test_what_another_bot_process_has_in_work_is_cancelled_too(
 # -- what is in work, by itself
 
 
-def work(message: Any, number: int, user: int = 7, received: float = 0.0) -> Work:
-    return Work(make_job(f"job-{number}", user), message, Accepted(number, received))
+def work(number: int, user: int = 7) -> Work:
+    job, accepted = make_job(f"job-{number}", user), Accepted(number, 0.0)
+    return Work(job=job, place=Place(1, None, user), message=1, accepted=accepted)
 
 
-class Chat:
-    id = 1
+PERSON = {"id": 7, "is_bot": False, "first_name": "Ann"}
+SIZES = {"photo": [{"file_id": "p", "file_unique_id": "p", "width": 9, "height": 9}]}
+VIDEO = {"video": {"file_id": "v", "file_unique_id": "v", "width": 9, "height": 9, "duration": 1}}
+MENTION = {"caption": "@captions", "caption_entities": [{"type": "mention", "offset": 0, "length": 9}]}
 
 
-class Said:
-    chat = Chat()
-    message_thread_id = None
-    is_topic_message = None
+def sent(said: dict[str, Any], chat: int = 7) -> dict[str, Any]:
+    kind = "private" if chat > 0 else "supergroup"
+    message = {"message_id": 1, "date": 1, "chat": {"id": chat, "type": kind, "title": "x"}, "from": PERSON, **said}
+    return {"update_id": 1, "message": message}
+
+
+def pressed(data: str) -> dict[str, Any]:
+    press = {"id": "1", "from": PERSON, "chat_instance": "1", "message": sent({"text": "?"})["message"], "data": data}
+    return {"update_id": 1, "callback_query": press}
+
+
+@pytest.fixture
+def telegram() -> Bot:
+    bot = Bot("42:x")
+    bot._me = User(id=42, is_bot=True, first_name="Captions", username="captions")
+    return bot
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("update", "kind"),
     [
-        ({"data": "am:key"}, "photo"),
-        ({"data": "t:key"}, "clip"),
-        ({"data": "set:show::"}, None),
-        ({"data": "forget:yes:"}, None),
-        ({"data": "ad:key:7"}, None),
-        ({"text": "/Sample 3"}, "photo"),
-        ({"text": "/help"}, None),
+        (sent({"text": "/Sample 3"}), "photo"),
+        (sent({"text": "/sample@captions"}, -5), "photo"),
+        (sent({"text": "/sample@another"}, -5), None),
+        (sent({"text": "/caption"}), "photo"),
+        (sent({"text": "/colours"}), "photo"),
+        (sent({"text": "/caption", "reply_to_message": sent(VIDEO)["message"]}), "clip"),
+        (sent({"text": "what is it?", "reply_to_message": sent(SIZES)["message"]}), "photo"),
+        (sent({"text": "/help", "reply_to_message": sent(SIZES)["message"]}), None),
+        (sent({"text": "hello"}), None),
+        (sent(SIZES), "photo"),
+        (sent(VIDEO), "clip"),
+        (sent(SIZES, -5), None),
+        (sent(SIZES | MENTION, -5), "photo"),
+        (sent(SIZES | {"media_group_id": "1"}, -5), "photo"),
+        ({"update_id": 1, "message": {"message_id": "?"}}, None),
     ],
 )
-def test_only_what_causes_work_is_cancelled(said: dict[str, str], kind: str | None) -> None:
-    person = {"id": 7, "is_bot": False, "first_name": "Ann"}
-    message = {"message_id": 1, "date": 1, "chat": {"id": 7, "type": "private"}, "from": person}
-    press = {"callback_query": {"from": person, "message": message, **said}}
-    update = {"message": message | said} if "text" in said else press
-    assert asked_for(update, Place(7, None, 7)) == kind
+async def test_what_an_update_asks_for(telegram: Bot, update: dict[str, Any], kind: str | None) -> None:
+    asked = await asked_for(telegram, update)
+    assert (asked.work if asked is not None else None) == kind
+
+
+WORKING = {"am": "photo", "ah": "photo", "aw": "photo", "ac": "photo", "as": "photo", "m": "clip", "t": "clip"}
+WORKING |= {"av": "photo", "ak": "photo"}  # colours
+
+
+async def test_a_button_counts_only_as_the_work_it_is_known_to_give(telegram: Bot) -> None:
+    """A new one gives none until somebody says so."""
+    handlers = [handler for router in create_routers() for handler in router.callback_query.handlers]
+    filters = [each.callback for handler in handlers for each in handler.filters or ()]
+    buttons = {each.callback_data.__prefix__ for each in filters if isinstance(each, CallbackQueryFilter)}
+    assert buttons > set(WORKING)
+    for prefix in (*buttons, "new", ""):
+        asked = await asked_for(telegram, pressed(f"{prefix}:key"))
+        assert asked == Asked(WORKING.get(prefix), Place(7, None, 7)), prefix
 
 
 async def test_what_came_after_a_cancel_is_not_cancelled_by_it() -> None:
     in_work, place = InWork(), Place(1, None, 7)
-    before, after = work(Said(), 10), work(Said(), 12)
+    before, after = work(10), work(12)
     with in_work.enter(before), in_work.enter(after):
         assert in_work.cancel(place, Accepted(11, 0.0)) == {"job-10": "photo"}
         assert (before.cancelled, after.cancelled) == (True, False)
         assert in_work.cancel(place, Accepted(11, 0.0)) == {}
-    with pytest.raises(JobCancelled), in_work.enter(work(Said(), 9)):
+    with pytest.raises(JobCancelled), in_work.enter(work(9)):
         pass
-    with in_work.enter(work(Said(), 13)), in_work.enter(work(Said(), 9, user=8)):
+    with in_work.enter(work(13)), in_work.enter(work(9, user=8)):
         pass
 
 
 async def test_a_cancelled_block_ends_at_once_and_later_ones_do_not_begin() -> None:
-    stopped = work(Said(), 1)
+    stopped = work(1)
     reached: list[str] = []
 
     async def run() -> None:
@@ -633,7 +672,7 @@ async def test_a_cancelled_block_ends_at_once_and_later_ones_do_not_begin() -> N
 
 async def test_a_timeout_inside_is_no_cancellation() -> None:
     with pytest.raises(TimeoutError):
-        async with interruptible(work(Said(), 1)):
+        async with interruptible(work(1)):
             raise TimeoutError
 
 
@@ -644,5 +683,5 @@ async def test_cancels_are_forgotten_in_time() -> None:
     in_work.cancel(Place(1, None, 7), Accepted(11, 0.0))
     now[0] = 4000.0
     in_work.cancel(Place(2, None, 7), Accepted(12, 0.0))
-    with in_work.enter(work(Said(), 9)):
+    with in_work.enter(work(9)):
         pass

@@ -1,7 +1,5 @@
 """The library face, on real photos and the shipped weights."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

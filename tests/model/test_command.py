@@ -1,7 +1,5 @@
 """What `start.py caption` prints, with the shipped captioner in this process."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

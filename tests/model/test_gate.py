@@ -1,7 +1,5 @@
 """The gate for what is no photo, by itself and in the captioner."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

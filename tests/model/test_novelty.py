@@ -1,7 +1,5 @@
 """Which frames of a clip are its moments. Scenes here are random directions, frames lie closely around them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageFilter
 
-from model.novelty import FrameFeatures, Look, Method, farthest_points, find_moments, look
+from model.novelty import FrameFeatures, Look, farthest_points, find_moments, look
 
 SHARP = 30.0
 
@@ -122,19 +120,6 @@ def test_among_equals_the_sharpest_is_shown() -> None:
     looks = {i: picture(0, sharpness=20.0 + (i == 4)) for i in range(9)}
     features = clip([0] * 9, noise=0.0, looks=looks)
     assert find_moments(features).chosen == (4,)
-
-
-@pytest.mark.parametrize("method", ["rolling", "uniform", "random"])
-def test_references_take_as_many(method: Method) -> None:
-    features = clip([0] * 10 + [1] * 10 + [2] * 10)
-    chosen = find_moments(features, method=method, seed=3).chosen
-    assert len(chosen) == 3
-    assert chosen == find_moments(features, method=method, seed=3).chosen
-    assert len(find_moments(features, method=method, count=5).chosen) == 5
-    if method == "rolling":
-        assert chosen[0] == 10  # the first of the second scene is the farthest from all before it
-    if method == "uniform":
-        assert chosen == (5, 15, 25)
 
 
 def test_bad_arguments_are_refused() -> None:

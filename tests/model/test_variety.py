@@ -1,7 +1,5 @@
 """More captions, none like another."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

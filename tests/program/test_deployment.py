@@ -68,7 +68,7 @@ def test_the_bot_needs_only_its_own_requirements() -> None:
         for module, distributions in packages_distributions().items()
         if not any(canonicalize_name(distribution) in allowed for distribution in distributions)
     ]
-    assert {"torch", "numpy", "PIL", "cv2"} <= set(blocked)
+    assert {"torch", "numpy", "PIL", "av"} <= set(blocked)
     code = (
         "import importlib, json, pkgutil, sys\n"
         "blocked = set(json.loads(sys.argv[1]))\n"

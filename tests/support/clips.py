@@ -1,20 +1,24 @@
-"""Clips made for tests: encoded by OpenCV and Pillow, and their headers changed by hand where those cannot."""
+"""Clips made for tests: videos encoded by PyAV, animated pictures by Pillow."""
 
 from __future__ import annotations
 
 import io
-import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import av
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from model.media.opencv import opencv
-
 Pixels = npt.NDArray[np.uint8]
+
+_CODECS: Final = {"mp4v": "mpeg4", "MJPG": "mjpeg", "VP80": "libvpx"}  # FFmpeg's names
+_LAYOUTS: Final = {"mjpeg": "yuvj420p", "prores_ks": "yuv422p10le", "qtrle": "argb", "dvvideo": "yuv420p"}
+_GOOD: Final = {"mpeg4": {"qscale": "2"}, "mjpeg": {"qscale": "2"}, "libvpx": {"crf": "4", "b": "2M"}}
+_TICKS: Final = 1000  # a second
 
 
 def greys(count: int, size: tuple[int, int] = (64, 48)) -> list[Pixels]:
@@ -29,15 +33,58 @@ def corner(size: tuple[int, int] = (64, 48)) -> Pixels:
     return frame
 
 
-def video(path: Path, frames: Sequence[Pixels], *, rate: float = 10.0, codec: str = "mp4v") -> bytes:
-    """Write RGB frames, the container by the path's suffix; the file's bytes."""
-    cv2: Any = opencv()
+def video(
+    path: Path,
+    frames: Sequence[Pixels | npt.NDArray[np.uint16]],
+    *,
+    rate: float = 10.0,
+    codec: str = "mp4v",
+    layout: str | None = None,
+    times: Sequence[float] | None = None,
+    aspect: Fraction | None = None,
+    matrix: Sequence[int] | None = None,
+    colours: tuple[int, int, int] | None = None,
+    sound: float = 0.0,
+    options: Mapping[str, str] | None = None,
+) -> bytes:
+    """Write RGB frames (of 8 or 16 bits) or RGBA ones, the container by the path's suffix; the file's bytes.
+
+    codec: FFmpeg's name, or a fourcc of _CODECS. layout: of its pixels, FFmpeg's name. times: when each frame appears,
+    seconds; else `rate` a second. aspect: of a sample. matrix: (a, b, c, d) of the display matrix, whole numbers.
+    colours: transfer characteristic, primaries and matrix (H.273). sound: seconds of silence beside it, from 0 on.
+    options: of the codec.
+    """
+    codec = _CODECS.get(codec, codec)
     height, width = frames[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), rate, (width, height))
-    assert writer.isOpened()
-    for frame in frames:
-        writer.write(np.ascontiguousarray(frame[..., ::-1]))
-    writer.release()
+    with av.open(str(path), "w") as file:
+        stream: Any = file.add_stream(codec, rate=Fraction(rate), options=_GOOD.get(codec, {}) | dict(options or {}))
+        stream.width, stream.height = width, height
+        stream.pix_fmt = layout or _LAYOUTS.get(codec, "yuv420p")
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, _TICKS)
+        if aspect is not None:
+            stream.codec_context.sample_aspect_ratio = aspect
+        if matrix is not None:
+            a, b, c, d = (number << 16 for number in matrix)
+            stream.set_display_matrix([a, b, 0, c, d, 0, 0, 0, 1 << 30])
+        if colours is not None:
+            context = stream.codec_context
+            context.color_trc, context.color_primaries, context.colorspace = colours
+        audio: Any = file.add_stream("aac", rate=48_000, layout="mono") if sound else None
+        for start in range(0, round(sound * 48_000), 1024):
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            silence.sample_rate, silence.pts = 48_000, start
+            file.mux(audio.encode(silence))
+        for index, pixels in enumerate(frames):
+            kind = "rgba" if pixels.shape[2] == 4 else "rgb48le" if pixels.dtype == np.uint16 else "rgb24"
+            frame = av.VideoFrame.from_ndarray(pixels, format=kind)
+            frame = frame.reformat(format=stream.pix_fmt, dst_colorspace=colours[2] if colours else None)
+            if times is not None:
+                frame.pts, frame.time_base = round(times[index] * _TICKS), Fraction(1, _TICKS)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+        if audio is not None:
+            file.mux(audio.encode(None))
     return path.read_bytes()
 
 
@@ -67,44 +114,6 @@ def _chunk(name: bytes, body: bytes) -> bytes:
     return name + len(body).to_bytes(4, "little") + body + bytes(len(body) % 2)
 
 
-def turned(mp4: bytes) -> bytes:
-    """The MP4, to be shown turned by 90° clockwise (the track header's matrix)."""
-    at = mp4.index(b"tkhd") + 44
-    return mp4[:at] + struct.pack(">9i", 0, 0x10000, 0, -0x10000, 0, 0, 0, 0, 0x40000000) + mp4[at + 36 :]
-
-
 def silent(mp4: bytes) -> bytes:
     """The MP4, its picture track declared to be sound."""
     return mp4.replace(b"vide", b"soun").replace(b"vmhd", b"smhd").replace(b"VideoHandler", b"SoundHandler")
-
-
-def retimed(mp4: bytes, ticks: Sequence[int]) -> bytes:
-    """The MP4 (its moov at the end, as OpenCV writes it) with each frame shown for its own number of ticks."""
-    runs = b"".join(struct.pack(">II", 1, count) for count in ticks)
-    mp4 = mp4.replace(b"edts", b"free")  # an edit list would cut off what is now later
-    return _replaced(
-        mp4, [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stts"], struct.pack(">II", 0, len(ticks)) + runs
-    )
-
-
-def stretched(mp4: bytes, across: int, down: int) -> bytes:
-    """The MP4 with a sample aspect ratio of across : down."""
-    entry = mp4.index(b"mp4v", mp4.index(b"stsd"))  # the sample entry: 78 bytes of fields, then boxes
-    box = struct.pack(">I4sII", 16, b"pasp", across, down)
-    size = int.from_bytes(mp4[entry - 4 : entry], "big")
-    entry_bytes = mp4[entry : entry - 4 + size] + box
-    stsd = struct.pack(">II", 0, 1) + struct.pack(">I", size + 16) + entry_bytes
-    return _replaced(mp4, [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd"], stsd)
-
-
-def _replaced(mp4: bytes, path: Sequence[bytes], content: bytes) -> bytes:
-    """The boxes with the content of the one at `path` replaced, and the sizes around it set right."""
-    out, at = b"", 0
-    while at < len(mp4):
-        size, name = struct.unpack_from(">I4s", mp4, at)
-        body = mp4[at + 8 : at + size]
-        if name == path[0]:
-            body = _replaced(body, path[1:], content) if len(path) > 1 else content
-        out += struct.pack(">I4s", 8 + len(body), name) + body
-        at += size
-    return out

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from tests.support.fake_telegram import Chat, FakeTelegram, Message, Person
 from tests.support.pictures import PHOTO
 
-MORE, HEATMAP, WEIGHED, COMPARE = "🎲 More captions", "🔥 Heatmap", "📊 Words weighed", "↔ Compare models"
+MORE, HEATMAP, WEIGHED = "🎲 More captions", "🔥 Heatmap", "📊 Words weighed"
+COLOURS, COMPARE = "🎨 Colours", "↔ Compare models"
 SETTINGS, DELETE, BACK = "⚙ Settings", "🗑 Delete", "◀ Back"
 ONLY_ADMINISTRATORS = "In a group only its administrators can change this."
 
@@ -49,6 +51,19 @@ async def tampered(person: Person, message: Message, data: str) -> str | None:
     person.server.push("callback_query", query | {"data": data})
     said: str | None = (await person.callback_answer(query)).get("text")
     return said
+
+
+def inaccessible(server: FakeTelegram, person: Person, message: Message, data: str) -> dict[str, Any]:
+    """A press under a message of which Telegram tells no more than which it was."""
+    query = {
+        "id": server.new_query(),
+        "from": person.user,
+        "message": {"chat": message["chat"], "message_id": message["message_id"], "date": 0},
+        "chat_instance": "1",
+        "data": data,
+    }
+    server.push("callback_query", query)
+    return query
 
 
 async def menu_of(person: Person, command: str = "/settings", chat: Chat | None = None) -> Message:

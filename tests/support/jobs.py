@@ -9,6 +9,7 @@ from model.serving.jobs import Job
 from model.serving.tasks.album import AlbumTask
 from model.serving.tasks.base import Task
 from model.serving.tasks.clip import ClipTask
+from model.serving.tasks.colours import ColoursTask
 from model.serving.tasks.photo import PhotoTask
 
 ENVELOPE = ("request", "place")
@@ -38,4 +39,9 @@ def clip_of(job: Job) -> ClipTask:
 
 def album_of(job: Job) -> AlbumTask:
     assert isinstance(job.task, AlbumTask)
+    return job.task
+
+
+def colours_of(job: Job) -> ColoursTask:
+    assert isinstance(job.task, ColoursTask)
     return job.task

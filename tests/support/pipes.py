@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import zlib
+from typing import Any
 
 from model.serving.embedded.pipe import PipeConsumer, serve_worker
 from model.serving.embedded.queue import LEASE_SECONDS, LocalQueue
 from model.serving.jobs import Job
+from tests.support.jobs import make_job
 
 
-def job(name: str, **settings: object) -> Job:
+def job(name: str, **settings: Any) -> Job:
     """Each of another person."""
-    return Job(id=name, user=zlib.crc32(name.encode()), **settings)  # type: ignore[arg-type]
+    return make_job(name, zlib.crc32(name.encode()), **settings)
 
 
 async def streams(readable: int, writable: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -40,6 +40,7 @@ COMMANDS: Final = (
         "/",
         "/SAMPLE",
         "/start deep-link",
+        "/colours",
         "/sample@other_bot",
         "/sample١",
     ),

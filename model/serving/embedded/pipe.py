@@ -16,7 +16,7 @@ from typing import Any, Final
 from model.serving.codec import WireError, pack, unpack
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import JobFailure, Outcome, decode_job, decode_outcome, encode_job, encode_outcome
-from model.serving.queue import Lease
+from model.serving.queue import Lease, settle
 
 _LENGTH: Final = struct.Struct(">Q")
 MAX_FRAME: Final = 1 << 31  # a batch of media
@@ -126,9 +126,7 @@ class PipeConsumer:
                     await self.give_back([entry["job"]["id"] for entry in jobs])
         except (asyncio.IncompleteReadError, OSError, WireError, KeyError) as error:
             for asked in self._asked.values():
-                if not asked.done():
-                    asked.set_exception(ConnectionError(f"the bot's end of the pipe: {type(error).__name__}"))
-                    asked.exception()  # it may be that nobody waits any more
+                settle(asked, ConnectionError(f"the bot's end of the pipe: {type(error).__name__}"))
 
     async def take(self, line: str, most: int) -> list[Lease]:
         header, attachments = await self._ask({"op": "take", "line": line, "most": most})

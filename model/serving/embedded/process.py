@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import logging
 import os
-import random
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from typing import Final
 from model.serving.codec import WireError
 from model.serving.embedded.pipe import PipeConsumer, serve_worker
 from model.serving.embedded.queue import LEASE_SECONDS, LocalQueue
+from model.serving.outage import Backoff
 from model.serving.tasks import TASKS
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 MARGIN: Final = 1.1  # a worker that holds a job for so many times its task's `SECONDS` hangs, and is killed
 SILENCE: Final = 50.0  # seconds without a heartbeat (2 s), after which a worker hangs; before its leases (60 s) end
 SETTLED_SECONDS: Final = 60.0  # a worker that lived this long was well: the next restart is quick again
-LONGEST_BACKOFF: Final = 60.0
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 60.0
 END_SECONDS: Final = 10.0
 NO_RESTART: Final = 78  # the exit status (EX_CONFIG) of a worker that can never start: restarting will not help
 _STREAM_LIMIT: Final = 1 << 20
@@ -63,7 +64,7 @@ class EmbeddedWorker:
 
     async def run(self) -> None:
         """Run until cancelled, restarting a dead worker with growing pauses. Raises WorkerCannotStart."""
-        failures = 0
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         for number in itertools.count(1):
             started = time.monotonic()
             try:
@@ -71,10 +72,11 @@ class EmbeddedWorker:
             except OSError as error:  # no memory for another process, say
                 status = str(error)
             lived = time.monotonic() - started
-            failures = 0 if lived > SETTLED_SECONDS else failures + 1
+            if lived > SETTLED_SECONDS:
+                backoff.reset()
             if status == NO_RESTART:
                 raise WorkerCannotStart
-            pause = min(LONGEST_BACKOFF, 2.0 ** max(0, failures - 1)) * random.uniform(0.8, 1.2)
+            pause = backoff.next()
             log.error("the worker ended (status %s) after %.0f s; the next one starts in %.0f s", status, lived, pause)
             await asyncio.sleep(pause)
 

@@ -11,12 +11,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
+
+from cachetools import TTLCache
 
 from model.errors import JobCancelled, JobCrashed, error_of
 from model.serving.jobs import Job, JobFailure, Outcome
-from model.serving.queue import CANCELLED_SECONDS, LINES, Busy, JobLost, Lease, Limits, Status, lane_of
-from model.serving.worker.recent import Recent
+from model.serving.queue import CANCELLED_SECONDS, LINES, Busy, JobLost, Lease, Limits, Status, lane_of, settle
 
 LEASE_SECONDS: Final = 60.0  # a dead worker is known by the end of its pipe at once; this is for one that forgets
 
@@ -46,13 +47,11 @@ class LocalQueue:
     clock: Callable[[], float] = time.monotonic
     _entries: dict[str, _Entry] = field(default_factory=dict)
     _lines: dict[str, deque[str]] = field(default_factory=lambda: {line: deque() for line in LINES})
-    _requests: Counter[tuple[int, str]] = field(default_factory=Counter)  # (person, request) → its jobs
-    _people: Counter[int] = field(default_factory=Counter)  # person → open requests
-    _jobs: Counter[int] = field(default_factory=Counter)  # person → open jobs
+    _open: dict[int, Counter[str]] = field(default_factory=dict)  # person → request → its open jobs
     _workers: set[int] = field(default_factory=set)
     _heard: dict[int, float] = field(default_factory=dict)  # worker → when it last extended its leases
     _forgotten: dict[int, dict[str, None]] = field(default_factory=dict)  # worker → places it is to be told of
-    _cancelled: Recent[str, bool] = field(default_factory=lambda: Recent(10_000, seconds=CANCELLED_SECONDS))
+    _cancelled: TTLCache[str, bool] = field(default_factory=lambda: TTLCache(10_000, CANCELLED_SECONDS))
     _arrival: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     # -- the bot's side
@@ -60,16 +59,14 @@ class LocalQueue:
     async def admit(self, job: Job, *, before: bool = False) -> None:
         if job.id in self._entries:
             return
-        key = _request(job)
-        if key not in self._requests:
-            if not before and self._people[job.user] >= self.limits.requests_per_person:
-                raise Busy(self._people[job.user])
-            if not before and len(self._requests) >= self.limits.requests:
+        mine = self._open.get(job.user, Counter())
+        if not before and job.request_id not in mine:
+            if len(mine) >= self.limits.requests_per_person:
+                raise Busy(len(mine))
+            if self._open_requests() >= self.limits.requests:
                 raise Busy
-            self._people[job.user] += 1
-        self._requests[key] += 1
-        line = lane_of(job.line, self._jobs[job.user])
-        self._jobs[job.user] += 1
+        line = lane_of(job.line, mine.total())
+        self._open[job.user] = mine + Counter([job.request_id])
         self._entries[job.id] = _Entry(job, line, asyncio.get_running_loop().create_future())
 
     async def has(self, job_id: str) -> bool:
@@ -105,20 +102,19 @@ class LocalQueue:
             return
         if job_id in self._lines[entry.line]:
             self._lines[entry.line].remove(job_id)
-        key = _request(entry.job)
-        _decrement(self._requests, key)
-        if key not in self._requests:
-            _decrement(self._people, entry.job.user)
-        _decrement(self._jobs, entry.job.user)
+        user = entry.job.user
+        self._open[user] -= Counter([entry.job.request_id])  # none of zero is left
+        if not self._open[user]:
+            del self._open[user]
         self._settle(entry, JobCancelled("forgotten"))
         await self._announce()
 
     async def cancel(self, job_id: str) -> None:
-        self._cancelled.keep(job_id, True)
+        self._cancelled[job_id] = True
         await self.forget(job_id)
 
     async def is_cancelled(self, job_id: str) -> bool:
-        return self._cancelled.get(job_id) is not None
+        return job_id in self._cancelled
 
     async def forget_place(self, place: str) -> None:
         for worker in self._workers:
@@ -133,7 +129,7 @@ class LocalQueue:
         return Status(
             waiting={name: len(line) for name, line in self._lines.items()},
             in_work=sum(entry.worker is not None for entry in self._entries.values()),
-            open_requests=len(self._requests),
+            open_requests=self._open_requests(),
             workers=len(self._workers),
         )
 
@@ -238,6 +234,9 @@ class LocalQueue:
 
     # -- inside
 
+    def _open_requests(self) -> int:
+        return sum(map(len, self._open.values()))
+
     def _held(self, worker: int, job_id: str) -> _Entry | None:
         entry = self._entries.get(job_id)
         return entry if entry is not None and entry.worker == worker else None
@@ -262,24 +261,8 @@ class LocalQueue:
     def _settle(entry: _Entry, outcome: Outcome | Exception) -> None:
         entry.worker = None
         entry.media = b""
-        if entry.done.done():
-            return
-        if isinstance(outcome, Exception):
-            entry.done.set_exception(outcome)
-            entry.done.exception()  # it may be that nobody waits any more
-        else:
-            entry.done.set_result(outcome)
+        settle(entry.done, outcome)
 
     async def _announce(self) -> None:
         async with self._arrival:
             self._arrival.notify_all()
-
-
-def _request(job: Job) -> tuple[int, str]:
-    return job.user, job.request or job.id
-
-
-def _decrement(counter: Counter[Any], key: Any) -> None:
-    counter[key] -= 1
-    if not counter[key]:
-        del counter[key]

@@ -6,13 +6,12 @@ redis-py is imported when a connection is made and not before.
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
 import re
 import traceback
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from model.serving.outage import Backoff, Outage, reason_of
 from model.serving.redis.address import RedisAddress, RedisRefused
 
 if TYPE_CHECKING:
@@ -20,15 +19,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-log = logging.getLogger(__name__)
-
 CALL_SECONDS: Final = 5.0  # no answer to a call that does not block means that the connection is dead
 CONNECTIONS: Final = 64  # of one client; more calls at once wait for each other
 CROWD: Final = 4096  # for those pools that refuse instead of waiting
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
-
-_QUOTED: Final = re.compile(r"Command # \d+ \(.*\) of pipeline caused error: ", re.DOTALL)
 
 
 def connect(url: str, *, block_seconds: float = 0.0) -> Redis:
@@ -87,31 +82,7 @@ def connect(url: str, *, block_seconds: float = 0.0) -> Redis:
     return client.Redis.from_pool(pool)
 
 
-class Outage:
-    """Whether Redis is away, for all calls of a process together: said once when it goes and once when it is back."""
-
-    def __init__(self) -> None:
-        self._failing: set[object] = set()  # calls that have failed and go on trying
-
-    @property
-    def on(self) -> bool:
-        return bool(self._failing)
-
-    def failed(self, call: object, error: Exception) -> None:
-        if not self._failing:
-            log.warning("Redis cannot be used (%s); trying again until it works", reason_of(error))
-        self._failing.add(call)
-
-    def worked(self, call: object) -> None:
-        if call in self._failing:
-            self._failing.clear()  # those who are still waiting have not tried since
-            log.info("Redis works again")
-
-    def given_up(self, call: object) -> None:
-        self._failing.discard(call)
-
-
-OUTAGE: Final = Outage()  # there is one Redis for a process
+OUTAGE: Final = Outage("Redis")  # there is one Redis for a process
 
 
 async def patiently(request: Callable[[], Awaitable[T]], *, outage: Outage = OUTAGE) -> T:
@@ -120,7 +91,7 @@ async def patiently(request: Callable[[], Awaitable[T]], *, outage: Outage = OUT
     A request whose answer was lost is repeated too: it must be one that may run twice. Raises RedisRefused, and what
     repeating cannot mend.
     """
-    call, pause = object(), FIRST_PAUSE
+    call, backoff = object(), Backoff(FIRST_PAUSE, LONGEST_PAUSE)
     try:
         while True:
             try:
@@ -133,13 +104,12 @@ async def patiently(request: Callable[[], Awaitable[T]], *, outage: Outage = OUT
                 if not is_passing(error):
                     raise
                 _raise_if_cancelled()
-                outage.failed(call, error)
+                outage.failed(reason_of(error), call=call)
             else:
                 _raise_if_cancelled()
                 outage.worked(call)
                 return result
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(LONGEST_PAUSE, 2 * pause)
+            await asyncio.sleep(backoff.next())
     finally:
         outage.given_up(call)
 
@@ -203,9 +173,3 @@ def _is_of_a_lost_connection(error: BaseException) -> bool:
     while modules and modules[-1].startswith("asyncio."):
         modules.pop()
     return bool(modules) and modules[-1].startswith("redis.asyncio.")
-
-
-def reason_of(error: Exception) -> str:
-    """On one line, and without the command that redis-py quotes when it is one of several: it may be about a person."""
-    words = _QUOTED.sub("", str(error))
-    return f"{type(error).__name__}: {words}".splitlines()[0]

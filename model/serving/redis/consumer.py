@@ -11,7 +11,7 @@ from typing import Any, Final
 from model.errors import JobCrashed
 from model.serving.codec import WireError
 from model.serving.jobs import JobFailure, Outcome, decode_job
-from model.serving.queue import LINES, Lease
+from model.serving.queue import LINES, Lease, settle
 from model.serving.redis.connection import patiently
 from model.serving.redis.script import BLOCK_SECONDS, PREFIX, Script, pack_outcome
 
@@ -183,12 +183,7 @@ class RedisConsumer:
                 except Exception as problem:
                     error = problem
                 for _, _, handed in batch:
-                    if handed.done():
-                        continue
-                    if error is None:
-                        handed.set_result(None)
-                    else:
-                        handed.set_exception(error)
+                    settle(handed, error)
         finally:
             self._handing_in = None
 

@@ -16,7 +16,7 @@ from typing import Final
 from model.errors import JobCancelled
 from model.serving.codec import WireError
 from model.serving.jobs import Job, Outcome, encode_job
-from model.serving.queue import CANCELLED_SECONDS, LINES, QUICK_JOBS, Busy, JobLost, Limits, Status
+from model.serving.queue import CANCELLED_SECONDS, LINES, QUICK_JOBS, Busy, JobLost, Limits, Status, settle
 from model.serving.redis.connection import patiently
 from model.serving.redis.script import BLOCK_SECONDS, PREFIX, Script, unpack_outcome
 
@@ -35,15 +35,6 @@ class _Wait:
         self.waiters = 0
         self.heard = False  # since it was put: its outcome cannot have been missed
         self.listeners: list[Callable[[float], None]] = []
-
-    def settle(self, outcome: Outcome | Exception) -> None:
-        if self.done.done():
-            return
-        if isinstance(outcome, Exception):
-            self.done.set_exception(outcome)
-            self.done.exception()  # the last waiter may be gone
-        else:
-            self.done.set_result(outcome)
 
 
 class RedisQueue:
@@ -74,7 +65,7 @@ class RedisQueue:
     async def admit(self, job: Job, *, before: bool = False) -> None:
         header = json.dumps(encode_job(job), ensure_ascii=False)
         answer = await self._script.call(
-            *("admit", job.id, header, job.user, job.request or job.id, job.line, int(before), self._name),
+            *("admit", job.id, header, job.user, job.request_id, job.line, int(before), self._name),
             *(self._limits.requests, self._limits.requests_per_person, QUICK_JOBS),
         )
         if answer[0] == b"person":
@@ -116,7 +107,7 @@ class RedisQueue:
     async def forget(self, job_id: str) -> None:
         wait = self._waits.get(job_id)
         if wait is not None:
-            wait.settle(JobCancelled("forgotten"))
+            settle(wait.done, JobCancelled("forgotten"))
             if not wait.waiters:
                 del self._waits[job_id]
         await self._script.call("forget", self._name, job_id)
@@ -124,7 +115,7 @@ class RedisQueue:
     async def cancel(self, job_id: str) -> None:
         wait = self._waits.get(job_id)
         if wait is not None:
-            wait.settle(JobCancelled("cancelled"))
+            settle(wait.done, JobCancelled("cancelled"))
         await self._script.call("cancel", self._name, job_id, CANCELLED_SECONDS)
 
     async def is_cancelled(self, job_id: str) -> bool:
@@ -167,7 +158,7 @@ class RedisQueue:
             if what == "d":
                 done.append(rest)
             elif what == "f" and (wait := self._waits.get(rest)) is not None:
-                wait.settle(JobCancelled("forgotten"))
+                settle(wait.done, JobCancelled("forgotten"))
             elif what == "p":
                 share, _, job_id = rest.partition(":")
                 for listener in list(self._waits[job_id].listeners) if job_id in self._waits else ():
@@ -187,13 +178,13 @@ class RedisQueue:
                 continue
             if state == b"done":
                 try:
-                    wait.settle(unpack_outcome(outcome))
+                    settle(wait.done, unpack_outcome(outcome))
                 except (WireError, KeyError, TypeError) as error:
                     log.error("job %s has an outcome that is not understood here, and is done again: %s", job_id, error)
                     await self._script.call("redo", job_id)
-                    wait.settle(JobLost(job_id))
+                    settle(wait.done, JobLost(job_id))
             elif state in (b"lost", b"gone"):
-                wait.settle(JobLost(job_id))
+                settle(wait.done, JobLost(job_id))
 
     async def _sweep(self) -> None:
         while True:

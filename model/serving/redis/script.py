@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,6 @@ BLOCK_SECONDS: Final = 2.0  # also how often an idle worker looks for jobs of de
 CARRY_SECONDS: Final = 60.0  # for what carries media or results, over a slow line too
 _SOURCE: Final = (Path(__file__).parent / "queue.lua").read_text(encoding="utf-8")
 _LINES: Final = ",".join(LINES)
-_SHA: Final = hashlib.sha1(_SOURCE.encode()).hexdigest()  # noqa: S324  # as Redis names scripts
 
 
 class Script:
@@ -28,25 +27,21 @@ class Script:
         self.client: Any = connect(url)
         self.blocking: Any = connect(url, block_seconds=BLOCK_SECONDS)
         self.carrying: Any = connect(url, block_seconds=CARRY_SECONDS)
+        self._script = self.client.register_script(_SOURCE)
 
     async def connect(self) -> None:
         """Open the connection for what is large, so that the first such call need not."""
         await self.carry("states")
 
     async def call(self, *arguments: str | bytes | float) -> Any:
-        return await patiently(lambda: self._once(self.client, *arguments))
+        return await self._run(self.client, arguments)
 
     async def carry(self, *arguments: str | bytes | float) -> Any:
         """As `call`, for what is large in either direction."""
-        return await patiently(lambda: self._once(self.carrying, *arguments))
+        return await self._run(self.carrying, arguments)
 
-    async def _once(self, client: Any, *arguments: str | bytes | float) -> Any:
-        from redis.exceptions import NoScriptError
-
-        try:
-            return await client.evalsha(_SHA, 1, self.prefix, _LINES, *arguments)
-        except NoScriptError:
-            return await client.eval(_SOURCE, 1, self.prefix, _LINES, *arguments)
+    async def _run(self, client: Any, arguments: Sequence[str | bytes | float]) -> Any:
+        return await patiently(lambda: self._script([self.prefix], [_LINES, *arguments], client))
 
     async def close(self) -> None:
         for client in (self.client, self.blocking, self.carrying):

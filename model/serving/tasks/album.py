@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING, ClassVar
 from model.drawing.labels import ENGLISH, Labels
 from model.errors import CaptionError, EmptyFile
 from model.serving.codec import pack, unpack
-from model.serving.tasks.base import Result, Task, Tools
-from model.serving.tasks.photo import PhotoTask
+from model.serving.tasks.base import CaptionOptions, Findings, Picture, Result, Task, Tools
 
 if TYPE_CHECKING:
     from PIL import Image
-
-    from model.serving.worker.network import Findings, Picture
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,6 @@ def _prepare(task: AlbumTask, media: bytes, size: int) -> list[_AlbumPicture]:
     """
     from model.drawing.album_heatmap import PHOTO_SIDE
     from model.media.images import open_image, to_square
-    from model.serving.worker.network import Picture
 
     _, files = unpack(media)
     found: list[_AlbumPicture] = []
@@ -83,8 +79,8 @@ def _prepare(task: AlbumTask, media: bytes, size: int) -> list[_AlbumPicture]:
             continue
         square = to_square(photo, size)
         photo.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
-        explain = PhotoTask(model=task.model, explain=caption, samples=0, sheet=False)
-        found.append(_AlbumPicture(number, photo, Picture(explain, None, square)))
+        options = CaptionOptions(model=task.model, explain=caption)
+        found.append(_AlbumPicture(number, photo, Picture(options, square)))
     if not found:
         raise wrong
     return found

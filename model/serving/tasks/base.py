@@ -6,16 +6,22 @@ numpy and PIL are imported within functions.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
+from model.decoding.sampling import Sampling
+
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from model.captions import Caption, CaptionSet
+    from model.clip_moments import DescribedFrame, PreparedFrame
     from model.media.clips import ClipLimits
-    from model.serving.jobs import Job
     from model.serving.metrics import WorkerMetrics
-    from model.serving.worker.cache import Cache
-    from model.serving.worker.network import Findings, Network, Picture
+    from model.serving.tasks.cache import Cache
 
 T = TypeVar("T")
 
@@ -49,10 +55,60 @@ class Task:
         raise NotImplementedError
 
 
+@dataclass(frozen=True)
+class CaptionOptions:
+    """What the network is to find of a picture."""
+
+    model: str = "attention"
+    samples: int = 5
+    sampling: Sampling = Sampling()
+    seed: int = 0
+    beam: int | None = None  # width of a beam search for the main caption; None: the greedy one
+    chart: bool = False  # the words that were weighed at each step, too
+    explain: str = ""  # a caption from before: nothing is searched for, what it looked at is found out
+    exclude: tuple[str, ...] | None = None  # not None: samples differ from these captions and from each other
+    compare: bool = False  # the main caption of the other model, too
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that is ready for the network: it has been decoded, or its features are known from before."""
+
+    options: CaptionOptions
+    square: npt.NDArray[np.uint8] | None  # what the encoder sees, (size, size, 3); None: it need not
+    features: Tensor | None = None  # (regions, channels), from before
+    keep: bool = False  # whether its features are wanted, too
+    job_id: str = ""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the network found of a picture."""
+
+    captions: CaptionSet  # the main one with its steps, where a chart is asked for
+    features: Tensor | None = None  # (regions, channels) on the CPU, where the encoder ran and they are wanted
+    other: Caption | None = None  # the other model's main caption, where it is asked for
+
+
+class Network(Protocol):
+    """What a worker runs its batches through."""
+
+    @property
+    def image_size(self) -> int:
+        """The side of the squares that `Picture.square` holds, in pixels."""
+
+    def caption(self, pictures: Sequence[Picture]) -> list[Findings | Exception]:
+        """The captions of each picture, or why it has none. Called on one thread."""
+
+    def describe(self, model: str, frames: Sequence[PreparedFrame]) -> list[DescribedFrame]:
+        """The same for frames of a clip: all of them, or what was wrong is raised."""
+
+
 class Tools(Protocol):
     """What a worker offers to the task of one job."""
 
-    job: Job
+    job_id: str
+    place: str  # the chat of the job, see `model.serving.jobs.Job`
     put: float  # when the job was put in line, on `time.monotonic`
     models: Network
     cache: Cache

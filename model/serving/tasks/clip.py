@@ -18,7 +18,7 @@ from model.serving.tasks.base import Result, Task, Tools
 if TYPE_CHECKING:
     from model.clip_moments import DescribedFrame, PreparedFrame
     from model.media.clips import ClipLimits
-    from model.serving.worker.cache import Described
+    from model.serving.tasks.cache import Described
 
 MOST_STRETCHED: Final = 19  # Telegram takes photos up to 20 times as long as wide
 SMALLEST: Final = 32  # pixels
@@ -64,8 +64,7 @@ class ClipTask(Task):
 
     async def work(self, media: bytes, tools: Tools) -> ClipResult:
         digest = await tools.pixels(lambda: hashlib.sha256(media).digest())
-        place = tools.job.place
-        known = tools.cache.frames(place, self.model, digest)
+        known = tools.cache.frames(tools.place, self.model, digest)
         described: list[DescribedFrame] = []
         duration = 0.0
         async with aclosing(_batches(media, tools)) as batches:
@@ -74,7 +73,7 @@ class ClipTask(Task):
                 duration = batch.duration
                 await tools.progress(len(described) / batch.expected)
         described.sort(key=lambda frame: frame.found.time)
-        tools.cache.keep_frames(place, self.model, digest, [frame.found for frame in described], tools.put)
+        tools.cache.keep_frames(tools.place, self.model, digest, [frame.found for frame in described], tools.put)
         return await tools.pixels(partial(_compose, self, described, duration))
 
 

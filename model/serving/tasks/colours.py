@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar
 
+from model.drawing.labels import ENGLISH, Deficiency, Labels
+from model.errors import AnimatedPicture
 from model.serving.tasks.base import Result, Task, Tools
-
-Deficiency: TypeAlias = Literal["protanopia", "deuteranopia", "tritanopia"]
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,18 @@ class ColoursTask(Task):
     RESULT: ClassVar[type[Result]] = ColoursResult
 
     kind: Deficiency = "protanopia"
+    labels: Labels = ENGLISH  # what is written on the sheet
 
     async def work(self, media: bytes, tools: Tools) -> ColoursResult:
-        return await tools.pixels(partial(_draw, media, self.kind))
+        """Raises AnimatedPicture for a picture that moves, and what `open_image` raises."""
+        return await tools.pixels(partial(_draw, media, self))
 
 
-def _draw(media: bytes, kind: Deficiency) -> ColoursResult:
+def _draw(media: bytes, task: ColoursTask) -> ColoursResult:
     from model.drawing.colour_vision import draw_sheet
+    from model.media.formats import is_clip
     from model.media.images import encode_jpeg, open_image
 
-    return ColoursResult(encode_jpeg(draw_sheet(open_image(media), kind)))
+    if is_clip(media):
+        raise AnimatedPicture("it moves, and its colours are not shown")
+    return ColoursResult(encode_jpeg(draw_sheet(open_image(media), task.kind, task.labels)))

@@ -6,10 +6,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from model.decoding.sampling import Sampling
 from model.drawing.labels import ENGLISH, Labels
 from model.errors import AnimatedPicture, FeaturesGone
-from model.serving.tasks.base import Result, Task, Tools
+from model.serving.tasks.base import CaptionOptions, Findings, Picture, Result, Task, Tools
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from model.captions import Caption, Step
-    from model.serving.worker.network import Findings, Picture
 
 
 @dataclass(frozen=True)
@@ -57,21 +55,12 @@ class PhotoResult(Result):
 
 
 @dataclass(frozen=True)
-class PhotoTask(Task):
+class PhotoTask(CaptionOptions, Task):
     NAME: ClassVar[str] = "photo"
     LINE: ClassVar[str] = "photo"
     RESULT: ClassVar[type[Result]] = PhotoResult
 
-    model: str = "attention"
-    samples: int = 5
-    sampling: Sampling = Sampling()
-    seed: int = 0
-    beam: int | None = None  # width of a beam search for the main caption; None: the greedy one
-    sheet: bool = True  # draw the heatmap sheet (where the model has attention)
-    chart: bool = False  # draw the words that were weighed at each step
-    explain: str = ""  # a caption from before: nothing is searched for, sheet and chart are those of this one
-    exclude: tuple[str, ...] | None = None  # not None: samples differ from these captions and from each other
-    compare: bool = False  # the main caption of the other model, too
+    sheet: bool = True  # draw the heatmap sheet (where the model has attention) of the main or the explained caption
     picture: str = ""  # the name of the file in its chat: workers cache its features under it; empty: they do not
     known: bool = False  # sent without its media, in the hope that a worker has its features (else: features_gone)
     labels: Labels = ENGLISH  # what is written on drawn pictures
@@ -85,28 +74,24 @@ class PhotoTask(Task):
 
     async def work(self, media: bytes, tools: Tools) -> PhotoResult:
         """Raises FeaturesGone when neither the picture nor its features are there."""
-        from model.serving.worker.network import Picture
-
-        features = tools.cache.features(tools.job.place, self.picture)
+        features = tools.cache.features(tools.place, self.picture)
         if self.picture:
-            tools.metrics.features(kept=features is not None)
+            tools.metrics.features.labels("no" if features is None else "yes").inc()
         if features is None and self.known and not media:
             raise FeaturesGone("no features of this picture are kept here")
-        if features is not None and not (self.sheet and media):
-            picture = Picture(self, None, None, features, tools.job.id)
-        else:
+        square = photo = None
+        if features is None or (self.sheet and media):
             began = time.monotonic()
             size = tools.models.image_size
             square, photo = await tools.pixels(lambda: _open(media, size if features is None else None))
-            picture = Picture(self, photo, square, features, tools.job.id)
-            tools.metrics.decoded(self.NAME, time.monotonic() - began)
-        found = await tools.caption(picture)
+            tools.metrics.decode.labels(self.NAME).observe(time.monotonic() - began)
+        found = await tools.caption(Picture(self, square, features, bool(self.picture), tools.job_id))
         if found.features is not None:
-            tools.cache.keep_features(tools.job.place, self.picture, found.features, tools.put)
+            tools.cache.keep_features(tools.place, self.picture, found.features, tools.put)
         began = time.monotonic()
-        result = await tools.pixels(lambda: compose(picture, found))
+        result = await tools.pixels(lambda: compose(self, photo, found))
         if result.sheet is not None:
-            tools.metrics.drawn(time.monotonic() - began)
+            tools.metrics.draw.observe(time.monotonic() - began)
         return result
 
 
@@ -121,7 +106,7 @@ def _open(media: bytes, size: int | None) -> tuple[npt.NDArray[np.uint8] | None,
     return (None if size is None else to_square(photo, size)), photo
 
 
-def compose(picture: Picture, found: Findings) -> PhotoResult:
+def compose(task: PhotoTask, photo: Image.Image | None, found: Findings) -> PhotoResult:
     """The answer: captions, the chart where one is asked for, the sheet where the model looks at regions and the
     photo is there.
     """
@@ -131,11 +116,11 @@ def compose(picture: Picture, found: Findings) -> PhotoResult:
     from model.media.images import encode_jpeg
 
     sheet = chart = None
-    task, captions, main = picture.task, found.captions, found.captions.main
+    captions, main = found.captions, found.captions.main
     if task.chart:
         chart = encode_png(draw_chart(main.steps, task.labels))
-    if task.sheet and picture.photo is not None and main.attention is not None:
-        sheet = encode_jpeg(draw_sheet(picture.photo, main.words, main.attention, task.labels))
+    if task.sheet and photo is not None and main.attention is not None:
+        sheet = encode_jpeg(draw_sheet(photo, main.words, main.attention, task.labels))
     return PhotoResult(
         greedy=_wire(captions.greedy),
         samples=tuple(_wire(sample) for sample in captions.samples),

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import TypeVar, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
 from model.captioner import Captioner, Precision
@@ -21,47 +20,14 @@ from model.decoding.explain import Unexplainable
 from model.decoding.sampling import Sampling
 from model.errors import JobFailed
 from model.network.checkpoint import CheckpointError
-from model.network.config import DecoderKind
-from model.serving.tasks.photo import PhotoTask
+from model.network.config import MODELS, DecoderKind
+from model.serving.tasks.base import CaptionOptions, Findings, Picture
 from model.variety import varied_captions
 
 log = logging.getLogger(__name__)
 
-OTHER: Final = {"attention": "baseline", "baseline": "attention"}  # with which each model is compared
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A task that is ready for the network: its picture has been decoded, or its features are known from before."""
-
-    task: PhotoTask
-    photo: Image.Image | None  # None: not decoded
-    square: npt.NDArray[np.uint8] | None  # what the encoder sees, (size, size, 3); None: it need not
-    features: Tensor | None = None  # (regions, channels), from before
-    job_id: str = ""
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What the network found of a picture."""
-
-    captions: CaptionSet  # the main one with its steps, where a chart is asked for
-    features: Tensor | None = None  # (regions, channels) on the CPU, where the encoder ran and they may be kept
-    other: Caption | None = None  # the other model's main caption, where it is asked for
-
-
-class Network(Protocol):
-    """What a worker runs its batches through."""
-
-    @property
-    def image_size(self) -> int:
-        """The side of the squares that `Picture.square` holds, in pixels."""
-
-    def caption(self, pictures: Sequence[Picture]) -> list[Findings | Exception]:
-        """The captions of each picture, or why it has none. Called on one thread."""
-
-    def describe(self, model: str, frames: Sequence[PreparedFrame]) -> list[DescribedFrame]:
-        """The same for frames of a clip: all of them, or what was wrong is raised."""
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Captioners:
@@ -75,9 +41,13 @@ class Captioners:
         self.encoder = first
 
     def __getitem__(self, model: str) -> Captioner:
-        """Raises CheckpointError for one that is not there, or cannot be used."""
+        """Raises JobFailed for one that is not there, or cannot be used."""
         if model not in self._loaded:
-            self._loaded[model] = self.encoder.beside(self.weights, cast(DecoderKind, model))
+            try:
+                self._loaded[model] = self.encoder.beside(self.weights, cast(DecoderKind, model))
+            except CheckpointError as error:
+                log.error("a decoder that was asked for cannot be loaded: %s", error)
+                raise JobFailed(str(error)) from error
         return self._loaded[model]
 
     @property
@@ -85,38 +55,50 @@ class Captioners:
         return self.encoder.encoder.config.image_size
 
     def caption(self, pictures: Sequence[Picture]) -> list[Findings | Exception]:
-        """As `Network.caption`: the pictures may differ in model and sampling, the encoder runs once over all.
+        """As `Network.caption`: the pictures may differ in their options, the encoder runs once over all."""
+        return self._in_halves(self._together, pictures)
 
-        When the batch fails (a picture that upsets the network, memory that runs out), its halves are tried apart, so
-        that in the end only what fails alone has an exception for a result.
+    def describe(self, model: str, frames: Sequence[PreparedFrame]) -> list[DescribedFrame]:
+        found = self._in_halves(partial(describe, self[model]), frames)
+        failed = [each for each in found if isinstance(each, Exception)]
+        if failed:
+            raise failed[0]
+        return [each for each in found if not isinstance(each, Exception)]
+
+    def _in_halves(
+        self, run: Callable[[Sequence[T]], Sequence[R | Exception]], batch: Sequence[T]
+    ) -> list[R | Exception]:
+        """What `run` returns for a batch.
+
+        When it fails (a picture that upsets the network, memory that runs out), its halves are tried apart, so that in
+        the end only what fails alone has an exception for a result.
         """
         try:
-            return self._together(pictures)
+            return list(run(batch))
         except Exception as error:
             if self.encoder.device.type == "cuda":
                 torch.cuda.synchronize()  # raises if the device itself is lost: then this process must end
                 torch.cuda.empty_cache()
-            if len(pictures) == 1:
+            if len(batch) == 1:
                 return [error]
-            log.warning("a batch of %d failed (%s); trying its halves", len(pictures), type(error).__name__)
-        middle = len(pictures) // 2
-        return self.caption(pictures[:middle]) + self.caption(pictures[middle:])
+            log.warning("a batch of %d failed (%s); trying its halves", len(batch), type(error).__name__)
+        middle = len(batch) // 2
+        return self._in_halves(run, batch[:middle]) + self._in_halves(run, batch[middle:])
 
     def _together(self, pictures: Sequence[Picture]) -> list[Findings | Exception]:
         features = self._features(pictures)
-        groups: dict[_Settings, list[int]] = {}
+        groups: dict[CaptionOptions, list[int]] = {}
         for row, picture in enumerate(pictures):
-            groups.setdefault(_Settings.of(picture.task), []).append(row)
+            groups.setdefault(_shared(picture.options), []).append(row)
         results: dict[int, Findings | Exception] = {}
-        for settings, rows in groups.items():
-            found = self._found(settings, features[rows], [pictures[row].task for row in rows])
+        for shared, rows in groups.items():
+            found = self._found(shared, features[rows], [pictures[row].options for row in rows])
             results |= dict(zip(rows, found, strict=True))
         for row, picture in enumerate(pictures):
             result = results[row]
-            if picture.features is None and picture.task.picture and isinstance(result, Findings):
-                kept = features[row].to(
-                    "cpu", self.encoder.dtype, copy=True
-                )  # as the network made them: nothing is lost
+            if picture.features is None and picture.keep and isinstance(result, Findings):
+                # As the network made them: nothing is lost.
+                kept = features[row].to("cpu", self.encoder.dtype, copy=True)
                 results[row] = replace(result, features=kept)
         return [results[row] for row in range(len(pictures))]
 
@@ -136,89 +118,60 @@ class Captioners:
             ]
         )
 
-    def _found(self, settings: _Settings, features: Tensor, tasks: Sequence[PhotoTask]) -> list[Findings | Exception]:
-        """Of tasks with the same settings. A task fails whose words or whose decoder cannot be used."""
+    def _found(
+        self, shared: CaptionOptions, features: Tensor, each: Sequence[CaptionOptions]
+    ) -> list[Findings | Exception]:
+        """Of pictures with the same shared options. One fails whose words or whose decoder cannot be used."""
         try:
-            return list(self._group(settings, features, tasks))
-        except CheckpointError as error:
-            log.error("a decoder that was asked for cannot be loaded: %s", error)
-            return [JobFailed(str(error))] * len(tasks)
+            return list(self._group(shared, features, each))
+        except JobFailed as error:
+            return [error] * len(each)
         except Unexplainable as error:
-            if len(tasks) == 1:
+            if len(each) == 1:
                 return [JobFailed(f"a caption that cannot be explained: {error}")]
-        rows = [slice(row, row + 1) for row in range(len(tasks))]
-        return [self._found(settings, features[row], tasks[row])[0] for row in rows]
+        rows = [slice(row, row + 1) for row in range(len(each))]
+        return [self._found(shared, features[row], each[row])[0] for row in rows]
 
-    def _group(self, settings: _Settings, features: Tensor, tasks: Sequence[PhotoTask]) -> list[Findings]:
-        captioner = self[settings.model]
-        seeds = [task.seed for task in tasks]
-        if settings.explain:
-            captions = [CaptionSet(each, ()) for each in captioner.explain(features, [task.explain for task in tasks])]
-        elif settings.varied:
+    def _group(self, shared: CaptionOptions, features: Tensor, each: Sequence[CaptionOptions]) -> list[Findings]:
+        captioner = self[shared.model]
+        seeds = [options.seed for options in each]
+        if shared.explain:
+            explained = captioner.explain(features, [options.explain for options in each])
+            captions = [CaptionSet(caption, ()) for caption in explained]
+        elif shared.exclude is not None:
             captions = varied_captions(
                 captioner,
                 features,
-                count=settings.samples,
-                exclude=[task.exclude or () for task in tasks],
-                sampling=settings.sampling,
-                beam=settings.beam,
+                count=shared.samples,
+                exclude=[options.exclude or () for options in each],
+                sampling=shared.sampling,
+                beam=shared.beam,
                 seed=seeds,
             )
         else:
             captions = captioner.caption_features(
-                features, samples=settings.samples, sampling=settings.sampling, beam=settings.beam, seed=seeds
+                features, samples=shared.samples, sampling=shared.sampling, beam=shared.beam, seed=seeds
             )
-        if settings.chart and not settings.explain:
-            explained = captioner.explain(features, [each.main.text for each in captions])
-            captions = [each.with_steps(known.steps) for each, known in zip(captions, explained, strict=True)]
-        others: Sequence[Caption | None] = [None] * len(tasks)
-        if settings.compare:
-            other = self[OTHER[settings.model]]
-            others = [each.main for each in other.caption_features(features, samples=0, beam=settings.beam)]
-        return [Findings(each, other=other) for each, other in zip(captions, others, strict=True)]
-
-    def describe(self, model: str, frames: Sequence[PreparedFrame]) -> list[DescribedFrame]:
-        try:
-            captioner = self[model]
-        except CheckpointError as error:
-            log.error("a decoder that was asked for cannot be loaded: %s", error)
-            raise JobFailed(str(error)) from error
-        try:
-            return describe(captioner, frames)
-        except Exception as error:
-            if self.encoder.device.type == "cuda":
-                torch.cuda.synchronize()
-                torch.cuda.empty_cache()
-            if len(frames) == 1:
-                raise
-            log.warning("%d frames failed together (%s); trying their halves", len(frames), type(error).__name__)
-        middle = len(frames) // 2
-        return self.describe(model, frames[:middle]) + self.describe(model, frames[middle:])
+        if shared.chart and not shared.explain:
+            explained = captioner.explain(features, [found.main.text for found in captions])
+            captions = [found.with_steps(known.steps) for found, known in zip(captions, explained, strict=True)]
+        others: Sequence[Caption | None] = [None] * len(each)
+        if shared.compare:
+            other = self[MODELS[cast(DecoderKind, shared.model)].compared_with]
+            others = [found.main for found in other.caption_features(features, samples=0, beam=shared.beam)]
+        return [Findings(found, other=other) for found, other in zip(captions, others, strict=True)]
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """What tasks must have in common to be decoded together."""
-
-    model: str
-    samples: int
-    sampling: Sampling
-    beam: int | None
-    explain: bool
-    varied: bool
-    chart: bool
-    compare: bool
-
-    @classmethod
-    def of(cls, task: PhotoTask) -> _Settings:
-        explain = bool(task.explain)
-        return cls(
-            model=task.model,
-            samples=0 if explain else task.samples,
-            sampling=Sampling() if explain else task.sampling,
-            beam=task.beam,
-            explain=explain,
-            varied=task.exclude is not None,
-            chart=task.chart,
-            compare=task.compare,
-        )
+def _shared(options: CaptionOptions) -> CaptionOptions:
+    """What options must have in common to be decoded together. `explain` and `exclude`: whether there are any."""
+    explain = bool(options.explain)
+    return CaptionOptions(
+        model=options.model,
+        samples=0 if explain else options.samples,
+        sampling=Sampling() if explain else options.sampling,
+        beam=options.beam,
+        chart=options.chart,
+        explain="…" if explain else "",
+        exclude=None if options.exclude is None else (),
+        compare=options.compare,
+    )

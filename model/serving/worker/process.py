@@ -15,12 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
 
+from model.errors import MetricsError
 from model.media.clips import ClipLimits
 from model.network.checkpoint import CheckpointError
 from model.network.config import DecoderKind
 from model.serving.embedded.process import NO_RESTART, connect_to_parent
-from model.serving.health import FOLDER, Deadline, Heartbeat
-from model.serving.metrics import MetricsError, WorkerMetrics, worker_metrics
+from model.serving.health import FOLDER, Deadline, heartbeat
+from model.serving.metrics import WorkerMetrics, served_registry
 from model.serving.queue import JobConsumer
 from model.serving.redis.address import RedisRefused
 from model.serving.redis.consumer import RedisConsumer
@@ -56,14 +57,7 @@ def serve_redis(url: str, options: WorkerOptions) -> int:
     Asked to stop, it finishes what the network holds and hands back the rest, for at most `GRACE` seconds; what it
     then still holds is delivered to others when its leases end.
     """
-
-    async def main() -> int:
-        stop = asyncio.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        return await _serve(options, partial(_redis_consumer, url, options), stop)
-
-    return asyncio.run(main())
+    return asyncio.run(_serve(options, partial(_redis_consumer, url, options), signal.SIGTERM, signal.SIGINT))
 
 
 def serve_parent(options: WorkerOptions) -> int:
@@ -71,17 +65,15 @@ def serve_parent(options: WorkerOptions) -> int:
 
     async def main() -> int:
         consumer = await connect_to_parent()
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, stop.set)
-        loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C reaches the parent too, which ends us
+        # Ctrl-C reaches the parent too, which ends us.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, lambda: None)
 
         @asynccontextmanager
         async def connected() -> AsyncIterator[JobConsumer]:
             yield consumer
             await consumer.close()
 
-        return await _serve(options, connected, stop)
+        return await _serve(options, connected, signal.SIGTERM)
 
     return asyncio.run(main())
 
@@ -95,13 +87,34 @@ async def _redis_consumer(url: str, options: WorkerOptions) -> AsyncIterator[Job
     await consumer.close()
 
 
-async def _serve(options: WorkerOptions, connect: Connect, stop: asyncio.Event) -> int:
+async def _serve(options: WorkerOptions, connect: Connect, *stop_signals: signal.Signals) -> int:
+    stop = asyncio.Event()
+    for number in stop_signals:
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     forward = Deadline("in one run of the network", THREAD_SECONDS)
     queue = Deadline("no answer from the queue", SILENCE)
+
+    async def work(metrics: WorkerMetrics) -> None:
+        captioners = await asyncio.to_thread(Captioners, options.weights_dir, options.device, options.model)
+        device, precision = str(captioners.encoder.device), str(captioners.encoder.dtype).removeprefix("torch.")
+        async with connect() as consumer:
+            metrics.info.labels(options.model, device, precision).set(1)
+            log.info("the worker is ready: %s on %s, %s", options.model, device, precision)
+            worker = Worker(
+                consumer,
+                captioners,
+                max_batch=options.max_batch,
+                clip_limits=ClipLimits(seconds=options.max_video_seconds),
+                metrics=metrics,
+                forward=forward,
+                heard=queue.set,
+            )
+            await worker.run(stop)
+
     try:
-        with worker_metrics(options.metrics_port) as metrics:
-            async with Heartbeat(options.data_dir / FOLDER, "worker", [forward, queue]):
-                working = asyncio.create_task(_work(options, connect, stop, metrics, forward, queue))
+        with served_registry(options.metrics_port) as registry:
+            async with heartbeat(options.data_dir / FOLDER, "worker", [forward, queue]):
+                working = asyncio.create_task(work(WorkerMetrics(registry)))
                 stopped = asyncio.create_task(stop.wait())
                 await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
                 stopped.cancel()
@@ -117,31 +130,6 @@ async def _serve(options: WorkerOptions, connect: Connect, stop: asyncio.Event) 
         log.error("the worker cannot go on: %s", error)
         return NO_RESTART
     return 0
-
-
-async def _work(
-    options: WorkerOptions,
-    connect: Connect,
-    stop: asyncio.Event,
-    metrics: WorkerMetrics,
-    forward: Deadline,
-    queue: Deadline,
-) -> None:
-    captioners = await asyncio.to_thread(Captioners, options.weights_dir, options.device, options.model)
-    device, precision = str(captioners.encoder.device), str(captioners.encoder.dtype).removeprefix("torch.")
-    async with connect() as consumer:
-        metrics.ready(options.model, device, precision)
-        log.info("the worker is ready: %s on %s, %s", options.model, device, precision)
-        worker = Worker(
-            consumer,
-            captioners,
-            max_batch=options.max_batch,
-            clip_limits=ClipLimits(seconds=options.max_video_seconds),
-            metrics=metrics,
-            forward=forward,
-            heard=queue.set,
-        )
-        await worker.run(stop)
 
 
 def _exit_at_once(status: int) -> NoReturn:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,12 +28,10 @@ from model.serving.health import Deadline
 from model.serving.job_context import working_for
 from model.serving.jobs import JobFailure
 from model.serving.metrics import WorkerMetrics
-from model.serving.queue import JobConsumer, Lease
+from model.serving.queue import JobConsumer, Lease, settle
 from model.serving.tasks import LINES, TASKS
-from model.serving.tasks.base import Task
-from model.serving.worker.cache import Cache
-from model.serving.worker.network import Findings, Network, Picture
-from model.serving.worker.threads import WatchedThreads
+from model.serving.tasks.base import Findings, Network, Picture, Task
+from model.serving.tasks.cache import Cache
 
 log = logging.getLogger(__name__)
 
@@ -105,11 +104,16 @@ class Worker:
         self.thread_seconds = thread_seconds
         self.clip_limits = clip_limits or ClipLimits()
         self.metrics = metrics or WorkerMetrics()
+        for line in LINES:
+            self.metrics.wait.labels(line)
+        for name in TASKS:
+            self.metrics.jobs.labels(name, "done")  # 0 rather than absent, so that a rate has a beginning
         self.forward = forward or Deadline("in one run of the network", thread_seconds)
         self.cache = Cache()
         self._seconds = {name: task.SECONDS for name, task in TASKS.items()} | dict(seconds or {})
         self._heard = heard
-        self._pool = WatchedThreads(threads, "pixels")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pixels")
+        self._began: dict[int, float] = {}  # thread for pixels → when it began what it is doing
         self._device = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._held: dict[str, _Held] = {}
         self._finishing: set[asyncio.Task[None]] = set()  # tasks of which the network has had the picture
@@ -177,7 +181,7 @@ class Worker:
             await self._fail(held, error)
         else:
             await self.consumer.finish(job.id, result)
-            self.metrics.job_done(job.task.NAME)
+            self.metrics.jobs.labels(job.task.NAME, "done").inc()
             log.info("handed in")
         if held.working is not None:
             self._finishing.discard(held.working)
@@ -191,7 +195,7 @@ class Worker:
         else:
             log.info("failed: %s", error.kind)
         await self.consumer.fail(job.id, JobFailure(error.kind, str(error)))
-        self.metrics.job_done(job.task.NAME, error.kind)
+        self.metrics.jobs.labels(job.task.NAME, error.kind).inc()
 
     async def _let_go(self, held: _Held) -> None:
         async with self._changed:
@@ -226,22 +230,13 @@ class Worker:
             results = await forward
             for held, (_, done), found in zip(batch, waiting, results, strict=True):
                 held.picture = None
-                if done.done():
-                    continue
-                if isinstance(found, Exception):
-                    done.set_exception(found)
-                else:
-                    done.set_result(found)
+                settle(done, found)
 
     async def _run_alone(self, run: _Run) -> None:
         try:
-            found = await self._forward(run.work, run.size)
+            settle(run.done, await self._forward(run.work, run.size))
         except Exception as error:
-            if not run.done.done():
-                run.done.set_exception(error)
-        else:
-            if not run.done.done():
-                run.done.set_result(found)
+            settle(run.done, error)
 
     async def _forward(self, work: Callable[[], T], size: int) -> T:
         self.forward.set()
@@ -250,7 +245,8 @@ class Worker:
             return await asyncio.get_running_loop().run_in_executor(self._device, work)
         finally:
             self.forward.clear()
-            self.metrics.batch(size, time.monotonic() - began)
+            self.metrics.batch_size.observe(size)
+            self.metrics.forward.observe(time.monotonic() - began)
 
     def _pictures_wait(self) -> bool:
         """Sheets may be drawn more slowly than captions come: then the network waits."""
@@ -294,10 +290,21 @@ class Worker:
             await asyncio.sleep(HEARTBEAT)
             if (problem := self.forward.missed()) is not None:
                 raise WorkerHung(problem)
-            if (seconds := self._pool.longest()) > self.thread_seconds:  # a few of those, and no thread is left
+            now = time.monotonic()
+            seconds = now - min(self._began.copy().values(), default=now)
+            if seconds > self.thread_seconds:  # a few of those, and no thread is left
                 raise WorkerHung(
                     f"a thread has been at one file for {seconds:.0f} s (at most {self.thread_seconds:.0f})"
                 )
+
+    def _timed(self, work: Callable[[], T]) -> T:
+        """Run `work` on this thread, under the eyes of `_watch_threads`."""
+        thread = threading.get_ident()
+        self._began[thread] = time.monotonic()
+        try:
+            return work()
+        finally:
+            del self._began[thread]
 
 
 class _Tools:
@@ -306,7 +313,7 @@ class _Tools:
     def __init__(self, worker: Worker, held: _Held) -> None:
         self._worker = worker
         self._held = held
-        self.job = held.lease.job
+        self.job_id, self.place = held.lease.job.id, held.lease.job.place
         self.put = time.monotonic() - held.lease.waited
         self.models = worker.models
         self.cache = worker.cache
@@ -315,7 +322,7 @@ class _Tools:
         self.max_batch = worker.max_batch
 
     def pixels(self, work: Callable[[], T]) -> Awaitable[T]:
-        return asyncio.get_running_loop().run_in_executor(self._worker._pool, work)
+        return asyncio.get_running_loop().run_in_executor(self._worker._pool, self._worker._timed, work)
 
     async def caption(self, picture: Picture) -> Findings:
         done: asyncio.Future[Findings] = asyncio.get_running_loop().create_future()
@@ -334,4 +341,4 @@ class _Tools:
         return found
 
     async def progress(self, share: float) -> None:
-        await self._worker.consumer.progress(self.job.id, share)
+        await self._worker.consumer.progress(self.job_id, share)

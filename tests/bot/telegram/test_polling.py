@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from bot.app import run_bot
 from bot.errors import StorageError
-from bot.storage.inbox import Recorded
+from bot.storage.inbox import Asked, Recorded
 from bot.storage.sqlite_inbox import SqliteInbox
 from handlers import create_routers
 from tests.conftest import ROOT
@@ -165,13 +165,13 @@ async def test_an_update_is_confirmed_only_when_it_is_written_down(
     record = SqliteInbox.record
     failures = 2
 
-    async def failing(inbox: SqliteInbox, updates: list[dict[str, Any]]) -> list[Recorded]:
+    async def failing(inbox: SqliteInbox, updates: list[dict[str, Any]], asked: dict[int, Asked]) -> list[Recorded]:
         nonlocal failures
         failures -= 1
         if failures >= 0:
             assert not server.confirmed(photo)
             raise StorageError("database or disk is full")
-        return await record(inbox, updates)
+        return await record(inbox, updates, asked)
 
     monkeypatch.setattr(SqliteInbox, "record", failing)
     photo = await ann.send_photo(PHOTO)

@@ -9,7 +9,7 @@ import itertools
 import json
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from pydantic import SecretStr
 from bot.app import run_bot
 from bot.errors import ConfigurationError, StorageError, WrongToken
 from bot.metrics import BotMetrics
-from bot.storage.inbox import Recorded
+from bot.storage.inbox import Asked, Recorded
 from bot.storage.sqlite_inbox import SqliteInbox
 from bot.telegram.receiving import Reception
 from bot.telegram.recorder import MOST_WAITING, Recorder
@@ -219,13 +219,13 @@ async def test_an_update_is_confirmed_only_when_it_is_written_down(
     record = SqliteInbox.record
     failures = 3
 
-    async def failing(inbox: SqliteInbox, updates: list[dict[str, Any]]) -> list[Recorded]:
+    async def failing(inbox: SqliteInbox, updates: list[dict[str, Any]], asked: dict[int, Asked]) -> list[Recorded]:
         nonlocal failures
         failures -= 1
         if failures >= 0:
             assert not server.confirmed(photo)
             raise StorageError("database or disk is full")
-        return await record(inbox, updates)
+        return await record(inbox, updates, asked)
 
     async with hooked_bot(server, FakeQueue(), tmp_path) as hooked:
         monkeypatch.setattr(SqliteInbox, "record", failing)
@@ -246,9 +246,9 @@ async def test_an_inbox_that_takes_too_long_makes_telegram_come_again_and_the_an
     record = SqliteInbox.record
     gate = asyncio.Event()
 
-    async def slow(inbox: SqliteInbox, updates: list[dict[str, Any]]) -> list[Recorded]:
+    async def slow(inbox: SqliteInbox, updates: list[dict[str, Any]], asked: dict[int, Asked]) -> list[Recorded]:
         await gate.wait()
-        return await record(inbox, updates)
+        return await record(inbox, updates, asked)
 
     monkeypatch.setattr(SqliteInbox, "record", slow)
     monkeypatch.setattr("bot.telegram.webhook.RECORD_SECONDS", 0.05)
@@ -304,12 +304,12 @@ async def test_writes_are_one_after_the_other_and_in_batches() -> None:
     started: list[int] = []
     gate = asyncio.Event()
 
-    async def record(updates: list[dict[str, Any]]) -> list[Recorded]:
+    async def record(updates: Sequence[dict[str, Any]]) -> list[Recorded]:
         batches.append([update["update_id"] for update in updates])
         await gate.wait()
         return [Recorded(update["update_id"], update, 0.0) for update in updates if update["update_id"] != 2]
 
-    recorder = Recorder(AsyncMock(record=record), lambda entry: started.append(entry.id))
+    recorder = Recorder(record, lambda entry: started.append(entry.id))
     running = asyncio.create_task(recorder.run())
     written = [recorder.put({"update_id": 1})]
     await eventually(lambda: batches)
@@ -473,7 +473,7 @@ async def looking(
     bot = Bot(TOKEN, session=Session(api=TelegramAPIServer.from_base(server.url)))
     settings = settings_for(server, tmp_path, webhook_url=url)
     nobody: Any = AsyncMock()
-    reception = Reception(settings, bot, nobody, nobody, nobody, [], contact, BotMetrics(), nobody)
+    reception = Reception(settings, bot, nobody, nobody, [], contact, BotMetrics(), nobody)
     task = asyncio.create_task(look(reception, every=0.01))
     try:
         yield task

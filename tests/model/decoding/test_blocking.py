@@ -1,7 +1,5 @@
 """What captions may not do: the rules as words, and as a search keeps them."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

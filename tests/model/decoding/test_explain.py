@@ -1,7 +1,5 @@
 """A caption from before, said to the network again."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Greedy, sampled and beam search over a scripted network whose best captions are known, and over real decoders."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from dataclasses import dataclass

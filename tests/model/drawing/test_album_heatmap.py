@@ -1,7 +1,5 @@
 """The heatmap sheet of an album, and the worker's way to it."""
 
-from __future__ import annotations
-
 import asyncio
 import io
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Simulated colour vision against published matrices and known colours."""
 
-from __future__ import annotations
-
 import io
 import warnings
 
@@ -10,6 +8,8 @@ import pytest
 from PIL import Image
 
 from model.drawing.colour_vision import GAP, MACHADO, TITLE, draw_sheet, simulate
+from model.drawing.labels import ENGLISH, Labels
+from model.errors import AnimatedPicture
 from model.serving.jobs import Job, decode_job, decode_outcome, encode_job, encode_outcome
 from model.serving.tasks.colours import ColoursResult, ColoursTask, _draw
 
@@ -55,18 +55,37 @@ def test_the_sheet_shows_the_original_beside_the_simulation() -> None:
 def test_transparency_becomes_white_and_orientation_is_honoured() -> None:
     out = io.BytesIO()
     Image.new("RGBA", (40, 40), (255, 0, 0, 0)).save(out, "PNG")
-    with Image.open(io.BytesIO(_draw(out.getvalue(), "deuteranopia").sheet)) as sheet:
+    with Image.open(io.BytesIO(_draw(out.getvalue(), ColoursTask("deuteranopia")).sheet)) as sheet:
         assert sheet.format == "JPEG"
         assert min(sheet.getpixel((20, TITLE + 20))) > 250  # type: ignore[arg-type]
     turned, exif = io.BytesIO(), Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (80, 40), "red").save(turned, "JPEG", exif=exif)
-    with Image.open(io.BytesIO(_draw(turned.getvalue(), "tritanopia").sheet)) as sheet:
+    with Image.open(io.BytesIO(_draw(turned.getvalue(), ColoursTask("tritanopia")).sheet)) as sheet:
         assert sheet.size == (2 * 40 + GAP, 80 + TITLE)
 
 
+def test_titles_are_in_the_language_of_who_asks() -> None:
+    photo = Image.new("RGB", (300, 60), "red")
+    english, russian = (
+        np.asarray(draw_sheet(photo, "protanopia", labels))
+        for labels in (ENGLISH, Labels(original="оригинал", protanopia="протанопия"))
+    )
+    assert (english[TITLE:] == russian[TITLE:]).all()
+    for half in (slice(0, 300), slice(300 + GAP, None)):
+        assert (english[:TITLE, half] != russian[:TITLE, half]).any()
+
+
+def test_a_picture_that_moves_is_refused() -> None:
+    out = io.BytesIO()
+    frames = [Image.new("RGB", (40, 40), colour) for colour in ("red", "blue", "green")]
+    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], duration=100)
+    with pytest.raises(AnimatedPicture):
+        _draw(out.getvalue(), ColoursTask())
+
+
 def test_colours_jobs_and_results_survive_the_wire() -> None:
-    job = Job("1", 2, ColoursTask("tritanopia"))
+    job = Job("1", 2, ColoursTask("tritanopia", Labels(tritanopia="тританопия")))
     assert decode_job(encode_job(job)) == job
     result = ColoursResult(b"jpeg")
     assert decode_outcome(*encode_outcome(result)) == result

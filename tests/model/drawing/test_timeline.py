@@ -1,7 +1,5 @@
 """The picture of a clip's moments over its novelty curve."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

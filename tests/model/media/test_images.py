@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pillow_heif
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from model.errors import (
     DamagedImage,
@@ -334,3 +334,100 @@ def test_the_square_keeps_the_whole_picture() -> None:
     assert square[0, 0, 0] < 8
     assert square[298, 298, 0] > 247
     assert square[298, 298, 1] > 247
+
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+Primaries = tuple[tuple[float, float, float], ...]
+SRGB_PRIMARIES: Primaries = ((0.436, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141))
+
+
+def matrix_profile(order: str = "rgb", gamma: float = 2.2, primaries: Primaries = SRGB_PRIMARIES) -> bytes:
+    """An ICC profile (version 2): XYZ of the red, green and blue `primaries`, one gamma.
+
+    order: of the primaries, "gbr" for a profile that takes red for green and so on.
+    """
+    columns = dict(zip("rgb", primaries, strict=True))
+
+    def xyz(values: tuple[float, ...]) -> bytes:
+        return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in values))
+
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma * 256)) + b"\0\0"
+    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78 + 7)
+    tags = {b"desc": text, b"cprt": b"text\0\0\0\0none\0\0\0\0", b"wtpt": xyz((0.9642, 1.0, 0.8249))}
+    for channel, source in zip("rgb", order, strict=True):
+        tags[f"{channel}XYZ".encode()], tags[f"{channel}TRC".encode()] = xyz(columns[source]), curve
+    table, body, at = b"", b"", 132 + 12 * len(tags)
+    for name, content in tags.items():
+        content += bytes(-len(content) % 4)
+        table += name + struct.pack(">II", at + len(body), len(content))
+        body += content
+    header = struct.pack(">I4sI4s4s4s", at + len(body), bytes(4), 0x02100000, b"mntr", b"RGB ", b"XYZ ")
+    header += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061) + bytes(48)
+    return header + struct.pack(">I", len(tags)) + table + body
+
+
+DISPLAY_P3 = matrix_profile(primaries=((0.5151, 0.2412, -0.0011), (0.2919, 0.6922, 0.0419), (0.1572, 0.0666, 0.7841)))
+ADOBE_RGB = matrix_profile(primaries=((0.6097, 0.3111, 0.0195), (0.2053, 0.6257, 0.0609), (0.1492, 0.0632, 0.7446)))
+PROPHOTO = matrix_profile(primaries=((0.7977, 0.288, 0.0), (0.1352, 0.7119, 0.0), (0.0313, 0.0001, 0.8249)), gamma=1.8)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "HEIF"])
+@pytest.mark.parametrize(
+    "profile", [DISPLAY_P3, ADOBE_RGB, PROPHOTO, matrix_profile("gbr")], ids=["P3", "Adobe", "ProPhoto", "swapped"]
+)
+def test_colours_are_those_of_the_profile(kind: str, profile: bytes) -> None:
+    picture = gradient(256, 200)
+    lossless: dict[str, object] = {"lossless": True} if kind == "WEBP" else {"quality": 98} if kind == "JPEG" else {}
+    data = encode(picture, kind, icc_profile=profile, **lossless)
+    plain = open_image(encode(picture, kind, **lossless))
+    meant = ImageCms.profileToProfile(plain, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB")
+    assert meant is not None
+    assert np.abs(np.asarray(meant).astype(int) - np.asarray(plain)).max() > 20
+    assert np.abs(np.asarray(open_image(data)).astype(int) - np.asarray(meant)).max() <= 3
+
+
+def test_a_profile_does_not_undo_transparency_or_reduction() -> None:
+    clear = gradient(3000, 2000)
+    clear.putalpha(0)
+    data = encode(clear, "PNG", icc_profile=matrix_profile("gbr"))
+    assert np.asarray(open_image(data)).min() >= 253
+    large = open_image(encode(gradient(3000, 2000), "PNG", icc_profile=matrix_profile("gbr")))
+    assert large.size == (1500, 1000)
+    assert np.asarray(large)[0, -1, 1] > 240  # red became green
+
+
+def test_profiles_that_say_nothing_are_ignored() -> None:
+    picture = gradient()
+    for profile in (SRGB, b"damaged", DISPLAY_P3[:100], DISPLAY_P3.replace(b"RGB ", b"CMYK"), bytes(500)):
+        assert np.array_equal(np.asarray(open_image(encode(picture, icc_profile=profile))), np.asarray(picture))
+    grey = picture.convert("L")
+    assert np.array_equal(np.asarray(open_image(encode(grey, icc_profile=DISPLAY_P3))), np.asarray(grey.convert("RGB")))
+
+
+def test_the_gamma_of_a_png_is_followed() -> None:
+    linear = chunk(b"gAMA", struct.pack(">I", 100_000))
+    assert np.asarray(open_image(png(1, 8, 2, bytes([55, 55, 55]), linear)))[0, 0].tolist() == pytest.approx(
+        [127] * 3, abs=2
+    )
+    for more in ((chunk(b"sRGB", b"\0"), linear), (chunk(b"gAMA", struct.pack(">I", 45455)),)):
+        assert np.asarray(open_image(png(1, 8, 2, bytes([55, 90, 55]), *more)))[0, 0].tolist() == [55, 90, 55]
+
+
+def test_pngs_with_large_extras_are_read() -> None:
+    picture = gradient()
+    plain = encode(picture, icc_profile=matrix_profile("gbr"))
+    large = zlib.compress(bytes(3_000_000))
+    texts = (
+        chunk(b"zTXt", b"workflow\0\0" + large),
+        chunk(b"iTXt", b"workflow\0\1\0\0\0" + large),
+        chunk(b"tEXt", b"workflow\0" + b"x" * 3_000_000),
+    )
+    header, end = 8 + 25, plain.index(b"IEND") - 4
+    for text in texts:
+        for at in (header, end):
+            assert np.array_equal(np.asarray(open_image(plain[:at] + text + plain[at:])), np.asarray(open_image(plain)))
+    profile = chunk(b"iCCP", b"monitor\0\0" + large)
+    plain = encode(picture)
+    assert np.array_equal(np.asarray(open_image(plain[:header] + profile + plain[header:])), np.asarray(picture))

@@ -1,7 +1,5 @@
 """Backbones by torchvision's names."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 from urllib.error import URLError

@@ -1,7 +1,5 @@
 """The encoder, the decoders and their checkpoints."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any

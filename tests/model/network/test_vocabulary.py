@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from model.network.vocabulary import END, PAD, START, UNKNOWN, Vocabulary, tokenize

@@ -21,7 +21,7 @@ from aiogram.methods import GetMe
 from bot.errors import Conflict
 from bot.telegram.polling import poll
 from bot.telegram.session import GetRawUpdates
-from model.serving.health import FOLDER, STALE, UNWELL, WELL, Deadline, Heartbeat, Sign, birth_of, examine, host
+from model.serving.health import FOLDER, STALE, UNWELL, WELL, Deadline, Sign, birth_of, examine, heartbeat, host
 from tests.conftest import ROOT
 
 
@@ -45,7 +45,7 @@ async def until_written(folder: Path, files: int = 1) -> None:
 
 async def test_a_process_is_well_while_it_beats_and_gone_when_it_ends(tmp_path: Path) -> None:
     folder = tmp_path / "new" / FOLDER
-    async with Heartbeat(folder, "worker", every=0.01):
+    async with heartbeat(folder, "worker", every=0.01):
         await until_written(folder)
         assert examine(folder) == (WELL, f"well: worker {os.getpid()}")
     status, why = examine(folder)
@@ -55,7 +55,7 @@ async def test_a_process_is_well_while_it_beats_and_gone_when_it_ends(tmp_path: 
 
 
 async def test_a_hung_event_loop_shows(tmp_path: Path) -> None:
-    async with Heartbeat(tmp_path, "bot", every=0.01):
+    async with heartbeat(tmp_path, "bot", every=0.01):
         await until_written(tmp_path)
         status, why = examine(tmp_path, now=time.monotonic() + STALE + 1)
     assert status == UNWELL
@@ -66,7 +66,7 @@ async def test_a_process_judges_itself(tmp_path: Path) -> None:
     now = 1000.0
     forward = Deadline("in one forward pass", 60, clock=lambda: now)
     forward.set()
-    async with Heartbeat(tmp_path, "worker", [forward], every=0.01):
+    async with heartbeat(tmp_path, "worker", [forward], every=0.01):
         await until_written(tmp_path)
         assert examine(tmp_path)[0] == WELL
         now += 61
@@ -104,10 +104,10 @@ async def test_the_bot_is_told_of_each_answer_of_telegram_and_of_no_failure() ->
             raise answer
         return cast(list[dict[str, Any]], answer)
 
-    inbox = AsyncMock()
-    inbox.record.return_value = []
+    processor = AsyncMock()
+    processor.record.return_value = []
     with pytest.raises(Conflict):
-        await poll(cast(Bot, telegram), inbox, AsyncMock(), ["message"], heard.append)
+        await poll(cast(Bot, telegram), processor, ["message"], heard.append)
     assert heard == [0, 1, 0]
 
 
@@ -137,7 +137,7 @@ def test_one_ill_process_is_enough_and_a_missing_role_too(tmp_path: Path) -> Non
 
 async def test_a_start_removes_what_killed_processes_left(tmp_path: Path) -> None:
     leave(tmp_path, sign(birth="killed"), sign(host="removed container", time=0.0), sign(host="elsewhere"))
-    async with Heartbeat(tmp_path, "bot", every=0.01):
+    async with heartbeat(tmp_path, "bot", every=0.01):
         await until_written(tmp_path, 2)
         while len(list(tmp_path.glob("*.json"))) > 2:
             await asyncio.sleep(0.01)
@@ -148,7 +148,7 @@ async def test_a_folder_that_cannot_be_written_harms_nobody_but_shows(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / FOLDER).write_text("a file in its place")
-    async with Heartbeat(tmp_path / FOLDER, "bot", every=0.001):
+    async with heartbeat(tmp_path / FOLDER, "bot", every=0.001):
         while not caplog.records:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.02)

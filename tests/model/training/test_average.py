@@ -1,7 +1,5 @@
 """Averaging decoders of one lineage."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

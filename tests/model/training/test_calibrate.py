@@ -1,7 +1,5 @@
 """Calibrated confidence: the fit, its place in a decoder's file, and the command."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import math
@@ -14,8 +12,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from model.captioner import Captioner
-from model.decoding.calibration import (
+from model.calibration import (
     Calibration,
     Logistic,
     calibration_error,
@@ -25,6 +22,7 @@ from model.decoding.calibration import (
     predict,
     reliability,
 )
+from model.captioner import Captioner
 from model.network.checkpoint import CheckpointError, fingerprint, load_decoder, save_decoder, write_calibration
 from model.network.vocabulary import Vocabulary
 from model.training import calibrate

@@ -1,7 +1,5 @@
 """One run in two processes, as torchrun starts them."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket

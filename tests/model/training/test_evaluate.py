@@ -1,7 +1,5 @@
 """Metrics, faults and variety; the whole command on a tiny data set with the shipped weights."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """The CIDEr-D reward, sampling with gradients, and self-critical runs on a handful of made-up features."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import random

@@ -1,7 +1,5 @@
 """Data sets, the feature cache, training and resuming, on two photos."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import random

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from model.serving.outage import Outage
 from model.serving.redis.address import InvalidAddress, RedisAddress, RedisRefused
-from model.serving.redis.connection import Outage, connect, is_passing, patiently
+from model.serving.redis.connection import connect, is_passing, patiently
 from tests.support.redis_server import RedisServer
 
 
@@ -84,7 +85,7 @@ async def test_calls_wait_for_redis_and_the_outage_is_said_once(
 ) -> None:
     caplog.set_level(logging.INFO)
     server = RedisServer(tmp_path, cluster=cluster)
-    outage = Outage()
+    outage = Outage("Redis")
     async with client_of(server.url) as client:
         calls = [
             asyncio.create_task(patiently(lambda key=key: client.set(key, b"1"), outage=outage))  # type: ignore[misc]
@@ -100,8 +101,8 @@ async def test_calls_wait_for_redis_and_the_outage_is_said_once(
             assert await patiently(lambda: client.get("a"), outage=outage) == b"1"
         finally:
             server.stop()
-    said = [record.getMessage() for record in caplog.records if record.name == "model.serving.redis.connection"]
-    assert [line.partition(" (")[0] for line in said[:2]] == ["Redis cannot be used", "Redis works again"]
+    said = [record.getMessage() for record in caplog.records if record.name == "model.serving.outage"]
+    assert [line.partition(":")[0] for line in said[:2]] == ["Redis fails", "Redis works again"]
     assert len(said) in (2, 4)  # the restart may have gone unnoticed
 
 
@@ -118,7 +119,7 @@ async def test_a_wrong_password_is_no_outage(tmp_path: Path) -> None:
 
 async def test_a_server_that_hangs_is_left_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.serving.redis.connection.CALL_SECONDS", 0.2)
-    outage = Outage()
+    outage = Outage("Redis")
     with RedisServer(tmp_path) as server:
         async with client_of(server.url) as client:
             await client.ping()

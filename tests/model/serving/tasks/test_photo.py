@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from prometheus_client import CollectorRegistry
 from torch import Tensor
 
 from model.captioner import Captioner
@@ -22,6 +23,7 @@ from model.errors import EmptyFile, FeaturesGone, JobFailed
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import Job
 from model.serving.metrics import WorkerMetrics
+from model.serving.tasks import TASKS
 from model.serving.tasks.clip import ClipResult, ClipTask
 from model.serving.tasks.photo import PhotoResult
 from model.serving.worker import worker as worker_module
@@ -34,18 +36,25 @@ from tests.support.pipes import Pipes, job
 PHOTO = make_job("", user=1, samples=3, sheet=False, place="chat", picture="cat")
 
 
-class Looked(WorkerMetrics):
+class Looked:
     """Which features were looked for and found, and what was decoded."""
 
     def __init__(self) -> None:
-        self.kept: list[bool] = []
-        self.decodings = 0
+        self.registry = CollectorRegistry()
+        self.metrics = WorkerMetrics(self.registry)
 
-    def features(self, *, kept: bool) -> None:
-        self.kept.append(kept)
+    @property
+    def kept(self) -> tuple[float | None, float | None]:
+        """How often they were not there, and how often they were."""
+        name = "caption_features_looked_for_total"
+        return self.value(name, kept="no"), self.value(name, kept="yes")
 
-    def decoded(self, kind: str, seconds: float) -> None:
-        self.decodings += 1
+    @property
+    def decodings(self) -> float | None:
+        return self.value("caption_decode_seconds_count", kind="photo")
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
 
 
 @pytest.fixture
@@ -87,7 +96,7 @@ class Served:
 async def serving(captioners: Captioners, media: bytes) -> AsyncIterator[Served]:
     async with Pipes() as pipes:
         stop, looked = asyncio.Event(), Looked()
-        task = asyncio.create_task(Worker(pipes.consumer, captioners, max_batch=4, metrics=looked).run(stop))
+        task = asyncio.create_task(Worker(pipes.consumer, captioners, max_batch=4, metrics=looked.metrics).run(stop))
         try:
             yield Served(pipes.queue, looked, media)
         finally:
@@ -194,6 +203,9 @@ async def test_a_model_that_is_not_there_fails_its_own_jobs_only(
         with pytest.raises(JobFailed, match="no such weights file"):
             await served.ask(make_job("", 1, task=ClipTask, model="baseline"), media=clip_from(photo_files))
         assert (await served.ask(picture="another")).greedy == good.greedy
+        [jobs] = [family for family in served.looked.registry.collect() if family.name == "caption_jobs"]
+        outcomes = {tuple(each.labels.values()) for each in jobs.samples}
+        assert outcomes == {("photo", "failed"), ("clip", "failed"), *((name, "done") for name in TASKS)}
     assert sum(encoded) <= 5  # none of them twice
 
 
@@ -216,7 +228,7 @@ async def test_asking_again_costs_only_decoding(served: Served, encoded: list[in
     assert sent == first
     assert encoded == [1]
     assert served.looked.decodings == 1
-    assert served.looked.kept == [False, True, True, True]
+    assert served.looked.kept == (1, 3)
 
 
 async def test_a_sheet_needs_the_photo_and_no_encoder(served: Served, encoded: list[int]) -> None:
@@ -225,6 +237,9 @@ async def test_a_sheet_needs_the_photo_and_no_encoder(served: Served, encoded: l
     assert again.sheet == first.sheet
     assert encoded == [1]
     assert served.looked.decodings == 2
+    assert served.looked.value("caption_draw_seconds_count") == 2
+    assert served.looked.value("caption_forward_seconds_count") == 2
+    assert served.looked.value("caption_jobs_total", kind="photo", outcome="done") == 2
     assert (await served.ask(sheet=True, chart=True, known=True)).sheet is None  # there is none to draw on
 
 

@@ -27,10 +27,11 @@ from model.serving.embedded.process import NO_RESTART, EmbeddedWorker, WorkerCan
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import JobFailure, decode_job, decode_outcome, encode_job, encode_outcome
 from model.serving.queue import JobConsumer, Lease
+from model.serving.tasks.base import Findings, Picture
 from model.serving.tasks.clip import ClipResult, ClipTask
 from model.serving.tasks.photo import PhotoResult, WireCaption
 from model.serving.worker import worker as worker_module
-from model.serving.worker.network import Captioners, Findings, Picture
+from model.serving.worker.network import Captioners
 from model.serving.worker.worker import Worker, WorkerHung, choose
 from tests.conftest import ROOT
 from tests.support.jobs import make_job

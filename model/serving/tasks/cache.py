@@ -1,26 +1,28 @@
 """One-hour worker cache of what the network found in media; never pixels.
 
 Of a photo its grid features, so that asking again costs only decoding; of a clip the captions and descriptors of its
-frames, so that another choice of moments costs no network. Both are a chat's, and forgotten together.
+frames, so that another choice of moments costs no network. Both are a chat's, and forgotten together. No torch.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from cachetools import TTLCache
-from torch import Tensor
 
-from model.clip_moments import FrameDescription
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from model.clip_moments import FrameDescription
 
 SECONDS: Final = 3600.0
 FEATURE_BYTES: Final = 256 * 2**20  # 1,638 photos in bf16, 819 in fp32
 CLIPS: Final = 32  # each takes up to some 1 MB
 FORGOTTEN: Final = 100_000  # chats; a few bytes each
 
-Described: TypeAlias = Mapping[float, FrameDescription]  # frames of a clip by their times
+Described: TypeAlias = "Mapping[float, FrameDescription]"  # frames of a clip by their times
 
 
 class Cache:

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from model.clip_moments import FrameDescription
-from model.serving.worker.cache import FEATURE_BYTES, Cache
-from model.serving.worker.recent import Recent
+from model.serving.tasks.cache import FEATURE_BYTES, Cache
 
 
 def grid(value: float = 0.0) -> Tensor:
@@ -25,36 +24,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-def test_recent_values_are_few_and_not_old() -> None:
-    now = 0.0
-    recent: Recent[str, str] = Recent(2, seconds=10, clock=lambda: now)
-    for name in ("a", "b"):
-        recent.keep(name, name.upper())
-    assert recent.get("a") == "A"
-    recent.keep("c", "C")
-    assert (recent.get("a"), recent.get("b"), recent.get("c")) == ("A", None, "C")
-    now = 10.0
-    assert recent.get("a") is None
-    assert len(recent) == 0
-
-
-def test_recent_values_are_no_larger_together_than_they_may_be() -> None:
-    recent: Recent[str, bytes] = Recent(10, size=len)
-    recent.keep("a", b"12345")
-    recent.keep("b", b"1234")
-    recent.keep("a", b"123")  # in its own place
-    recent.keep("c", b"123")
-    assert (recent.get("b"), recent.get("a"), recent.get("c")) == (b"1234", b"123", b"123")
-    recent.keep("d", b"1")
-    assert recent.get("b") is None
-    recent.forget(lambda key: key == "a")
-    assert (recent.get("a"), len(recent)) == (None, 2)
-    recent.keep("e", b"123456")
-    assert len(recent) == 3
-    recent.keep("huge", bytes(11))
-    assert len(recent) == 0
 
 
 def test_features_are_cached_for_an_hour_and_up_to_a_bound() -> None:

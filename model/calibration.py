@@ -1,10 +1,8 @@
-"""What a caption's log-probabilities say about its being right: Platt's logistic regression (1999). Free of torch.
+"""The probability that a caption is right, from its log-probabilities: Platt scaling (1999). Free of torch.
 
 A caption counts as right when its CIDEr against the image's references is above `Calibration.threshold`. The
 estimate is p = σ(slope · m + words · n + intercept), m the mean log-probability of its words and n their number.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import json
@@ -38,7 +36,7 @@ class Logistic:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How one decoder's captions are calibrated; kept in its checkpoint. Sampled captions use the greedy fit."""
+    """The calibration of one decoder, stored in its checkpoint. Sampled captions use the greedy fit."""
 
     threshold: float
     fits: Mapping[Fit, Logistic]

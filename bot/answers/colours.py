@@ -1,0 +1,86 @@
+"""A photo as people with a colour vision deficiency see it, for /colours and for the buttons."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Final
+
+from aiogram.exceptions import TelegramBadRequest, TelegramEntityTooLarge
+from aiogram.types import BufferedInputFile, InlineKeyboardMarkup, InputMediaPhoto, Message
+
+from bot import replies
+from bot.answers.ask import Ask, answer_pressed
+from bot.answers.keyboards import ChooseColours, ShowColours, carried_below, colours_buttons
+from bot.answers.notes import Answer, Answers, Page, new_key, thread_of
+from bot.answers.photos import reply_picture
+from bot.answers.subjects import picture_meant
+from bot.logs import impersonal
+from bot.service.jobs import colours_job
+from bot.service.requests import Requests
+from bot.storage.chats import Storage
+from bot.telegram.editing import is_not_modified
+from model.drawing.labels import Deficiency
+from model.serving.jobs import Outcome
+from model.serving.tasks.colours import ColoursResult
+
+log = logging.getLogger(__name__)
+
+FIRST: Final[Deficiency] = "protanopia"  # is shown; the others can be chosen
+
+
+class Colours:
+    """What handlers ask for. All raise what `Requests.serve` raises, and Forgotten where the picture is not known."""
+
+    def __init__(self, requests: Requests, storage: Storage, answers: Answers) -> None:
+        self._requests = requests
+        self._storage = storage
+        self._answers = answers
+
+    async def command(self, ask: Ask) -> None:
+        """Answer /colours. Raises what `picture_meant` raises."""
+        picture = await picture_meant(ask.bot, ask.message, self._answers, self._storage)
+        page = Page("", (1, 1), picture=True)
+        answer = Answer(picture, ask.user, ask.model, "", (), (page,), thread=thread_of(ask.message))
+        await self._serve(ask, new_key(), answer, FIRST)
+
+    async def show(self, ask: Ask, pressed: ShowColours) -> None:
+        """Answer the button below an answer."""
+        ask, answer = await answer_pressed(ask, pressed.key, self._answers)
+        await self._serve(ask, pressed.key, answer, FIRST)
+
+    async def choose(self, ask: Ask, pressed: ChooseColours) -> None:
+        """Show the other kind in the place of the sheet below which it was chosen."""
+        ask, answer = await answer_pressed(ask, pressed.key, self._answers)
+        edit = ask.can_edit and pressed.pack() in carried_below(ask.message)  # whatever a client sends
+        await self._serve(ask, pressed.key, answer, pressed.kind, edit=edit)
+
+    async def _serve(self, ask: Ask, key: str, answer: Answer, kind: Deficiency, *, edit: bool = False) -> None:
+        send = partial(self._send, ask, key, answer, kind, edit)
+        await self._requests.serve(ask.request(answer.picture, colours_job(ask.origin, kind), "colours"), send)
+
+    async def _send(self, ask: Ask, key: str, answer: Answer, kind: Deficiency, edit: bool, result: Outcome) -> None:
+        assert isinstance(result, ColoursResult)
+        if await self._answers.is_deleted(ask.chat, key):  # meanwhile
+            return
+        words = replies.seen_with(kind)
+        buttons = colours_buttons(key, kind, None if answer.has_words else answer.user)
+        if edit and await _edited(ask.message, result.sheet, words, buttons):
+            return
+        if ask.press is None:
+            await self._answers.keep(ask.chat, key, answer)
+        alone = replies.no_pictures_here()
+        sent = await reply_picture(ask.message, result.sheet, "colours.jpg", words, buttons, alone=alone)
+        await self._answers.add_about(ask.chat, key, sent, answer)
+
+
+async def _edited(message: Message, sheet: bytes, words: str, buttons: InlineKeyboardMarkup) -> bool:
+    """Whether the message could be given another sheet."""
+    try:
+        media = InputMediaPhoto(media=BufferedInputFile(sheet, "colours.jpg"), caption=words)
+        await message.edit_media(media, reply_markup=buttons)
+    except (TelegramBadRequest, TelegramEntityTooLarge) as error:
+        if not (isinstance(error, TelegramBadRequest) and is_not_modified(error)):
+            log.info("a sheet cannot be exchanged (%s)", impersonal(error.message))
+            return False
+    return True
