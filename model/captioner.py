@@ -23,6 +23,7 @@ from model.decoding.blocking import Blocking
 from model.decoding.explain import steps_of, tokens_of, weigh
 from model.decoding.sampling import Sampling
 from model.decoding.search import BeamSearch, Decoded, Search, Stepwise, decode
+from model.gate import GATE_FILE, Gate
 from model.media.images import to_square, upright_rgb
 from model.network.checkpoint import (
     ENCODER_FILE,
@@ -62,10 +63,12 @@ class Captioner:
         *,
         calibration: Calibration | None = None,
         sampler: Captioner | None = None,
+        gate: Gate | None = None,
     ) -> None:
         """`dtype` is the arithmetic of both; words and logits are always in fp32. Both must be on the same device.
 
         sampler: a captioner over the same encoder whose decoder draws the sampled captions; None: `decoder` does.
+        gate: what tells photos from other pictures; None: every picture is taken for a photo.
         """
         self.encoder = encoder
         self.decoder = decoder
@@ -73,6 +76,7 @@ class Captioner:
         self.dtype = dtype
         self.calibration = calibration
         self.sampler = sampler
+        self.gate = gate
         self.device = next(decoder.parameters()).device
         self._blocking = Blocking.of(vocabulary, self.device)
 
@@ -85,7 +89,8 @@ class Captioner:
         model: DecoderKind = "attention",
         precision: Precision = "auto",
     ) -> Self:
-        """Load `encoder.safetensors`, `<model>.safetensors` and, if there is one, `<model>-sampling.safetensors`.
+        """Load `encoder.safetensors`, `<model>.safetensors` and, where there are such, `<model>-sampling.safetensors`
+        and `gate.safetensors`.
 
         device: auto (CUDA where there is one), cpu, cuda, cuda:1 … precision: auto measures once whether this
         machine is faster in bf16.
@@ -101,11 +106,16 @@ class Captioner:
             dtype = torch.bfloat16
         elif target.type == "cuda":
             torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
-        return cls._over(encoder.to(target, dtype), checkpoints, target, dtype)
+        captioner = cls._over(encoder.to(target, dtype), checkpoints, target, dtype)
+        if (path / GATE_FILE).is_file():
+            captioner.gate = Gate.load(path / GATE_FILE, checkpoints[0].encoder_sha256).to(target)
+        return captioner
 
     def beside(self, path: str | Path, model: DecoderKind) -> Captioner:
         """Another decoder of the same folder, sharing this captioner's encoder. Raises CheckpointError."""
-        return self._over(self.encoder, _decoders_of(Path(path), model), self.device, self.dtype)
+        captioner = self._over(self.encoder, _decoders_of(Path(path), model), self.device, self.dtype)
+        captioner.gate = self.gate
+        return captioner
 
     @classmethod
     def _over(
@@ -162,8 +172,9 @@ class Captioner:
         if self.sampler is not None and not own:
             [drawn] = self.sampler.decode(features, Stepwise(samples, sampling, seeds, greedy=False), blocking=blocking)
             several = [[*greedy, *rest] for greedy, rest in zip(several, drawn, strict=True)]
+        refused = [None] * len(features) if self.gate is None else self.gate(features)
         return [
-            CaptionSet(greedy=captions[0], samples=tuple(captions[1:]), best=best[0][row][0] if best else None)
+            CaptionSet(captions[0], tuple(captions[1:]), best[0][row][0] if best else None, refused[row])
             for row, captions in enumerate(several)
         ]
 

@@ -55,12 +55,25 @@ class Caption:
 
 
 @dataclass(frozen=True)
+class NotPhoto:
+    """A picture that is probably no photo of anything."""
+
+    kind: str  # what it looks like: blank, drawing, noise, screen or text
+    probability: float  # that it is no photo, in [0, 1]
+
+
+@dataclass(frozen=True)
 class CaptionSet:
-    """The captions of one image. `best` is the beam's, where a beam was asked for."""
+    """The captions of one image. `best` is the beam's, where a beam was asked for.
+
+    not_photo: what the image is instead, where the gate (`model.gate`) takes it for no photo; its captions are
+    inventions then.
+    """
 
     greedy: Caption
     samples: tuple[Caption, ...]
     best: Caption | None = None
+    not_photo: NotPhoto | None = None
 
     @property
     def main(self) -> Caption:

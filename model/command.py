@@ -5,7 +5,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +247,7 @@ def _json(request: CaptionRequest, file: str, answer: CaptionSet | Moments) -> d
     return {
         "file": file,
         "model": request.model,
+        "not_photo": None if answer.not_photo is None else asdict(answer.not_photo),
         "greedy": fields(answer.greedy),
         **({"best": fields(answer.best)} if answer.best is not None else {}),
         "samples": [fields(sample) for sample in answer.samples],

@@ -8,8 +8,6 @@ turns a word into a region is used here alone. `train --start-from runs/text/att
 The vocabulary is that of the photos' captions (`--data`), and after it the words that are frequent in the text.
 """
 
-from __future__ import annotations
-
 import gzip
 import itertools
 import json
@@ -70,7 +68,7 @@ class PretrainConfig(TrainConfig):
         frequent = Vocabulary.build(captions, min_count=self.text_count).words[len(SPECIAL) :]
         return Vocabulary(list(dict.fromkeys([*known, *frequent])))
 
-    def objective(self, networks: Networks, examples: Sequence[Example]) -> TextObjective:
+    def objective(self, networks: Networks, examples: Sequence[Example]) -> Objective:
         return TextObjective(networks, examples, self)
 
     def peak_rates(self, objective: Objective) -> list[tuple[nn.Module, float]]:

@@ -1,7 +1,5 @@
 """Language from captions without photos."""
 
-from __future__ import annotations
-
 import dataclasses
 import gzip
 import json

@@ -1,0 +1,193 @@
+"""Whether attention looks at what a word names: `python -m benchmarks.grounding --weights weights`.
+
+Two measures that need no labels made for attention (Liu et al., AAAI 2017, have more). Captions are references, said to
+the network word by word, so that two networks are asked for the same words:
+
+* collages of two validation photos side by side, with a caption of one. Scored are the content words that no reference
+  of the other photo says: the share of their attention on the right photo, and how often its peak lies there
+  (chance: 0.5);
+* words for people, in photos whose people are boxed: how often the peak lies in a box, beside the share of the photo
+  that boxes cover (chance) and how often the middle of the photo lies in one (a guess without looking).
+
+The peak is the middle of the region with the most attention.
+"""
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from model.captioner import Captioner
+from model.captions import Caption
+from model.decoding.blocking import FUNCTION_WORDS
+from model.decoding.explain import Unexplainable, tokens_of
+from model.network.checkpoint import CheckpointError
+from model.network.vocabulary import tokenize
+from model.training.data import DataError, Example, load_split, resolve_data
+
+BATCH: Final = 16
+PEOPLE: Final = frozenset(
+    "man men woman women boy boys girl girls person people child children kid kids guy guys lady ladies".split()  # noqa: SIM905
+)
+Map = npt.NDArray[np.float32]  # (rows, columns), attention that sums to 1
+Box = tuple[float, float, float, float]  # centre x, centre y, width, height, as shares of the photo
+
+
+@dataclass(frozen=True)
+class Collages:
+    words: int
+    share: float  # of attention on the photo that the word is of, mean over words
+    pointing: float  # share of words whose peak is there
+
+
+@dataclass(frozen=True)
+class People:
+    words: int
+    pointing: float  # share of words whose peak is in a box
+    chance: float  # share of the photo in boxes, mean over words
+    middle: float  # share of words in whose photo the middle is in a box
+
+
+def peak(attention: Map) -> tuple[float, float]:
+    """Where a map looks most: x and y, as shares of the photo."""
+    row, column = np.unravel_index(int(attention.argmax()), attention.shape)
+    return (float(column) + 0.5) / attention.shape[1], (float(row) + 0.5) / attention.shape[0]
+
+
+def inside(x: float, y: float, boxes: Sequence[Box]) -> bool:
+    """Whether a point lies in any of the boxes."""
+    return any(abs(x - cx) <= width / 2 and abs(y - cy) <= height / 2 for cx, cy, width, height in boxes)
+
+
+def covered(boxes: Sequence[Box], fineness: int = 50) -> float:
+    """The share of the photo that lies in any of the boxes, on a grid of points."""
+    places = [(i + 0.5) / fineness for i in range(fineness)]
+    return fmean(inside(x, y, boxes) for x in places for y in places)
+
+
+def collage(left: Image.Image, right: Image.Image) -> Image.Image:
+    """Two whole photos side by side, as the square that the encoder sees."""
+    joined = Image.new("RGB", (512, 512))
+    for x, photo in ((0, left), (256, right)):
+        joined.paste(photo.convert("RGB").resize((256, 512)), (x, 0))
+    return joined
+
+
+def sayable(captioner: Captioner, example: Example) -> list[str]:
+    """The references that this network can have said."""
+    found = []
+    for text in example.captions:
+        try:
+            tokens_of(text, captioner.vocabulary, captioner.decoder.config.max_words)
+        except Unexplainable:
+            continue
+        found.append(text)
+    return found
+
+
+def looked_at(captioner: Captioner, images: Sequence[Image.Image], texts: Sequence[str]) -> Iterator[Caption]:
+    """The captions of images with their attention."""
+    for start in range(0, len(images), BATCH):
+        features = captioner.encode(captioner.squares(images[start : start + BATCH]))
+        yield from captioner.explain(features, texts[start : start + BATCH])
+
+
+def measure_collages(captioner: Captioner, examples: Sequence[Example], count: int, seed: int = 0) -> Collages:
+    """On so many pairs of the examples' photos. Raises ValueError where there is nothing to score."""
+    rng = random.Random(seed)
+    images, texts, wanted = [], [], []
+    for _ in range(count):
+        named, other = rng.sample(examples, 2)
+        choice = sayable(captioner, named)
+        strange = {word for caption in other.captions for word in tokenize(caption)} | FUNCTION_WORDS
+        if not choice:
+            continue
+        text, on_left = rng.choice(choice), rng.random() < 0.5
+        with Image.open(named.path) as own, Image.open(other.path) as their:
+            images.append(collage(own, their) if on_left else collage(their, own))
+        texts.append(text)
+        wanted.append((on_left, strange))
+    shares, hits = [], []
+    for caption, (on_left, strange) in zip(looked_at(captioner, images, texts), wanted, strict=True):
+        for word, attention in _maps(caption):
+            if word in strange:
+                continue
+            left = float(attention[:, : attention.shape[1] // 2].sum())
+            shares.append(left if on_left else 1 - left)
+            hits.append((peak(attention)[0] < 0.5) == on_left)
+    if not shares:
+        raise ValueError("no collage has a word to score")
+    return Collages(len(shares), fmean(shares), fmean(hits))
+
+
+def measure_people(captioner: Captioner, examples: Sequence[Example], boxes: dict[str, list[Box]]) -> People:
+    """On the photos that have boxes, by file name. Raises ValueError where there is nothing to score."""
+    images, texts, places = [], [], []
+    for example in examples:
+        for text in sayable(captioner, example) if example.path.name in boxes else []:
+            if PEOPLE & set(tokenize(text)):
+                with Image.open(example.path) as photo:
+                    images.append(photo.convert("RGB"))
+                texts.append(text)
+                places.append(boxes[example.path.name])
+    hits, chance, middle = [], [], []
+    for caption, own in zip(looked_at(captioner, images, texts), places, strict=True):
+        for word, attention in _maps(caption):
+            if word in PEOPLE:
+                hits.append(inside(*peak(attention), own))
+                chance.append(covered(own))
+                middle.append(inside(0.5, 0.5, own))
+    if not hits:
+        raise ValueError("no photo with boxes has a caption that names people")
+    return People(len(hits), fmean(hits), fmean(chance), fmean(middle))
+
+
+def _maps(caption: Caption) -> Iterator[tuple[str, Map]]:
+    if caption.attention is None:
+        raise ValueError("this model looks at no regions")
+    yield from zip(caption.words, caption.attention, strict=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.grounding", description=__doc__.split("\n")[0])
+    parser.add_argument("--weights", default="weights", help="the folder of the weights")
+    parser.add_argument("--data", default="flickr8k", help="of the collages: a folder, or its name in DATASETS_DIR")
+    parser.add_argument("--split", default="val")
+    parser.add_argument("--count", type=int, default=300, help="collages, default 300")
+    parser.add_argument("--people", default="coco", help="a data set with person_boxes.json; '': none")
+    parser.add_argument("--people-split", default="dev")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args(arguments)
+    try:
+        captioner = Captioner.load(options.weights, options.device)
+        examples = load_split(resolve_data(options.data), options.split)
+        collages = measure_collages(captioner, examples, options.count)
+        print(
+            f"collages: {options.count} of {options.data} {options.split}, {collages.words} words: attention on the"
+            f" right photo {collages.share:.3f}, peak there {collages.pointing:.3f} (chance 0.5)",
+            flush=True,
+        )
+        if options.people:
+            root = resolve_data(options.people)
+            boxes = json.loads((root / "person_boxes.json").read_text(encoding="utf-8"))
+            people = measure_people(captioner, load_split(root, options.people_split), boxes)
+            print(
+                f"people: {options.people} {options.people_split}, {people.words} words: peak in a box"
+                f" {people.pointing:.3f} (area in boxes {people.chance:.3f}, the photo's middle {people.middle:.3f})"
+            )
+    except (CheckpointError, DataError, OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
