@@ -149,8 +149,9 @@ async def test_a_folder_that_cannot_be_written_harms_nobody_but_shows(
 ) -> None:
     (tmp_path / FOLDER).write_text("a file in its place")
     async with heartbeat(tmp_path / FOLDER, "bot", every=0.001):
-        while not caplog.records:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(60):
+            while not caplog.records:
+                await asyncio.sleep(0.01)
         await asyncio.sleep(0.02)
     assert len(caplog.records) == 1  # not one a beat
     assert examine(tmp_path / FOLDER)[0] == UNWELL
