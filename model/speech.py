@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 OK: Final = 0
 FAILED: Final = 1
-WRONG_USE: Final = 2  # as argparse exits
 MISSING: Final = 3
 NOTHING_TO_SAY: Final = 4
 
