@@ -22,6 +22,7 @@ from bot.service.jobs import clip_job
 from bot.service.requests import Requests
 from bot.storage.chats import Picture, Storage
 from bot.telegram.media import SentClip
+from model.errors import JobCancelled
 from model.serving.jobs import Outcome
 from model.serving.tasks.clip import ClipResult
 from model.serving.tasks.photo import PhotoResult
@@ -57,6 +58,8 @@ class Clips:
         ask, file = await self._noted(ask, pressed.key)
 
         async def send(result: Outcome) -> None:
+            if await self._answers.is_deleted(ask.chat, pressed.key):  # meanwhile
+                return
             await self._answers.add_beside(ask.chat, pressed.key, [await _send_captions(ask.message, result)])
 
         await self._requests.serve(ask.request(file, clip_job(ask.origin, file, ask.model, None), "clip"), send)
@@ -67,7 +70,12 @@ class Clips:
         await self._requests.serve(ask.request(file, job, "clip"), partial(self._send, ask, clip, count))
 
     async def _noted(self, ask: Ask, key: str) -> tuple[Ask, Picture]:
-        """The same in the topic of the clip that was noted for its buttons, and the clip."""
+        """The same in the topic of the clip that was noted for its buttons, and the clip.
+
+        Raises NoClip, and JobCancelled if its answer is deleted.
+        """
+        if await self._answers.is_deleted(ask.chat, key):
+            raise JobCancelled("its answer was deleted")
         found = await self._answers.clip(ask.chat, key)
         if found is None:
             raise NoClip
@@ -103,7 +111,7 @@ class Clips:
         await self._answers.keep_about(message.chat.id, beside, clip)
         found = len(result.moments)
         most = found if count is not None and found < count else len(result.frames)  # dark or blurred ones do not count
-        buttons = clip_buttons(key, clip.user or 0, found, most)
+        buttons = clip_buttons(key, found, most)
         await reply_picture(message, result.timeline, "timeline.jpg", replies.clip_summary(result), buttons)
         return key
 

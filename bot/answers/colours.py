@@ -69,7 +69,7 @@ class Colours:
         if await self._answers.is_deleted(ask.chat, key):  # meanwhile
             return
         words = replies.seen_with(kind)
-        buttons = colours_buttons(key, kind, answer.user if alone else None)
+        buttons = colours_buttons(key, kind, alone=alone)
         if edit and await _edited(ask.message, result.sheet, words, buttons):
             return
         if ask.press is None:

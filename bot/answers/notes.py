@@ -20,7 +20,7 @@ from bot.answers.keyboards import answer_buttons
 from bot.logs import impersonal
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
-from bot.storage.notes import ABOUT, ANSWER, BESIDE, CLIP, DELETED, KNOWN, forget_answer
+from bot.storage.notes import ABOUT, ANSWER, BESIDE, CLIP, DELETED, KNOWN, OWNED, forget_answer
 from bot.telegram.media import picture_of
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Answer:
         return dataclasses.replace(self, pages=(first, *self.pages[1:]))
 
     def buttons(self, key: str) -> InlineKeyboardMarkup:
-        return answer_buttons(key, self.user, heatmaps=bool(self.captions) and self.model == "attention")
+        return answer_buttons(key, heatmaps=bool(self.captions) and self.model == "attention")
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Answer:
@@ -176,6 +176,13 @@ class Answers:
             return False
         await forget_answer(self._storage, chat_id, key)
         return True
+
+    async def owner(self, chat_id: int, key: str) -> int | None:
+        """Who asked for what was answered under this key, a photo, a clip or an album; None: that is not known."""
+        for kind in OWNED:
+            if (user := await kind.find(self._storage, chat_id, key, lambda about: about["user"])) is not None:
+                return int(user)
+        return None
 
     async def is_deleted(self, chat_id: int, key: str) -> bool:
         """Unlike an answer whose note was merely forgotten."""

@@ -97,6 +97,9 @@ FaultKind = Literal[
     "lose_response",  # processed, but the connection is cut before the answer; half of a download
     "delay",  # processed after `seconds`
     "slow",  # the bytes of a download arrive over `seconds`
+    "stall",  # half of a download, and nothing more
+    "no_result",  # processed, and answered with success and no result
+    "bare",  # an answer of 500 that says nothing but that it failed
     "blocked",  # 403
     "reply_not_found",  # the message replied to is gone; honours allow_sending_without_reply
     "too_old",  # 400, as for a callback query that waited for minutes, or a message to delete after two days
@@ -631,9 +634,10 @@ class FakeTelegram:
             self.warnings.append(f"update {kind} is not in allowed_updates")
         return update_id
 
-    def push_anything(self, update: Json) -> int:
+    def push_anything(self, update: Json, update_id: int | None = None) -> int:
         """Queue an update of any kind and shape, as one from before `allowed_updates` changed, or of a newer server."""
-        update_id = next(self._update_ids)
+        if update_id is None:
+            update_id = next(self._update_ids)
         self._pending[update_id] = {"update_id": update_id} | copy.deepcopy(update)
         self.changed()
         return update_id
@@ -731,12 +735,17 @@ class FakeTelegram:
             self.changed()
         if fault is not None and fault.kind == "lose_response":
             return cut(request)
+        if fault is not None and fault.kind == "no_result":
+            return web.json_response({"ok": True})
         return web.json_response({"ok": True, "result": call.result})
 
     async def _break(self, fault: Fault, call: Call, request: web.Request) -> web.StreamResponse | None:
         """Let a fault happen before the call is processed; None lets the call go on."""
         if error := error_of_fault(fault, call.method):
             raise error
+        if fault.kind == "bare":
+            call.error = "500 without a description"
+            return web.json_response({"ok": False}, status=500)
         if fault.kind in ("500_html", "502_html"):
             call.error = f"{fault.kind[:3]} with a body that is not JSON"
             return proxy_page(fault)
@@ -772,6 +781,13 @@ class FakeTelegram:
         if fault is not None and fault.kind == "lose_response":
             call.error = "connection cut"
             await response.write(data[: len(data) // 2])
+            return cut(request, response)
+        if fault is not None and fault.kind == "stall":
+            await response.write(data[: len(data) // 2])
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(fault.seconds):
+                    await fault.over.wait()
+            call.error = "stalled"
             return cut(request, response)
         slowly = fault.seconds / 10 if fault is not None and fault.kind == "slow" else 0
         step = max(1, -(-len(data) // 10) if slowly else len(data))
