@@ -41,6 +41,12 @@ class Shown:
     user: int | None = None  # whose album it is
     thread: int | None = None  # the topic
 
+    @property
+    def strictest(self) -> Picture:
+        """As the picture of all must be shown: covered if one is, protected if one is."""
+        pictures = self.pictures.values()
+        return Picture("", "", None, any(each.spoiler for each in pictures), any(each.protected for each in pictures))
+
     @classmethod
     def of(cls, found: dict[str, Any]) -> Shown:
         """Of the JSON of its note."""
@@ -96,7 +102,8 @@ class AlbumSheets:
         if await self._answers.is_deleted(ask.chat, key):  # meanwhile
             return
         words = replies.album_sheet(shown.captions, complete=result.drawn == len(shown.captions))
-        sent = await reply_picture(ask.message, result.sheet, "album.jpg", words, alone=replies.no_pictures_here())
+        otherwise = replies.no_pictures_here()
+        sent = await reply_picture(ask.message, result.sheet, "album.jpg", words, of=shown.strictest, alone=otherwise)
         await self._answers.add_beside(ask.chat, key, [sent])
         if ask.can_edit:
             with suppress(AiogramError):  # it stands there already: the button has done its work

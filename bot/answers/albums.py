@@ -37,7 +37,7 @@ from bot.answers.send_once import Parts
 from bot.errors import OUR_FAULT, TooFast
 from bot.service.jobs import album_item_job, job_id
 from bot.service.requests import Request, Requests
-from bot.storage.chats import Picture, Storage
+from bot.storage.chats import Picture, Storage, remember_last
 from bot.storage.inbox import GiveUp
 from bot.storage.notes import ALBUM
 from bot.telegram.media import download, download_size
@@ -171,7 +171,7 @@ class Albums:
             for request in requests:
                 await self._requests.forget(request.job.id)
 
-        await self._storage.remember_picture(asked.ask.chat, items[max(items)].picture)
+        await remember_last(self._storage, asked.ask.chat, items[max(items)].picture)
         async with self._holding(asked, plan):
             try:
                 await self._requests.serve_together(requests, send)

@@ -92,7 +92,7 @@ class Clips:
         beside: list[int] = []
         if ask.settings.short_first:
             beside.append(await parts.once("short", partial(send_short, message, "\n".join(captions))))
-        beside += await parts.once("album", partial(_send_album, ask.bot, message, result))
+        beside += await parts.once("album", partial(_send_album, ask.bot, message, result, clip.picture))
         key = await parts.once("timeline", partial(self._send_timeline, message, clip, count, result, beside))
         if ask.settings.voice:
             unless = partial(self._answers.is_deleted, ask.chat, key)
@@ -112,20 +112,28 @@ class Clips:
         found = len(result.moments)
         most = found if count is not None and found < count else len(result.frames)  # dark or blurred ones do not count
         buttons = clip_buttons(key, found, most)
-        await reply_picture(message, result.timeline, "timeline.jpg", replies.clip_summary(result), buttons)
+        words = replies.clip_summary(result)
+        await reply_picture(message, result.timeline, "timeline.jpg", words, buttons, of=clip.picture)
         return key
 
 
-async def _send_album(bot: Bot, message: Message, result: ClipResult) -> list[int]:
-    """The moments, each with its time and caption; the words alone where pictures are refused. The messages' ids."""
+async def _send_album(bot: Bot, message: Message, result: ClipResult, of: Picture) -> list[int]:
+    """The moments, each with its time and caption; the words alone where pictures are refused, or the clip is
+    protected. The messages' ids.
+    """
     captions = [replies.moment(frame) for frame in result.moments]
+    if of.protected:
+        return [(await message.reply("\n".join(captions))).message_id]
     pictures = [BufferedInputFile(jpeg, f"moment-{n}.jpg") for n, jpeg in enumerate(result.pictures, 1)]
     if len(pictures) == 1:
-        return [await reply_picture(message, result.pictures[0], "moment-1.jpg", captions[0])]
+        return [await reply_picture(message, result.pictures[0], "moment-1.jpg", captions[0], of=of)]
     try:
         sent = await bot.send_media_group(
             message.chat.id,
-            [InputMediaPhoto(media=p, caption=c) for p, c in zip(pictures, captions, strict=True)],
+            [
+                InputMediaPhoto(media=picture, caption=caption, has_spoiler=of.spoiler or None)
+                for picture, caption in zip(pictures, captions, strict=True)
+            ],
             message_thread_id=thread_of(message),
             reply_parameters=ReplyParameters(message_id=message.message_id, allow_sending_without_reply=True),
         )

@@ -130,7 +130,7 @@ class Answers:
     async def keep(self, chat_id: int, key: str, answer: Answer, *, looked_at: bool = False) -> None:
         """`looked_at`: as the method of this name says, at no further cost."""
         notes = [ANSWER.note(key, answer)]
-        if looked_at:
+        if looked_at and not answer.picture.private:
             notes.append(KNOWN.note(answer.picture.file_unique_id))
         await self._storage.note_all(chat_id, notes)
 
@@ -154,7 +154,9 @@ class Answers:
         return await BESIDE.find(self._storage, chat_id, key, list) or []
 
     async def keep_about(self, chat_id: int, messages: Sequence[int], subject: Subject) -> None:
-        """A command in reply to one of these messages is about this picture or clip."""
+        """A command in reply to one of these messages is about this picture or clip. Nothing of a private one."""
+        if subject.picture.private:
+            return
         await self._storage.note_all(chat_id, [ABOUT.note(message, subject) for message in messages])
 
     async def add_about(self, chat_id: int, key: str, message: int, answer: Answer) -> None:
@@ -190,13 +192,16 @@ class Answers:
 
     async def looked_at(self, chat_id: int, picture: Picture) -> None:
         """A worker has just had this picture: for a while it need not be sent again."""
-        await KNOWN.keep(self._storage, chat_id, picture.file_unique_id)
+        if not picture.private:
+            await KNOWN.keep(self._storage, chat_id, picture.file_unique_id)
 
     async def is_known(self, chat_id: int, picture: Picture, accepted: Accepted) -> bool:
         """Whether a worker is likely to have the features of this picture still.
 
         Also where an earlier process may have thought so: its job is in the queue then, without the picture.
         """
+        if picture.private:
+            return False
         return accepted.again or await KNOWN.exists(self._storage, chat_id, picture.file_unique_id)
 
 

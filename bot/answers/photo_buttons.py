@@ -97,7 +97,8 @@ class Buttons:
             raise Forgotten
 
         async def show(result: PhotoResult) -> None:
-            sent = await reply_picture(ask.message, result.sheet, "heatmap.jpg", replies.explained_caption(result))
+            words = replies.explained_caption(result)
+            sent = await reply_picture(ask.message, result.sheet, "heatmap.jpg", words, of=answer.picture)
             await self._answers.add_about(ask.chat, key, sent, answer)
 
         job = heatmap_job(ask.origin, answer.picture, answer.model, answer.captions[number - 1])
@@ -110,7 +111,7 @@ class Buttons:
 
         async def show(result: PhotoResult) -> None:
             words = replies.explained_caption(result) if result.chart is None else replies.weighed_words(result)
-            sent = await reply_picture(ask.message, result.chart, "words.png", words)
+            sent = await reply_picture(ask.message, result.chart, "words.png", words, of=answer.picture)
             await self._answers.add_about(ask.chat, key, sent, answer)
 
         known = await self._is_known(ask, answer)

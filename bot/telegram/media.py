@@ -6,7 +6,7 @@ import asyncio
 import io
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import PurePath
 from typing import Final, TypeAlias
@@ -86,8 +86,18 @@ def medium_of(source: Message | ExternalReplyInfo) -> Medium | None:
     """
     for carrier in _carriers(source):
         if (medium := _clip_in(carrier) or _picture_in(carrier)) is not None:
-            return medium
+            return _as_shown(medium, source)
     return None
+
+
+def _as_shown(medium: Medium, source: Message | ExternalReplyInfo) -> Medium:
+    """The same, with what the message says of how it may be shown."""
+    spoiler = bool(source.has_media_spoiler)
+    protected = isinstance(source, Message) and bool(source.has_protected_content)
+    if not (spoiler or protected):
+        return medium
+    file = replace(medium.file if isinstance(medium, SentClip) else medium, spoiler=spoiler, protected=protected)
+    return replace(medium, file=file) if isinstance(medium, SentClip) else file
 
 
 def picture_of(source: Message | ExternalReplyInfo) -> Picture | None:

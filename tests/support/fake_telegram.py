@@ -291,6 +291,8 @@ class Where(TypedDict, total=False):
     thread_id: int | None
     reply_to: Message | None
     media_group_id: str | None
+    has_media_spoiler: bool
+    has_protected_content: bool
 
 
 class Details(Where, total=False):
@@ -321,6 +323,7 @@ class Person(Chat):
         chat.members[self.id] = self
         if (group := where.get("media_group_id")) is not None:
             content = content | {"media_group_id": group}
+        content = content | {name: True for name in rules.SHOWN if where.get(name)}
         message = chat.new_message(self.user, content, where.get("thread_id"), where.get("reply_to"))
         self.server.push("message", message)
         return copy.deepcopy(message)
@@ -944,13 +947,15 @@ class FakeTelegram:
             rules.check_reply_markup(params["reply_markup"])
             if "inline_keyboard" in params["reply_markup"]:
                 content["reply_markup"] = params["reply_markup"]
+        if params.get("protect_content"):
+            content["has_protected_content"] = True
         return chat.new_message(self.bot, content, params.get("message_thread_id"), reply_to)
 
     def _send_message(self, call: Call) -> Message:
         return self._post(call, text_part(call.params))
 
     def _send_media(self, kind: str, call: Call) -> Message:
-        content = self._media(kind, call.params[kind], call) | text_part(call.params, "caption")
+        content = self._media(kind, call.params[kind], call) | text_part(call.params, "caption") | covered(call.params)
         return self._post(call, content)
 
     def _send_media_group(self, call: Call) -> list[Message]:
@@ -967,7 +972,8 @@ class FakeTelegram:
             raise bad_request("a media group can't have reply_markup")
         group = {"media_group_id": self.new_media_group()}
         contents = [
-            self._media(item["type"], item.get("media"), call, item) | text_part(item, "caption") for item in media
+            self._media(item["type"], item.get("media"), call, item) | text_part(item, "caption") | covered(item)
+            for item in media
         ]
         return [self._post(call, content | group) for content in contents]
 
@@ -1036,7 +1042,8 @@ class FakeTelegram:
         if media.get("type") not in ("photo", "video", "animation", "document"):
             raise bad_request("wrong type of the media")
         content = self._media(media["type"], media.get("media"), call, media) | text_part(media, "caption")
-        replaced = (*MEDIA_KINDS, "text", "entities", "caption", "caption_entities")
+        content |= covered(media)
+        replaced = (*MEDIA_KINDS, "text", "entities", "caption", "caption_entities", "has_media_spoiler")
         return self._edit(call, replaced=replaced, content=content)
 
     def _edit_reply_markup(self, call: Call) -> Message:
@@ -1159,6 +1166,11 @@ def text_part(source: Json, name: Literal["text", "caption"] = "text") -> Json:
     if entities:
         part["entities" if name == "text" else "caption_entities"] = entities
     return part
+
+
+def covered(source: Json) -> Json:
+    """What a message has whose picture was sent as a spoiler."""
+    return {"has_media_spoiler": True} if source.get("has_spoiler") else {}
 
 
 async def read_request(request: web.Request) -> tuple[Json, dict[str, Upload]]:
