@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from aiogram import Bot
-from aiogram.enums import ChatType
 from aiogram.exceptions import TelegramBadRequest
 from aiogram.types import InlineKeyboardMarkup, Message
 
@@ -140,11 +139,11 @@ class Buttons:
         Who asked for it may, and in a group its administrators; others are told so. Raises Forgotten where it is not
         known in a group whose it is.
         """
-        key, private = pressed.key, ask.message.chat.type == ChatType.PRIVATE
+        key = pressed.key
         if await self._answers.is_deleted(ask.chat, key):
             return None
         owner = await self._answers.owner(ask.chat, key)
-        if not (private or ask.user == owner or await is_administrator(ask.bot, ask.message.chat, ask.user)):
+        if ask.user != owner and not await is_administrator(ask.bot, ask.message.chat, ask.user):
             if owner is None:
                 raise Forgotten
             return replies.not_your_answer()
@@ -152,7 +151,7 @@ class Buttons:
         messages = set(await self._answers.beside(ask.chat, key))
         if answer is not None:
             messages.update((*(page.message for page in answer.pages if page.message), *answer.beside))
-        if private or ask.can_edit:  # else it may stand under another answer, whatever a client sends
+        if ask.can_edit:  # else it may stand under another answer, whatever a client sends
             messages.add(ask.message.message_id)
         if not messages or not await self._answers.delete(ask.bot, ask.chat, key, messages):
             ask = ask.in_topic(answer.thread if answer is not None else None)
