@@ -99,11 +99,11 @@ class AlbumSheets:
 
     async def _send(self, ask: Ask, shown: Shown, key: str, result: Outcome) -> None:
         assert isinstance(result, AlbumResult)
-        if await self._answers.is_deleted(ask.chat, key):  # meanwhile
-            return
         words = replies.album_sheet(shown.captions, complete=result.drawn == len(shown.captions))
         otherwise = replies.no_pictures_here()
         sent = await reply_picture(ask.message, result.sheet, "album.jpg", words, of=shown.strictest, alone=otherwise)
+        if await self._answers.is_deleted(ask.chat, key):  # meanwhile
+            return
         await self._answers.add_beside(ask.chat, key, [sent])
         if ask.can_edit:
             with suppress(AiogramError):  # it stands there already: the button has done its work

@@ -293,22 +293,6 @@ async def test_a_button_that_is_pressed_after_its_answer_was_deleted_is_silent(
     assert len(ann.bot_messages()) == 1
 
 
-@pytest.mark.usefixtures("running")
-async def test_a_sheet_that_is_in_work_when_its_album_is_deleted_is_not_sent(
-    server: FakeTelegram, queue: Held, ann: Person
-) -> None:
-    await ann.send_album([PHOTO] * 2)
-    album = await next_answer(ann)
-    queue.open.clear()
-    await press(ann, album, "🔥 Heatmaps")
-    await eventually(lambda: any(isinstance(job.task, AlbumTask) for job in queue.jobs.values()))
-    await press(ann, album, DELETE)
-    await eventually(lambda: album["message_id"] not in ann.messages)
-    queue.open.set()
-    await eventually(lambda: not queue.admitted)
-    assert not [message for message in ann.bot_messages() if "photo" in message]
-
-
 def test_every_button_that_has_a_key_says_under_what_it_stands() -> None:
     keyed = {data for data, *_ in (*WORK, *SAYING) if "key" in data.model_fields}
     assert keyed == set(keyboards.UNDER)
