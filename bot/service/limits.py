@@ -87,11 +87,11 @@ class Throttle:
 class Slots:
     """Room for so many at a time. Who is not heard of for a while gives the slot to the next, and goes on beside it."""
 
-    def __init__(self, most: int, most_open: int, quiet: float = QUIET) -> None:
-        """`most_open`: with those that gave their slot away. `quiet`: seconds without a sign of life."""
+    def __init__(self, most: int, most_open: int, quiet: float | None = None) -> None:
+        """`most_open`: with those that gave their slot away. `quiet`: seconds without a sign of life, else `QUIET`."""
         self._free = asyncio.Semaphore(most)
         self._open = asyncio.Semaphore(most_open)
-        self._quiet = quiet
+        self._quiet = QUIET if quiet is None else quiet
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[Callable[[], None]]:

@@ -121,9 +121,10 @@ class Door:
         self,
         server: web.Server,
         *,
-        seconds: float = HEAD_SECONDS,
-        most: int = MOST_CONNECTIONS,
+        seconds: float,
+        most: int,
     ) -> None:
+        """`seconds`: for a first request to begin. `most`: connections open at once."""
         self._server = server
         self._seconds = seconds
         self._most = most
@@ -196,7 +197,7 @@ async def listening(webhook: Webhook, wellness: Wellness, path: str, port: int) 
     )
     await runner.setup()
     assert runner.server is not None
-    door, server = Door(runner.server), None
+    door, server = Door(runner.server, seconds=HEAD_SECONDS, most=MOST_CONNECTIONS), None
     try:
         try:
             server = await asyncio.get_running_loop().create_server(door, ADDRESS, port)
