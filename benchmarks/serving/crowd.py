@@ -12,6 +12,7 @@ from benchmarks.serving.parts import ENGINES, NAMES, Scale
 from benchmarks.serving.people import PATIENCE, Asker
 from benchmarks.serving.processes import Stack, resident, serving
 from benchmarks.serving.report import Figure, Part, percentile
+from tests.support.fake_queue import is_status
 
 EACH: Final = 5  # photos of one person
 MOST_PATIENCE: Final = 5 * PATIENCE
@@ -41,9 +42,7 @@ async def crowd(scale: Scale) -> Part:
             "worker",
             "bot before",
         ],
-        notes=[
-            "With Telegram's limit of 30 messages a second, as shipped. In order: of people, all of whose answers are."
-        ],
+        notes=["With Telegram's limit of 30 messages a second, as shipped. In order: people all of whose answers are."],
     )
     for engine in ENGINES:
         folder = scale.folder / f"crowd-{engine}"
@@ -82,5 +81,6 @@ async def _rush(stack: Stack, people: int) -> tuple[list[float], list[float], in
 
 def _is_in_order(asker: Asker) -> bool:
     """Whether the bot's messages answer this person's in the order in which these were sent."""
-    answered = [message["reply_to_message"]["message_id"] for message in asker.bot_messages()]
+    answers = [message for message in asker.bot_messages() if not is_status(message)]
+    answered = [message["reply_to_message"]["message_id"] for message in answers]
     return answered == sorted(answered) and len(answered) == EACH
