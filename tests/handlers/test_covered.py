@@ -32,8 +32,8 @@ pytestmark = pytest.mark.usefixtures("unpaced")
 
 def outcome(job: Job, media: bytes) -> Outcome | Exception:
     if job.line == "clip":
-        frames = tuple(ClipFrame(float(n), f"scene {n}", 0.5, n < 3) for n in range(5))
         moments = clip_of(job).moments or 3
+        frames = tuple(ClipFrame(float(n), f"scene {n}", 0.5, n < moments) for n in range(5))
         return ClipResult(5.0, frames, 0.5, False, (SHEET,) * moments, SHEET)
     if isinstance(job.task, AlbumTask):
         return AlbumResult(SHEET, len(job.task.captions))
