@@ -176,7 +176,8 @@ def forgeries(place: Place, seed: int) -> Iterator[tuple[Person, Message, str, b
         visible = chance.random() < 0.8
         if data in data_below(message) or len(data.encode()) > 64:
             continue
-        if not visible and (prefix in PUBLIC or presser in (place.people[0], owners.get(key_of(data)))):
+        known = owners.get(key_of(data))
+        if not visible and known is not None and (prefix in PUBLIC or presser in (place.people[0], known)):
             continue  # the note decides, and it says that this person may
         if prefix == "set" and (data_below(message)[:1] or [""])[0].startswith("set:"):
             continue
