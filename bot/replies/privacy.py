@@ -32,6 +32,10 @@ def privacy() -> str:
             "captions that I gave, for {time} at most. The buttons under my answers need them."
         ).format(time=_days(LONGEST_NOTE)),
         _(
+            "Of a picture or clip that is covered as a spoiler, or protected from being passed on: only what the "
+            "buttons under my answer need. It does not count as the last picture of the chat."
+        ),
+        _(
             "What I found in recent pictures and clips: numbers, and the captions of a clip's frames, in the memory of "
             "the program only, for {time} at most."
         ).format(time=_hours(SECONDS)),
