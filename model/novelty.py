@@ -1,8 +1,8 @@
 """The most dissimilar frames of a clip. NumPy only.
 
 1. Gate: dark, flat, blurred and broken frames, dissolves, and single frames that interrupt a scene are no moments.
-2. Distance: Euclidean between unit-length pooled encoder features, joined with that between the mean word embeddings
-   of the captions. It is absolute, so that one threshold tells a change of scene from a camera that moves.
+2. Distance: Euclidean between unit-length pooled encoder features. It is absolute, so that one threshold tells a change
+   of scene from a camera that moves.
 3. Selection: greedy farthest-point traversal (Gonzalez 1985): always the frame farthest from those taken, until none
    is farther than the threshold. No frame is left that is unlike every moment.
 4. Each moment is shown by the sharpest of the frames in its midst.
@@ -43,7 +43,6 @@ class FrameFeatures:
 
     times: Sequence[float]  # seconds
     vision: Floats  # (N, C) pooled encoder features
-    words: Floats  # (N, E) mean word embedding of each frame's caption
     looks: Sequence[Look]
 
 
@@ -51,7 +50,6 @@ class FrameFeatures:
 class Tuning:
     """Fitted by `python -m benchmarks.novelty --tune`; distances are in [0, 2]."""
 
-    words: float = 0.05  # weight of the captions in the squared distance
     threshold: float = 0.5  # frames farther from every moment than this are a moment of their own
     far: float = 0.8  # as unlike as two unrelated photos: a score of 1
     dark: float = 16.0  # brightness
@@ -119,12 +117,8 @@ def _block_means(plane: npt.NDArray[np.float32 | np.uint8], rows: int, columns: 
     return np.asarray(sums / counts, dtype=np.float32)
 
 
-def descriptors(features: FrameFeatures, words: float) -> Floats:
-    """(N, C + E): their squared distance is (1 - words) |Δ vision|² + words |Δ caption|², each of unit length."""
-    return np.concatenate([(1 - words) ** 0.5 * _unit(features.vision), words**0.5 * _unit(features.words)], axis=1)
-
-
-def _unit(rows: Floats) -> Floats:
+def unit(rows: Floats) -> Floats:
+    """The same directions, (N, C), each of length 1."""
     rows = rows.astype(np.float32)
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9), dtype=np.float32)
 
@@ -251,7 +245,7 @@ def find_moments(features: FrameFeatures, *, count: int | None = None, tuning: T
     frames = len(features.times)
     if not frames or (count is not None and count < 1):
         raise ValueError(f"{frames} frames, {count} moments: both must be at least 1")
-    apart = distances(descriptors(features, tuning.words))
+    apart = distances(unit(features.vision))
     usable = gate(features, apart, tuning)
     kept = np.flatnonzero(usable)
     inner = apart[np.ix_(kept, kept)]

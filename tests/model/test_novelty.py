@@ -23,7 +23,6 @@ def clip(
     return FrameFeatures(
         times=[step * i for i in range(len(scenes))],
         vision=vision.astype(np.float32),
-        words=np.abs(vision[:, :20]).astype(np.float32),
         looks=[(looks or {}).get(i) or picture(s if s >= 0 else 50 + i) for i, s in enumerate(scenes)],
     )
 
@@ -126,7 +125,7 @@ def test_bad_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         find_moments(clip([0]), count=0)
     with pytest.raises(ValueError, match="0 frames"):
-        find_moments(FrameFeatures([], np.empty((0, 4), np.float32), np.empty((0, 4), np.float32), []))
+        find_moments(FrameFeatures([], np.empty((0, 4), np.float32), []))
 
 
 def test_farthest_points_leave_nothing_far_away() -> None:
