@@ -1,6 +1,7 @@
 """The most dissimilar frames of a clip. NumPy only.
 
-1. Gate: dark, flat, blurred and broken frames, dissolves, and single frames that interrupt a scene are no moments.
+1. Gate: blurred and broken frames, dissolves, single frames that interrupt a scene, and frames that are dark or flat for
+   a short time are no moments.
 2. Distance: Euclidean between unit-length pooled encoder features. It is absolute, so that one threshold tells a change
    of scene from a camera that moves.
 3. Selection: greedy farthest-point traversal (Gonzalez 1985): always the frame farthest from those taken, until none
@@ -54,9 +55,11 @@ class Tuning:
     far: float = 0.8  # as unlike as two unrelated photos: a score of 1
     dark: float = 16.0  # brightness
     flat: float = 14.0  # contrast
+    faint: float = 6.0  # contrast, of shots that last
+    lasting: float = 0.9  # seconds from the first frame of a shot to its last
     blurred: float = 0.4  # sharpness, of the sharpest alike frame beside it
-    soft: float = 0.25  # sharpness, of the clip's median
-    mixed: float = 0.55  # what is left of a frame when it is taken for a dissolve of its neighbours
+    soft: float = 0.25  # sharpness for its contrast, of the clip's median
+    mixed: float = 0.75  # what is left of a frame when it is taken for a dissolve of its neighbours
     streaked: float = 0.06  # streaks, and several times more than is usual in the clip
     shortest_shot: float = 1.1  # seconds; of frames farther apart, one alone may be a shot
 
@@ -134,15 +137,17 @@ def gate(features: FrameFeatures, apart: Floats, tuning: Tuning) -> npt.NDArray[
     """Which frames may be moments, (N,); all of them where none would be left. apart: (N, N) distances."""
     looks, count = features.looks, len(features.looks)
     plain = np.array([x.brightness >= tuning.dark and x.contrast >= tuning.flat for x in looks], dtype=np.bool_)
+    plain |= _lasting(features, apart, tuning)
     usable = plain.copy()
     step = float(np.median(np.diff(features.times))) if count > 1 else 0.0
-    usual = float(np.median([x.sharpness for x, good in zip(looks, plain, strict=True) if good] or [0.0]))
+    crisp = np.array([x.sharpness / max(x.contrast, 1.0) for x in looks])
+    usual = float(np.median(crisp[plain])) if plain.any() else 0.0
     for i in range(count):
         beside = [
             j for j in range(max(0, i - 2), min(count, i + 3)) if j != i and plain[j] and apart[i, j] < tuning.threshold
         ]
         sharpest = max((looks[j].sharpness for j in beside), default=0.0)
-        usable[i] &= looks[i].sharpness >= max(tuning.blurred * sharpest, tuning.soft * usual)
+        usable[i] &= looks[i].sharpness >= tuning.blurred * sharpest and crisp[i] >= tuning.soft * usual
     for i in range(1, count - 1):
         before, after = _neighbours(plain, i)
         if before is None or after is None or step > tuning.shortest_shot:
@@ -155,6 +160,18 @@ def gate(features: FrameFeatures, apart: Floats, tuning: Tuning) -> npt.NDArray[
             usable[i] &= mixture > tuning.mixed
     usable &= ~_broken(np.array([x.streaks for x in looks]), apart, tuning)
     return usable if usable.any() else np.ones(count, dtype=np.bool_)
+
+
+def _lasting(features: FrameFeatures, apart: Floats, tuning: Tuning) -> npt.NDArray[np.bool_]:
+    """Frames of shots that last: what is dim or pale for long is a scene, and no flash and no fault."""
+    count, lasting, start = len(features.times), np.zeros(len(features.times), dtype=np.bool_), 0
+    shows = [x.contrast >= tuning.faint for x in features.looks]
+    for i in range(1, count + 1):
+        if i < count and shows[i] and shows[i - 1] and apart[i - 1, i] < tuning.threshold:
+            continue
+        lasting[start:i] = features.times[i - 1] - features.times[start] >= tuning.lasting
+        start = i
+    return lasting
 
 
 def _broken(streaks: npt.NDArray[np.float64], apart: Floats, tuning: Tuning) -> npt.NDArray[np.bool_]:

@@ -87,6 +87,14 @@ def test_dark_flat_and_blurred_frames_are_no_moments(fault: dict[str, float], pl
     assert [scenes[i] for i in novelty.chosen] == [0, 1]
 
 
+@pytest.mark.parametrize(("contrast", "frames", "moments"), [(10.0, 4, 2), (10.0, 1, 1), (2.0, 4, 1)])
+def test_a_dim_shot_that_lasts_is_a_scene_but_black_is_none(contrast: float, frames: int, moments: int) -> None:
+    dim = picture(1, sharpness=SHARP * contrast / 50, brightness=12.0, contrast=contrast)
+    scenes = [0] * 8 + [1] * frames
+    novelty = find_moments(clip(scenes, looks=dict.fromkeys(range(8, 8 + frames), dim)))
+    assert len(novelty.chosen) == moments
+
+
 def test_a_frame_that_interrupts_a_scene_is_no_moment_but_a_short_shot_of_a_long_clip_is() -> None:
     scenes = [0] * 6 + [-1] + [0] * 6
     assert len(find_moments(clip(scenes)).chosen) == 1
