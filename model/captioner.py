@@ -211,17 +211,6 @@ class Captioner:
         """The mean over the regions of grid features: (B, channels)."""
         return features.mean(dim=1).cpu().numpy()
 
-    @torch.inference_mode()
-    def word_vectors(self, captions: Sequence[Caption]) -> Floats:
-        """The mean embedding of each caption's words, (B, E); zeros for a caption without words."""
-        weight = self.decoder.embedding.weight
-        vectors = weight.new_zeros(len(captions), weight.shape[1])
-        for row, caption in enumerate(captions):
-            if caption.words:
-                tokens = self.vocabulary.encode(caption.text)
-                vectors[row] = weight[torch.tensor(tokens, device=weight.device)].mean(dim=0)
-        return vectors.float().cpu().numpy()
-
     def caption(
         self,
         images: Sequence[Image.Image],
