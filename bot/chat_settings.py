@@ -116,6 +116,7 @@ SETTINGS: Final = (  # in the order of the menu
         why=N_("Voice messages are not available: the program that speaks is not installed where I run."),
     ),
     Setting("short_first", N_("Short answer first: {value}"), ON_OFF),
+    Setting("alt_text", N_("Alt text: {value}"), ON_OFF),
 )
 BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
 
@@ -133,6 +134,7 @@ class ChatSettings:
     language: str = ""  # of the interface; empty: as each person's Telegram says
     voice: bool = False
     short_first: bool = False  # the caption alone in a message of its own, for screen readers; then the whole answer
+    alt_text: bool = False  # a photo is answered with one sentence, to be copied, and nothing else
 
     def __post_init__(self) -> None:
         for setting in SETTINGS:

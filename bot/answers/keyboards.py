@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Final, Literal, get_args
 
 from aiogram.filters.callback_data import CallbackData
-from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, Message
+from aiogram.types import CopyTextButton, InlineKeyboardButton, InlineKeyboardMarkup, Message
 from aiogram.utils.i18n import gettext as _
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from model.drawing.labels import Deficiency
 
 MOST_MOMENTS = 10  # as many pictures as an album holds
 MOST_NUMBERS = 99  # Telegram takes up to 100 buttons under a message
+MOST_COPIED = 256  # characters that a button can copy
 IN_A_ROW = 5
 
 
@@ -115,16 +116,18 @@ class DeleteAlbum(CallbackData, prefix="az"):
     user: int
 
 
-Button = tuple[str, CallbackData]  # the label, and what it carries
+Button = tuple[str, CallbackData | CopyTextButton]  # the label, and what it carries
 
 
 def keyboard(*rows: Sequence[Button]) -> InlineKeyboardMarkup:
     """Buttons below a message; empty rows are left out."""
-    return InlineKeyboardMarkup(
-        inline_keyboard=[
-            [InlineKeyboardButton(text=label, callback_data=data.pack()) for label, data in row] for row in rows if row
-        ]
-    )
+    return InlineKeyboardMarkup(inline_keyboard=[[_button(*button) for button in row] for row in rows if row])
+
+
+def _button(label: str, carried: CallbackData | CopyTextButton) -> InlineKeyboardButton:
+    if isinstance(carried, CopyTextButton):
+        return InlineKeyboardButton(text=label, copy_text=carried)
+    return InlineKeyboardButton(text=label, callback_data=carried.pack())
 
 
 def in_rows(buttons: Sequence[Button], columns: int) -> list[list[Button]]:
@@ -155,15 +158,21 @@ def clip_buttons(key: str, user: int, count: int, most: int) -> InlineKeyboardMa
     return keyboard(choice, [(_("📄 All captions"), AllCaptions(key=key))], _last_row(key, user))
 
 
-def answer_buttons(key: str, user: int, *, heatmaps: bool) -> InlineKeyboardMarkup:
-    """Under an answer to a photo. `heatmaps`: there are captions to choose from, of a model that has heatmaps."""
+def answer_buttons(key: str, user: int, caption: str, *, heatmaps: bool) -> InlineKeyboardMarkup:
+    """Under an answer to a photo. `caption`: the main one, to be copied; empty: it is not known.
+
+    `heatmaps`: there are captions to choose from, of a model that has heatmaps.
+    """
     more: list[Button] = [(_("🎲 More captions"), MoreCaptions(key=key))]
     if heatmaps:
         more.append((_("🔥 Heatmap"), ChooseHeatmap(key=key, choosing=True)))
+    models: list[Button] = [(_("↔ Compare models"), CompareModels(key=key))]
+    if text := replies.cut_at_word(caption, MOST_COPIED):
+        models.append((_("📋 Copy"), CopyTextButton(text=text)))
     return keyboard(
         more,
         [(_("📊 Words weighed"), WeighedWords(key=key)), (_("🎨 Colours"), ShowColours(key=key))],
-        [(_("↔ Compare models"), CompareModels(key=key))],
+        models,
         _last_row(key, user),
     )
 

@@ -16,6 +16,7 @@ from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest
 from aiogram.types import InaccessibleMessage, InlineKeyboardMarkup, Message
 
+from bot import replies
 from bot.answers.keyboards import answer_buttons
 from bot.logs import impersonal
 from bot.storage.chats import Picture, Storage
@@ -74,7 +75,9 @@ class Answer:
         return dataclasses.replace(self, pages=(first, *self.pages[1:]))
 
     def buttons(self, key: str) -> InlineKeyboardMarkup:
-        return answer_buttons(key, self.user, heatmaps=bool(self.captions) and self.model == "attention")
+        return answer_buttons(
+            key, self.user, replies.one_line(self.main), heatmaps=bool(self.captions) and self.model == "attention"
+        )
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Answer:

@@ -83,7 +83,8 @@ class Captioning:
         What is out is not sent again when the bot was killed after it.
         """
         assert isinstance(result, PhotoResult)
-        short_first, voice = ask.settings.short_first, ask.settings.voice
+        voice = ask.settings.voice
+        short_first = ask.settings.short_first and not ask.settings.alt_text
         parts = Parts(self._storage, ask.chat, ask.accepted, several=short_first or voice)
         beside: tuple[int, ...] = ()
         if short_first:
@@ -95,7 +96,7 @@ class Captioning:
 
     async def _send_captions(self, ask: Ask, picture: Picture, result: PhotoResult, beside: tuple[int, ...]) -> str:
         """The key of the answer."""
-        words = replies.photo_answer(result)
+        words = (replies.alt_text_answer if ask.settings.alt_text else replies.photo_answer)(result)
         others = (result.greedy.text,)
         key, buttons = await self._note(ask, picture, result.main.text, words, others, beside, looked_at=True)
         await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons)

@@ -16,7 +16,8 @@ def settings_text(settings: ChatSettings, *, can_speak: bool) -> str:
     lines = [setting_line(setting, settings, can_speak=can_speak) for setting in SETTINGS]
     note = _(
         "The voice message reads the captions aloud. The short answer is the caption of a single picture, or those "
-        "of a clip's moments, alone in a message before the whole answer; it helps those who use a screen reader."
+        "of a clip's moments, alone in a message before the whole answer; it helps those who use a screen reader. "
+        "With alt text on, I answer a photo with one sentence and nothing else; press it to copy it."
     )
     missing = [translated(each.why) for each in SETTINGS if _is_missing(each, settings, can_speak)]
     return "\n\n".join([head, "\n".join(lines), note, *missing])

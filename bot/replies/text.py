@@ -26,6 +26,16 @@ def shortened(text: str, limit: int) -> str:
     return text.rstrip() + ELLIPSIS
 
 
+def cut_at_word(text: str, limit: int) -> str:
+    """As `shortened`, but no word is broken, unless the first one alone is too long."""
+    short = shortened(text, limit)
+    if short == text:
+        return text
+    kept = short.removesuffix(ELLIPSIS)
+    words = kept if text[len(kept) :][:1].isspace() else kept.rpartition(" ")[0].rstrip()
+    return words + ELLIPSIS if words else short
+
+
 def one_line(text: str) -> str:
     return " ".join(text.split())
 

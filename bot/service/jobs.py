@@ -53,10 +53,10 @@ def photo_job(origin: Origin, picture: Picture, model: str, settings: ChatSettin
         origin,
         PhotoTask(
             model=model,
-            samples=settings.samples,
+            samples=0 if settings.alt_text else settings.samples,
             sampling=settings.sampling,
             beam=settings.beam_width,
-            sheet=model == "attention" and settings.heatmap,
+            sheet=model == "attention" and settings.heatmap and not settings.alt_text,
             picture=picture.file_unique_id,
             labels=origin.labels,
         ),
