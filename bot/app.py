@@ -27,6 +27,7 @@ from bot.answers.forgetting import Forgetting
 from bot.answers.notes import Answers
 from bot.answers.photo_buttons import Buttons
 from bot.answers.photos import Captioning
+from bot.answers.reactions import Reactions
 from bot.answers.sending import TelegramDelivery
 from bot.answers.settings_menu import SettingsMenu
 from bot.answers.status import RHYTHM, Rhythm, Waiting
@@ -225,6 +226,7 @@ async def _run(
         colours=Colours(requests, storage, answers),
         albums=Albums(requests, storage, sheets, answers, captioning),
         album_sheets=sheets,
+        reactions=Reactions(storage, metrics),
         answering=Answering(requests, captioning, clips, answers, storage),
         edits=Edits(),
         forgetting=Forgetting(storage, answers, inbox, queue, stats),

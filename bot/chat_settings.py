@@ -157,6 +157,11 @@ class ChatSettings:
         """Of the search for the main caption; None: greedy."""
         return BEAM if self.beam else None
 
+    @property
+    def decoding(self) -> Literal["beam", "greedy"]:
+        """How the main caption is found."""
+        return "beam" if self.beam else "greedy"
+
     def changes(self) -> dict[str, Any]:
         """What differs from the defaults, to be kept."""
         default = ChatSettings()

@@ -12,7 +12,7 @@ from aiogram.types import BufferedInputFile, InputMediaPhoto, Message, ReplyPara
 from bot import replies
 from bot.answers.ask import Ask
 from bot.answers.keyboards import AllCaptions, OtherMoments, clip_buttons
-from bot.answers.notes import Answers, Subject, new_key, thread_of
+from bot.answers.notes import Answers, Rated, Subject, new_key, thread_of
 from bot.answers.photos import Captioning, reply_picture, send_short
 from bot.answers.send_once import Parts
 from bot.config import Settings
@@ -85,7 +85,7 @@ class Clips:
         if ask.settings.short_first:
             beside.append(await parts.once("short", partial(send_short, message, "\n".join(captions))))
         beside += await parts.once("album", partial(_send_album, ask.bot, message, result))
-        key = await parts.once("timeline", partial(self._send_timeline, message, clip, count, result, beside))
+        key = await parts.once("timeline", partial(self._send_timeline, ask, clip, count, result, beside))
         if ask.settings.voice:
             unless = partial(self._answers.is_deleted, ask.chat, key)
             speak = partial(self._captioning.read_aloud, message, replies.spoken(captions), unless=unless)
@@ -94,17 +94,18 @@ class Clips:
                 await self._answers.keep_about(ask.chat, [voice], clip)
 
     async def _send_timeline(
-        self, message: Message, clip: Subject, count: int | None, result: ClipResult, beside: list[int]
+        self, ask: Ask, clip: Subject, count: int | None, result: ClipResult, beside: list[int]
     ) -> str:
         """The key of the answer."""
-        key = new_key()
+        message, key = ask.message, new_key()
         await self._answers.keep_clip(message.chat.id, key, clip)
         await self._answers.add_beside(message.chat.id, key, beside)
         await self._answers.keep_about(message.chat.id, beside, clip)
         found = len(result.moments)
         most = found if count is not None and found < count else len(result.frames)  # dark or blurred ones do not count
         buttons = clip_buttons(key, clip.user or 0, found, most)
-        await reply_picture(message, result.timeline, "timeline.jpg", replies.clip_summary(result), buttons)
+        sent = await reply_picture(message, result.timeline, "timeline.jpg", replies.clip_summary(result), buttons)
+        await self._answers.rate(ask.chat, [*beside, sent], Rated(ask.user, ask.model, "greedy"))
         return key
 
 

@@ -21,7 +21,7 @@ from bot.answers.keyboards import answer_buttons
 from bot.logs import impersonal
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
-from bot.storage.notes import ABOUT, ANSWER, BESIDE, CLIP, DELETED, KNOWN, forget_answer
+from bot.storage.notes import ABOUT, ANSWER, BESIDE, CLIP, DELETED, KNOWN, RATED, forget_answer
 from bot.telegram.media import picture_of
 
 log = logging.getLogger(__name__)
@@ -119,6 +119,20 @@ class Subject:
         return cls(**{**fields, "picture": Picture(**fields["picture"])})
 
 
+@dataclass(frozen=True)
+class Rated:
+    """How an answer was made to which people may react."""
+
+    user: int  # who asked
+    model: str
+    decoding: str  # one of `bot.metrics.DECODINGS`
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Rated:
+        """Of the JSON of its note. Raises TypeError for what another version wrote."""
+        return cls(**fields)
+
+
 class Answers:
     """The notes of answers, by chat and key."""
 
@@ -164,6 +178,10 @@ class Answers:
         """This message goes with the answer, and a reply to it is about the same picture."""
         await self.add_beside(chat_id, key, [message])
         await self.keep_about(chat_id, [message], Subject(answer.picture, answer.user))
+
+    async def rate(self, chat_id: int, messages: Sequence[int], rated: Rated) -> None:
+        """Reactions to these messages are about an answer that was made so."""
+        await self._storage.note_all(chat_id, [RATED.note(message, rated) for message in messages])
 
     async def about(self, chat_id: int, message: int) -> Subject | None:
         return await ABOUT.find(self._storage, chat_id, message, Subject.of)

@@ -13,7 +13,7 @@ from aiogram.types import BufferedInputFile, InlineKeyboardMarkup, Message
 
 from bot import replies
 from bot.answers.ask import Ask
-from bot.answers.notes import Answer, Answers, Page, Subject, new_key, thread_of
+from bot.answers.notes import Answer, Answers, Page, Rated, Subject, new_key, thread_of
 from bot.answers.send_once import Parts
 from bot.answers.subjects import picture_meant
 from bot.answers.voice import seconds
@@ -67,7 +67,9 @@ class Captioning:
             async def answer() -> str:
                 main = words.captions[0] if words.captions else ""
                 key, buttons = await self._note(ask, picture, main, words, looked_at=job.task.needs_media)
-                await ask.message.reply(words.markup, reply_markup=buttons)
+                sent = await ask.message.reply(words.markup, reply_markup=buttons)
+                decoding = wanted.strategy(ask.settings.strategy)
+                await self._answers.rate(ask.chat, [sent.message_id], Rated(ask.user, ask.model, decoding))
                 return key
 
             parts = Parts(self._storage, ask.chat, ask.accepted, several=ask.settings.voice)
@@ -99,7 +101,8 @@ class Captioning:
         words = (replies.alt_text_answer if ask.settings.alt_text else replies.photo_answer)(result)
         others = (result.greedy.text,)
         key, buttons = await self._note(ask, picture, result.main.text, words, others, beside, looked_at=True)
-        await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons)
+        sent = await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons)
+        await self._answers.rate(ask.chat, [sent], Rated(ask.user, ask.model, ask.settings.decoding))
         return key
 
     async def _send_voice(self, message: Message, key: str, text: str) -> None:

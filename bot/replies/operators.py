@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
@@ -35,6 +37,10 @@ def _day(day: Day) -> list[str]:
         kinds = ", ".join(f"{kind} {count}" for kind, count in day.failures.items())
         lines.append(_("Failures: {kinds}").format(kinds=kinds))
     lines += map(_latency, day.latencies)
+    lines += [
+        _("Reactions to {model}, {decoding}: 👍 {good}, 👎 {bad}, other {other}").format(**dataclasses.asdict(each))
+        for each in day.reactions
+    ]
     return [*lines, ngettext("{count} person", "{count} people", day.people).format(count=day.people)]
 
 

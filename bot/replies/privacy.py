@@ -7,6 +7,7 @@ from aiogram.utils.i18n import ngettext
 
 from bot.storage.chats import LONGEST_NOTE, PICTURE_KEPT
 from bot.storage.inbox import DEAD_KEPT, REMEMBERED
+from bot.storage.notes import RATED
 from model.serving.tasks.cache import SECONDS
 
 HOUR = 3600.0
@@ -31,6 +32,10 @@ def privacy() -> str:
             "The pictures and clips that I answered: their names at Telegram, the number there of who asked, and the "
             "captions that I gave, for {time} at most. The buttons under my answers need them."
         ).format(time=_days(LONGEST_NOTE)),
+        _(
+            "How I made an answer: with the numbers of its message and of who asked, for {time}. Reactions to it are "
+            "counted as good, bad or other, without who reacted; the counts last about a day."
+        ).format(time=_hours(RATED.lifetime)),
         _(
             "What I found in recent pictures and clips: numbers, and the captions of a clip's frames, in the memory of "
             "the program only, for {time} at most."

@@ -87,10 +87,10 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Notice:
-    """A message of the bot that is to be deleted when it is no longer true."""
+    """A message of the bot that is to be deleted when it is no longer true, or its reaction to another message."""
 
     chat: int
-    message: int
+    message: int  # negative: the reaction to the message with the positive number is to be taken back
 
 
 @dataclass(frozen=True)

@@ -415,6 +415,13 @@ class Person(Chat):
         del chat.messages[message["message_id"]]
         chat.removed_by_people.add(message["message_id"])
 
+    def react(self, message: Message, *emoji: str, before: Sequence[str] = ()) -> int:
+        """Change one's reactions to a message; the update, of which a bot hears where it is an administrator."""
+        lists = {"old_reaction": before, "new_reaction": emoji}
+        changed = {name: [{"type": "emoji", "emoji": each} for each in found] for name, found in lists.items()}
+        where = {name: message[name] for name in ("chat", "message_id")}
+        return self.server.push("message_reaction", where | {"user": self.user, "date": int(time.time())} | changed)
+
     async def press(self, message: Message, button: str) -> Json:
         """Press the inline button with this text or callback data; returns the callback query."""
         current = self.server.stored_message(message)

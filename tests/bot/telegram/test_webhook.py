@@ -117,7 +117,11 @@ async def test_photos_and_presses_are_answered(server: FakeTelegram, ann: Person
     [call] = server.sent(method="setWebhook")
     assert call.params["url"] == hooked.url
     assert call.params["secret_token"] == SECRET
-    assert sorted(call.params["allowed_updates"]) == ["callback_query", "message"]
+    assert sorted(call.params["allowed_updates"]) == [
+        "callback_query",
+        "message",
+        "message_reaction",
+    ]
     assert not call.params.get("drop_pending_updates")
     assert server.sent(method="getUpdates") == []
 
