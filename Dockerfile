@@ -35,7 +35,8 @@ COPY start.py ./
 COPY bot bot
 COPY handlers handlers
 COPY model model
-RUN python -m compileall -q start.py bot handlers model && chmod -R a+rX start.py bot handlers model
+COPY docs/answer.jpg docs/answer.jpg
+RUN python -m compileall -q start.py bot handlers model && chmod -R a+rX start.py bot handlers model docs
 USER captions
 CMD ["bot"]
 

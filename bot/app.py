@@ -23,6 +23,7 @@ from bot.answers.asked import asked_for
 from bot.answers.cancelling import Cancelling
 from bot.answers.clips import Clips
 from bot.answers.colours import Colours
+from bot.answers.example import Example
 from bot.answers.forgetting import Forgetting
 from bot.answers.notes import Answers
 from bot.answers.photo_buttons import Buttons
@@ -229,6 +230,7 @@ async def _run(
         reactions=Reactions(storage, metrics),
         answering=Answering(requests, captioning, clips, answers, storage),
         edits=Edits(),
+        example=Example(),
         forgetting=Forgetting(storage, answers, inbox, queue, stats),
         settings_menu=SettingsMenu(storage, i18n, settings.model, voice),
         cancelling=Cancelling(in_work, inbox, queue),

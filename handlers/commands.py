@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from aiogram import F, Router
-from aiogram.enums import ChatType
-from aiogram.filters import Command, CommandObject
+from aiogram import Router
+from aiogram.filters import CommandObject
 from aiogram.types import Message
 
 from bot import replies
 from bot.answers.ask import Ask
 from bot.answers.colours import Colours
+from bot.answers.example import Example
 from bot.answers.photos import Captioning
 from bot.answers.settings_menu import SettingsMenu
 from bot.sample_options import parse_sample
 from bot.stats import Stats
 from bot.storage.inbox import Inbox
-from handlers.filters import Where, from_admin
+from handlers.command_table import register
 from model.serving.queue import JobProducer
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(stats, Where(F.chat.type == ChatType.PRIVATE), Command("stats"), from_admin)
-    router.message.register(start, Where(F.text), Command("start", ignore_case=True))
-    router.message.register(about, Where(F.text), Command("help", ignore_case=True))
-    router.message.register(settings, Where(F.text), Command("settings", ignore_case=True))
-    router.message.register(language, Where(F.text), Command("language", ignore_case=True))
-    router.message.register(sample, Command("sample", ignore_case=True))
-    router.message.register(colours, Command("colours", ignore_case=True))
+    for name, handler in (
+        ("stats", stats),
+        ("start", start),
+        ("help", about),
+        ("settings", settings),
+        ("language", language),
+        ("sample", sample),
+        ("colours", colours),
+    ):
+        register(router, name, handler)
     return router
 
 
@@ -37,8 +40,8 @@ async def stats(message: Message, statistics: Stats, queue: JobProducer, inbox: 
     await message.answer(replies.stats(report))
 
 
-async def start(message: Message) -> None:
-    await message.answer(replies.start())
+async def start(_: object, ask: Ask, example: Example) -> None:
+    await example.greet(ask)
 
 
 async def about(message: Message, ask: Ask) -> None:

@@ -9,17 +9,17 @@ from aiogram import Router
 from bot.answers.albums import Albums
 from bot.answers.answer import Answering
 from bot.answers.ask import Ask
-from bot.answers.asked import CAPTION
 from bot.storage.inbox import GiveUp
 from bot.telegram.media import Medium, SentClip
 from handlers import filters
+from handlers.command_table import register
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
     router.message.register(album_item, filters.album_item)
     router.message.register(answer, filters.has_medium, filters.asks)
-    router.message.register(caption, CAPTION)
+    register(router, "caption", caption)
     router.message.register(answer, filters.replies_to_medium, filters.asks)
     return router
 

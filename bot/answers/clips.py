@@ -11,7 +11,7 @@ from aiogram.types import BufferedInputFile, InputMediaPhoto, Message, ReplyPara
 
 from bot import replies
 from bot.answers.ask import Ask
-from bot.answers.keyboards import AllCaptions, OtherMoments, clip_buttons
+from bot.answers.keyboards import AllCaptions, AsClip, OtherMoments, clip_buttons
 from bot.answers.notes import Answers, Rated, Subject, new_key, thread_of
 from bot.answers.photos import Captioning, reply_picture, send_short
 from bot.answers.send_once import Parts
@@ -46,6 +46,11 @@ class Clips:
         if clip.seconds is not None and clip.seconds > self._max_seconds:
             raise ClipTooLongHere(self._max_seconds)
         await self._serve(ask, clip.file, None)
+
+    async def of_live_photo(self, ask: Ask, pressed: AsClip) -> None:
+        """Answer a button: a live photo as the clip that it is. Raises as `other_moments` does."""
+        ask, file = await self._noted(ask, pressed.key)
+        await self._serve(ask, file, None)
 
     async def other_moments(self, ask: Ask, pressed: OtherMoments) -> None:
         """Answer a button: the same clip with another number of moments. Raises NoClip and what `watch` raises."""

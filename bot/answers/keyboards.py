@@ -50,6 +50,12 @@ class Forget(CallbackData, prefix="forget"):
     user: int | None = None
 
 
+class ShowExample(CallbackData, prefix="e"):
+    """Show `user`, who asked for something without a picture, what an answer looks like."""
+
+    user: int
+
+
 class MoreCaptions(CallbackData, prefix="am"):
     """Add other captions to the answer noted under `key`."""
 
@@ -91,6 +97,12 @@ class ChooseColours(CallbackData, prefix="ak"):
 
 class CompareModels(CallbackData, prefix="ac"):
     """The main captions of both models."""
+
+    key: str
+
+
+class AsClip(CallbackData, prefix="al"):
+    """The moments of the live photo whose still picture was answered."""
 
     key: str
 
@@ -138,6 +150,10 @@ def cancel_button(user: int) -> InlineKeyboardMarkup:
     return keyboard([(_("✖ Cancel"), Cancel(user=user))])
 
 
+def example_button(user: int) -> InlineKeyboardMarkup:
+    return keyboard([(_("👁 Show an example"), ShowExample(user=user))])
+
+
 def forget_buttons(user: int | None, *, sure: bool = False) -> InlineKeyboardMarkup:
     """`sure`: for the second press."""
     no = [(_("No, keep it"), Forget(do="no", user=user))]
@@ -158,10 +174,10 @@ def clip_buttons(key: str, user: int, count: int, most: int) -> InlineKeyboardMa
     return keyboard(choice, [(_("📄 All captions"), AllCaptions(key=key))], _last_row(key, user))
 
 
-def answer_buttons(key: str, user: int, caption: str, *, heatmaps: bool) -> InlineKeyboardMarkup:
+def answer_buttons(key: str, user: int, caption: str, *, heatmaps: bool, live: bool = False) -> InlineKeyboardMarkup:
     """Under an answer to a photo. `caption`: the main one, to be copied; empty: it is not known.
 
-    `heatmaps`: there are captions to choose from, of a model that has heatmaps.
+    `heatmaps`: there are captions to choose from, of a model that has heatmaps. `live`: the photo moves.
     """
     more: list[Button] = [(_("🎲 More captions"), MoreCaptions(key=key))]
     if heatmaps:
@@ -173,6 +189,7 @@ def answer_buttons(key: str, user: int, caption: str, *, heatmaps: bool) -> Inli
         more,
         [(_("📊 Words weighed"), WeighedWords(key=key)), (_("🎨 Colours"), ShowColours(key=key))],
         models,
+        [(_("▶ As a clip"), AsClip(key=key))] if live else [],
         _last_row(key, user),
     )
 

@@ -53,6 +53,7 @@ class Answer:
     beside: tuple[int, ...] = ()  # other messages that belong to it
     thread: int | None = None  # the topic
     done: tuple[int, ...] = ()  # updates that have added to it
+    live: bool = False  # the picture is that of a live photo, whose clip is noted under the same key
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -75,9 +76,8 @@ class Answer:
         return dataclasses.replace(self, pages=(first, *self.pages[1:]))
 
     def buttons(self, key: str) -> InlineKeyboardMarkup:
-        return answer_buttons(
-            key, self.user, replies.one_line(self.main), heatmaps=bool(self.captions) and self.model == "attention"
-        )
+        heatmaps = bool(self.captions) and self.model == "attention"
+        return answer_buttons(key, self.user, replies.one_line(self.main), heatmaps=heatmaps, live=self.live)
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Answer:

@@ -22,6 +22,7 @@ from bot.sample_options import SampleRequest
 from bot.service.jobs import photo_job, sample_job
 from bot.service.requests import Requests
 from bot.storage.chats import Picture, Storage
+from bot.telegram.media import clip_of_live
 from bot.telegram.session import is_passing
 from model.serving.jobs import Outcome
 from model.serving.tasks.photo import PhotoResult
@@ -144,7 +145,7 @@ class Captioning:
         looked_at: bool,
     ) -> tuple[str, InlineKeyboardMarkup]:
         """Note an answer that is about to be sent, perhaps also that a worker knows its picture; key and buttons."""
-        key = new_key()
+        key, clip = new_key(), clip_of_live(ask.message, picture)
         answer = Answer(
             picture=picture,
             user=ask.user,
@@ -155,7 +156,10 @@ class Captioning:
             others=others,
             beside=beside,
             thread=thread_of(ask.message),
+            live=clip is not None,
         )
+        if clip is not None:
+            await self._answers.keep_clip(ask.chat, key, Subject(clip, ask.user, answer.thread, clip=True))
         await self._answers.keep(ask.chat, key, answer, looked_at=looked_at)
         return key, answer.buttons(key)
 

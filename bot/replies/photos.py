@@ -97,13 +97,15 @@ def more_on_page(markup: str, captions: Sequence[str], first: int, limit: int) -
     return Words("\n".join([markup, *map(escaped, lines)]), tuple(captions[: len(lines)]))
 
 
-def comparison(result: PhotoResult, model: str) -> str:
-    """The main captions of both models, `model`'s first."""
+def comparison(result: PhotoResult, model: str, wrote: str = "") -> str:
+    """The main captions of both models, `model`'s first, and what the person who reads this wrote under the photo."""
     parts = [_compared(result.main, model)]
     if result.other is not None:
         parts.append(_compared(result.other, "baseline" if model == "attention" else "attention"))
     else:
         parts.append(_("The other model is not installed here."))
+    if words := shortened(one_line(wrote), MAX_CAPTION):
+        parts.append(_("you wrote: {words}").format(words=escaped(words)))
     return "\n\n".join(parts)
 
 

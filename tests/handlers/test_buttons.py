@@ -47,7 +47,7 @@ from tests.support.fake_queue import FakeQueue, captions, eventually, last, runn
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.jobs import photo_of
 from tests.support.pictures import PHOTO, SHEET, picture
-from tests.support.records import BOT_ID, keep
+from tests.support.records import BOT_ID, everything, keep
 from tests.support.voices import Spoken
 
 CHART = picture(400, 300, "PNG")
@@ -64,6 +64,11 @@ async def queue(server: FakeTelegram, tmp_path: Path) -> AsyncIterator[FakeQueue
     queue = FakeQueue(outcome=work)
     async with running_bot(server, queue, tmp_path):
         yield queue
+
+
+def carried(message: Message) -> list[str]:
+    rows = message["reply_markup"]["inline_keyboard"]
+    return [button["callback_data"] for row in rows for button in row if "callback_data" in button]
 
 
 def says(text: str, message: Message) -> bool:
@@ -429,6 +434,39 @@ async def test_what_is_pressed_after_its_answer_was_deleted_gets_silence(queue: 
     await ann.send_text("/help")
     await ann.next_message()
     assert len(ann.bot_messages()) == 1
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "you wrote: my <cat>"), ("ru", "вы написали: my <cat>")])
+async def test_what_the_person_wrote_stands_beside_what_the_models_say(
+    server: FakeTelegram, queue: FakeQueue, language: str, said: str
+) -> None:
+    person = server.person("Ann", language_code=language)
+    compare = {"en": COMPARE, "ru": "↔ Сравнить модели"}[language]
+    await press(person, await answered(person, "my  <cat>"), compare)
+    assert words(await person.next_message())[-1] == said
+    for caption in (None, "/caption please"):
+        await press(person, await answered(person, caption), compare)
+        assert said[:5] not in words(await person.next_message())[-1]
+
+
+async def test_what_somebody_wrote_is_not_repeated_to_others(
+    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bob = server.person("Bob")
+    group = server.group("Cats", ann)
+    theirs = await answered(bob, "Marked-Words")
+    forwarded = await ann.forward(next(iter(bob.messages.values())))
+    asked = [(ann, await ann.next_message())]
+    in_group = await answered(ann, f"Marked-Words {GROUP}", group)
+    asked += [(ann, in_group), (bob, in_group), (ann, theirs)]  # the last one is forged
+    for presser, answer in asked:
+        await tampered(presser, answer, next(data for data in carried(answer) if data.startswith("ac:")))
+    await eventually(lambda: len(queue.jobs) == 7)
+    await eventually(lambda: len(group.bot_messages()) == 3)
+    said = [words(each) for chat in (ann, bob, group) for each in chat.bot_messages()]
+    assert "Marked" in forwarded["caption"]
+    assert "Marked" not in str(said) + caplog.text
+    await eventually(lambda: "Marked" not in everything(tmp_path))
 
 
 async def test_both_models_side_by_side(queue: FakeQueue, ann: Person) -> None:

@@ -45,7 +45,7 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 OPTIONAL_UPDATES: Final = {"chat_member", "message_reaction", "message_reaction_count"}
-MEDIA_KINDS: Final = ("photo", "video", "animation", "document", "voice", "video_note", "sticker")
+MEDIA_KINDS: Final = ("photo", "video", "animation", "document", "voice", "video_note", "sticker", "live_photo")
 EXTENSIONS: Final = {"photo": ".jpg", "voice": ".oga", "sticker": ".webp", "document": ""}
 CLIP: Final[Json] = {"width": 320, "height": 240, "duration": 3, "mime_type": "video/mp4"}
 STICKER: Final[Json] = {
@@ -373,6 +373,14 @@ class Person(Chat):
 
     async def send_video_note(self, data: bytes, **details: Unpack[Details]) -> Message:
         return await self._show("video_note", data, None, {"length": 240, "duration": 3}, details)
+
+    async def send_live_photo(
+        self, still: bytes, moving: bytes, caption: str | None = None, **where: Unpack[Where]
+    ) -> Message:
+        """As for old clients, the message has the still picture as `photo`, too."""
+        content = self.server.store("live_photo", moving, CLIP) | self.server.store_photo(still)
+        content["live_photo"]["photo"] = content["photo"]
+        return await self._say(content | caption_part(caption), where)
 
     async def send_sticker(self, data: bytes, **details: Unpack[Details]) -> Message:
         return await self._show("sticker", data, None, STICKER, details)
