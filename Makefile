@@ -59,6 +59,6 @@ $(VENV)/.web: requirements.txt requirements-bot.txt requirements-web.txt | $(BIN
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-web.txt
 	@touch $@
 
-$(VENV)/.test: requirements.txt requirements-bot.txt requirements-voice.txt requirements-web.txt requirements-dev.txt | $(BIN)/python
+$(VENV)/.test: requirements.txt requirements-bot.txt requirements-voice.txt requirements-web.txt requirements-sentry.txt requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/.run $(VENV)/.web

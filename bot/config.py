@@ -140,6 +140,9 @@ class Settings(BaseModel):
     web_token: Annotated[SecretStr, _matching(re.compile(r"[\x21-\x7e]{16,256}"))] | None = _setting(
         "WEB_TOKEN", None, "16 to 256 letters, digits and signs, without spaces"
     )
+    sentry_dsn: Annotated[SecretStr, _matching(re.compile(r"https?://\w+@[\w.:-]+(/[\w./-]*)?/\d+"))] | None = _setting(
+        "SENTRY_DSN", None, "an address such as https://key@sentry.example.org/1"
+    )
     log_level: Annotated[LogLevel, BeforeValidator(str.upper)] = _choice("LOG_LEVEL", "INFO", LogLevel)
     log_format: Annotated[LogFormat, BeforeValidator(str.lower)] = _choice("LOG_FORMAT", "text", LogFormat)
 
@@ -215,7 +218,7 @@ class Settings(BaseModel):
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no log may show."""
-        found = (self.token, self.redis_url, self.webhook_secret, self.web_token)
+        found = (self.token, self.redis_url, self.webhook_secret, self.web_token, self.sentry_dsn)
         parts = RedisAddress.parse(self.redis_url.get_secret_value()).secrets if self.redis_url else ()
         derived = (self.require_webhook_secret(),) if self.webhook_url and self.token else ()
         return (*(secret.get_secret_value() for secret in found if secret is not None), *parts, *derived)

@@ -78,11 +78,23 @@ class Day:
 
 
 @dataclass(frozen=True)
+class WebhookHealth:
+    """What Telegram says of the webhook."""
+
+    pending: int  # updates that wait there
+    ours: bool  # Telegram calls the address of this bot
+    error: str = ""  # the last one of a delivery, without numbers of people; empty: none
+    since: float | None = None  # when that was, in seconds since the epoch
+
+
+@dataclass(frozen=True)
 class Report:
     day: Day | None  # None: what is kept cannot be read
     queue: Status | None  # None: it cannot be reached
     dead_letters: int
     uptime: float  # seconds, of this process
+    webhook: WebhookHealth | None = None  # None: there is none, or Telegram cannot be asked
+    now: float = 0.0  # seconds since the epoch
 
 
 class Stats:
@@ -165,10 +177,17 @@ class Stats:
         counts, people = await self._store.read(int(now) // HOUR - HOURS + 1, now - HOURS * HOUR)
         return day_of(counts, people)
 
-    async def report(self, status: Callable[[], Awaitable[Status]], dead_letters: int) -> Report:
-        """`status`: asks the queue."""
-        day = await _patiently(self.day)
-        return Report(day, await _patiently(status), dead_letters, self._clock() - self._started)
+    async def report(
+        self,
+        status: Callable[[], Awaitable[Status]],
+        dead_letters: int,
+        webhook: Callable[[], Awaitable[WebhookHealth]] | None = None,
+    ) -> Report:
+        """`status`: asks the queue. `webhook`: asks Telegram; None: the bot polls."""
+        day, queue = await _patiently(self.day), await _patiently(status)
+        health = None if webhook is None else await _patiently(webhook)
+        now = self._clock()
+        return Report(day, queue, dead_letters, now - self._started, health, now)
 
 
 async def _patiently(ask: Callable[[], Awaitable[Any]]) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from aiogram import Router
+from functools import partial
+
+from aiogram import Bot, Router
 from aiogram.filters import CommandObject
 from aiogram.types import Message
 
@@ -12,9 +14,11 @@ from bot.answers.colours import Colours
 from bot.answers.example import Example
 from bot.answers.photos import Captioning
 from bot.answers.settings_menu import SettingsMenu
+from bot.config import Settings
 from bot.sample_options import parse_sample
 from bot.stats import Stats
 from bot.storage.inbox import Inbox
+from bot.telegram.health_endpoint import ask_webhook
 from handlers.command_table import register
 from model.serving.queue import JobProducer
 
@@ -25,7 +29,7 @@ def create_router() -> Router:
         ("stats", stats),
         ("start", start),
         ("help", about),
-        ("settings", settings),
+        ("settings", open_settings),
         ("language", language),
         ("sample", sample),
         ("colours", colours),
@@ -34,9 +38,12 @@ def create_router() -> Router:
     return router
 
 
-async def stats(message: Message, statistics: Stats, queue: JobProducer, inbox: Inbox) -> None:
+async def stats(
+    message: Message, bot: Bot, settings: Settings, statistics: Stats, queue: JobProducer, inbox: Inbox
+) -> None:
     """For those who run the bot, in their private chats. To others it is an unknown command."""
-    report = await statistics.report(queue.status, len(await inbox.dead()))
+    webhook = partial(ask_webhook, bot, settings.webhook_url) if settings.webhook_url is not None else None
+    report = await statistics.report(queue.status, len(await inbox.dead()), webhook)
     await message.answer(replies.stats(report))
 
 
@@ -48,7 +55,7 @@ async def about(message: Message, ask: Ask) -> None:
     await message.answer(replies.about(sheets=ask.model == "attention" and ask.settings.heatmap))
 
 
-async def settings(_: object, ask: Ask, settings_menu: SettingsMenu) -> None:
+async def open_settings(_: object, ask: Ask, settings_menu: SettingsMenu) -> None:
     await settings_menu.command(ask)
 
 

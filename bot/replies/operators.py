@@ -17,10 +17,24 @@ def stats(report: Report) -> str:
     now = [
         _queue(report.queue),
         _("Given up and kept for a look: {count}").format(count=report.dead_letters),
+        *_webhook(report),
         _("Running for {duration}").format(duration=_duration(report.uptime)),
     ]
     day = [_("What was counted cannot be read now.")] if report.day is None else _day(report.day)
     return "\n\n".join([_section(_("The last 24 hours"), day), _section(_("Now"), now)])
+
+
+def _webhook(report: Report) -> list[str]:
+    """What Telegram says of the webhook, where there is one."""
+    if (health := report.webhook) is None:
+        return []
+    lines = [_("At the webhook wait: {count}").format(count=health.pending)]
+    if not health.ours:
+        lines.append(_("Telegram calls another address than this bot's, or none."))
+    if health.error and health.since is not None:
+        ago = _duration(max(0.0, report.now - health.since))
+        lines.append(_("Last error of the webhook, {ago} ago: {error}").format(ago=ago, error=health.error))
+    return lines
 
 
 def _section(title: str, lines: list[str]) -> str:
