@@ -134,6 +134,7 @@ class Settings(BaseModel):
     max_media_bytes: Number = _number("MAX_MEDIA_BYTES", 256 * MIB, MIB, 1 << 40)
     admin_ids: Ids = _setting("ADMIN_IDS", frozenset(), IDS)
     allowed_ids: Ids = _setting("ALLOWED_IDS", frozenset(), IDS)
+    guest_mode: bool = _setting("GUEST_MODE", True, "1 or 0")
     metrics_port: Number | None = _number("METRICS_PORT", None, 1, 65_534)  # the next one is the embedded worker's
     web_host: str = _setting("WEB_HOST", "127.0.0.1", "an address of this machine")
     web_port: Number = _number("WEB_PORT", 8000, 1, 65_535)

@@ -50,7 +50,6 @@ def configure_error_reports(settings: Settings, transport: type[Transport] | Non
             LoggingIntegration(level=None, event_level=logging.ERROR),
         ],
         max_breadcrumbs=0,
-        send_default_pii=False,
         include_local_variables=False,
         server_name="",
         shutdown_timeout=FLUSH_SECONDS,

@@ -12,6 +12,7 @@ from bot import replies
 from bot.answers.ask import Ask
 from bot.answers.colours import Colours
 from bot.answers.example import Example
+from bot.answers.inline import HISTORY
 from bot.answers.photos import Captioning
 from bot.answers.settings_menu import SettingsMenu
 from bot.config import Settings
@@ -47,8 +48,12 @@ async def stats(
     await message.answer(replies.stats(report))
 
 
-async def start(_: object, ask: Ask, example: Example) -> None:
-    await example.greet(ask)
+async def start(_: object, ask: Ask, command: CommandObject, example: Example, settings_menu: SettingsMenu) -> None:
+    """Telegram sends words after it where a link or a button led here."""
+    if command.args == HISTORY:
+        await settings_menu.command(ask)
+    else:
+        await example.greet(ask)
 
 
 async def about(message: Message, ask: Ask) -> None:

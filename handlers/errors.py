@@ -45,4 +45,5 @@ async def explain(event: ErrorEvent, bot: Bot, metrics: BotMetrics, refusals: Re
             await message.reply(replies.failure(error), reply_markup=button)
     elif isinstance(message, InaccessibleMessage):  # of a button, but deleted or too old to be replied to
         await bot.send_message(message.chat.id, replies.failure(error))
-    return GiveUp(reason) if isinstance(error, JobCrashed) else None
+    kept = isinstance(error, JobCrashed) and event.update.guest_message is None  # its answer cannot be sent again
+    return GiveUp(reason) if kept else None

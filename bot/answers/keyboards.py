@@ -183,8 +183,7 @@ def answer_buttons(key: str, user: int, caption: str, *, heatmaps: bool, live: b
     if heatmaps:
         more.append((_("🔥 Heatmap"), ChooseHeatmap(key=key, choosing=True)))
     models: list[Button] = [(_("↔ Compare models"), CompareModels(key=key))]
-    if text := replies.cut_at_word(caption, MOST_COPIED):
-        models.append((_("📋 Copy"), CopyTextButton(text=text)))
+    models += _copy(caption)
     return keyboard(
         more,
         [(_("📊 Words weighed"), WeighedWords(key=key)), (_("🎨 Colours"), ShowColours(key=key))],
@@ -192,6 +191,17 @@ def answer_buttons(key: str, user: int, caption: str, *, heatmaps: bool, live: b
         [(_("▶ As a clip"), AsClip(key=key))] if live else [],
         _last_row(key, user),
     )
+
+
+def copy_button(caption: str) -> InlineKeyboardMarkup | None:
+    """Under an answer in a chat that the bot is no member of: there no other button works."""
+    buttons = _copy(caption)
+    return keyboard(buttons) if buttons else None
+
+
+def _copy(caption: str) -> list[Button]:
+    text = replies.cut_at_word(replies.one_line(caption), MOST_COPIED)
+    return [(_("📋 Copy"), CopyTextButton(text=text))] if text else []
 
 
 def album_buttons(key: str, user: int, *, sheet: bool) -> InlineKeyboardMarkup:

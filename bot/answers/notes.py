@@ -16,7 +16,6 @@ from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest
 from aiogram.types import InaccessibleMessage, InlineKeyboardMarkup, Message
 
-from bot import replies
 from bot.answers.keyboards import answer_buttons
 from bot.logs import impersonal
 from bot.storage.chats import Picture, Storage
@@ -77,7 +76,7 @@ class Answer:
 
     def buttons(self, key: str) -> InlineKeyboardMarkup:
         heatmaps = bool(self.captions) and self.model == "attention"
-        return answer_buttons(key, self.user, replies.one_line(self.main), heatmaps=heatmaps, live=self.live)
+        return answer_buttons(key, self.user, self.main, heatmaps=heatmaps, live=self.live)
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Answer:

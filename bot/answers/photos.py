@@ -13,6 +13,7 @@ from aiogram.types import BufferedInputFile, InlineKeyboardMarkup, Message
 
 from bot import replies
 from bot.answers.ask import Ask
+from bot.answers.history import remember
 from bot.answers.notes import Answer, Answers, Page, Rated, Subject, new_key, thread_of
 from bot.answers.send_once import Parts
 from bot.answers.subjects import picture_meant
@@ -104,6 +105,9 @@ class Captioning:
         key, buttons = await self._note(ask, picture, result.main.text, words, others, beside, looked_at=True)
         sent = await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons)
         await self._answers.rate(ask.chat, [sent], Rated(ask.user, ask.model, ask.settings.decoding))
+        if ask.settings.history and (await self._storage.settings(ask.chat)).history:  # still
+            caption = replies.one_line(result.main.text)
+            await remember(self._storage, ask.message, picture, caption, ask.accepted.received)
         return key
 
     async def _send_voice(self, message: Message, key: str, text: str) -> None:

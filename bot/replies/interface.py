@@ -87,5 +87,15 @@ def send_a_photo(*, group: bool) -> str:
     return _("Send me a photo, and I will tell you in words what is in it. /help tells you what else I can do.")
 
 
+def guest_waits() -> str:
+    """In a chat that the bot is no member of, until there is an answer."""
+    return _("I am looking at it. The captions will come here.")
+
+
+def guest_hint() -> str:
+    """The answer there to words about no picture."""
+    return _("Mention me in reply to a photo or a clip, or in the words under one, and I will tell you what is in it.")
+
+
 def unknown_command() -> str:
     return _("I do not know this command. /help tells you what I can do.")

@@ -70,6 +70,7 @@ def _latency(latency: Latency) -> str:
         "colours": _("Colours"),
         "compare": _("Comparisons"),
         "clip": _("Clips"),
+        "guest": _("As a guest"),
     }
     name = names.get(latency.kind, latency.kind)
     if latency.median is None or latency.p95 is None:

@@ -8,6 +8,7 @@ from typing import Final
 
 MAX_CAPTION: Final = 1024  # characters under a photo
 MAX_TEXT: Final = 4096  # characters of a message
+MAX_TITLE: Final = 100  # characters in a list of results
 ELLIPSIS: Final = "…"
 LONGEST_SPOKEN: Final = 1000  # characters, as many as model/speech.py speaks
 

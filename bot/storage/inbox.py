@@ -18,6 +18,9 @@ ASKED: Final = "_asked"  # beside the fields of an update: earlier versions, whi
 Order = tuple[float, int]  # in which updates came
 
 
+NOWHERE: Final = 0  # the chat of a `Place` that the bot is no member of
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a person asked: the chat, its topic if it has topics, and who."""

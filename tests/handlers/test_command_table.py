@@ -14,7 +14,7 @@ from handlers import create_routers
 from handlers.command_table import registered
 from tests.conftest import ROOT
 from tests.support.fake_queue import FakeQueue, running_bot
-from tests.support.fake_telegram import FakeTelegram, Person
+from tests.support.fake_telegram import Chat, FakeTelegram, Person
 
 NAMES = [row.name for row in COMMANDS]
 
@@ -44,7 +44,7 @@ async def test_what_the_menus_offer_is_understood_where_they_offer_it(
 ) -> None:
     admin, person = (server.person(name, language_code=language) for name in ("Ann", "Bob"))
     group = server.group("Cats", person)
-    chats: list[tuple[dict[str, object], Person, object]] = [
+    chats: list[tuple[dict[str, object], Person, Chat | None]] = [
         ({"type": "default"}, person, None),
         ({"type": "all_group_chats"}, person, group),
         ({"type": "chat", "chat_id": admin.id}, admin, None),
@@ -60,6 +60,6 @@ async def test_what_the_menus_offer_is_understood_where_they_offer_it(
         assert shown is not None
         for (_, asks, chat), menu in zip(chats, shown, strict=True):
             for command in menu:
-                await asks.send_text(f"/{command['command']}", chat=chat)  # type: ignore[typeddict-item]
-                said = await (chat or asks).next_message()  # type: ignore[attr-defined]
+                await asks.send_text(f"/{command['command']}", chat=chat)
+                said = await (chat or asks).next_message()
                 assert "/help" not in said.get("text", "") or command["command"] == "help", command

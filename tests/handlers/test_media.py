@@ -155,20 +155,20 @@ async def test_paid_media_that_were_paid_for_and_those_that_were_not(
 
 @pytest.mark.parametrize(("language", "button"), [("en", "▶ As a clip"), ("ru", "▶ Как ролик")])
 async def test_a_live_photo_is_the_photo_and_on_a_press_the_clip(
-    server: FakeTelegram, queue: LocalQueue, language: str, button: str
+    server: FakeTelegram, queue: LocalQueue, ann: Person, language: str, button: str
 ) -> None:
-    ann = server.person("Ann", language_code=language)
-    await ann.send_live_photo(PHOTO, b"moving", "at the sea")
+    person = server.person("P", language_code=language)
+    await person.send_live_photo(PHOTO, b"moving", "at the sea")
     assert await looked_at(queue) == PHOTO
-    answer = await ann.next_message()
+    answer = await person.next_message()
     assert answer["caption"].startswith("a cat")
-    await ann.press(answer, button)
+    await person.press(answer, button)
     assert await watched(queue) == b"moving"
-    timeline = await ann.wait_for(lambda m: "0:09" in m.get("caption", ""))
+    timeline = await person.wait_for(lambda m: "0:09" in m.get("caption", ""))
     assert "2" in timeline["caption"]
-    await tampered(ann, answer, "al:forged")
+    await tampered(person, answer, "al:forged")
     said = {"en": "which clip this was", "ru": "какой это был ролик"}[language]
-    await ann.wait_for(lambda m: said in m.get("text", ""))
+    await person.wait_for(lambda m: said in m.get("text", ""))
 
 
 async def test_a_photo_is_no_live_photo(queue: LocalQueue, ann: Person) -> None:

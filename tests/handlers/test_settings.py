@@ -59,6 +59,7 @@ async def test_settings_are_told_in_words_and_on_buttons(queue: FakeQueue, ann: 
         "Voice message: not available",
         "Short answer first: off",
         "Alt text: off",
+        "History: off",
     ]
     assert menu["text"].split("\n\n")[1].split("\n") == lines
     assert buttons(menu) == [*lines, "↺ Reset all", "✖ Close"]

@@ -285,6 +285,13 @@ def check_reply_markup(markup: dict[str, Any]) -> None:
         raise bad_request("REPLY_MARKUP_TOO_LONG")
 
 
+def check_chatless(markup: dict[str, Any]) -> None:
+    """Under what is sent by way of a query, a button of this bot works only where it needs no chat."""
+    for button in (button for row in markup.get("inline_keyboard", ()) for button in row):
+        if "callback_data" in button:
+            raise bad_request("a button that needs a chat where there is none")
+
+
 def picture_size(data: bytes, *, decode: bool = False) -> tuple[int, int] | None:
     """Width and height in pixels; None for what is not a picture."""
     try:

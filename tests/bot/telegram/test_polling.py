@@ -112,6 +112,8 @@ async def test_only_messages_and_buttons_are_asked_for(server: FakeTelegram, ann
         await ann.next_message()
     assert sorted(server.sent(method="getUpdates")[0].params["allowed_updates"]) == [
         "callback_query",
+        "guest_message",
+        "inline_query",
         "message",
         "message_reaction",
     ]

@@ -120,6 +120,8 @@ async def test_photos_and_presses_are_answered(server: FakeTelegram, ann: Person
     assert call.params["secret_token"] == SECRET
     assert sorted(call.params["allowed_updates"]) == [
         "callback_query",
+        "guest_message",
+        "inline_query",
         "message",
         "message_reaction",
     ]
