@@ -94,7 +94,6 @@ class Report:
     dead_letters: int
     uptime: float  # seconds, of this process
     webhook: WebhookHealth | None = None  # None: there is none, or Telegram cannot be asked
-    now: float = 0.0  # seconds since the epoch
 
 
 class Stats:
@@ -186,8 +185,7 @@ class Stats:
         """`status`: asks the queue. `webhook`: asks Telegram; None: the bot polls."""
         day, queue = await _patiently(self.day), await _patiently(status)
         health = None if webhook is None else await _patiently(webhook)
-        now = self._clock()
-        return Report(day, queue, dead_letters, now - self._started, health, now)
+        return Report(day, queue, dead_letters, self._clock() - self._started, health)
 
 
 async def _patiently(ask: Callable[[], Awaitable[Any]]) -> Any:

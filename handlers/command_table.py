@@ -8,6 +8,7 @@ from typing import Any, Final
 from aiogram import F, Router
 from aiogram.enums import ChatType
 from aiogram.filters import Command
+from aiogram.utils.i18n import gettext as translated
 
 from bot.i18n import DEFAULT, create_i18n
 from bot.replies.profile import COMMANDS, CommandRow
@@ -51,5 +52,8 @@ def lines(routers: Iterable[Router]) -> Iterator[str]:
     handlers = dict(registered(routers))
     yield "\t".join(["command", "menus", "handler", *languages])
     for row in COMMANDS:
-        described = [i18n.gettext(row.description, locale=language) for language in languages]
+        described = []
+        for language in languages:
+            with i18n.context(), i18n.use_locale(language):
+                described.append(translated(row.description))
         yield "\t".join([f"/{row.name}", scopes(row), handlers.get(row.name, "none"), *described])

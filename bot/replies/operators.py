@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
@@ -32,7 +33,7 @@ def _webhook(report: Report) -> list[str]:
     if not health.ours:
         lines.append(_("Telegram calls another address than this bot's, or none."))
     if health.error and health.since is not None:
-        ago = _duration(max(0.0, report.now - health.since))
+        ago = _duration(max(0.0, time.time() - health.since))
         lines.append(_("Last error of the webhook, {ago} ago: {error}").format(ago=ago, error=health.error))
     return lines
 

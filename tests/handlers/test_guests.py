@@ -166,6 +166,7 @@ async def test_it_can_be_switched_off_and_strangers_get_nothing(
         await ann.next_message()
         assert all("guest_message" not in call.params["allowed_updates"] for call in server.sent(method="getUpdates"))
     async with running_bot(server, queue, tmp_path, allowed_ids=frozenset({ann.id})):
+        await eventually(lambda: "guest_message" in server._allowed_updates)
         between = shown(server, bob) | {"chat": {"id": ann.id, "type": "private", "first_name": "Ann"}}
         server.push_guest(between)  # of two people, one of whom the bot serves
         await server.guest_answer(server.push_guest(shown(server, ann)), is_done)
