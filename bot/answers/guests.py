@@ -80,12 +80,13 @@ class Guests:
 
         Raises what `Requests.serve` raises, after the person was told.
         """
-        if message.from_user is None or message.from_user.is_bot or not await self.take(message, accepted):
+        query, sender = message.guest_query_id, message.from_user
+        if query is None or sender is None or sender.is_bot or not await self.take(message, accepted):
             return
         medium = medium_of(message) or replied_medium(bot, message)
         words = replies.guest_hint() if medium is None else replies.guest_waits()
-        parts = Parts(self._storage, message.from_user.id, accepted)
-        answer: str = await parts.once("guest", partial(_send, bot, str(message.guest_query_id), words))
+        parts = Parts(self._storage, sender.id, accepted)
+        answer: str = await parts.once("guest", partial(_send, bot, query, words))
         if medium is None:
             return
         try:

@@ -966,7 +966,8 @@ class FakeTelegram:
         """The message a call names; no fault of the bot if people removed it in the meantime."""
         chat, number = self._chat(call), call.params.get("message_id", 0)
         if number not in chat.messages:
-            raise bad_request(f"message to {verb} not found", violation=number not in chat.removed_by_people)
+            gone = number in chat.removed_by_people or verb == "react"  # people may delete what they sent
+            raise bad_request(f"message to {verb} not found", violation=not gone)
         return chat.messages[number]
 
     def _post(self, call: Call, content: Json) -> Message:
@@ -1141,8 +1142,9 @@ class FakeTelegram:
 
     def _answer_inline_query(self, call: Call) -> bool:
         params = call.params
-        if params["inline_query_id"] not in self._queries or params["inline_query_id"] in self.inline_answers:
-            raise bad_request(rules.MISSING["callback_query_id"])
+        query_id = params["inline_query_id"]
+        if query_id not in self._queries or query_id in self.inline_answers:
+            raise bad_request(rules.MISSING["callback_query_id"], violation=query_id in self.inline_answers)
         if len(params["results"]) > 50 or len({each["id"] for each in params["results"]}) < len(params["results"]):
             raise bad_request("RESULT_ID_DUPLICATE or too many results")
         if len(params.get("next_offset", "").encode()) > 64:
@@ -1152,7 +1154,7 @@ class FakeTelegram:
         ):
             raise bad_request("START_PARAM_INVALID")
         results = [each | {"sent": self._result(each)} for each in params["results"]]
-        self.inline_answers[params["inline_query_id"]] = params | {"results": results}
+        self.inline_answers[query_id] = params | {"results": results}
         return True
 
     def _result(self, result: Json) -> Message:
