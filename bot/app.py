@@ -23,10 +23,14 @@ from bot.answers.asked import asked_for
 from bot.answers.cancelling import Cancelling
 from bot.answers.clips import Clips
 from bot.answers.colours import Colours
+from bot.answers.example import Example
 from bot.answers.forgetting import Forgetting
+from bot.answers.guests import Guests
+from bot.answers.inline import InlineHistory
 from bot.answers.notes import Answers
 from bot.answers.photo_buttons import Buttons
 from bot.answers.photos import Captioning
+from bot.answers.reactions import Reactions
 from bot.answers.sending import TelegramDelivery
 from bot.answers.settings_menu import SettingsMenu
 from bot.answers.status import RHYTHM, Rhythm, Waiting
@@ -229,8 +233,12 @@ async def _run(
         colours=Colours(requests, storage, answers),
         albums=Albums(requests, storage, sheets, answers, captioning),
         album_sheets=sheets,
+        reactions=Reactions(storage, metrics),
         answering=Answering(requests, captioning, clips, answers, storage),
         edits=Edits(),
+        example=Example(),
+        guests=Guests(requests, storage, settings.model, on=settings.guest_mode),
+        inline=InlineHistory(storage),
         forgetting=Forgetting(storage, answers, inbox, queue, stats),
         settings_menu=SettingsMenu(storage, i18n, settings.model, voice),
         cancelling=Cancelling(in_work, inbox, queue),
@@ -241,7 +249,7 @@ async def _run(
         statistics=stats,
         inbox=inbox,
     )
-    for observer in (dispatcher.message, dispatcher.callback_query):
+    for observer in (dispatcher.message, dispatcher.callback_query, dispatcher.guest_message):
         observer.middleware(CountPeople(stats))
 
     async def settle(update_id: int, again: bool) -> None:
@@ -263,7 +271,7 @@ async def _run(
         log.info("@%s is ready; %d messages from before are taken up again", me.username, recovered)
         spawn(set_profile(bot, i18n, settings.admin_ids), waiting.remove_left(), processor.watch())
 
-    used = dispatcher.resolve_used_update_types()
+    used = [kind for kind in dispatcher.resolve_used_update_types() if settings.guest_mode or kind != "guest_message"]
     reception = Reception(settings, bot, queue, processor, used, contact, metrics, began)
     receiving = asyncio.ensure_future(receive(reception))
     if settings.metrics_port is not None:

@@ -14,6 +14,7 @@ from bot.answers.album_heatmaps import AlbumSheets
 from bot.answers.ask import Ask
 from bot.answers.clips import Clips
 from bot.answers.colours import Colours
+from bot.answers.example import Example
 from bot.answers.photo_buttons import Buttons
 from bot.answers.settings_menu import MenuPress, SettingsMenu
 from bot.errors import Forgotten, NoAlbum, NoClip, PictureError
@@ -30,6 +31,7 @@ WORK: Final[tuple[tuple[type[CallbackData], str, Press], ...]] = (
     (below.ShowColours, "colours", Colours.show),
     (below.ChooseColours, "colours", Colours.choose),
     (below.AlbumSheet, "album_sheets", AlbumSheets.draw),
+    (below.AsClip, "clips", Clips.of_live_photo),
     (below.OtherMoments, "clips", Clips.other_moments),
     (below.AllCaptions, "clips", Clips.captions_of_frames),
 )
@@ -38,6 +40,7 @@ SAYING: Final[tuple[tuple[type[CallbackData], str, Callable[..., Awaitable[str |
     (below.ChooseHeatmap, "buttons", Buttons.choose_heatmap),
     (below.DeleteAnswer, "buttons", Buttons.delete),
     (below.DeleteAlbum, "buttons", Buttons.delete),
+    (below.ShowExample, "example", Example.show),
     (below.OpenSettings, "settings_menu", SettingsMenu.press),
     (MenuPress, "settings_menu", SettingsMenu.press),
 )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from aiogram import F, Router
-from aiogram.filters import Command
+from aiogram import Router
 from aiogram.types import CallbackQuery, Message
 from aiogram.utils.callback_answer import CallbackAnswer
 
@@ -14,13 +13,13 @@ from bot.answers.keyboards import Forget, forget_buttons, stands_under
 from bot.telegram.access import may_decide
 from bot.telegram.acknowledge import WITH_TEXT
 from bot.telegram.editing import Edits
-from handlers.filters import Where
+from handlers.command_table import register
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(privacy, Where(F.text), Command("privacy", ignore_case=True))
-    router.message.register(forget, Where(F.text), Command("forget", ignore_case=True))
+    register(router, "privacy", privacy)
+    register(router, "forget", forget)
     router.callback_query.register(press, Forget.filter(), flags=WITH_TEXT)
     return router
 

@@ -1,7 +1,7 @@
 """The most dissimilar frames of a clip. NumPy only.
 
-1. Gate: blurred and broken frames, dissolves, single frames that interrupt a scene, and frames that are dark or flat for
-   a short time are no moments.
+1. Gate: blurred and broken frames, dissolves, single frames that interrupt a scene, and frames that are dark or flat
+   for a short time are no moments.
 2. Distance: Euclidean between unit-length pooled encoder features. It is absolute, so that one threshold tells a change
    of scene from a camera that moves.
 3. Selection: greedy farthest-point traversal (Gonzalez 1985): always the frame farthest from those taken, until none

@@ -31,7 +31,7 @@ from bot.answers.album_plans import (
 )
 from bot.answers.ask import Ask
 from bot.answers.keyboards import album_buttons
-from bot.answers.notes import Answers, new_key, thread_of
+from bot.answers.notes import Answers, Rated, new_key, thread_of
 from bot.answers.photos import Captioning
 from bot.answers.send_once import Parts
 from bot.errors import OUR_FAULT, TooFast
@@ -238,11 +238,12 @@ class Albums:
         drawn = captions if has_sheet else {}
         shown = Shown(ask.model, ask.settings.beam_width, drawn, pictures, ask.user, thread_of(ask.message))
         await self._sheets.note(ask.chat, key, shown)
-        await ask.message.answer(
+        sent = await ask.message.answer(
             replies.album_answer(found),
             reply_parameters=ReplyParameters(message_id=plan.items[0], allow_sending_without_reply=True),
             reply_markup=album_buttons(key, sheet=has_sheet),
         )
+        await self._answers.rate(ask.chat, [sent.message_id], Rated(ask.user, ask.model, ask.settings.decoding))
         return key
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from aiogram import BaseMiddleware, Bot
 from aiogram.exceptions import AiogramError
-from aiogram.types import CallbackQuery, Chat, Message, TelegramObject, Update
+from aiogram.types import CallbackQuery, Chat, Message, TelegramObject, Update, User
 
 from bot import replies
 from bot.answers.asked import place_of
@@ -122,10 +122,12 @@ class AskMiddleware(BaseMiddleware):
         event: TelegramObject,
         data: dict[str, Any],
     ) -> Any:
-        chat: Chat | None = data.get("event_chat")
+        assert isinstance(event, Update)
+        chat: Chat | User | None = data.get("event_chat")
+        if event.guest_message is not None or event.inline_query is not None:  # of no chat of the bot's
+            chat = data.get("event_from_user")
         settings = await self._storage.settings(chat.id) if chat is not None else ChatSettings()
         data["chat_settings"] = settings  # for the language
-        assert isinstance(event, Update)
         bot, model, accepted = data["bot"], settings.model or self._model, data["accepted"]
         if (message := event.message) is not None:
             data["ask"] = Ask(bot, message, asker(message), settings, model, accepted)

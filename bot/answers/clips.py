@@ -11,8 +11,8 @@ from aiogram.types import BufferedInputFile, InputMediaPhoto, Message, ReplyPara
 
 from bot import replies
 from bot.answers.ask import Ask
-from bot.answers.keyboards import AllCaptions, OtherMoments, clip_buttons
-from bot.answers.notes import Answers, Subject, new_key, thread_of
+from bot.answers.keyboards import AllCaptions, AsClip, OtherMoments, clip_buttons
+from bot.answers.notes import Answers, Rated, Subject, new_key, thread_of
 from bot.answers.photos import Captioning, reply_picture, send_short
 from bot.answers.send_once import Parts
 from bot.config import Settings
@@ -47,6 +47,11 @@ class Clips:
         if clip.seconds is not None and clip.seconds > self._max_seconds:
             raise ClipTooLongHere(self._max_seconds)
         await self._serve(ask, clip.file, None)
+
+    async def of_live_photo(self, ask: Ask, pressed: AsClip) -> None:
+        """Answer a button: a live photo as the clip that it is. Raises as `other_moments` does."""
+        ask, file = await self._noted(ask, pressed.key)
+        await self._serve(ask, file, None)
 
     async def other_moments(self, ask: Ask, pressed: OtherMoments) -> None:
         """Answer a button: the same clip with another number of moments. Raises NoClip and what `watch` raises."""
@@ -93,7 +98,7 @@ class Clips:
         if ask.settings.short_first:
             beside.append(await parts.once("short", partial(send_short, message, "\n".join(captions))))
         beside += await parts.once("album", partial(_send_album, ask.bot, message, result, clip.picture))
-        key = await parts.once("timeline", partial(self._send_timeline, message, clip, count, result, beside))
+        key = await parts.once("timeline", partial(self._send_timeline, ask, clip, count, result, beside))
         if ask.settings.voice:
             unless = partial(self._answers.is_deleted, ask.chat, key)
             speak = partial(self._captioning.read_aloud, message, replies.spoken(captions), unless=unless)
@@ -102,10 +107,10 @@ class Clips:
                 await self._answers.keep_about(ask.chat, [voice], clip)
 
     async def _send_timeline(
-        self, message: Message, clip: Subject, count: int | None, result: ClipResult, beside: list[int]
+        self, ask: Ask, clip: Subject, count: int | None, result: ClipResult, beside: list[int]
     ) -> str:
         """The key of the answer."""
-        key = new_key()
+        message, key = ask.message, new_key()
         await self._answers.keep_clip(message.chat.id, key, clip)
         await self._answers.add_beside(message.chat.id, key, beside)
         await self._answers.keep_about(message.chat.id, beside, clip)
@@ -113,7 +118,8 @@ class Clips:
         most = found if count is not None and found < count else len(result.frames)  # dark or blurred ones do not count
         buttons = clip_buttons(key, found, most)
         words = replies.clip_summary(result)
-        await reply_picture(message, result.timeline, "timeline.jpg", words, buttons, of=clip.picture)
+        sent = await reply_picture(message, result.timeline, "timeline.jpg", words, buttons, of=clip.picture)
+        await self._answers.rate(ask.chat, [*beside, sent], Rated(ask.user, ask.model, "greedy"))
         return key
 
 

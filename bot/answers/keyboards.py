@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Final, Literal, get_args
 
 from aiogram.filters.callback_data import CallbackData
-from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, Message
+from aiogram.types import CopyTextButton, InlineKeyboardButton, InlineKeyboardMarkup, Message
 from aiogram.utils.i18n import gettext as _
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from model.drawing.labels import Deficiency
 
 MOST_MOMENTS = 10  # as many pictures as an album holds
 MOST_NUMBERS = 99  # Telegram takes up to 100 buttons under a message
+MOST_COPIED = 256  # characters that a button can copy
 IN_A_ROW = 5
 
 
@@ -47,6 +48,12 @@ class Forget(CallbackData, prefix="forget"):
 
     do: Literal["ask", "yes", "no"]
     user: int | None = None
+
+
+class ShowExample(CallbackData, prefix="e"):
+    """Show `user`, who asked for something without a picture, what an answer looks like."""
+
+    user: int
 
 
 class MoreCaptions(CallbackData, prefix="am"):
@@ -94,6 +101,12 @@ class CompareModels(CallbackData, prefix="ac"):
     key: str
 
 
+class AsClip(CallbackData, prefix="al"):
+    """The moments of the live photo whose still picture was answered."""
+
+    key: str
+
+
 class DeleteAnswer(CallbackData, prefix="ad"):
     """Delete an answer. Whose it is says what is noted under `key`: `user` is there for earlier versions."""
 
@@ -115,16 +128,18 @@ class DeleteAlbum(CallbackData, prefix="az"):
     user: int | None = None
 
 
-Button = tuple[str, CallbackData]  # the label, and what it carries
+Button = tuple[str, CallbackData | CopyTextButton]  # the label, and what it carries
 
 
 def keyboard(*rows: Sequence[Button]) -> InlineKeyboardMarkup:
     """Buttons below a message; empty rows are left out."""
-    return InlineKeyboardMarkup(
-        inline_keyboard=[
-            [InlineKeyboardButton(text=label, callback_data=data.pack()) for label, data in row] for row in rows if row
-        ]
-    )
+    return InlineKeyboardMarkup(inline_keyboard=[[_button(*button) for button in row] for row in rows if row])
+
+
+def _button(label: str, carried: CallbackData | CopyTextButton) -> InlineKeyboardButton:
+    if isinstance(carried, CopyTextButton):
+        return InlineKeyboardButton(text=label, copy_text=carried)
+    return InlineKeyboardButton(text=label, callback_data=carried.pack())
 
 
 def in_rows(buttons: Sequence[Button], columns: int) -> list[list[Button]]:
@@ -133,6 +148,10 @@ def in_rows(buttons: Sequence[Button], columns: int) -> list[list[Button]]:
 
 def cancel_button(user: int) -> InlineKeyboardMarkup:
     return keyboard([(_("✖ Cancel"), Cancel(user=user))])
+
+
+def example_button(user: int) -> InlineKeyboardMarkup:
+    return keyboard([(_("👁 Show an example"), ShowExample(user=user))])
 
 
 def forget_buttons(user: int | None, *, sure: bool = False) -> InlineKeyboardMarkup:
@@ -155,17 +174,34 @@ def clip_buttons(key: str, count: int, most: int) -> InlineKeyboardMarkup:
     return keyboard(choice, [(_("📄 All captions"), AllCaptions(key=key))], _last_row(key))
 
 
-def answer_buttons(key: str, *, heatmaps: bool) -> InlineKeyboardMarkup:
-    """Under an answer to a photo. `heatmaps`: there are captions to choose from, of a model that has heatmaps."""
+def answer_buttons(key: str, caption: str, *, heatmaps: bool, live: bool = False) -> InlineKeyboardMarkup:
+    """Under an answer to a photo. `caption`: the main one, to be copied; empty: it is not known.
+
+    `heatmaps`: there are captions to choose from, of a model that has heatmaps. `live`: the photo moves.
+    """
     more: list[Button] = [(_("🎲 More captions"), MoreCaptions(key=key))]
     if heatmaps:
         more.append((_("🔥 Heatmap"), ChooseHeatmap(key=key, choosing=True)))
+    models: list[Button] = [(_("↔ Compare models"), CompareModels(key=key))]
+    models += _copy(caption)
     return keyboard(
         more,
         [(_("📊 Words weighed"), WeighedWords(key=key)), (_("🎨 Colours"), ShowColours(key=key))],
-        [(_("↔ Compare models"), CompareModels(key=key))],
+        models,
+        [(_("▶ As a clip"), AsClip(key=key))] if live else [],
         _last_row(key),
     )
+
+
+def copy_button(caption: str) -> InlineKeyboardMarkup | None:
+    """Under an answer in a chat that the bot is no member of: there no other button works."""
+    buttons = _copy(caption)
+    return keyboard(buttons) if buttons else None
+
+
+def _copy(caption: str) -> list[Button]:
+    text = replies.cut_at_word(replies.one_line(caption), MOST_COPIED)
+    return [(_("📋 Copy"), CopyTextButton(text=text))] if text else []
 
 
 def album_buttons(key: str, *, sheet: bool) -> InlineKeyboardMarkup:

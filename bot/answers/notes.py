@@ -20,7 +20,7 @@ from bot.answers.keyboards import answer_buttons
 from bot.logs import impersonal
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
-from bot.storage.notes import ABOUT, ANSWER, BESIDE, CLIP, DELETED, KNOWN, OWNED, forget_answer
+from bot.storage.notes import ABOUT, ANSWER, BESIDE, CLIP, DELETED, KNOWN, OWNED, RATED, forget_answer
 from bot.telegram.media import picture_of
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ class Answer:
     beside: tuple[int, ...] = ()  # other messages that belong to it
     thread: int | None = None  # the topic
     done: tuple[int, ...] = ()  # updates that have added to it
+    live: bool = False  # the picture is that of a live photo, whose clip is noted under the same key
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -74,7 +75,8 @@ class Answer:
         return dataclasses.replace(self, pages=(first, *self.pages[1:]))
 
     def buttons(self, key: str) -> InlineKeyboardMarkup:
-        return answer_buttons(key, heatmaps=bool(self.captions) and self.model == "attention")
+        heatmaps = bool(self.captions) and self.model == "attention"
+        return answer_buttons(key, self.main, heatmaps=heatmaps, live=self.live)
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Answer:
@@ -114,6 +116,20 @@ class Subject:
         if "picture" not in fields:  # of a clip, as it was noted once
             return cls(Picture(**fields), clip=True)
         return cls(**{**fields, "picture": Picture(**fields["picture"])})
+
+
+@dataclass(frozen=True)
+class Rated:
+    """How an answer was made to which people may react."""
+
+    user: int  # who asked
+    model: str
+    decoding: str  # one of `bot.metrics.DECODINGS`
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Rated:
+        """Of the JSON of its note. Raises TypeError for what another version wrote."""
+        return cls(**fields)
 
 
 class Answers:
@@ -163,6 +179,10 @@ class Answers:
         """This message goes with the answer, and a reply to it is about the same picture."""
         await self.add_beside(chat_id, key, [message])
         await self.keep_about(chat_id, [message], Subject(answer.picture, answer.user))
+
+    async def rate(self, chat_id: int, messages: Sequence[int], rated: Rated) -> None:
+        """Reactions to these messages are about an answer that was made so."""
+        await self._storage.note_all(chat_id, [RATED.note(message, rated) for message in messages])
 
     async def about(self, chat_id: int, message: int) -> Subject | None:
         return await ABOUT.find(self._storage, chat_id, message, Subject.of)

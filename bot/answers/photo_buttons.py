@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from aiogram import Bot
+from aiogram.enums import ChatType
 from aiogram.exceptions import TelegramBadRequest
 from aiogram.types import InlineKeyboardMarkup, Message
 
@@ -123,7 +124,7 @@ class Buttons:
         ask, answer = await answer_pressed(ask, key, self._answers)
 
         async def show(result: PhotoResult) -> None:
-            sent = await ask.message.reply(replies.comparison(result, answer.model))
+            sent = await ask.message.reply(replies.comparison(result, answer.model, _own_words(ask)))
             await self._answers.add_about(ask.chat, key, sent.message_id, answer)
 
         known = await self._is_known(ask, answer)
@@ -207,6 +208,19 @@ class Buttons:
             end = first + len(words.captions)
             pages.append(Page(words.markup, (first, end), sent.message_id))
             first = end
+
+
+def _own_words(ask: Ask) -> str:
+    """What the person who pressed wrote under their photo, where nobody else reads the answer.
+
+    Nothing is kept of it: Telegram tells it with the press.
+    """
+    photo = ask.message.reply_to_message
+    if photo is None or ask.message.chat.type != ChatType.PRIVATE or photo.forward_origin is not None:
+        return ""
+    if photo.from_user is None or photo.from_user.id != ask.user or (photo.caption or "").startswith("/"):
+        return ""
+    return photo.caption or ""
 
 
 async def _edited(bot: Bot, chat_id: int, page: Page, markup: str, buttons: InlineKeyboardMarkup) -> bool:

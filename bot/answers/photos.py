@@ -13,7 +13,8 @@ from aiogram.types import BufferedInputFile, InlineKeyboardMarkup, Message
 
 from bot import replies
 from bot.answers.ask import Ask
-from bot.answers.notes import Answer, Answers, Page, Subject, new_key, thread_of
+from bot.answers.history import remember
+from bot.answers.notes import Answer, Answers, Page, Rated, Subject, new_key, thread_of
 from bot.answers.send_once import Parts
 from bot.answers.subjects import picture_meant
 from bot.answers.voice import seconds
@@ -22,6 +23,7 @@ from bot.sample_options import SampleRequest
 from bot.service.jobs import photo_job, sample_job
 from bot.service.requests import Requests
 from bot.storage.chats import Picture, Storage, remember_last
+from bot.telegram.media import clip_of_live
 from bot.telegram.session import is_passing
 from model.serving.jobs import Outcome
 from model.serving.tasks.photo import PhotoResult
@@ -67,7 +69,9 @@ class Captioning:
             async def answer() -> str:
                 main = words.captions[0] if words.captions else ""
                 key, buttons = await self._note(ask, picture, main, words, looked_at=job.task.needs_media)
-                await ask.message.reply(words.markup, reply_markup=buttons)
+                sent = await ask.message.reply(words.markup, reply_markup=buttons)
+                decoding = wanted.strategy(ask.settings.strategy)
+                await self._answers.rate(ask.chat, [sent.message_id], Rated(ask.user, ask.model, decoding))
                 return key
 
             parts = Parts(self._storage, ask.chat, ask.accepted, several=ask.settings.voice)
@@ -83,7 +87,8 @@ class Captioning:
         What is out is not sent again when the bot was killed after it.
         """
         assert isinstance(result, PhotoResult)
-        short_first, voice = ask.settings.short_first, ask.settings.voice
+        voice = ask.settings.voice
+        short_first = ask.settings.short_first and not ask.settings.alt_text
         parts = Parts(self._storage, ask.chat, ask.accepted, several=short_first or voice)
         beside: tuple[int, ...] = ()
         if short_first:
@@ -95,10 +100,14 @@ class Captioning:
 
     async def _send_captions(self, ask: Ask, picture: Picture, result: PhotoResult, beside: tuple[int, ...]) -> str:
         """The key of the answer."""
-        words = replies.photo_answer(result)
+        words = (replies.alt_text_answer if ask.settings.alt_text else replies.photo_answer)(result)
         others = (result.greedy.text,)
         key, buttons = await self._note(ask, picture, result.main.text, words, others, beside, looked_at=True)
-        await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons, of=picture)
+        sent = await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons, of=picture)
+        await self._answers.rate(ask.chat, [sent], Rated(ask.user, ask.model, ask.settings.decoding))
+        if ask.settings.history and (await self._storage.settings(ask.chat)).history:  # still
+            caption = replies.one_line(result.main.text)
+            await remember(self._storage, ask.message, picture, caption, ask.accepted.received)
         return key
 
     async def _send_voice(self, message: Message, key: str, text: str) -> None:
@@ -140,7 +149,7 @@ class Captioning:
         looked_at: bool,
     ) -> tuple[str, InlineKeyboardMarkup]:
         """Note an answer that is about to be sent, perhaps also that a worker knows its picture; key and buttons."""
-        key = new_key()
+        key, clip = new_key(), clip_of_live(ask.message, picture)
         answer = Answer(
             picture=picture,
             user=ask.user,
@@ -151,7 +160,10 @@ class Captioning:
             others=others,
             beside=beside,
             thread=thread_of(ask.message),
+            live=clip is not None,
         )
+        if clip is not None:
+            await self._answers.keep_clip(ask.chat, key, Subject(clip, ask.user, answer.thread, clip=True))
         await self._answers.keep(ask.chat, key, answer, looked_at=looked_at)
         return key, answer.buttons(key)
 

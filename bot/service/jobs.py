@@ -47,16 +47,16 @@ def _job(origin: Origin, task: Task, request: str = "") -> Job:
     return Job(origin.id, origin.user, task, request, origin.place)
 
 
-def photo_job(origin: Origin, picture: Picture, model: str, settings: ChatSettings) -> Job:
-    """Caption a photo as the chat's settings say."""
+def photo_job(origin: Origin, picture: Picture, model: str, settings: ChatSettings, *, sheet: bool = True) -> Job:
+    """Caption a photo as the chat's settings say. `sheet`: whether a heatmap can be shown."""
     return _job(
         origin,
         PhotoTask(
             model=model,
-            samples=settings.samples,
+            samples=0 if settings.alt_text else settings.samples,
             sampling=settings.sampling,
             beam=settings.beam_width,
-            sheet=model == "attention" and settings.heatmap,
+            sheet=sheet and model == "attention" and settings.heatmap and not settings.alt_text,
             picture=picture.cache_name,
             labels=origin.labels,
         ),

@@ -19,6 +19,7 @@ from aiogram.types import (
     Animation,
     Document,
     ExternalReplyInfo,
+    LivePhoto,
     Message,
     PhotoSize,
     Sticker,
@@ -46,11 +47,10 @@ EXTENSIONS: Final = frozenset(
         *(".avif", ".avifs", ".heic", ".heif", ".heics", ".heifs", ".hif"),
     )
 )
-SHOWN_INSTEAD: Final = (  # stickers that are drawn, media not paid for, live photos without the photo in them
+SHOWN_INSTEAD: Final = (  # stickers that are drawn, media not paid for
     *(
         "sticker",
         "paid_media",
-        "live_photo",
         "audio",
         "voice",
         "contact",
@@ -80,9 +80,9 @@ Medium: TypeAlias = Picture | SentClip
 def medium_of(source: Message | ExternalReplyInfo) -> Medium | None:
     """The picture or clip that a message carries, or a message of another chat that is replied to.
 
-    A photo in its largest size, a video, a GIF, a video note, a sticker (not those that are drawn), a file that claims
-    to be any of them; else the first one among paid media that were paid for, in a poll's question, or in a rich
-    message. What a file is in truth shows when it is read.
+    A photo in its largest size, the still picture of a live photo, a video, a GIF, a video note, a sticker (not those
+    that are drawn), a file that claims to be any of them; else the first one among paid media that were paid for, in a
+    poll's question, or in a rich message. What a file is in truth shows when it is read.
     """
     for carrier in _carriers(source):
         if (medium := _clip_in(carrier) or _picture_in(carrier)) is not None:
@@ -128,12 +128,13 @@ def _clip_in(carrier: TelegramObject) -> SentClip | None:
         is_gif = kind == "image/gif" or suffix == ".gif"
         if kind.startswith("video/") or is_gif or suffix in CLIP_EXTENSIONS:
             return SentClip(_file(document), maybe_still=is_gif)
+    if (live := getattr(carrier, "live_photo", None)) is not None and not _sizes(carrier):
+        return SentClip(_file(live), live.duration)
     return None
 
 
 def _picture_in(carrier: TelegramObject) -> Picture | None:
-    sizes = getattr(carrier, "photo", None) or getattr(getattr(carrier, "live_photo", None), "photo", None)
-    if sizes:
+    if sizes := _sizes(carrier):
         return _file(sizes[-1])
     if (sticker := getattr(carrier, "sticker", None)) is not None and not sticker.is_animated:
         return _file(sticker)
@@ -144,7 +145,22 @@ def _picture_in(carrier: TelegramObject) -> Picture | None:
     return None
 
 
-def _file(sent: PhotoSize | Document | Sticker | Video | Animation | VideoNote) -> Picture:
+def _sizes(carrier: TelegramObject) -> list[PhotoSize] | None:
+    """Of a photo, or of the still picture of a live one."""
+    return getattr(carrier, "photo", None) or getattr(getattr(carrier, "live_photo", None), "photo", None)
+
+
+def clip_of_live(message: Message, still: Picture) -> Picture | None:
+    """The clip of the live photo that this is the still picture of, in the message or in what it replies to."""
+    for source in (message, message.reply_to_message, message.external_reply):
+        for carrier in _carriers(source) if source is not None else ():
+            live, sizes = getattr(carrier, "live_photo", None), _sizes(carrier)
+            if live is not None and sizes and sizes[-1].file_unique_id == still.file_unique_id:
+                return _file(live)
+    return None
+
+
+def _file(sent: PhotoSize | Document | LivePhoto | Sticker | Video | Animation | VideoNote) -> Picture:
     return Picture(sent.file_id, sent.file_unique_id, sent.file_size)
 
 

@@ -30,11 +30,13 @@ from bot.errors import OUR_FAULT, StorageError
 from bot.i18n import locale_for
 from bot.logs import impersonal, whereabouts
 from bot.metrics import BotMetrics
+from bot.service.jobs import job_id
 from bot.service.turns import Turns
 from bot.storage.chats import Storage
 from bot.storage.inbox import Accepted, Asked, GiveUp, Inbox, Recorded
 from bot.telegram.session import worth_another_try
 from bot.telegram.updates import is_spoken_to, places, read_update
+from model.serving.job_context import traced
 from model.serving.outage import Backoff
 from model.serving.redis.address import RedisRefused
 
@@ -214,6 +216,10 @@ class Processor:
 
     async def _attempt(self, entry: Recorded, again: bool, waited: bool = False) -> GiveUp | bool:
         """Whether the update is done with, or given up; False: it is worth another try later."""
+        with traced(job_id(self._bot.id, entry.id)):
+            return await self._try(entry, again, waited)
+
+    async def _try(self, entry: Recorded, again: bool, waited: bool) -> GiveUp | bool:
         try:
             update = read_update(entry.body, self._bot)
             _ = update.event_type  # the dispatcher would warn of an unknown one by showing it

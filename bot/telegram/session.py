@@ -26,7 +26,7 @@ from aiogram.exceptions import (
     TelegramServerError,
     TelegramUnauthorizedError,
 )
-from aiogram.methods import DeleteWebhook, GetMe, Response, SendChatAction, TelegramMethod
+from aiogram.methods import DeleteWebhook, GetMe, Response, SendChatAction, SetMessageReaction, TelegramMethod
 from aiogram.methods.base import TelegramType
 
 from bot.errors import OUR_FAULT
@@ -81,9 +81,9 @@ class GetRawUpdates(TelegramMethod[list[Any]]):
     allowed_updates: list[str] | None = None
 
 
-# Start and polling have loops of their own; a chat action that failed is not worth repeating.
+# Start, polling and reactions have loops of their own; a chat action that failed is not worth repeating.
 NOT_REPEATED: Final = frozenset(
-    method.__api_method__ for method in (GetRawUpdates, GetMe, DeleteWebhook, SendChatAction)
+    method.__api_method__ for method in (GetRawUpdates, GetMe, DeleteWebhook, SendChatAction, SetMessageReaction)
 )
 
 

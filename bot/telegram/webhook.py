@@ -22,7 +22,7 @@ from aiohttp import web
 from bot.errors import ConfigurationError, WrongToken
 from bot.logs import whereabouts
 from bot.storage.inbox import Recorded
-from bot.telegram.health_endpoint import HEALTH, Wellness
+from bot.telegram.health_endpoint import HEALTH, Wellness, webhook_health
 from bot.telegram.polling import until_connected
 from bot.telegram.receiving import Reception
 from bot.telegram.recorder import Recorder
@@ -239,7 +239,7 @@ async def receive_by_webhook(reception: Reception) -> None:
         recovered = await processor.recover(others=settings.redis_url is not None)
         await until_connected(lambda: announce(reception))
         writing = asyncio.create_task(recorder.run())
-        looking = asyncio.create_task(look(reception))
+        looking = asyncio.create_task(look(reception, wellness, LOOK_SECONDS))
         tasks = [writing, looking]
         try:
             webhook.accepting = True
@@ -273,7 +273,7 @@ async def announce(reception: Reception) -> None:
     reception.note_contact(0)
 
 
-async def look(reception: Reception, every: float = LOOK_SECONDS) -> None:
+async def look(reception: Reception, wellness: Wellness | None = None, every: float = LOOK_SECONDS) -> None:
     """Ask Telegram from time to time how the webhook fares, for ever. Raises WrongToken.
 
     Nothing tells a quiet day from one on which Telegram does not get through. Contact is noted only while this
@@ -291,6 +291,8 @@ async def look(reception: Reception, every: float = LOOK_SECONDS) -> None:
             await outage.pause(reason_of(error))
             continue
         outage.worked()
+        if wellness is not None:
+            wellness.telegram_says = webhook_health(info, reception.settings.webhook_url)
         if info.url == reception.settings.webhook_url:
             reception.note_contact(0)
         elif ours:

@@ -45,7 +45,7 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 OPTIONAL_UPDATES: Final = {"chat_member", "message_reaction", "message_reaction_count"}
-MEDIA_KINDS: Final = ("photo", "video", "animation", "document", "voice", "video_note", "sticker")
+MEDIA_KINDS: Final = ("photo", "video", "animation", "document", "voice", "video_note", "sticker", "live_photo")
 EXTENSIONS: Final = {"photo": ".jpg", "voice": ".oga", "sticker": ".webp", "document": ""}
 CLIP: Final[Json] = {"width": 320, "height": 240, "duration": 3, "mime_type": "video/mp4"}
 STICKER: Final[Json] = {
@@ -380,6 +380,14 @@ class Person(Chat):
     async def send_video_note(self, data: bytes, **details: Unpack[Details]) -> Message:
         return await self._show("video_note", data, None, {"length": 240, "duration": 3}, details)
 
+    async def send_live_photo(
+        self, still: bytes, moving: bytes, caption: str | None = None, **where: Unpack[Where]
+    ) -> Message:
+        """As for old clients, the message has the still picture as `photo`, too."""
+        content = self.server.store("live_photo", moving, CLIP) | self.server.store_photo(still)
+        content["live_photo"]["photo"] = content["photo"]
+        return await self._say(content | caption_part(caption), where)
+
     async def send_sticker(self, data: bytes, **details: Unpack[Details]) -> Message:
         return await self._show("sticker", data, None, STICKER, details)
 
@@ -420,6 +428,13 @@ class Person(Chat):
         chat = self.server.chats[message["chat"]["id"]]
         del chat.messages[message["message_id"]]
         chat.removed_by_people.add(message["message_id"])
+
+    def react(self, message: Message, *emoji: str, before: Sequence[str] = ()) -> int:
+        """Change one's reactions to a message; the update, of which a bot hears where it is an administrator."""
+        lists = {"old_reaction": before, "new_reaction": emoji}
+        changed = {name: [{"type": "emoji", "emoji": each} for each in found] for name, found in lists.items()}
+        where = {name: message[name] for name in ("chat", "message_id")}
+        return self.server.push("message_reaction", where | {"user": self.user, "date": int(time.time())} | changed)
 
     async def press(self, message: Message, button: str) -> Json:
         """Press the inline button with this text or callback data; returns the callback query."""
@@ -495,6 +510,9 @@ class FakeTelegram:
         self.warnings: list[str] = []
         self.chats: dict[int, Chat] = {}
         self.callback_answers: dict[str, Json] = {}
+        self.inline_answers: dict[str, Json] = {}  # by the id of the query
+        self.inline_messages: dict[str, Message] = {}  # what was sent by way of a query, by its own kind of id
+        self.guest_answers: dict[str, str] = {}  # the id of the query → that of the message
         self.commands: dict[str, list[Json]] = {}
         self.profile: dict[str, str] = {}
         self.webhook: Json = {}
@@ -532,6 +550,8 @@ class FakeTelegram:
             "deleteMessages": self._delete_messages,
             "setMessageReaction": self._set_reaction,
             "answerCallbackQuery": self._answer_callback_query,
+            "answerGuestQuery": self._answer_guest_query,
+            "answerInlineQuery": self._answer_inline_query,
             "setMyCommands": self._set_commands,
             "getMyCommands": self._get_commands,
             "deleteMyCommands": self._set_commands,
@@ -649,6 +669,38 @@ class FakeTelegram:
         query_id = str(4_000_000_000 + next(self._numbers))
         self._queries.add(query_id)
         return query_id
+
+    def elsewhere(self, person: "Person", content: Json, **more: Any) -> Message:
+        """A message in a chat that the bot is no member of; `push_guest` brings it to the bot."""
+        chat = {"id": -1_000_000_900_000 - next(self._numbers), "type": "supergroup", "title": "Elsewhere"}
+        numbers = {"message_id": next(self._numbers), "date": int(time.time())}
+        return numbers | {"chat": chat, "from": person.user} | content | more
+
+    def push_guest(self, message: Message) -> str:
+        """Bring a message in which the bot was mentioned; the id of the query."""
+        query_id = self.new_query()
+        self.push("guest_message", message | {"guest_query_id": query_id})
+        return query_id
+
+    async def guest_answer(self, query_id: str, true: Callable[[Message], object]) -> Message:
+        """The message that answers a guest query, once this is so."""
+
+        def ready() -> Message | None:
+            message = self.inline_messages.get(self.guest_answers.get(query_id, ""))
+            return message if message is not None and true(message) else None
+
+        found = await self.until(ready, 60)
+        assert found is not None, self.inline_messages
+        return copy.deepcopy(found)
+
+    async def inline(self, person: "Person", words: str, offset: str = "") -> Json:
+        """Write the name of the bot and these words in some chat; the bot's answer."""
+        number = self.new_query()
+        query = {"id": number, "from": person.user, "query": words, "offset": offset, "chat_type": "group"}
+        self.push("inline_query", query)
+        found = await self.until(lambda: self.inline_answers.get(number), 60)
+        assert found is not None
+        return found
 
     def new_media_group(self) -> str:
         return str(13_000_000_000 + next(self._numbers))
@@ -933,7 +985,8 @@ class FakeTelegram:
         """The message a call names; no fault of the bot if people removed it in the meantime."""
         chat, number = self._chat(call), call.params.get("message_id", 0)
         if number not in chat.messages:
-            raise bad_request(f"message to {verb} not found", violation=number not in chat.removed_by_people)
+            gone = number in chat.removed_by_people or verb == "react"  # people may delete what they sent
+            raise bad_request(f"message to {verb} not found", violation=not gone)
         return chat.messages[number]
 
     def _post(self, call: Call, content: Json) -> Message:
@@ -1025,7 +1078,25 @@ class FakeTelegram:
         message |= content | {"edit_date": int(time.time())}
         return message
 
-    def _edit_text(self, call: Call) -> Message:
+    def _edit_inline(self, call: Call) -> bool:
+        """Edit the text of what was sent by way of a query."""
+        message = self.inline_messages.get(call.params["inline_message_id"])
+        if message is None:
+            raise bad_request("MESSAGE_ID_INVALID")
+        content = text_part(call.params)
+        if "reply_markup" in call.params:
+            rules.check_reply_markup(call.params["reply_markup"])
+            rules.check_chatless(call.params["reply_markup"])
+            content["reply_markup"] = call.params["reply_markup"]
+        if content == message:
+            raise bad_request(rules.NOT_MODIFIED)
+        message.clear()
+        message |= content
+        return True
+
+    def _edit_text(self, call: Call) -> Message | bool:
+        if "inline_message_id" in call.params:
+            return self._edit_inline(call)
         if "text" not in self._message(call, "edit"):
             raise bad_request("there is no text in the message to edit")
         return self._edit(call, replaced=("text", "entities"), content=text_part(call.params))
@@ -1082,6 +1153,49 @@ class FakeTelegram:
             self.warnings.append(f"callback query {query_id} was answered twice")
         self.callback_answers[query_id] = call.params
         return True
+
+    def _answer_guest_query(self, call: Call) -> Json:
+        query_id = call.params["guest_query_id"]
+        if query_id not in self._queries or query_id in self.guest_answers:
+            raise bad_request(rules.MISSING["callback_query_id"], violation=query_id in self.guest_answers)
+        content = self._result(call.params["result"])
+        self.guest_answers[query_id] = f"inline-{query_id}"
+        self.inline_messages[f"inline-{query_id}"] = content
+        return {"inline_message_id": f"inline-{query_id}"}
+
+    def _answer_inline_query(self, call: Call) -> bool:
+        params = call.params
+        query_id = params["inline_query_id"]
+        if query_id not in self._queries or query_id in self.inline_answers:
+            raise bad_request(rules.MISSING["callback_query_id"], violation=query_id in self.inline_answers)
+        if len(params["results"]) > 50 or len({each["id"] for each in params["results"]}) < len(params["results"]):
+            raise bad_request("RESULT_ID_DUPLICATE or too many results")
+        if len(params.get("next_offset", "").encode()) > 64:
+            raise bad_request("NEXT_OFFSET_INVALID")
+        if (button := params.get("button")) is not None and not re.fullmatch(
+            r"[A-Za-z0-9_-]{1,64}", button["start_parameter"]
+        ):
+            raise bad_request("START_PARAM_INVALID")
+        results = [each | {"sent": self._result(each)} for each in params["results"]]
+        self.inline_answers[query_id] = params | {"results": results}
+        return True
+
+    def _result(self, result: Json) -> Message:
+        """The message that a result of a query becomes: an article, or a photo that the bot has from Telegram."""
+        if not 1 <= len(str(result["id"]).encode()) <= 64:
+            raise bad_request("RESULT_ID_INVALID")
+        if "reply_markup" in result:
+            rules.check_chatless(result["reply_markup"])
+        match result["type"]:
+            case "article" if result["title"]:
+                content = result["input_message_content"]
+                return text_part(content | {"text": content["message_text"]})
+            case "photo":
+                stored = self._files.get(result["photo_file_id"])
+                if stored is None or stored.kind != "photo":
+                    raise bad_request("wrong file identifier/HTTP URL specified")
+                return copy.deepcopy(stored.part) | text_part(result, "caption")
+        raise bad_request(f"the fake server does not know results of type {result['type']}")
 
     # Profile and members
 

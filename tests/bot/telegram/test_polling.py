@@ -110,7 +110,13 @@ async def test_only_messages_and_buttons_are_asked_for(server: FakeTelegram, ann
     async with running_bot(server, FakeQueue(), tmp_path):
         await ann.send_text("hello")
         await ann.next_message()
-    assert sorted(server.sent(method="getUpdates")[0].params["allowed_updates"]) == ["callback_query", "message"]
+    assert sorted(server.sent(method="getUpdates")[0].params["allowed_updates"]) == [
+        "callback_query",
+        "guest_message",
+        "inline_query",
+        "message",
+        "message_reaction",
+    ]
 
 
 # Trouble with Telegram

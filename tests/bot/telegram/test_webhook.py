@@ -9,6 +9,7 @@ import itertools
 import json
 import logging
 import re
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -117,7 +118,13 @@ async def test_photos_and_presses_are_answered(server: FakeTelegram, ann: Person
     [call] = server.sent(method="setWebhook")
     assert call.params["url"] == hooked.url
     assert call.params["secret_token"] == SECRET
-    assert sorted(call.params["allowed_updates"]) == ["callback_query", "message"]
+    assert sorted(call.params["allowed_updates"]) == [
+        "callback_query",
+        "guest_message",
+        "inline_query",
+        "message",
+        "message_reaction",
+    ]
     assert not call.params.get("drop_pending_updates")
     assert server.sent(method="getUpdates") == []
 
@@ -414,6 +421,41 @@ async def test_health_says_what_is_well_and_no_secret(server: FakeTelegram, tmp_
         async with aiohttp.ClientSession() as session, session.get(hooked.health) as response:
             shown = f"{response.headers} {await response.text()}"
         assert not any(secret in shown for secret in (SECRET, TOKEN, TOKEN.partition(":")[2], hooked.url))
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+async def test_operators_see_what_telegram_says_of_the_webhook(
+    server: FakeTelegram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str
+) -> None:
+    monkeypatch.setattr("bot.telegram.webhook.LOOK_SECONDS", 0.05)
+    admin = server.person("Ann", language_code=language)
+    async with hooked_bot(server, FakeQueue(), tmp_path, admin_ids=frozenset({admin.id})) as hooked:
+        server.webhook["last_error"] = {
+            "last_error_date": int(time.time()) - 7200,
+            "last_error_message": 'Wrong response for "Ann" of -1001234567890: 502',
+        }
+
+        async def says() -> dict[str, Any]:
+            found: dict[str, Any] = (await get(hooked.health))[1].get("webhook", {})
+            return found
+
+        async with asyncio.timeout(60):
+            while not (await says()).get("error"):
+                await asyncio.sleep(0.02)
+        found = await says()
+        assert (found["ours"], found["pending"], found["error"]) == (True, 0, 'Wrong response for "…" of #: 502')
+        assert found["error_at"] == server.webhook["last_error"]["last_error_date"]
+        await admin.send_text("/stats")
+        text = (await admin.next_message())["text"]
+        assert {"en": "At the webhook wait:", "ru": "У вебхука ждут:"}[language] in text
+        last = {"en": "Last error of the webhook, 2 h 0 min ago", "ru": "Последняя ошибка вебхука, 2 ч 0 мин назад"}
+        assert f'{last[language]}: Wrong response for "…" of #: 502' in text
+        server.webhook["url"] = "http://127.0.0.1:9/elsewhere"
+        await admin.send_text("/stats")
+        text = (await admin.next_message())["text"]
+        assert {"en": "calls another address", "ru": "другой адрес"}[language] in text
+        while (await says())["ours"]:
+            await asyncio.sleep(0.02)
 
 
 async def test_health_says_what_is_not_well(
