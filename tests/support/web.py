@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from model.serving.jobs import Job
 from model.serving.tasks.photo import PhotoResult, WireCaption
 from tests.support.fake_queue import FakeQueue, worked
 from tests.support.jobs import photo_of
+from tests.support.program import PATIENCE, Program
 from web.app import create_app
 from web.errors import ERRORS
 from web.settings import WebSettings
@@ -82,6 +83,22 @@ async def served(queue: Any, settings: WebSettings | None = None, **options: Any
             yield Web(app, queue, client)
         server.should_exit = True
         await running
+
+
+def at(port: int) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE)
+
+
+async def answered(client: httpx.AsyncClient, program: Program, wanted: Callable[[httpx.Response], object]) -> None:
+    """Wait until /health answers as wanted."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                if wanted(await client.get("/health")):
+                    return
+            except httpx.ConnectError:
+                assert program.runs()
+            await asyncio.sleep(0.1)
 
 
 PHOTO = b"\xff\xd8 a photo"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from bot.i18n import create_i18n
 from bot.replies.photos import drawn_labels
-from model.errors import JobFailed
+from model.errors import Unexplainable
 from model.serving.jobs import Job
 from model.serving.tasks.colours import ColoursResult, ColoursTask
 from tests.conftest import ROOT, WEIGHTS
@@ -48,7 +49,7 @@ async def test_the_caption_is_needed_and_checked(web: Web, params: dict[str, str
 
 
 async def test_what_the_model_cannot_say_is_refused() -> None:
-    error = JobFailed("a caption that cannot be explained: 1 of 2 words are not in the model's vocabulary")
+    error = Unexplainable("1 of 2 words are not in the model's vocabulary")
     async with web_of(FakeQueue(lambda job, media: error)) as web:
         response = await web.client.post("/v1/explain?caption=qwertz+cat", content=PHOTO, headers=JPEG)
         assert kind(response) == "unexplainable"
@@ -76,6 +77,16 @@ async def test_the_server_says_what_it_is() -> None:
     assert info["limits"]["photo_bytes"] == 20 * 1024 * 1024
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert info["version"] == VERSION == project["version"]
+
+
+def test_each_word_is_there_in_both_languages() -> None:
+    script = (ROOT / "web" / "static" / "page.js").read_text()
+    languages = re.split(r"^  ru: \{", script, maxsplit=1, flags=re.MULTILINE)
+    english = set(re.findall(r"(?:^|[{,]) ?\n?\s*(\w+): \"", languages[0]))
+    russian = set(re.findall(r"(?:^|[{,]) ?\n?\s*(\w+): \"", languages[1].split("errors: {")[0]))
+    assert english == russian
+    page = (ROOT / "web" / "static" / "index.html").read_text()
+    assert set(re.findall(r'data-words="(\w+)"', page)) <= english
 
 
 def test_drawn_pictures_say_the_same_as_the_bots() -> None:

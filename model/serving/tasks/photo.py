@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from model.drawing.labels import ENGLISH, Labels
-from model.errors import AnimatedPicture, FeaturesGone
+from model.errors import FeaturesGone
 from model.serving.tasks.base import CaptionOptions, Findings, Picture, Result, Task, Tools
 
 if TYPE_CHECKING:
@@ -103,12 +103,9 @@ class PhotoTask(CaptionOptions, Task):
 
 def _open(media: bytes, size: int | None) -> tuple[npt.NDArray[np.uint8] | None, Image.Image]:
     """The picture as a square for the encoder, (size, size, 3), where `size` is given, and the picture."""
-    from model.media.formats import is_clip
-    from model.media.images import open_image, to_square
+    from model.media.images import open_photo, to_square
 
-    if is_clip(media):
-        raise AnimatedPicture("it moves, and is to be asked for as a clip")
-    photo = open_image(media)
+    photo = open_photo(media)
     return (None if size is None else to_square(photo, size)), photo
 
 
