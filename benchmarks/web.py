@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
@@ -123,6 +123,19 @@ async def closed_loop(ask: Ask, photos: Sequence[bytes], clients: int, count: in
     return Run(latencies, time.monotonic() - began)
 
 
+@contextlib.contextmanager
+def quietly(log: Path) -> Iterator[None]:
+    """What this process and its children say on standard error goes into the log."""
+    kept = os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 async def up(port: int) -> None:
     async with aiohttp.ClientSession() as session, asyncio.timeout(120):
         while True:
@@ -138,6 +151,7 @@ async def measure(engine: str, folder: Path, part: Part, options: argparse.Names
     log, device, port = folder / "log", Device(), free_port()
     photos = real_photos() if options.real else [small_photo()]
     async with AsyncExitStack() as stack:
+        stack.enter_context(quietly(log))
         redis = stack.enter_context(RedisServer(folder / "redis")) if engine == "redis" else None
         url = None if redis is None else redis.url
 

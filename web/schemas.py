@@ -109,7 +109,7 @@ class Caption(BaseModel):
     def of(cls, caption: WireCaption) -> Caption:
         maps: list[list[list[float]] | None] = [None] * len(caption.words)
         if caption.attention is not None:
-            maps = [[list(row) for row in each] for each in caption.attention]
+            maps = [*caption.attention.as_lists()]
         return cls.model_construct(
             text=caption.text,
             confidence=caption.confidence,

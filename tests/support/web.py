@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from array import array
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from model.serving.jobs import Job
-from model.serving.tasks.photo import PhotoResult, WireCaption
+from model.serving.tasks.photo import PhotoResult, WireCaption, WireMaps
 from tests.support.fake_queue import FakeQueue, worked
 from tests.support.jobs import photo_of
 from tests.support.program import PATIENCE, Program
@@ -25,9 +26,8 @@ from web.settings import WebSettings
 
 def detailed(caption: WireCaption) -> WireCaption:
     words = tuple(caption.text.split())
-    return replace(
-        caption, words=words, log_probs=(-0.5,) * len(words), attention=(((0.25, 0.25), (0.25, 0.25)),) * len(words)
-    )
+    maps = WireMaps((len(words), 2, 2), array("I", [250_000] * 4 * len(words)).tobytes())
+    return replace(caption, words=words, log_probs=(-0.5,) * len(words), attention=maps)
 
 
 def captioned(job: Job, media: bytes = b"") -> PhotoResult:

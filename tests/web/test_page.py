@@ -42,7 +42,8 @@ FILES = (
 )
 COPY = (
     "async () => { const image = document.querySelector('#picture');"
-    "const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight); canvas.getContext('2d').drawImage(image, 0, 0);"
+    "const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);"
+    "canvas.getContext('2d').drawImage(image, 0, 0);"
     "await navigator.clipboard.write([new ClipboardItem({'image/png': await canvas.convertToBlob()})]); }"
 )
 

@@ -166,7 +166,7 @@ async def test_details_are_told_where_they_are_asked_for(served: Served, model: 
         assert len(caption.log_probs) == len(caption.words)
         assert all(each <= 0 for each in caption.log_probs)
         assert (caption.attention is not None) == (model == "attention")
-        for rows in caption.attention or ():
+        for rows in caption.attention.as_lists() if caption.attention else ():
             assert [len(row) for row in rows] == [8] * 8
             assert sum(map(sum, rows)) == pytest.approx(1, abs=1e-4)
     assert texts(short) == texts(result)
