@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from model.errors import CaptionError, DamagedImage, EmptyFile, ImageTooLarge, TruncatedImage
-from model.media.formats import HEAD, PNG, breaks_off, is_heif, not_a_picture, without_large_extras
+from model.errors import AnimatedPicture, CaptionError, DamagedImage, EmptyFile, ImageTooLarge, TruncatedImage
+from model.media.formats import HEAD, PNG, breaks_off, is_clip, is_heif, not_a_picture, without_large_extras
 from model.media.iso_media import claimed_pixels
 
 MAX_PIXELS: Final = 100_000_000  # of a picture that is decoded at all
@@ -70,6 +70,13 @@ def open_image(data: bytes) -> Image.Image:
         if breaks_off(data):
             raise TruncatedImage(f"the picture breaks off: {error}") from error
         raise DamagedImage(f"the picture does not decode: {error}") from error
+
+
+def open_photo(data: bytes) -> Image.Image:
+    """As `open_image`. Raises AnimatedPicture for one that moves, too."""
+    if is_clip(data):
+        raise AnimatedPicture("it moves, and is to be asked for as a clip")
+    return open_image(data)
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:

@@ -16,7 +16,7 @@ const WORDS = {
     no_map: "This model looks at the whole photo.", waiting: "In line, {place} before it", percent: "{percent} %",
     moments: "{count} moments found.", still: "One shot, little changes.", cancelled: "Cancelled.", at: "at {time}",
     novelty: "How unlike the rest each frame is, with the moments", not_shown: "This browser cannot show the file.",
-    offline: "The server cannot be reached.", shown: "Shown below.",
+    offline: "The server cannot be reached.", shown: "Shown below.", wrong: "This token is not right.", needed: "This server wants a token.",
   },
   ru: {
     title: "Описание изображений", language: "Язык", choose: "Фото или видео", drop: "Перетащите файл сюда, вставьте его или выберите.",
@@ -33,9 +33,9 @@ const WORDS = {
     no_map: "Эта модель смотрит на всё фото сразу.", waiting: "В очереди, впереди: {place}", percent: "{percent} %",
     moments: "Найдено моментов: {count}.", still: "Один план, почти ничего не меняется.", cancelled: "Отменено.", at: "в {time}",
     novelty: "Насколько каждый кадр не похож на остальные, и моменты", not_shown: "Этот браузер не может показать файл.",
-    offline: "Сервер недоступен.", shown: "Показано ниже.",
+    offline: "Сервер недоступен.", shown: "Показано ниже.", wrong: "Токен неверен.", needed: "Этому серверу нужен токен.",
     errors: {
-      unauthorized: "Токен неверен.", rate: "Слишком много запросов. Подождите немного.", busy: "Слишком много запросов в работе.",
+      unauthorized: "Этому серверу нужен токен.", rate: "Слишком много запросов. Подождите немного.", busy: "Слишком много запросов в работе.",
       too_many_bytes: "Файл слишком большой.", too_large: "У фото слишком много пикселей.", empty: "Файл пуст.",
       not_image: "Это не изображение известного здесь вида.", svg: "Это векторный рисунок. Нужен PNG или JPEG.", pdf: "Это PDF. Нужно изображение.",
       web_page: "Это веб-страница. Нужно само изображение.", zeros: "В файле одни нули: он скопирован с ошибкой.", truncated: "Изображение обрывается.",
@@ -43,6 +43,8 @@ const WORDS = {
       clip_too_long: "Видео слишком длинное.", clip_too_large: "Видео слишком большое.", clip_too_slow: "Видео слишком долго читается.",
       crashed: "Файл не удалось обработать.", cancelled: "Отменено.", unexplainable: "Эта модель не могла сказать такое описание.",
       unavailable: "Очередь недоступна. Попробуйте ещё раз.", timeout: "Не удалось успеть. Попробуйте позже.",
+      animated: "Это изображение движется.", slow_body: "Файл передаётся слишком медленно.", option: "Настройка не понята.",
+      features_gone: "Сейчас это не удалось. Попробуйте ещё раз.", not_found: "Этого здесь больше нет.",
       clips_unavailable: "Здесь нельзя читать видео.", failed: "Что-то пошло не так.",
     },
   },
@@ -106,12 +108,14 @@ async function call(path, options = {}) {
 
 let loggingIn = null;
 function login() {
-  loggingIn ??= new Promise((resolve) => {
-    $("token").value = "";
+  loggingIn ??= new Promise((resolve, reject) => {
+    $("wrong").textContent = token ? say("wrong") : "";
+    $("token").value = $("login").returnValue = "";
     $("login").addEventListener("close", () => {
+      loggingIn = null;
+      if ($("login").returnValue !== "enter") { reject(new ApiError("unauthorized", say("needed"))); return; }
       token = $("token").value.trim();
       sessionStorage.setItem("token", token);
-      loggingIn = null;
       resolve();
     }, { once: true });
     $("login").showModal();
@@ -187,21 +191,24 @@ async function sample(first = false) {
     $("picture").alt = main.text;
     status(say("done", { text: main.text, count: photo.samples.length }));
     remember();
-  } catch (error) { fail(error); }
+  } catch (error) {
+    if (error.kind === "animated" && of === shown) openClip(of.file); else fail(error);
+  }
 }
 
 function showCaptions() {
   pinned = null;
   clearHeat();
   $("captions").replaceChildren(...shown.captions.map(([kind, caption], row) => {
-    const words = caption.words.flatMap((word) => [wordButton(word), " "]);
     const weigh = element("button", { type: "button", className: "weigh", textContent: say("weigh") });
     weigh.setAttribute("aria-label", `${say("weigh")}: ${caption.text}`);
     weigh.addEventListener("click", () => explain(caption.text));
     const about = `${say(kind)} · ${say("confidence", { percent: Math.round(100 * caption.confidence) })} `;
-    return element("li", { className: row ? "" : "main" }, ...words, element("div", { className: "kind" }, about, weigh));
+    return element("li", { className: row ? "" : "main" }, ...wordButtons(caption), element("div", { className: "kind" }, about, weigh));
   }));
 }
+
+function wordButtons(caption) { return caption.words.flatMap((word) => [wordButton(word), " "]); }
 
 function wordButton(word) {
   const button = element("button", { type: "button", className: "word", textContent: word.text });
@@ -274,15 +281,14 @@ async function explain(caption) {
 async function compare() {
   const signal = begin();
   try {
-    const lines = [];
-    for (const model of ["attention", "baseline"]) {
+    const models = await Promise.all(["attention", "baseline"].map(async (model) => {
       const { photos: [photo] } = await ask("/v1/captions", { model, samples: 0 }, signal);
       shown.picture = photo.picture;
       const main = photo.best ?? photo.greedy;
-      lines.push(element("tr", {}, element("th", { scope: "row", textContent: say(model) }), element("td", { textContent: main.text }),
-        element("td", { textContent: say("confidence", { percent: Math.round(100 * main.confidence) }) })));
-    }
-    showMore(element("h3", { textContent: say("compare") }), element("table", {}, element("tbody", {}, ...lines)));
+      return element("section", { className: "model" }, element("h4", { textContent: say(model) }), element("p", {}, ...wordButtons(main)),
+        element("p", { className: "kind", textContent: say("confidence", { percent: Math.round(100 * main.confidence) }) }));
+    }));
+    showMore(element("h3", { textContent: say("compare") }), element("div", { className: "models" }, ...models));
   } catch (error) { fail(error); }
 }
 
