@@ -25,6 +25,7 @@ from model.errors import (
     VectorDrawing,
     WebPage,
 )
+from model.media import iso_media
 from model.media.iso_media import avif_timing, boxes_end
 from model.media.jpeg import jpeg_frame
 
@@ -271,6 +272,14 @@ def without_large_extras(png: bytes) -> bytes:
             kept.append(png[at:end])
         at = end
     return b"".join([*kept, png[at:]])
+
+
+def stated_colours(data: bytes) -> tuple[int, int] | None:
+    """Colour primaries and transfer characteristics (H.273) of a PNG (cICP), HEIC or AVIF, where it states them."""
+    if not data.startswith(PNG):
+        return iso_media.stated_colours(data)
+    chunk = data.find(b"\0\0\0\x04cICP", 8, data.find(b"IDAT", 8))
+    return (data[chunk + 8], data[chunk + 9]) if chunk > 0 else None
 
 
 def _inflates_far(profile: bytes) -> bool:

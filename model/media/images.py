@@ -13,18 +13,21 @@ import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from model.errors import CaptionError, DamagedImage, EmptyFile, ImageTooLarge, OutOfMemory, TruncatedImage, UnreadImage
+from model.media.colour import HDR, screen_colours
 from model.media.formats import (
     HEAD,
     PNG,
     breaks_off,
     is_heif,
     not_a_picture,
+    stated_colours,
     unread_picture,
     without_large_extras,
 )
 from model.media.iso_media import claimed_pixels
 from model.media.jpeg import END_OF_IMAGE, JpegFrame, jpeg_frame
 from model.media.memory import DECODING, MIB
+from model.media.profiles import GAMMAS, PRIMARIES, SRGB, matrix_profile
 from model.media.rows import HeifPixels, Pixels, WebpPixels, reduced_avif, strips
 
 MAX_PIXELS: Final = 100_000_000  # of a picture that is decoded at all
@@ -54,6 +57,7 @@ _BITS_PER_SAMPLE: Final = 258  # TIFF
 _PHOTOMETRIC: Final = 262  # TIFF; 0: white is zero
 _MAX_PROFILE: Final = 8 * 1024 * 1024  # bytes; a larger colour profile is not looked at
 _SRGB_GAMMA: Final = 1 / 2.2  # as a PNG says it
+_STATED: Final = "stated_colours"  # of a picture's `info`: codes of primaries and transfer characteristics, or None
 _ALIKE: Final = 2  # levels of 255: a profile that changes no colour by more is that of sRGB
 
 
@@ -77,6 +81,8 @@ def open_image(data: bytes) -> Image.Image:
             width, height = file.size
             if max(width * height, claimed_pixels(data) if file.format == "HEIF" else 0) > MAX_PIXELS:
                 raise ImageTooLarge(f"more than {MAX_PIXELS:,} pixels, shown as {width} x {height}")
+            if file.format in ("PNG", "AVIF", "HEIF"):
+                file.info[_STATED] = stated_colours(data)
             jpeg = jpeg_frame(data) if file.format in ("JPEG", "MPO") else None
             if jpeg is not None:
                 file.draft("RGB", _draft_size(width, height))
@@ -220,6 +226,9 @@ def _to_rgb(image: Pixels, factor: int = 1) -> Image.Image:
         out = Image.new("RGB", (-(-width // factor), -(-height // factor)))
         for top, strip in strips(image, _rows(width, factor)):
             out.paste(_flat_rgb(strip, levels, to_srgb).reduce(factor), (0, top // factor))
+    primaries, transfer = _stated(image)
+    if transfer in HDR:
+        return screen_colours(out, transfer, primaries)
     if to_srgb is None or image.mode == "CMYK":
         return _with_gamma(out, image.info)
     return _applied(to_srgb, out.getchannel(0) if _is_grey(image) else out)
@@ -228,7 +237,13 @@ def _to_rgb(image: Pixels, factor: int = 1) -> Image.Image:
 def _with_gamma(image: Image.Image, info: dict[str | tuple[int, int], Any]) -> Image.Image:
     """The picture, encoded with the `gamma` that a PNG without a profile tells of, as one encoded with that of sRGB."""
     gamma = info.get("gamma", _SRGB_GAMMA)
-    if "icc_profile" in info or "srgb" in info or not 0.1 <= gamma <= 10 or abs(gamma - _SRGB_GAMMA) < 0.02:
+    if (
+        info.get(_STATED)
+        or "icc_profile" in info
+        or "srgb" in info
+        or not 0.1 <= gamma <= 10
+        or abs(gamma - _SRGB_GAMMA) < 0.02
+    ):
         return image
     levels = [round(255 * (level / 255) ** (_SRGB_GAMMA / gamma)) for level in range(256)]
     return image.point(levels * 3)
@@ -247,8 +262,32 @@ def _applied(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image
 def _to_srgb(image: Pixels) -> ImageCms.ImageCmsTransform | None:
     """From the colours that the picture's profile tells of; None if they are to be taken as sRGB."""
     profile = image.info.get("icc_profile")
+    if profile is None and not _is_grey(image) and image.mode != "CMYK":
+        profile = _stated_profile(image)
     if isinstance(profile, bytes) and len(profile) <= _MAX_PROFILE:
         return _transform(profile, "CMYK" if image.mode == "CMYK" else "L" if _is_grey(image) else "RGB")
+    return None
+
+
+def _stated(image: Pixels) -> tuple[int, int]:
+    """Codes of its primaries and transfer characteristics; zeros where it states none, or has a profile instead."""
+    stated = image.info.get(_STATED)
+    return (0, 0) if stated is None or "icc_profile" in image.info else stated
+
+
+def _stated_profile(image: Pixels) -> bytes | None:
+    """What stands for a profile in a picture that tells of its colours by numbers; None if they are those of sRGB."""
+    primaries, transfer = _stated(image)
+    if primaries or transfer:
+        if transfer in HDR or (primaries not in PRIMARIES and transfer not in GAMMAS):
+            return None
+        return matrix_profile(PRIMARIES.get(primaries, SRGB), GAMMAS.get(transfer))
+    chromaticity = image.info.get("chromaticity")
+    if chromaticity is None or "srgb" in image.info:
+        return None
+    gamma = image.info.get("gamma", _SRGB_GAMMA)
+    with contextlib.suppress(ValueError):
+        return matrix_profile(tuple(chromaticity), None if abs(gamma - _SRGB_GAMMA) < 0.02 else 1 / max(0.1, gamma))
     return None
 
 

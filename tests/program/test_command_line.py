@@ -10,6 +10,7 @@ import pty
 import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
