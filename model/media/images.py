@@ -155,10 +155,13 @@ def _nearly_whole(jpeg: bytes) -> bool:
     What is missing is made up by the decoder: from zeros, or from whatever else stands there.
     """
     found = []
-    for made_up in (b"", b"\x5a\xa5" * 512):
-        with Image.open(io.BytesIO(jpeg[:-2] + made_up + END_OF_IMAGE), formats=["JPEG", "MPO"]) as file:
-            file.draft("RGB", _draft_size(*file.size))
-            found.append(np.asarray(file.convert("L"), dtype=int))
+    try:
+        for made_up in (b"", b"\x5a\xa5" * 512):
+            with Image.open(io.BytesIO(jpeg[:-2] + made_up + END_OF_IMAGE), formats=["JPEG", "MPO"]) as file:
+                file.draft("RGB", _draft_size(*file.size))
+                found.append(np.asarray(file.convert("L"), dtype=int))
+    except Exception:  # decoders of damaged files raise nearly anything
+        return False
     return float((np.abs(found[0] - found[1]) > _UNLIKE).mean()) <= _MISSING
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 END_OF_IMAGE: Final = b"\xff\xd9"
-_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15, but for DHT, JPG and DAC
+# SOF0 to SOF15, but for DHT, JPG and DAC; SOF55 of JPEG-LS
+_FRAMES: Final = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
 _READ: Final = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})  # sequential and progressive, Huffman and arithmetic
 _PROGRESSIVE: Final = frozenset({0xC2, 0xCA})
 _SCAN: Final = 0xDA

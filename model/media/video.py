@@ -211,6 +211,8 @@ def _timing(
     lengths = shown if exact else decoded
     rate = float(stream.average_rate or stream.guessed_rate or 25)
     rate = rate if 0.1 <= rate <= 1000.0 else 25.0
+    if packets == 1 and stream.codec_context.name in _STILLS and container.streams.audio:
+        raise NotAClip("there is sound in it, and one still picture")
     if not lengths:  # no timestamps: those of an even frame rate
         exact, step = False, max(1, round(1 / rate / base))
         lengths = {index * step: step for index in range(max(1, packets))}
