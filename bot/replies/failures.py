@@ -151,6 +151,9 @@ WORDS: Final[dict[str, Callable[[Any], str]]] = {
     "gone": lambda error: _("Telegram no longer gives me this file. Please send it again."),
     "empty": lambda error: _("This file is empty. Please send another one."),
     "not_image": lambda error: not_a_picture(),
+    "unread_image": lambda error: _(
+        "This is a kind of picture that I do not read. Please send it as JPEG, PNG, WebP or HEIC, or as a photo."
+    ),
     "svg": lambda error: _(
         "This is a vector drawing (SVG), and I only see pictures made of pixels. "
         "Please export it as PNG, or send a screenshot of it."
@@ -175,6 +178,9 @@ WORDS: Final[dict[str, Callable[[Any], str]]] = {
     ),
     # clips
     "not_a_clip": lambda error: _("I find no moving picture in this file. Please send a video, or a GIF."),
+    "unread_clip": lambda error: _(
+        "This is a kind of clip that I do not read. Please send it as MP4, MOV, MKV or WebM, or as a video."
+    ),
     "damaged_clip": lambda error: _(
         "This clip is damaged, or did not arrive whole. Please send it again, or send another one."
     ),

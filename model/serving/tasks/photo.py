@@ -122,10 +122,12 @@ class PhotoTask(CaptionOptions, Task):
 
 def _open(media: bytes, size: int | None) -> tuple[npt.NDArray[np.uint8] | None, Image.Image]:
     """The picture as a square for the encoder, (size, size, 3), where `size` is given, and the picture."""
-    from model.media.images import open_photo, to_square
+    from model.media.images import WORKING_SIDE, open_photo, to_square
 
     photo = open_photo(media)
-    return (None if size is None else to_square(photo, size)), photo
+    square = None if size is None else to_square(photo, size)
+    photo.thumbnail((WORKING_SIDE, WORKING_SIDE))  # it is kept until it is drawn, and many are
+    return square, photo
 
 
 def compose(task: PhotoTask, photo: Image.Image | None, found: Findings) -> PhotoResult:
