@@ -74,8 +74,9 @@ def encode(value: Any, attachments: list[bytes]) -> Any:
 
 def decode(kind: type[T], value: Any, attachments: Sequence[bytes] = ()) -> T:
     """The dataclass that `encode` was given. Raises WireError where the fields, their types or values differ."""
+    hashable: Any = kind
     try:
-        found: T = _decoder(kind)(value, attachments)
+        found: T = _decoder(hashable)(value, attachments)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise WireError(f"not a {kind.__name__}: {error}") from error
     return found
