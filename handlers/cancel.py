@@ -12,7 +12,7 @@ from aiogram.utils.callback_answer import CallbackAnswer
 from bot import replies
 from bot.answers.ask import Ask
 from bot.answers.cancelling import Cancelling
-from bot.answers.keyboards import Cancel, stands_under
+from bot.answers.keyboards import Cancel
 from bot.telegram.access import may_decide
 from bot.telegram.acknowledge import WITH_TEXT
 from handlers.command_table import register
@@ -38,7 +38,7 @@ async def press(
     """Whatever a client sends, it stops only what the presser asked for."""
     own = callback_data.user == ask.user
     own = own or (callback_data.user == ANONYMOUS and await may_decide(ask.bot, query))  # who presses has a name
-    if not own or not ask.can_edit or not stands_under(callback_data, ask.message):
+    if not own or not ask.can_edit:
         callback_answer.text = replies.not_yours()
         return
     stopped = await cancelling.cancel(ask.bot, replace(ask.place, user=callback_data.user), ask.accepted)

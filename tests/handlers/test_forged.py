@@ -163,6 +163,8 @@ def forgeries(place: Place, seed: int) -> Iterator[tuple[Person, Message, str, b
         match prefix:
             case "x":
                 data = f"x:{user}"
+                if user == presser.id:
+                    continue  # as /cancel, wherever it is said
             case "forget":
                 data = f"forget:{chance.choice(['ask', 'yes', 'no', 'maybe'])}:{user}"
             case "set":
