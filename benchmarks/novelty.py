@@ -55,7 +55,7 @@ from model.media.clips import open_clip
 from model.network.checkpoint import ENCODER_FILE, fingerprint
 from model.novelty import FrameFeatures, Look, Tuning, distances, find_moments, gate, unit
 
-SEEDS: Final[dict[Half, int]] = {"tune": 0, "report": 10_000}
+SEEDS: Final[dict[Half, int]] = {"tune": 0, "report": 20_000}
 WORD_WEIGHTS: Final = (0.05, 0.1, 0.2, 0.3, 1.0)
 GOALS: Final = {"coverage": 0.95, "redundancy": 0.05, "junk": 0.01}
 FIGURES: Final = ("coverage", "redundancy", "junk", "count error", "time error")

@@ -58,7 +58,7 @@ class Tuning:
     faint: float = 6.0  # contrast, of shots that last
     lasting: float = 0.9  # seconds from the first frame of a shot to its last
     blurred: float = 0.4  # sharpness, of the sharpest alike frame beside it
-    soft: float = 0.25  # sharpness for its contrast, of the clip's median
+    soft: float = 0.25  # sharpness, and sharpness for its contrast, of the clip's median
     mixed: float = 0.75  # what is left of a frame when it is taken for a dissolve of its neighbours
     streaked: float = 0.06  # streaks, and several times more than is usual in the clip
     shortest_shot: float = 1.1  # seconds; of frames farther apart, one alone may be a shot
@@ -141,13 +141,15 @@ def gate(features: FrameFeatures, apart: Floats, tuning: Tuning) -> npt.NDArray[
     usable = plain.copy()
     step = float(np.median(np.diff(features.times))) if count > 1 else 0.0
     crisp = np.array([x.sharpness / max(x.contrast, 1.0) for x in looks])
-    usual = float(np.median(crisp[plain])) if plain.any() else 0.0
+    sharp = np.array([x.sharpness for x in looks])
+    usual, usually_crisp = (float(np.median(x[plain])) if plain.any() else 0.0 for x in (sharp, crisp))
     for i in range(count):
         beside = [
             j for j in range(max(0, i - 2), min(count, i + 3)) if j != i and plain[j] and apart[i, j] < tuning.threshold
         ]
         sharpest = max((looks[j].sharpness for j in beside), default=0.0)
-        usable[i] &= looks[i].sharpness >= tuning.blurred * sharpest and crisp[i] >= tuning.soft * usual
+        soft = sharp[i] < tuning.soft * usual and crisp[i] < tuning.soft * usually_crisp
+        usable[i] &= sharp[i] >= tuning.blurred * sharpest and not soft
     for i in range(1, count - 1):
         before, after = _neighbours(plain, i)
         if before is None or after is None or step > tuning.shortest_shot:
