@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from model.drawing.labels import ENGLISH, Labels
 from model.errors import FeaturesGone
@@ -34,7 +34,7 @@ class WireMaps:
 
     def as_lists(self) -> list[list[list[float]]]:
         """(words, rows, columns), each map summing to 1."""
-        maps = memoryview(self.millionths).cast("I", self.shape).tolist()
+        maps: Any = memoryview(self.millionths).cast("I", self.shape).tolist()
         return [[[share / 1e6 for share in row] for row in rows] for rows in maps]
 
 
