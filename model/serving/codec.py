@@ -13,7 +13,7 @@ import json
 import struct
 import types
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeAlias, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 MAGIC: Final = b"CAPT"
 VERSION: Final = 3
@@ -74,9 +74,8 @@ def encode(value: Any, attachments: list[bytes]) -> Any:
 
 def decode(kind: type[T], value: Any, attachments: Sequence[bytes] = ()) -> T:
     """The dataclass that `encode` was given. Raises WireError where the fields, their types or values differ."""
-    hashable: Any = kind
     try:
-        found: T = _decoder(hashable)(value, attachments)
+        found: T = _decoder(cast(Any, kind))(value, attachments)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise WireError(f"not a {kind.__name__}: {error}") from error
     return found

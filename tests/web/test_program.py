@@ -107,12 +107,12 @@ async def test_what_is_no_photo_is_refused(
 
 async def test_a_crowd_does_not_take_more_memory_than_it_may(program: tuple[Program, httpx.AsyncClient]) -> None:
     running, client = program
-    process = running.process
-    assert process is not None
+    assert running.process is not None
+    facts = Path(f"/proc/{running.process.pid}/status")
 
     def peak() -> int:
         """Bytes that the web process has had in memory at most."""
-        status = Path(f"/proc/{process.pid}/status").read_text()
+        status = facts.read_text()
         return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
     before, media = peak(), b"\xff\xd8" + bytes(8 * MIB)

@@ -149,19 +149,19 @@ async def test_a_client_that_hangs_up_cancels_its_job() -> None:
 
 
 class Slow(FakeQueue):
-    """Admits nobody until `admits` is set."""
+    """Says that a job is admitted when `says` is set."""
 
-    admits: asyncio.Event
+    says: asyncio.Event
 
     async def admit(self, job: Job, *, before: bool = False) -> None:
-        await self.admits.wait()
         await super().admit(job, before=before)
+        await self.says.wait()
 
 
 @pytest.mark.parametrize("path", ["captions", "clips"])
 async def test_a_client_that_hangs_up_while_it_is_admitted_leaves_nothing_behind(path: str) -> None:
     queue = Slow(captioned)
-    queue.admits = asyncio.Event()
+    queue.says = asyncio.Event()
     queue.open.clear()
     settings = WebSettings(limits=Limits(1, 1), memory=len(PHOTO))
     async with served(queue, settings) as web:
@@ -171,7 +171,7 @@ async def test_a_client_that_hangs_up_while_it_is_admitted_leaves_nothing_behind
         await eventually(lambda: web.app.state.work._open._clients)
         writer.close()
         await asyncio.sleep(0.2)  # the server hears of it
-        queue.admits.set()
+        queue.says.set()
         await eventually(lambda: not web.app.state.work._open._clients)
         await eventually(lambda: not queue.admitted)
         queue.open.set()
