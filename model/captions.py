@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.calibration import Logistic
+from model.doubt import NotPhoto
 
 END_OF_CAPTION: Final = ""  # stands for <end> among the words of a `Step`
 
@@ -52,14 +53,6 @@ class Caption:
         if self.calibrated is None or not len(self.words):
             return self.geometric_mean
         return self.calibrated(float(self.log_probs.mean()), len(self.words))
-
-
-@dataclass(frozen=True)
-class NotPhoto:
-    """A picture that is probably no photo of anything."""
-
-    kind: str  # what it looks like: blank, drawing, noise, screen or text
-    probability: float  # that it is no photo, in [0, 1]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from PIL import Image
 from model.captioner import Caption, Captioner, CaptionSet
 from model.clip_moments import Moments, watch
 from model.decoding.sampling import Sampling
+from model.doubt import english
 from model.drawing.colour_vision import draw_sheet as draw_colours
 from model.drawing.heatmap import draw_sheet
 from model.drawing.labels import Deficiency
@@ -225,11 +226,17 @@ def _print_json(fields: dict[str, Any]) -> None:
 
 
 def _lines(file: str, answer: CaptionSet) -> Iterator[str]:
-    """The main caption first; the greedy one where it says something else; the sampled ones."""
+    """The main caption first; the greedy one where it says something else; the sampled ones.
+
+    Of what is no photo: what it looks like, then the sampled ones.
+    """
     yield file
-    yield f"  {_line(answer.main)}"
-    if answer.greedy.words != answer.main.words:
-        yield f"  greedy: {_line(answer.greedy)}"
+    if answer.not_photo is not None:
+        yield f"  {english(answer.not_photo)}  ({answer.not_photo.probability:.0%})"
+    else:
+        yield f"  {_line(answer.main)}"
+        if answer.greedy.words != answer.main.words:
+            yield f"  greedy: {_line(answer.greedy)}"
     yield from (f"  - {_line(sample)}" for sample in answer.samples)
 
 

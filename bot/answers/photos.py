@@ -91,13 +91,15 @@ class Captioning:
             await self._answers.keep_about(ask.chat, beside, Subject(picture, ask.user))
         key = await parts.once("answer", partial(self._send_captions, ask, picture, result, beside))
         if voice:
-            await parts.once("voice", partial(self._send_voice, ask.message, key, result.main.text))
+            await parts.once("voice", partial(self._send_voice, ask.message, key, replies.spoken_caption(result)))
 
     async def _send_captions(self, ask: Ask, picture: Picture, result: PhotoResult, beside: tuple[int, ...]) -> str:
         """The key of the answer."""
         words = replies.photo_answer(result)
-        others = (result.greedy.text,)
-        key, buttons = await self._note(ask, picture, result.main.text, words, others, beside, looked_at=True)
+        main, others = result.main.text, (result.greedy.text,)
+        if result.not_photo is not None:  # none was shown
+            main, others = "", ()
+        key, buttons = await self._note(ask, picture, main, words, others, beside, looked_at=True)
         await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons)
         return key
 

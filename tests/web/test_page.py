@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -12,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from model.doubt import NotPhoto
+from model.serving.jobs import Job
+from model.serving.tasks.photo import PhotoResult
 from tests.conftest import PHOTOS, ROOT
 from tests.support.browser import Page, browser, chromium
 from tests.support.fake_queue import FakeQueue, eventually, last
@@ -71,6 +75,33 @@ async def test_a_photo_is_captioned_and_its_words_show_where_the_network_looked(
     assert "of its attention" in await page.run("document.querySelector('#looked').textContent")
     await page.point("h1")
     await page.until(f"{HEAT} === 0")
+
+
+async def test_what_is_no_photo_gets_captions_only_on_request_and_an_unsure_one_is_hedged(opened: Opened) -> None:
+    first_line = "document.querySelector('#captions li.main').innerText.split('\\n')[0].trim()"
+
+    def refused(job: Job, media: bytes) -> PhotoResult:
+        return dataclasses.replace(captioned(job, media), not_photo=NotPhoto("text", 0.97), sheet=None)
+
+    _, page = await opened(FakeQueue(refused))
+    await page.choose("#file", CAT)
+    await page.until(f"{CAPTIONS} === 1")
+    assert await page.run(first_line) == "This looks like text or a screenshot; I only describe photos."
+    assert "only describe photos" in await page.run(STATUS)
+    await page.run("document.querySelector('#options').requestSubmit()")
+    await page.until(f"{CAPTIONS} === 6")
+    assert "only describe photos" in await page.run(first_line)
+
+    def unsure(job: Job, media: bytes) -> PhotoResult:
+        found = captioned(job, media)
+        assert found.best is not None
+        return dataclasses.replace(found, best=dataclasses.replace(found.best, confidence=0.2, beginning="a cat"))
+
+    _, page = await opened(FakeQueue(unsure))
+    await page.choose("#file", CAT)
+    await page.until(f"{CAPTIONS} === 8")
+    assert await page.run(first_line) == "perhaps: a cat"
+    assert "perhaps: a cat" in await page.run(STATUS)
 
 
 async def test_a_slider_draws_other_captions_without_sending_the_photo_again(opened: Opened) -> None:
