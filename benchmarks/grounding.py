@@ -26,12 +26,12 @@ from PIL import Image
 
 from model.captioner import Captioner
 from model.captions import Caption
-from model.decoding.blocking import FUNCTION_WORDS
 from model.decoding.explain import Unexplainable, tokens_of
 from model.network.checkpoint import CheckpointError
 from model.network.vocabulary import tokenize
 from model.training.data import DataError, Example, load_split, resolve_data
 from model.training.grounding import BOXES_FILE, PEOPLE, Box, inside, load_boxes
+from model.words import FUNCTION_WORDS
 
 BATCH: Final = 16
 Map = npt.NDArray[np.float32]  # (rows, columns), attention that sums to 1

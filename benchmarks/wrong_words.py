@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.ablation import cached
-from model.decoding.blocking import FUNCTION_WORDS
 from model.decoding.search import BeamSearch
 from model.network.checkpoint import CheckpointError
 from model.network.vocabulary import tokenize
 from model.training.data import DataError, load_split, resolve_data
+from model.words import COLOURS, FUNCTION_WORDS
 
 
 def _words(text: str) -> frozenset[str]:
@@ -28,7 +28,6 @@ def _words(text: str) -> frozenset[str]:
 
 MEN: Final = _words("man men boy boys guy guys male males he his him gentleman gentlemen father son")
 WOMEN: Final = _words("woman women girl girls lady ladies female females she her mother daughter")
-COLOURS: Final = _words("red blue green yellow orange pink purple brown black white grey gray")
 NUMBERS: Final = _words("two three four five six seven eight")
 SAME: Final = {"gray": "grey"}
 

@@ -20,10 +20,10 @@ from typing import Final, Self, TypeAlias
 import torch
 from torch import Tensor
 
-from model.decoding.blocking import FUNCTION_WORDS
 from model.network.vocabulary import UNKNOWN, Vocabulary
 from model.training.data import DataError, Example, resolve_data
 from model.training.networks import Networks
+from model.words import FUNCTION_WORDS
 
 BOXES_FILE: Final = "person_boxes.json"
 PEOPLE: Final = frozenset(

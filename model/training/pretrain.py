@@ -22,16 +22,15 @@ import torch
 from torch import Tensor, nn
 
 from model.captioner import Captioner
-from model.decoding.blocking import FUNCTION_WORDS
 from model.network.decoder import Decoder
 from model.network.vocabulary import SPECIAL, UNKNOWN, Vocabulary
 from model.training.data import DataError, Example, encode_captions, load_split, resolve_data
 from model.training.loop import Objective, Run, run_command
 from model.training.networks import Networks
 from model.training.train import CrossEntropy, TrainConfig
+from model.words import FUNCTION_WORDS, NUMBERS
 
 HELD_OUT: Final = 50  # one photo of so many is for validation
-NUMBERS: Final = frozenset(["one", "two", "three", "four", "five", "several", "many"])  # they can be seen, too
 
 
 @dataclass(frozen=True, kw_only=True)
