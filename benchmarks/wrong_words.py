@@ -97,15 +97,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     captions: list[Words] = []
+    shown: list[Words] = []
     for start in range(0, len(examples), 32):
         rows = range(start, min(start + 32, len(examples)))
         [found] = captioner.decode(features[rows], BeamSearch(options.beam))
         captions += [caption.words for [caption] in found]
+        shown += [caption.beginning or caption.words for [caption] in found]
     references = [[tokenize(caption) for caption in example.captions] for example in examples]
     men, women = _counts(training, MEN), _counts(training, WOMEN)
     print(f"training captions with men : with women: {men} : {women}, {men / max(1, women):.2f}")
     for name, value in compare(captions, references).items():
         print(f"{name}: {value}")
+    content = "content words that no reference says"
+    print(f"{content}, as doubtful captions are shown: {compare(shown, references)[content]}")
     return 0
 
 

@@ -8,8 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from model.calibration import Logistic
-from model.doubt import NotPhoto
+from model.doubt import NotPhoto, is_unsure
+from model.words import first_phrase
 
+LIKELY: Final = 0.5  # geometric mean from which an unsure caption's beginning was right more often than wrong, on val
 END_OF_CAPTION: Final = ""  # stands for <end> among the words of a `Step`
 
 
@@ -53,6 +55,17 @@ class Caption:
         if self.calibrated is None or not len(self.words):
             return self.geometric_mean
         return self.calibrated(float(self.log_probs.mean()), len(self.words))
+
+    @property
+    def beginning(self) -> tuple[str, ...]:
+        """Of a doubtful caption the first phrase, if that is a better bet; else empty.
+
+        It is one when it is likely: the geometric mean of its word probabilities is LIKELY or more.
+        """
+        end = first_phrase(self.words)
+        if end == len(self.words) or not is_unsure(self.confidence):
+            return ()
+        return self.words[:end] if math.exp(float(self.log_probs[:end].mean())) >= LIKELY else ()
 
 
 @dataclass(frozen=True)

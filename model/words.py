@@ -55,3 +55,16 @@ def placed(words: Sequence[str], most: int) -> list[int]:
     named = [i for i, word in enumerate(words) if word not in FUNCTION_WORDS or word in NUMBERS]
     ranked = sorted(named or range(len(words)), key=lambda i: (is_doing(words[i]), words[i] in NUMBERS))
     return ranked[:most]
+
+
+def first_phrase(words: Sequence[str]) -> int:
+    """The length of a caption's shortest beginning that names something and can stand alone; that of all, if none can.
+
+    >>> first_phrase("a cat and a dog lying on a blanket".split())
+    5
+    """
+    for end in range(1, len(words)):
+        goes_on = words[end] in ("and", "of") or not (words[end] in FUNCTION_WORDS or is_doing(words[end]))
+        if not goes_on and words[end - 1] not in BAD_ENDINGS and not FUNCTION_WORDS.issuperset(words[:end]):
+            return end
+    return len(words)

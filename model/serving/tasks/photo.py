@@ -149,7 +149,7 @@ def _rounded_off(found: NotPhoto) -> NotPhoto:
 
 
 def _wire(caption: Caption, details: bool) -> WireCaption:
-    short = WireCaption(caption.text, round(caption.confidence, 4))
+    short = WireCaption(caption.text, round(caption.confidence, 4), " ".join(caption.beginning))
     if not details:
         return short
     attention = caption.attention
