@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from model.network.config import MODELS
+from model.network.config import NETWORKS
 from model.network.vocabulary import Vocabulary
 from model.training.data import Example, encode_captions
 from model.training.grounding import Grounding, Looks
@@ -30,7 +30,7 @@ class TrainConfig(RunConfig):
     """
 
     encoder_weights: str = ""  # of a named backbone, a torchvision state dict; empty: torchvision's own, downloaded
-    decoder: str = field(default="attention", metadata={"choices": tuple(MODELS)})
+    decoder: str = field(default="attention", metadata={"choices": NETWORKS})
     rnn: str = field(default="lstm", metadata={"choices": ("lstm", "gru")})
     start_from: str = ""  # a decoder checkpoint to continue, sizes and words as there; empty: a fresh decoder
     finetune: bool = False  # train the encoder too
@@ -39,6 +39,8 @@ class TrainConfig(RunConfig):
     embedding: int = 512
     hidden: int = 512
     attention: int = 512
+    layers: int = 3  # of a transformer
+    heads: int = 8
     min_count: int = 4  # rarer words are <unk>
     max_words: int = 20
 
@@ -65,6 +67,8 @@ class TrainConfig(RunConfig):
             embedding=self.embedding,
             hidden=self.hidden,
             attention=self.attention,
+            layers=self.layers,
+            heads=self.heads,
             dropout=self.dropout,
             max_words=self.max_words,
         )
