@@ -96,10 +96,10 @@ class Captioning:
     async def _send_captions(self, ask: Ask, picture: Picture, result: PhotoResult, beside: tuple[int, ...]) -> str:
         """The key of the answer."""
         words = replies.photo_answer(result)
-        main, others = result.main.text, (result.greedy.text,)
+        main, others = result.main.text, [result.greedy.text]
         if result.not_photo is not None:  # none was shown
-            main, others = "", ()
-        key, buttons = await self._note(ask, picture, main, words, others, beside, looked_at=True)
+            main, others = "", []
+        key, buttons = await self._note(ask, picture, main, words, tuple(others), beside, looked_at=True)
         await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons)
         return key
 

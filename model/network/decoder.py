@@ -4,6 +4,7 @@ Shapes: B images, K sequences of each, R regions, C channels, H hidden, A attent
 """
 
 import abc
+import math
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -261,7 +262,8 @@ class _TransformerLayer(nn.Module):
 
     def look_back(self, hidden: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """hidden: (B, K, E); past: (B, K, 2, N, T, D). Returns both, the second with this word, T + 1."""
-        made = self.own(self.own_norm(hidden)).unflatten(-1, (3, self.heads, 1, -1))  # (B, K, 3, N, 1, D)
+        made: Tensor = self.own(self.own_norm(hidden))
+        made = made.view(*hidden.shape[:2], 3, self.heads, 1, -1)  # (B, K, 3, N, 1, D)
         past = torch.cat([past.to(made.dtype), made[:, :, 1:]], dim=-2)
         weights = _closeness(made[:, :, 0], past[:, :, 0])  # (B, K, N, 1, T + 1)
         found = (weights.to(past.dtype) @ past[:, :, 1]).flatten(2)  # (B, K, E)
@@ -277,12 +279,14 @@ class _TransformerLayer(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, S, M E) → (B, M N, S, D)."""
-        return x.unflatten(-1, (-1, self.query.in_features // self.heads)).transpose(1, 2)
+        parts = x.shape[-1] * self.heads // self.query.in_features  # M N
+        return x.view(*x.shape[:2], parts, -1).transpose(1, 2)
 
 
 def _closeness(queries: Tensor, keys: Tensor) -> Tensor:
     """Softmax of scaled products, in fp32. queries (…, S, D), keys (…, T, D) → (…, S, T)."""
-    return (queries @ keys.transpose(-1, -2) / queries.shape[-1] ** 0.5).float().softmax(dim=-1)
+    products: Tensor = queries @ keys.transpose(-1, -2)
+    return (products.float() / math.sqrt(queries.shape[-1])).softmax(dim=-1)
 
 
 def build_decoder(config: DecoderConfig) -> Decoder:

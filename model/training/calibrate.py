@@ -3,8 +3,8 @@
 Captions the validation split of one or several data sets, asks which captions are right (CIDEr against their references
 above a threshold), fits `model.calibration` for greedy and beam captions and keeps the fit in the decoder's file,
 tensors untouched. A `<model>-sampling` file beside it gets a fit of its own greedy captions. The expected calibration
-error is estimated by cross-validation; `--check` measures it on splits that were not fitted. Draws a reliability plot of
-the last one.
+error is estimated by cross-validation; `--check` measures it on splits that were not fitted. Draws a reliability plot
+of the last one.
 """
 
 import argparse

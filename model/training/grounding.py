@@ -122,7 +122,7 @@ class Grounding:
         if not count:
             return features
         grid = features.view(len(features), *self.grid, -1)  # (B, rows, columns, C)
-        squeezed = grid.unflatten(2, (-1, 2)).mean(dim=3)  # (B, rows, columns / 2, C)
+        squeezed = (grid[:, :, ::2] + grid[:, :, 1::2]) / 2  # (B, rows, columns / 2, C)
         following = squeezed.roll(-1, dims=0)
         pairs = [(squeezed[i], following[i]) if i % 2 == 0 else (following[i], squeezed[i]) for i in range(count)]
         made = torch.stack([torch.cat(pair, dim=1) for pair in pairs]).flatten(1, 2)
