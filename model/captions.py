@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.calibration import Logistic
-from model.doubt import NotPhoto, is_unsure
+from model.doubt import NotPhoto, english, is_unsure
 from model.words import first_phrase
 
 LIKELY: Final = 0.5  # geometric mean from which an unsure caption's beginning was right more often than wrong, on val
@@ -85,6 +85,14 @@ class CaptionSet:
     def main(self) -> Caption:
         """The one to show first: the beam's where there is one, else the greedy one."""
         return self.greedy if self.best is None else self.best
+
+    @property
+    def headline(self) -> str:
+        """What is said first, in English: hedged where it is doubtful; of what is no photo, what it looks like."""
+        if self.not_photo is not None:
+            return english(self.not_photo)
+        said = " ".join(self.main.beginning) or self.main.text
+        return f"perhaps: {said}" if is_unsure(self.main.confidence) else said
 
     def with_steps(self, steps: tuple[Step, ...]) -> Self:
         """The same, with the steps of the main caption."""

@@ -14,7 +14,6 @@ from PIL import Image
 from model.captioner import Caption, Captioner, CaptionSet
 from model.clip_moments import Moments, watch
 from model.decoding.sampling import Sampling
-from model.doubt import english, is_unsure
 from model.drawing.colour_vision import draw_sheet as draw_colours
 from model.drawing.heatmap import draw_sheet
 from model.drawing.labels import Deficiency
@@ -231,13 +230,10 @@ def _lines(file: str, answer: CaptionSet) -> Iterator[str]:
     Of what is no photo: what it looks like, then the sampled ones.
     """
     yield file
-    if answer.not_photo is not None:
-        yield f"  {english(answer.not_photo)}  ({answer.not_photo.probability:.0%})"
-    else:
-        unsure, beginning = is_unsure(answer.main.confidence), " ".join(answer.main.beginning)
-        said = beginning or answer.main.text
-        yield f"  {'perhaps: ' * unsure}{said}  ({answer.main.confidence:.0%})"
-        if beginning:
+    sure = answer.main.confidence if answer.not_photo is None else answer.not_photo.probability
+    yield f"  {answer.headline}  ({sure:.0%})"
+    if answer.not_photo is None:
+        if answer.main.beginning:
             yield f"  perhaps in full: {answer.main.text}"
         if answer.greedy.words != answer.main.words:
             yield f"  greedy: {_line(answer.greedy)}"

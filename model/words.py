@@ -31,6 +31,7 @@ FUNCTION_WORDS: Final = BAD_ENDINGS | _words(
 )
 NUMBERS: Final = _words("one two three four five several many")  # they can be seen, too
 COLOURS: Final = _words("red blue green yellow orange pink purple brown black white grey gray")
+_NOWHERE: Final = _words("close together forward alone high low shot view picture photo image something someone while")
 _DOES: Final = _words(
     "sits stands runs walks jumps plays rides looks swims holds wears catches throws leaps climbs flies lies lays "
     "leans poses smiles skates surfs skis hits kicks carries chases performs eats drinks sleeps talks watches pulls"
@@ -52,7 +53,8 @@ def placed(words: Sequence[str], most: int) -> list[int]:
     Numbers come after these, and last what somebody does; within each kind the order is the caption's. Of a caption
     that has no such words, the first ones.
     """
-    named = [i for i, word in enumerate(words) if word not in FUNCTION_WORDS or word in NUMBERS]
+    placeless = (FUNCTION_WORDS - NUMBERS) | _NOWHERE
+    named = [i for i, word in enumerate(words) if word not in placeless]
     ranked = sorted(named or range(len(words)), key=lambda i: (is_doing(words[i]), words[i] in NUMBERS))
     return ranked[:most]
 
