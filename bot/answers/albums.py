@@ -228,9 +228,10 @@ class Albums:
         self, asked: _Asked, plan: Plan, items: dict[int, Item], found: dict[int, Outcome | Exception]
     ) -> str:
         """The key of the answer."""
-        captions = {number: each.main.text for number, each in found.items() if isinstance(each, PhotoResult)}
+        results = {number: each for number, each in found.items() if isinstance(each, PhotoResult)}
+        captions = {number: each.main.text for number, each in results.items() if each.not_photo is None}
         ask = asked.ask
-        for number in captions:
+        for number in results:
             await self._answers.looked_at(ask.chat, items[number].picture)
         key = new_key()
         has_sheet = bool(captions) and ask.model == "attention"

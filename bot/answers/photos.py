@@ -96,18 +96,19 @@ class Captioning:
             await self._answers.keep_about(ask.chat, beside, Subject(picture, ask.user))
         key = await parts.once("answer", partial(self._send_captions, ask, picture, result, beside))
         if voice:
-            await parts.once("voice", partial(self._send_voice, ask.message, key, result.main.text))
+            await parts.once("voice", partial(self._send_voice, ask.message, key, replies.spoken_caption(result)))
 
     async def _send_captions(self, ask: Ask, picture: Picture, result: PhotoResult, beside: tuple[int, ...]) -> str:
         """The key of the answer."""
         words = (replies.alt_text_answer if ask.settings.alt_text else replies.photo_answer)(result)
-        others = (result.greedy.text,)
-        key, buttons = await self._note(ask, picture, result.main.text, words, others, beside, looked_at=True)
+        main, others = result.main.text, [result.greedy.text]
+        if result.not_photo is not None:  # none was shown
+            main, others = "", []
+        key, buttons = await self._note(ask, picture, main, words, tuple(others), beside, looked_at=True)
         sent = await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons, of=picture)
         await self._answers.rate(ask.chat, [sent], Rated(ask.user, ask.model, ask.settings.decoding))
         if ask.settings.history and (await self._storage.settings(ask.chat)).history:  # still
-            caption = replies.one_line(result.main.text)
-            await remember(self._storage, ask.message, picture, caption, ask.accepted.received)
+            await remember(self._storage, ask.message, picture, replies.one_line(main), ask.accepted.received)
         return key
 
     async def _send_voice(self, message: Message, key: str, text: str) -> None:
