@@ -17,7 +17,8 @@ from av.stream import Disposition
 from PIL import Image
 
 from model.media.clips import open_clip
-from tests.support import clips
+from tests.conftest import ROOT
+from tests.support import clips, paff
 from tests.support.corpus import encoded, long_gif, scene, truncated
 from tests.support.kinds import MOMENTS, Kind
 
@@ -139,6 +140,8 @@ def clip_kinds() -> list[Kind]:
         lambda: filmed("3gp", clips.greys(COUNT, (176, 144)), codec="h263", rate=29.97),
         check=shows(COUNT / 29.97, (192, 144)),
     )
+    theora = ROOT / "tests" / "clips" / "greys.ogv"  # encoded by an FFmpeg 9.0 that had libtheora
+    add("Theora in OGV", theora.read_bytes, check=shows())
     plain = [np.full((96, 160, 3), BLUE, np.uint8)] * 15
     for title, suffix, codec, options in (
         ("H.264", "mp4", "libx264", fields | {"x264-params": "tff=1"}),
@@ -152,6 +155,8 @@ def clip_kinds() -> list[Kind]:
             partial(filmed, suffix, plain, codec=codec, rate=25.0, options=options),
             check=of_colour(BLUE),
         )
+    for suffix in ("mp4", "mkv", "ts"):
+        add(f"interlaced H.264 of single fields in {suffix.upper()}", partial(single_fields, suffix), check=no_combs)
     for suffix in ("avi", "dv", "mov"):
         add(
             f"DV in {suffix.upper()}",
@@ -299,6 +304,30 @@ def clip_kinds() -> list[Kind]:
 
 def broken_off(suffix: str, codec: str) -> bytes:
     return truncated(filmed(suffix, [np.asarray(scene(64, 48, number)) for number in range(20)], codec=codec))
+
+
+def single_fields(suffix: str) -> bytes:
+    """A bar that moves between the fields of a frame, too."""
+    frames = []
+    for index in range(25):
+        frame = np.full((96, 160), 60, np.uint8)
+        for field in (0, 1):
+            left = 20 + (2 * index + field) * 6 % 120
+            frame[field::2, left : left + 20] = 200
+        frames.append(frame)
+    with tempfile.TemporaryDirectory() as folder:
+        return paff.fields(Path(folder, f"clip.{suffix}"), frames)
+
+
+def no_combs(data: bytes) -> None:
+    with open_clip(data) as clip:
+        frames = list(clip)
+    assert abs(clip.duration - 1.0) <= 0.05, clip.duration
+    assert len(frames) == 8
+    for frame in frames:
+        assert frame.image.shape == (96, 160, 3)
+        assert np.abs(np.diff(frame.image.astype(int), axis=0)).mean() < 2  # of combs: 10 and more
+        assert frame.image.max() > 150  # the bar is there
 
 
 def edited() -> bytes:

@@ -18,9 +18,11 @@ def large_files() -> list[Kind]:
     ramp = Image.linear_gradient("L")
 
     def picture(mode: str) -> Image.Image:
-        grey = ramp.resize(SIZE)
+        grey = ramp.resize(SIZE, Image.Resampling.NEAREST)
         if mode in ("RGB", "RGBA"):
-            return Image.merge(mode, [grey, ramp.rotate(90).resize(SIZE), grey, grey][: len(mode)])
+            return Image.merge(
+                mode, [grey, ramp.rotate(90).resize(SIZE, Image.Resampling.NEAREST), grey, grey][: len(mode)]
+            )
         return grey.convert(mode)
 
     def kind(name: str, mode: str, file_format: str, **options: Any) -> Kind:
@@ -38,7 +40,7 @@ def large_files() -> list[Kind]:
         kind("PNG of 16 bits", "I;16", "PNG", compress_level=1),
         kind("PNG of a palette", "P", "PNG", compress_level=1),
         kind("WebP", "RGB", "WEBP", method=0),
-        kind("transparent WebP", "RGBA", "WEBP", method=0),
+        kind("transparent WebP", "RGBA", "WEBP", method=1),
         kind("lossless WebP", "RGB", "WEBP", **lossless),
         kind("lossless transparent WebP", "RGBA", "WEBP", **lossless),
         kind("GIF", "P", "GIF"),

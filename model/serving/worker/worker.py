@@ -53,9 +53,11 @@ class _Held:
 
     lease: Lease
     line: str
+    seconds: float  # that it may take
     overdue: float  # when it is left to other workers
     working: asyncio.Task[None] | None = None
     picture: tuple[Picture, asyncio.Future[Findings]] | None = None  # waits for the next batch
+    waits: bool = True  # nothing has been done for it yet
     begun: bool = False  # the network has had its picture
     uses_network: bool = False  # by itself, beside the batches
 
@@ -173,7 +175,8 @@ class Worker:
         self.metrics.job_taken(line, lease.waited, lease.attempt)
         if line not in (job.line, f"{job.line}-bulk"):  # delivered again, to whoever asked first
             line = job.line
-        held = self._held[job.id] = _Held(lease, line, time.monotonic() + self._seconds[job.task.NAME])
+        seconds = self._seconds[job.task.NAME]
+        held = self._held[job.id] = _Held(lease, line, seconds, time.monotonic() + seconds)
         with working_for(job.id):  # the task keeps it
             held.working = asyncio.create_task(self._work(held))
 
@@ -280,6 +283,7 @@ class Worker:
             await asyncio.sleep(min(HEARTBEAT, self.consumer.lease_seconds / 3))
             self.cache.expire()
             now = time.monotonic()
+            await self._give_back_waiting(now)
             held = dict(self._held)
             fresh = [job_id for job_id, each in held.items() if each.overdue > now]
             if len(fresh) < len(held):
@@ -291,6 +295,20 @@ class Worker:
                 if (working := held[job_id].working) is not None and not held[job_id].begun:
                     working.cancel()
                 await self._let_go(held[job_id])
+
+    async def _give_back_waiting(self, now: float) -> None:
+        """Jobs that are still waiting for a thread after half of their time: their time begins anew, here or elsewhere.
+
+        Large files may be decoded one after the other, and nothing is wrong with those behind them.
+        """
+        late = [job for job, each in self._held.items() if each.waits and now > each.overdue - each.seconds / 2]
+        for job in late:
+            if (working := self._held[job].working) is not None:
+                working.cancel()
+            await self._let_go(self._held[job])
+        if late:
+            log.info("%d jobs wait for a thread and are given back", len(late))
+            await self.consumer.give_back(late)
 
     async def _watch_threads(self) -> None:
         while True:
@@ -332,9 +350,14 @@ class _Tools:
 
     def pixels(self, work: Callable[[], T]) -> Awaitable[T]:
         pool = self._worker._clips if self._held.lease.job.task.ONE_AT_A_TIME else self._worker._pool
-        return asyncio.get_running_loop().run_in_executor(pool, self._worker._timed, work)
+        return asyncio.get_running_loop().run_in_executor(pool, self._run, work)
+
+    def _run(self, work: Callable[[], T]) -> T:
+        self._held.waits = False
+        return self._worker._timed(work)
 
     async def caption(self, picture: Picture) -> Findings:
+        self._held.waits = False
         done: asyncio.Future[Findings] = asyncio.get_running_loop().create_future()
         async with self._worker._changed:
             self._held.picture = picture, done
@@ -342,7 +365,7 @@ class _Tools:
         return await done
 
     async def network(self, work: Callable[[], T], size: int) -> T:
-        self._held.uses_network = True
+        self._held.waits, self._held.uses_network = False, True
         run = _Run(work, size, asyncio.get_running_loop().create_future())
         async with self._worker._changed:
             self._worker._runs.append(run)

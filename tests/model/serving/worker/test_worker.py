@@ -115,9 +115,11 @@ async def captions_of(pipes: Pipes, name: str) -> PhotoResult:
 
 
 @contextlib.asynccontextmanager
-async def working(consumer: JobConsumer, captioners: Captioners, max_batch: int = 4) -> AsyncIterator[None]:
+async def working(
+    consumer: JobConsumer, captioners: Captioners, max_batch: int = 4, **settings: Any
+) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    task = asyncio.create_task(Worker(consumer, captioners, max_batch=max_batch).run(stop))
+    task = asyncio.create_task(Worker(consumer, captioners, max_batch=max_batch, **settings).run(stop))
     try:
         yield
     finally:
@@ -405,6 +407,41 @@ async def test_a_hung_network_ends_the_worker(
         with pytest.raises(WorkerHung):
             await asyncio.wait_for(worker.run(asyncio.Event()), 60)
         hung.set()
+
+
+async def test_jobs_that_wait_for_a_thread_lose_no_time(
+    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a file that is decoded slowly, a job is given back and taken anew before its time is over."""
+    slow, opened = threading.Event(), images.open_image
+
+    def open_slowly(data: bytes) -> Image.Image:
+        slow.wait(60)
+        return opened(data)
+
+    monkeypatch.setattr(images, "open_image", open_slowly)
+    monkeypatch.setattr(worker_module, "HEARTBEAT", 0.02)
+    async with Pipes() as pipes:
+        for name in ("slow", "behind"):
+            await pipes.queue.put(job(name), photo_files[0].read_bytes())
+        taken: list[str] = []
+        take = pipes.queue.take
+
+        async def noted(worker: int, line: str, most: int) -> list[Lease]:
+            leases = await take(worker, line, most)
+            taken.extend(lease.job.id for lease in leases)
+            assert all(lease.attempt == 1 for lease in leases)
+            return leases
+
+        monkeypatch.setattr(pipes.queue, "take", noted)
+        async with working(
+            pipes.consumer, captioners, threads=1, seconds={"photo": 2.0, "clip": 2.0}, thread_seconds=60.0
+        ):
+            async with asyncio.timeout(60):
+                while taken.count("behind") < 2:
+                    await asyncio.sleep(0.02)
+            slow.set()
+            assert isinstance(await asyncio.wait_for(pipes.queue.wait("behind"), 60), PhotoResult)
 
 
 async def test_a_hung_thread_ends_the_worker(
