@@ -348,8 +348,6 @@ def report(examples: Sequence[Example], described: Described, tuning: Tuning) ->
     for name, found in known.items():
         table = _table(found, examples)
         _row([name, *(_cell(table[:, column]) for column in range(3))])
-    print("\ncaptions in the distance; threshold fitted for each weight on these clips, which favours them\n")
-    words(examples, tuning)
     verdict(tables, of_kind)
 
 
@@ -368,7 +366,7 @@ def _row(cells: Iterable[str]) -> None:
 
 
 def words(examples: Sequence[Example], tuning: Tuning) -> None:
-    """What captions add: the mean word embedding in the distance, by its weight."""
+    """What captions add: the mean word embedding in the distance, by its weight, each with its best threshold."""
     _row(["weight", "threshold", *FIGURES[:4]])
     _row(["---"] * 6)
     for weight in (0.0, *WORD_WEIGHTS):
@@ -446,7 +444,9 @@ def main() -> int:
     )
     parser.add_argument("--clips", type=int, default=6, help="of each kind")
     parser.add_argument("--kinds", nargs="+", choices=[kind.name for kind in KINDS], help="default: all")
-    parser.add_argument("--window", type=float, default=WINDOW, help="least part of a still in view; less is harder")
+    parser.add_argument(
+        "--window", type=float, nargs="+", default=[WINDOW], help="least parts of a still in view; less is harder"
+    )
     parser.add_argument("--tune", action="store_true", help="fit the thresholds, on the other half of the stills")
     parser.add_argument("--weights", type=Path, default=Path("weights"))
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
@@ -457,9 +457,10 @@ def main() -> int:
     described = Described(options.weights, options.precision, stills, which, options.cache)
     kinds = [kind for kind in KINDS if options.kinds is None or kind.name in options.kinds]
     examples = []
-    for kind, number in itertools.product(kinds, range(options.clips)):
-        examples.append(described.example(kind, number, options.window))
-        print(f"\r{len(examples)} of {options.clips * len(kinds)} clips", end="", file=sys.stderr, flush=True)
+    wanted = list(itertools.product(kinds, range(options.clips), options.window))
+    for kind, number, window in wanted:
+        examples.append(described.example(kind, number, window))
+        print(f"\r{len(examples)} of {len(wanted)} clips", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     print(
         f"{len(examples)} clips, {sum(e.truth.seconds for e in examples):.0f} s, from {len(stills)} stills ({which} "
@@ -469,8 +470,9 @@ def main() -> int:
     for kind in kinds:
         print(f"* {kind.name}: {kind.what}")
     if options.tune:
-        print(tune(examples))
-        words(examples, Tuning())
+        tuning = tune(examples)
+        print(tuning)
+        words(examples, tuning)
     else:
         report(examples, described, Tuning())
     return 0

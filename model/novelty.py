@@ -51,7 +51,7 @@ class FrameFeatures:
 class Tuning:
     """Fitted by `python -m benchmarks.novelty --tune`; distances are in [0, 2]."""
 
-    threshold: float = 0.5  # frames farther from every moment than this are a moment of their own
+    threshold: float = 0.525  # frames farther from every moment than this are a moment of their own
     far: float = 0.8  # as unlike as two unrelated photos: a score of 1
     dark: float = 16.0  # brightness
     flat: float = 14.0  # contrast
