@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -42,6 +43,7 @@ from web.schemas import (
     LimitsInfo,
     ModelInfo,
     NearWord,
+    NotPhoto,
     Options,
     Photo,
     PhotoOptions,
@@ -210,6 +212,7 @@ async def _caption_one(request: Request, options: CaptionOptions, file: File | N
     return Photo.model_construct(
         file=file.name if file else "",
         model=model,
+        not_photo=None if result.not_photo is None else NotPhoto(**asdict(result.not_photo)),
         greedy=Caption.of(result.greedy),
         best=None if result.best is None else Caption.of(result.best),
         samples=[Caption.of(sample) for sample in result.samples],

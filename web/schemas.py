@@ -103,6 +103,7 @@ class Word(BaseModel):
 class Caption(BaseModel):
     text: str
     confidence: float = Field(description="Estimated probability that the caption is right.", ge=0, le=1)
+    beginning: str = Field(description="Where the whole is doubtful: its first words, which are likelier to be right.")
     words: list[Word]
 
     @classmethod
@@ -113,6 +114,7 @@ class Caption(BaseModel):
         return cls.model_construct(
             text=caption.text,
             confidence=caption.confidence,
+            beginning=caption.beginning,
             words=[
                 Word.model_construct(text=text, log_prob=log_prob, attention=attention)
                 for text, log_prob, attention in zip(caption.words, caption.log_probs, maps, strict=True)
@@ -120,9 +122,17 @@ class Caption(BaseModel):
         )
 
 
+class NotPhoto(BaseModel):
+    kind: str = Field(description="What it looks like: blank, drawing, noise, screen or text.")
+    probability: float = Field(description="That it is no photo.", ge=0, le=1)
+
+
 class Photo(BaseModel):
     file: str = Field(description="The name it was sent under; may be empty.")
     model: Model
+    not_photo: NotPhoto | None = Field(
+        description="Not null: it is probably no photo. Its captions are inventions then, and no sheet is drawn."
+    )
     greedy: Caption
     best: Caption | None = Field(description="The beam's; null for beam=1.")
     samples: list[Caption]

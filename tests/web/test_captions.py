@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from functools import partial
 from typing import Any
 
 import pytest
 
 from model.decoding.sampling import Sampling
+from model.doubt import NotPhoto
 from model.errors import KINDS, FeaturesGone, NotAnImage
 from model.serving.jobs import Job
 from model.serving.queue import Busy, JobLost, Limits
@@ -51,6 +53,21 @@ async def test_each_option_reaches_the_worker_from_query_and_form(web: Web) -> N
     assert photo_of(last(web.queue)) == asked
     await web.client.post("/v1/captions", params={"seed": "4"}, data={"seed": "5"}, files={"file": PHOTO})
     assert photo_of(last(web.queue)).seed == 5
+
+
+async def test_what_is_no_photo_is_told() -> None:
+    def refused(job: Job, media: bytes) -> Any:
+        return dataclasses.replace(captioned(job, media), not_photo=NotPhoto("screen", 0.9712), sheet=None)
+
+    async with web_of(FakeQueue(refused)) as web:
+        response = await web.client.post("/v1/captions?sheet=true", content=PHOTO, headers=JPEG)
+        [photo] = response.json()["photos"]
+        assert photo["not_photo"] == {"kind": "screen", "probability": 0.9712}
+        assert photo["sheet"] is None
+        assert photo["samples"]
+    async with web_of(FakeQueue(captioned)) as web:
+        response = await web.client.post("/v1/captions", content=PHOTO, headers=JPEG)
+        assert response.json()["photos"][0]["not_photo"] is None
 
 
 async def test_the_sheet_lies_at_an_address_of_its_own(web: Web) -> None:

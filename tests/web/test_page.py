@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -13,8 +14,10 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+from model.doubt import NotPhoto
 from model.errors import TruncatedImage
-from model.serving.jobs import JobFailure
+from model.serving.jobs import Job, JobFailure
+from model.serving.tasks.photo import PhotoResult
 from tests.conftest import PHOTOS
 from tests.support.fake_queue import FakeQueue, eventually, last
 from tests.support.jobs import photo_of
@@ -102,6 +105,31 @@ async def test_words_show_where_the_network_looked(opened: Opened) -> None:
     await expect(page.locator("#looked")).to_contain_text("of its attention")
     await page.hover("h1")
     await page.wait_for_function(f"({HEAT})() === 0")
+
+
+async def test_what_is_no_photo_gets_captions_only_on_request_and_an_unsure_one_is_hedged(opened: Opened) -> None:
+    def refused(job: Job, media: bytes) -> PhotoResult:
+        return dataclasses.replace(captioned(job, media), not_photo=NotPhoto("text", 0.97), sheet=None)
+
+    _, page = await opened(FakeQueue(refused))
+    await show(page, captions=1)
+    words = "This looks like text or a screenshot; I only describe photos."
+    await expect(page.locator("#captions li.main")).to_contain_text(words)
+    await expect(page.locator("#status")).to_contain_text(words)
+    await page.click("#options button")
+    await expect(page.locator("#captions li")).to_have_count(6)
+    await expect(page.locator("#captions li.main")).to_contain_text(words)
+
+    def unsure(job: Job, media: bytes) -> PhotoResult:
+        found = captioned(job, media)
+        assert found.best is not None
+        return dataclasses.replace(found, best=dataclasses.replace(found.best, confidence=0.2, beginning="a cat"))
+
+    _, page = await opened(FakeQueue(unsure))
+    await show(page, captions=8)
+    await expect(page.locator("#captions li.main")).to_contain_text("perhaps: a cat")
+    await expect(page.locator("#captions li.main")).not_to_contain_text("sofa")
+    await expect(page.locator("#status")).to_contain_text("perhaps: a cat")
 
 
 async def test_sliders_draw_other_captions_without_sending_the_photo_again(opened: Opened) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from model.doubt import NotPhoto
 from model.drawing.labels import ENGLISH, Labels
 from model.errors import FeaturesGone
 from model.serving.tasks.base import CaptionOptions, Findings, Picture, Result, Task, Tools
@@ -41,7 +42,8 @@ class WireMaps:
 @dataclass(frozen=True)
 class WireCaption:
     text: str
-    confidence: float  # geometric mean of the word probabilities, in [0, 1]
+    confidence: float  # estimated probability that it is right, in [0, 1]
+    beginning: str = ""  # where the whole is doubtful: its first words, which are likelier to be right
     # Only where `PhotoTask.details` asks for them:
     words: tuple[str, ...] = ()
     log_probs: tuple[float, ...] = ()  # (words,), natural logarithms
@@ -61,7 +63,8 @@ class WeighedWord:
 class PhotoResult(Result):
     """The captions of one picture, and its heatmap sheet as a JPEG file, where one was drawn.
 
-    Of a task that explains a caption, that one is `greedy`, and there are no others.
+    Of a task that explains a caption, that one is `greedy`, and there are no others. The captions of what is no photo
+    are inventions, and no sheet is drawn of them.
     """
 
     greedy: WireCaption
@@ -71,6 +74,7 @@ class PhotoResult(Result):
     chart: bytes | None = None  # a PNG file, where one was asked for
     weighed: tuple[WeighedWord, ...] = ()  # what is on the chart
     other: WireCaption | None = None  # the other model's main caption, where it was asked for
+    not_photo: NotPhoto | None = None  # what the picture looks like, where it is probably no photo
 
     @property
     def main(self) -> WireCaption:
@@ -122,15 +126,17 @@ class PhotoTask(CaptionOptions, Task):
 
 def _open(media: bytes, size: int | None) -> tuple[npt.NDArray[np.uint8] | None, Image.Image]:
     """The picture as a square for the encoder, (size, size, 3), where `size` is given, and the picture."""
-    from model.media.images import open_photo, to_square
+    from model.media.images import WORKING_SIDE, open_photo, to_square
 
     photo = open_photo(media)
-    return (None if size is None else to_square(photo, size)), photo
+    square = None if size is None else to_square(photo, size)
+    photo.thumbnail((WORKING_SIDE, WORKING_SIDE))  # it is kept until it is drawn, and many are
+    return square, photo
 
 
 def compose(task: PhotoTask, photo: Image.Image | None, found: Findings) -> PhotoResult:
     """The answer: captions, the chart where one is asked for, the sheet where the model looks at regions and the
-    photo is there.
+    photo is there, and is one.
     """
     from model.drawing.heatmap import draw_sheet
     from model.drawing.style import encode_png
@@ -142,7 +148,7 @@ def compose(task: PhotoTask, photo: Image.Image | None, found: Findings) -> Phot
     wire = partial(_wire, details=task.details)
     if task.chart:
         chart = encode_png(draw_chart(main.steps, task.labels))
-    if task.sheet and photo is not None and main.attention is not None:
+    if task.sheet and photo is not None and main.attention is not None and captions.not_photo is None:
         sheet = encode_jpeg(draw_sheet(photo, main.words, main.attention, task.labels))
     return PhotoResult(
         greedy=wire(captions.greedy),
@@ -152,11 +158,16 @@ def compose(task: PhotoTask, photo: Image.Image | None, found: Findings) -> Phot
         chart=chart,
         weighed=tuple(map(_weighed, main.steps)) if task.chart else (),
         other=None if found.other is None else wire(found.other),
+        not_photo=None if captions.not_photo is None else _rounded_off(captions.not_photo),
     )
 
 
+def _rounded_off(found: NotPhoto) -> NotPhoto:
+    return replace(found, probability=round(found.probability, 4))
+
+
 def _wire(caption: Caption, details: bool) -> WireCaption:
-    short = WireCaption(caption.text, round(caption.confidence, 4))
+    short = WireCaption(caption.text, round(caption.confidence, 4), " ".join(caption.beginning))
     if not details:
         return short
     attention = caption.attention
