@@ -183,25 +183,24 @@ async def measure(engine: str, folder: Path, part: Part, options: argparse.Names
         for clients in CLIENTS:
             count = options.photos * (1 if clients == 1 else 4)
             runs: dict[str, list[Run]] = {way: [] for way in ways}
-            cpu: list[float] = []
+            cpu: dict[str, list[float]] = {way: [] for way in ways}
             for _ in range(options.rounds):
                 for way, ask in ways.items():
-                    times = CpuTimes({"web": pids["web"]})
+                    times = CpuTimes({way: pids["web"] if way == "over HTTP" else os.getpid()})
                     runs[way].append(await closed_loop(ask, photos, clients, count))
-                    if way == "over HTTP":
-                        cpu.append(times.describe(count)[0])
-            report(part, engine, clients, runs, statistics.mean(cpu))
+                    cpu[way].append(times.describe(count)[0])
+            report(part, engine, clients, runs, cpu)
 
 
-def report(part: Part, engine: str, clients: int, runs: dict[str, list[Run]], cpu: float) -> None:
+def report(part: Part, engine: str, clients: int, runs: dict[str, list[Run]], cpu: dict[str, list[float]]) -> None:
     p95, rate = {}, {}
     for way, each in runs.items():
         times = [1000 * seconds for run in each for seconds in run.latencies]
         rate[way] = len(times) / sum(run.seconds for run in each)
         percentiles = [percentile(times, percent) for percent in (50, 95, 99)]
         p95[way] = percentiles[1]
-        web = f"{cpu:.2f}" if way == "over HTTP" else "-"
-        part.rows.append([f"{NAMES[engine]}, {way}", clients, len(times), rate[way], *percentiles, web])
+        row = [clients, len(times), rate[way], *percentiles, f"{statistics.mean(cpu[way]):.2f}"]
+        part.rows.append([f"{NAMES[engine]}, {way}", *row])
     ratio = rate["over HTTP"] / rate["directly"]
     name = f"{NAMES[engine]}, {clients} clients"
     part.figures.append(Figure(f"of the ceiling, {name}", ratio, at_least=0.85 if clients == 8 else None))
@@ -226,7 +225,8 @@ def main() -> int:
     options = parser.parse_args()
     if options.serve is not None:
         return asyncio.run(run_web(options.serve, options.worker, options.redis))
-    part = Part("web: photos a second and ms", ["", "clients", "photos", "/s", "p50", "p95", "p99", "web CPU ms each"])
+    part = Part("web: photos a second and ms", ["", "clients", "photos", "/s", "p50", "p95", "p99", "CPU ms each"])
+    part.notes.append("CPU: of the web process, or of the direct caller.")
     print(f"cores {os.cpu_count()}, load {os.getloadavg()[0]:.1f}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for engine in options.engine or ENGINES:

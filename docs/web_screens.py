@@ -32,6 +32,7 @@ async def draw(browser: Browser, url: str, name: str) -> None:
     await page.goto(url)
     await page.set_input_files("#file", PHOTO)
     await page.locator("#captions li.main .word", has_text="cat").click()
+    await page.evaluate("scrollTo(0, 0)")
     picture = Image.open(io.BytesIO(await page.screenshot())).convert("RGB")
     picture.save(DOCS / f"{name}.jpg", quality=85)
 

@@ -138,17 +138,19 @@ async function pictureAt(address, signal) {
 
 // Ask about the photo that is shown: by its name where workers know it, else with its bytes.
 async function ask(path, options, signal) {
-  const { file } = shown;
-  const query = () => new URLSearchParams({ ...options, language, ...(shown.picture ? { picture: shown.picture } : { keep: true }) });
+  const of = shown;
+  const query = () => new URLSearchParams({ ...options, language, ...(of.picture ? { picture: of.picture } : { keep: true }) });
   try {
-    if (shown.picture) return await (await call(`${path}?${query()}`, { method: "POST", signal })).json();
+    if (of.picture) return await (await call(`${path}?${query()}`, { method: "POST", signal })).json();
   } catch (error) {
     if (error.kind !== "picture_gone") throw error;
-    shown.picture = null;
+    of.picture = null;
   }
   const form = new FormData();
-  form.append("file", file);
-  return (await call(`${path}?${query()}`, { method: "POST", body: form, signal })).json();
+  form.append("file", of.file);
+  const found = await (await call(`${path}?${query()}`, { method: "POST", body: form, signal })).json();
+  of.picture = (found.photos?.[0] ?? found).picture;
+  return found;
 }
 
 function begin() {
@@ -192,7 +194,6 @@ async function sample(first = false) {
     const seed = first ? 0 : crypto.getRandomValues(new Uint32Array(1))[0];
     const { photos: [photo] } = await ask("/v1/captions", { ...chosen(), seed }, signal);
     if (of !== shown) return;
-    shown.picture = photo.picture;
     shown.model = photo.model;
     shown.notPhoto = photo.not_photo?.kind;
     const main = photo.best ?? photo.greedy, samples = photo.samples.map((each) => ["sample", each]);
@@ -263,7 +264,7 @@ function wordButton(word) {
 
 // The attention as colour over the photo: a picture of one pixel a region, stretched smoothly.
 function showHeat(word) {
-  if (!word.attention) { $("looked").textContent = say("no_map"); return; }
+  if (!word.attention) { clearHeat(); $("looked").textContent = say("no_map"); return; }
   const rows = word.attention.length, columns = word.attention[0].length;
   const most = Math.max(...word.attention.flat());
   const small = element("canvas", { width: columns, height: rows });
@@ -299,7 +300,6 @@ async function explain(caption) {
   const signal = begin();
   try {
     const found = await ask("/v1/explain", { caption, model: shown.model }, signal);
-    shown.picture = found.picture;
     const figure = (p) => (p > 0 && p < 0.005 ? "< 1 %" : `${Math.round(100 * p)} %`);
     const rows = found.steps.map((step) => element("tr", {},
       element("th", { scope: "row", textContent: `${step.word ?? say("end")} ${figure(step.probability)}` }),
@@ -315,7 +315,6 @@ async function compare() {
   try {
     const models = await Promise.all(["attention", "baseline"].map(async (model) => {
       const { photos: [photo] } = await ask("/v1/captions", { model, samples: 0 }, signal);
-      shown.picture = photo.picture;
       const main = photo.best ?? photo.greedy;
       return element("section", { className: "model" }, element("h4", { textContent: say(model) }), element("p", {}, ...hedgedButtons(main, main.words)),
         element("p", { className: "kind", textContent: say("confidence", { percent: Math.round(100 * main.confidence) }) }));
