@@ -11,7 +11,7 @@ import pytest
 from bot.answers.example import Example
 from model.errors import DamagedImage, EmptyFile, ImageTooLarge, JobCrashed, JobFailed, NotAnImage
 from tests.conftest import ROOT
-from tests.support.conversation import buttons, entity, press, replied, tampered, words
+from tests.support.conversation import answered, buttons, entity, press, replied, tampered, words
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.jobs import photo_of
@@ -202,6 +202,9 @@ async def test_only_who_was_empty_handed_is_shown_the_example(
     assert "Only the person who asked" in str(await tampered(bob, said, f"e:{ann.id}"))
     assert await press(ann, said, "👁 Show an example") is None
     await group.wait_for(lambda now: "photo" in now)
+    answer = await answered(bob, "@captions_test_bot", group)
+    assert "too old" in str(await tampered(ann, answer, f"e:{ann.id}"))  # a forged press takes no answer's place
+    assert words(server.stored_message(answer)) == words(answer)
 
 
 @pytest.mark.parametrize("kind", ["too_old", None])
