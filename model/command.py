@@ -255,6 +255,7 @@ def _json(request: CaptionRequest, file: str, answer: CaptionSet | Moments) -> d
         "file": file,
         "model": request.model,
         "not_photo": None if answer.not_photo is None else asdict(answer.not_photo),
+        "headline": answer.headline,
         "greedy": fields(answer.greedy),
         **({"best": fields(answer.best)} if answer.best is not None else {}),
         "samples": [fields(sample) for sample in answer.samples],
