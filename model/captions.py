@@ -84,3 +84,20 @@ class CaptionSet:
         """The same, with the steps of the main caption."""
         main = replace(self.main, steps=steps)
         return replace(self, greedy=main) if self.best is None else replace(self, best=main)
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A caption in another language."""
+
+    plain: str  # as it was found: lower case, plain spaces
+    text: str  # as it is shown
+    probability: float  # geometric mean of the piece probabilities, in [0, 1]
+    failed: tuple[str, ...]  # the checks that failed, such as "colour: red"
+    words: tuple[str, ...]
+    alignment: npt.NDArray[np.float32]  # (words, English words), each row summing to 1
+
+    @property
+    def passed(self) -> bool:
+        """Whether it may be shown in place of the English caption."""
+        return bool(self.words) and not self.failed
