@@ -96,7 +96,9 @@ class Run:
         for parameter in self.model.parameters():
             (decay if parameter.dim() > 1 else plain).append(parameter)
         groups = [{"params": decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.98), weight_decay=config.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            groups, lr=config.rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
+        )
         for group in self.optimizer.param_groups:
             group["peak"] = config.rate
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=False)
@@ -162,7 +164,7 @@ class Run:
         )
         descend(loss, self.optimizer, self.scaler, self.config.clip)
         follow(self.averaged, self.model, self.config.ema, self.step)
-        return float(loss)
+        return loss.item()
 
     def _masked(self, pieces: Tensor) -> Tensor:
         """Some pieces at random read as <unk>."""
