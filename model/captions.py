@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from model.calibration import Logistic
 
+ALIGNED: Final = 0.25  # the least share of a word's alignment with an English word that it comes from
 END_OF_CAPTION: Final = ""  # stands for <end> among the words of a `Step`
 
 
@@ -96,6 +97,24 @@ class Translation:
     failed: tuple[str, ...]  # the checks that failed, such as "colour: red"
     words: tuple[str, ...]
     alignment: npt.NDArray[np.float32]  # (words, English words), each row summing to 1
+
+    @property
+    def aligned(self) -> tuple[tuple[int, ...], ...]:
+        """For each word, the places of the English words that it comes from, at least one."""
+        least = np.minimum(ALIGNED, self.alignment.max(axis=1, keepdims=True, initial=0.0))
+        return tuple(tuple(np.flatnonzero(row).tolist()) for row in self.alignment >= least)
+
+    def words_from(self, place: int) -> str:
+        """The words that come from the English word at this place, as text."""
+        return " ".join(word for word, places in zip(self.words, self.aligned, strict=True) if place in places)
+
+    def attention(self, maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Where the captioner looked for these words, (words, rows, columns), each map summing to 1.
+
+        maps: (English words, rows, columns). Each word has the maps of the English words, as it is aligned with them.
+        """
+        looked: npt.NDArray[np.float32] = np.tensordot(self.alignment, maps, axes=1)
+        return looked
 
     @property
     def passed(self) -> bool:

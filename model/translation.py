@@ -34,7 +34,6 @@ LONGEST: Final = 128  # pieces of a sentence; the rest is not translated
 BEAM: Final = 4
 _MOST: Final = 1.5  # target pieces for each of the source, and
 _MORE: Final = 8  # a few more
-_ALIGNED: Final = 0.25  # the least share of a word's attention that aligns it with a word
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class Translations:
         for start in range(0, len(wanted), BATCH):
             some = wanted[start : start + BATCH]
             found |= dict(zip(some, self._batch([words[caption] for caption in some], beam), strict=True))
-        return [found[caption] for caption in captions]
+        return [replace(found[text], text=typeset(found[text].plain, like=text)) for text in captions]
 
     @torch.inference_mode()
     def _batch(self, captions: Sequence[Sequence[str]], beam: int) -> list[Translation]:
@@ -133,4 +132,4 @@ class Translations:
             wrong.append("too long")
         if probability < self.file.threshold:
             wrong.append("low probability")
-        return Translation(plain, typeset(plain), probability, tuple(wrong), tuple(plain.split()), alignment)
+        return Translation(plain, plain, probability, tuple(wrong), tuple(plain.split()), alignment)

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from model.captioner import Caption, CaptionSet
+from model.captions import Translation
 from model.clip_moments import DescribedFrame, PreparedFrame
 from model.serving.embedded.process import connect_to_parent
 from model.serving.redis.consumer import RedisConsumer
@@ -56,6 +57,9 @@ class SimulatedNetwork:
         self._batches.write(f"{line}\n")
         self._batches.flush()
         return [Findings(CAPTIONS)] * len(pictures)
+
+    def translate(self, captions: Sequence[str]) -> dict[str, Translation]:
+        return {}
 
     def describe(self, model: str, frames: Sequence[PreparedFrame]) -> list[DescribedFrame]:
         raise NotImplementedError("only pictures are simulated")

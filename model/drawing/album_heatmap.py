@@ -40,6 +40,7 @@ _LITTLE: Final = frozenset((
     "a", "an", "the", "and", "while", "that", "which", "who", "this", "there", "it", "its", "his", "her", "their",
     "is", "are", "has", "have", "very", "as", "at", "by", "for", "from", "in", "into", "of", "off", "on", "out",
     "over", "to", "up", "with",
+    "а", "в", "во", "до", "за", "и", "из", "к", "на", "о", "от", "по", "под", "при", "с", "со", "у", "что", "который",
 ))
 # fmt: on
 

@@ -19,15 +19,15 @@ class Subwords:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self.pieces: tuple[str, ...] = tuple(tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size()))
+        self.pieces: tuple[str, ...] = tuple(sorted((vocabulary := tokenizer.get_vocab()), key=vocabulary.__getitem__))
 
     @classmethod
     def train(cls, sentences: Iterable[str], size: int) -> Self:
         """`size` pieces at most, the commonest pairs merged first."""
         tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))  # noqa: S106
         split = pre_tokenizers.Split(",", "isolated")
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), split])  # type: ignore[assignment]
-        tokenizer.decoder = decoders.Metaspace()  # type: ignore[assignment]
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), split])
+        tokenizer.decoder = decoders.Metaspace()
         trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=list(SPECIAL), show_progress=False)
         tokenizer.train_from_iterator(sentences, trainer)
         return cls(tokenizer)

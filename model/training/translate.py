@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -92,15 +93,13 @@ class Run:
         self.file = self._start(config)
         self.model = self.file.translator.to(self.device).train()
         self.averaged = copy.deepcopy(self.model).eval()
-        decay, plain = [], []
-        for parameter in self.model.parameters():
-            (decay if parameter.dim() > 1 else plain).append(parameter)
-        groups = [{"params": decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(
-            groups, lr=config.rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
-        )
-        for group in self.optimizer.param_groups:
-            group["peak"] = config.rate
+        matrices = [parameter for parameter in self.model.parameters() if parameter.dim() > 1]
+        others = [parameter for parameter in self.model.parameters() if parameter.dim() == 1]
+        groups: list[dict[str, Any]] = [
+            {"params": matrices, "peak": config.rate, "weight_decay": config.weight_decay},
+            {"params": others, "peak": config.rate, "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=False)
         self.autocast = autocast(self.device, config.precision)
         self.epoch = self.step = 0
@@ -191,7 +190,7 @@ class Run:
     def _validate(self) -> dict[str, float]:
         """BLEU and chrF of the averaged weights' greedy translations."""
         translations = Translations(self.file.with_translator(self.averaged))
-        scores = {}
+        scores: dict[str, float] = {}
         for origin in ("network", "reference"):
             pairs = [pair for pair in self.validation if pair.origin == origin]
             scores |= {f"{name}_{origin}": value for name, value in score(translations, pairs, beam=1).items()}
