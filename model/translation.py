@@ -120,10 +120,12 @@ class Translations:
         self, english: Sequence[str], read: list[int], said: list[int], log_probs: Tensor, attention: Tensor
     ) -> Translation:
         """log_probs: (T,); attention: (T, S), S at least the number of pieces that were read."""
-        plain = self.file.target.decode(said)
-        alignment = np.zeros((len(plain.split()), len(english)), np.float32)
-        by_word = self.file.target.word_numbers(said), self.file.source.word_numbers(read)
-        np.add.at(alignment, np.ix_(*by_word), attention[:, : len(read)].numpy())
+        words = self.file.target.decode(said)
+        plain = " ".join(words)
+        alignment = np.zeros((len(words), len(english)), np.float32)
+        if words:
+            by_word = self.file.target.word_numbers(said), self.file.source.word_numbers(read)
+            np.add.at(alignment, np.ix_(*by_word), attention[:, : len(read)].numpy())
         alignment /= alignment.sum(axis=1, keepdims=True).clip(1e-9)
         probability = math.exp(float(log_probs.mean())) if said else 0.0
         wrong = list(failures(english, plain))
@@ -132,4 +134,4 @@ class Translations:
             wrong.append("too long")
         if probability < self.file.threshold:
             wrong.append("low probability")
-        return Translation(plain, plain, probability, tuple(wrong), tuple(plain.split()), alignment)
+        return Translation(plain, plain, probability, tuple(wrong), tuple(words), alignment)

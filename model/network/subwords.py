@@ -7,7 +7,7 @@ A piece that begins a word starts with "▁"; a comma is a piece of its own. Ind
 from collections.abc import Iterable, Sequence
 from typing import Final, Self
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from model.network.vocabulary import SPECIAL
 
@@ -27,7 +27,6 @@ class Subwords:
         tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))  # noqa: S106
         split = pre_tokenizers.Split(",", "isolated")
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(), split])
-        tokenizer.decoder = decoders.Metaspace()
         trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=list(SPECIAL), show_progress=False)
         tokenizer.train_from_iterator(sentences, trainer)
         return cls(tokenizer)
@@ -43,16 +42,17 @@ class Subwords:
         self._tokenizer.model.dropout = dropout or None
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(sentences, add_special_tokens=False)]
 
-    def decode(self, indices: Sequence[int]) -> str:
-        return self._tokenizer.decode(list(indices))
+    def decode(self, indices: Sequence[int]) -> list[str]:
+        """The words of a sentence; a comma belongs to the word before it."""
+        return self._text(indices).split()
 
     def word_numbers(self, indices: Sequence[int]) -> list[int]:
-        """For each piece of a sentence, the place of its word, from 0; a comma belongs to the word before it."""
-        number, numbers = -1, []
-        for index in indices:
-            number += self.pieces[index].startswith(_BEGINS)
-            numbers.append(max(0, number))
-        return numbers
+        """For each piece of a sentence, the place of its word among those of `decode`, from 0."""
+        ends = range(1, len(indices) + 1)
+        return [max(0, len(self._text(indices[:end]).split()) - 1) for end in ends]
+
+    def _text(self, indices: Sequence[int]) -> str:
+        return "".join(self.pieces[index] for index in indices).replace(_BEGINS, " ")
 
     def to_json(self) -> str:
         self._tokenizer.model.dropout = None

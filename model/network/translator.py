@@ -62,7 +62,8 @@ class Translator(nn.Module):
         self.source = nn.Embedding(config.source_size, width, padding_idx=PAD)
         self.target = nn.Embedding(config.target_size, width, padding_idx=PAD)
         for embedding in (self.source, self.target):
-            nn.init.normal_(embedding.weight, std=0.05)
+            nn.init.normal_(embedding.weight, std=0.05)  # the target's is tied to the output, so it starts small
+        self.scale = math.sqrt(width)  # of words that are read
         layer = nn.TransformerEncoderLayer(
             width, config.heads, config.feed_forward, config.dropout, batch_first=True, norm_first=True
         )
@@ -82,8 +83,8 @@ class Translator(nn.Module):
     def init_state(self, source: Tensor) -> TranslatorState:
         """The state before the first piece. source: (B, S) int64, padded at the end; no sentence is empty."""
         padding = source == PAD
-        words = self.source(source)  # (B, S, E)
-        embedded = words * math.sqrt(self.config.width) + _positions(words)
+        words = self.source(source) * self.scale  # (B, S, E)
+        embedded = words + _positions(words)
         states = self.encoder(self.dropout(embedded), src_key_padding_mask=padding)
         present = ~padding.unsqueeze(-1)
         mean = (states * present).sum(dim=1) / present.sum(dim=1)
@@ -93,14 +94,14 @@ class Translator(nn.Module):
     def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Teacher forcing. target: (B, T), <start> and the pieces. Returns logits (B, T, V), attention (B, T, S)."""
         state = self.init_state(source)
-        embedded = self.dropout(self.target(target))
+        embedded = self.dropout(self.target(target) * self.scale)
         logits, _, attention = self._write(embedded, state)
         return logits, attention
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor | None]:
         """As `model.network.decoder.Decoder.step`; the regions are source pieces. state: from `init_state`."""
         assert isinstance(state, TranslatorState)
-        return self._write(self.target(tokens), state, apart=True)
+        return self._write(self.target(tokens) * self.scale, state, apart=True)
 
     def _write(
         self, words: Tensor, state: TranslatorState, *, apart: bool = False

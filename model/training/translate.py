@@ -135,15 +135,20 @@ class Run:
                 loss = self._learn(source, target)
                 self.step += 1
                 pace.update(self.step, loss=loss)
+            self._save()
             scores = self._validate()
-            journal.write(self.step, epoch=self.epoch, **pace.means(), **scores)
+            journal.write(self.step, epoch=epoch, **pace.means(), **scores)
             chrf = (scores["chrf_network"] + scores["chrf_reference"]) / 2
             if chrf >= self.best:
                 self.best = chrf
                 self.file.with_translator(self.averaged).save(self.out / "russian.safetensors")
-            kept = {"epoch": str(self.epoch), "step": str(self.step), "best": str(self.best)}
-            save_state(self.out / "resume.safetensors", self._modules(), self.optimizer, kept)
+                self._save()
         journal.close()
+
+    def _save(self) -> None:
+        """Write the state to resume from: a run that is killed while it validates goes on with the next epoch."""
+        progress = {"epoch": str(self.epoch), "step": str(self.step), "best": str(self.best)}
+        save_state(self.out / "resume.safetensors", self._modules(), self.optimizer, progress)
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"model": self.model, "averaged": self.averaged}
