@@ -58,20 +58,7 @@ def test_a_small_translator_learns_and_resumes(tmp_path: Path, capsys: pytest.Ca
     out = tmp_path / "run"
     common = ["--pairs", str(pairs), "--extra", str(extra), "--photos", str(data), "--out", str(out), "--device", "cpu"]
     sizes = ["--width", "64", "--layers", "1", "--hidden", "64", "--feed-forward", "64", "--dropout", "0"]
-    rest = [
-        "--batch",
-        "60",
-        "--warmup",
-        "10",
-        "--rate",
-        "0.003",
-        "--ema",
-        "0.9",
-        "--merge-dropout",
-        "0",
-        "--threads",
-        "1",
-    ]
+    rest = ["--batch", "60", "--warmup", "10", "--rate", "0.003", "--ema", "0.9", "--merge-dropout", "0"]
     sizes += ["--word-dropout", "0", "--precision", "fp32"]
     assert main([*common, *sizes, *rest, "--epochs", "10"]) == 0
     assert main([*common, *sizes, *rest, "--epochs", "20"]) == 0
