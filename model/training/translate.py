@@ -28,7 +28,8 @@ from model.training.data import DataError, resolve_data, step_seed
 from model.training.journal import Journal, Pace
 from model.training.optimise import descend, follow, load_state, save_state, set_rates
 from model.training.options import parse_options
-from model.training.pairs import Pair, content, load_pairs, photos_of, split_pairs
+from model.training.pairs import content, load_pairs, photos_of, split_pairs
+from model.training.translation_scores import score
 from model.translation import RussianFile, Translations
 
 
@@ -200,19 +201,6 @@ class Run:
             pairs = [pair for pair in self.validation if pair.origin == origin]
             scores |= {f"{name}_{origin}": value for name, value in score(translations, pairs, beam=1).items()}
         return scores
-
-
-def score(translations: Translations, pairs: Sequence[Pair], *, beam: int) -> dict[str, float]:
-    """BLEU and chrF of the translations of these pairs, by sacreBLEU, without typography."""
-    from sacrebleu.metrics.bleu import BLEU
-    from sacrebleu.metrics.chrf import CHRF
-
-    said = [found.plain for found in translations.translate([pair.english for pair in pairs], beam=beam)]
-    references = [[pair.russian for pair in pairs]]
-    return {
-        "bleu": BLEU().corpus_score(said, references).score,
-        "chrf": CHRF().corpus_score(said, references).score,
-    }
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
