@@ -90,9 +90,7 @@ def report(config: ScoreConfig) -> None:
         low = sum("low probability" in each.failed for each in refused)
         print(f"  refused: {len(refused) / len(found):.1%}, for a low probability {low / len(found):.1%}")
         for pair, each in list(zip(some, found, strict=True))[: config.show]:
-            print(
-                f"    {each.probability:.2f} {pair.english} | {each.plain} | {pair.russian} {list(each.failed) or ''}"
-            )
+            print(f"    {each.probability:.2f} {pair.english} | {each.plain} | {pair.russian}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
