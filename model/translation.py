@@ -21,7 +21,7 @@ from model.captions import Translation
 from model.decoding.search import BeamSearch, Stepwise, decode
 from model.network.checkpoint import CheckpointError, read_tensors, write_tensors
 from model.network.config import ConfigError
-from model.network.device import choose_device
+from model.network.device import bf16_is_faster, choose_device
 from model.network.subwords import Subwords
 from model.network.translator import Translator, TranslatorConfig
 from model.network.vocabulary import PAD, tokenize
@@ -83,10 +83,15 @@ class Translations:
         self.device = next(file.translator.parameters()).device
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "auto") -> Self:
-        """Raises CheckpointError, and ValueError for a device that this machine does not have."""
-        file = RussianFile.load(Path(path))
-        file.translator.to(choose_device(device))
+    def load(cls, path: str | Path, device: str = "auto", dtype: torch.dtype | None = None) -> Self:
+        """dtype: of the arithmetic; None: bf16 where that is faster, else fp32.
+
+        Raises CheckpointError, and ValueError for a device that this machine does not have.
+        """
+        file, target = RussianFile.load(Path(path)), choose_device(device)
+        if dtype is None:
+            dtype = torch.bfloat16 if bf16_is_faster(target) else torch.float32
+        file.translator.to(target, dtype)
         return cls(file)
 
     def translate(self, captions: Sequence[str], *, beam: int = BEAM) -> list[Translation]:

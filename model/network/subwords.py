@@ -44,15 +44,17 @@ class Subwords:
 
     def decode(self, indices: Sequence[int]) -> list[str]:
         """The words of a sentence; a comma belongs to the word before it."""
-        return self._text(indices).split()
+        return "".join(self.pieces[index] for index in indices).replace(_BEGINS, " ").split()
 
     def word_numbers(self, indices: Sequence[int]) -> list[int]:
         """For each piece of a sentence, the place of its word among those of `decode`, from 0."""
-        ends = range(1, len(indices) + 1)
-        return [max(0, len(self._text(indices[:end]).split()) - 1) for end in ends]
-
-    def _text(self, indices: Sequence[int]) -> str:
-        return "".join(self.pieces[index] for index in indices).replace(_BEGINS, " ")
+        number, apart, numbers = -1, True, []
+        for index in indices:
+            for letter in self.pieces[index]:
+                number += apart and letter != _BEGINS
+                apart = letter == _BEGINS
+            numbers.append(max(0, number))
+        return numbers
 
     def to_json(self) -> str:
         self._tokenizer.model.dropout = None

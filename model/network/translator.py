@@ -84,7 +84,7 @@ class Translator(nn.Module):
         """The state before the first piece. source: (B, S) int64, padded at the end; no sentence is empty."""
         padding = source == PAD
         words = self.source(source) * self.scale  # (B, S, E)
-        embedded = words + _positions(words)
+        embedded = words + _positions(words).to(words.dtype)
         states = self.encoder(self.dropout(embedded), src_key_padding_mask=padding)
         present = ~padding.unsqueeze(-1)
         mean = (states * present).sum(dim=1) / present.sum(dim=1)
@@ -128,11 +128,14 @@ class Translator(nn.Module):
 
 def _recur(lstm: nn.LSTM, inputs: Tensor, hidden: Tensor, cell: Tensor, apart: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Outputs (B, N, H), hidden and cell. inputs: (B, N, ·); hidden, cell: (B, K, H), K = N with `apart`, else 1."""
-    if apart:
-        inputs = inputs.flatten(0, 1).unsqueeze(1)
-    starts = (hidden.flatten(0, 1).unsqueeze(0).contiguous(), cell.flatten(0, 1).unsqueeze(0).contiguous())
+    if apart:  # the layer itself sorts its weights anew in each call, which costs more than one step
+        weights = [weight for weight in lstm.all_weights[0] if isinstance(weight, Tensor)]
+        state = (hidden.flatten(0, 1), cell.flatten(0, 1))
+        last, last_cell = torch.lstm_cell(inputs.flatten(0, 1), state, *weights)
+        return last.view_as(hidden), last.view_as(hidden), last_cell.view_as(cell)
+    starts = (hidden.transpose(0, 1).contiguous(), cell.transpose(0, 1).contiguous())
     outputs, (last, last_cell) = lstm(inputs, starts)
-    return outputs.reshape(*hidden.shape[:1], -1, hidden.shape[-1]), last[0].view_as(hidden), last_cell[0].view_as(cell)
+    return outputs, last.transpose(0, 1), last_cell.transpose(0, 1)
 
 
 def _positions(words: Tensor) -> Tensor:
