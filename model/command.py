@@ -17,7 +17,7 @@ from model.clip_moments import Moments, watch
 from model.decoding.sampling import Sampling
 from model.drawing.colour_vision import draw_sheet as draw_colours
 from model.drawing.heatmap import draw_sheet
-from model.drawing.labels import Deficiency
+from model.drawing.labels import ENGLISH, RUSSIAN, Deficiency, Labels
 from model.drawing.style import encode_png
 from model.drawing.timeline import clock, draw_timeline
 from model.drawing.word_chart import draw_chart
@@ -52,6 +52,10 @@ class CaptionRequest:
     output: Path | None = None
     max_video_seconds: float = ClipLimits.seconds
     language: str = "en"  # of the captions: en or ru
+
+    @property
+    def labels(self) -> Labels:
+        return RUSSIAN if self.language == "ru" else ENGLISH
 
 
 def caption_files(request: CaptionRequest) -> int:
@@ -148,7 +152,7 @@ def _caption_batch(
         if isinstance(each, Image.Image):
             answer = next(captions)
             if file in stems:
-                _write_pictures(each, answer.main, translated.get(answer.main.text), stems[file])
+                _write_pictures(request, each, answer.main, translated.get(answer.main.text), stems[file])
             yield file, answer, translated
         elif isinstance(each, bytes | str):
             clip = _watch(captioner, request, file, each)
@@ -185,15 +189,17 @@ def _caption_photos(
     return [answer.with_steps(caption.steps) for answer, caption in zip(answers, explained, strict=True)]
 
 
-def _write_pictures(photo: Image.Image, caption: Caption, translation: Translation | None, stem: Path) -> None:
+def _write_pictures(
+    request: CaptionRequest, photo: Image.Image, caption: Caption, translation: Translation | None, stem: Path
+) -> None:
     """The sheet, where the model looks at regions, and the chart."""
     if caption.attention is not None:
         words, attention = caption.words, caption.attention
         if translation is not None and translation.passed:
             words, attention = translation.words, translation.attention(attention)
-        sheet = draw_sheet(photo, words, attention)
+        sheet = draw_sheet(photo, words, attention, request.labels)
         Path(f"{stem}.heatmap.jpg").write_bytes(encode_jpeg(sheet))
-    Path(f"{stem}.words.png").write_bytes(encode_png(draw_chart(caption.steps)))
+    Path(f"{stem}.words.png").write_bytes(encode_png(draw_chart(caption.steps, request.labels)))
 
 
 def _open(file: str) -> Image.Image | bytes | str | CaptionError | OSError:
@@ -226,7 +232,7 @@ def _watch(captioner: Captioner, request: CaptionRequest, file: str, source: byt
 
 def _write_moments(request: CaptionRequest, file: str, clip: Moments, translated: Translated, stem: Path) -> None:
     """The timeline, the chosen frames, and the JSON of a clip."""
-    Path(f"{stem}.timeline.jpg").write_bytes(encode_jpeg(draw_timeline(clip)))
+    Path(f"{stem}.timeline.jpg").write_bytes(encode_jpeg(draw_timeline(clip, request.labels)))
     for number, moment in enumerate(clip.moments, 1):
         Path(f"{stem}.moment-{number:02}.jpg").write_bytes(moment.jpeg)
     Path(f"{stem}.json").write_text(
