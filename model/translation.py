@@ -31,7 +31,7 @@ from model.typography import typeset
 RUSSIAN_FILE: Final = "russian.safetensors"
 BATCH: Final = 64  # sentences
 LONGEST: Final = 128  # pieces of a sentence; the rest is not translated
-BEAM: Final = 4
+BEAM: Final = 2  # wider ones are hardly better (docs/russian.md), and cost more
 _MOST: Final = 1.5  # target pieces for each of the source, and
 _MORE: Final = 8  # a few more
 
