@@ -145,7 +145,7 @@ def _caption_batch(
     opened = [_open(file) for file in files]
     photos = [each for each in opened if isinstance(each, Image.Image)]
     found = _caption_photos(captioner, request, photos)
-    texts = (caption.text for each in found for caption in (each.greedy, each.main, *each.samples))
+    texts = itertools.chain.from_iterable(each.texts for each in found)
     translated = _translate(russian, texts)
     captions = iter(found)
     for file, each in zip(files, opened, strict=True):
@@ -282,16 +282,28 @@ def _print_json(fields: dict[str, Any]) -> None:
 
 
 def _lines(file: str, answer: CaptionSet, translated: Translated) -> Iterator[str]:
-    """The main caption first; the greedy one where it says something else; the sampled ones."""
+    """The main caption first; the greedy one where it says something else; the sampled ones.
+
+    Of what is no photo: what it looks like, then the sampled ones.
+    """
 
     def line(caption: Caption) -> str:
         return f"{_shown(caption.text, translated)}  ({caption.confidence:.0%})"
 
     yield file
-    yield f"  {line(answer.main)}"
-    if answer.greedy.words != answer.main.words:
-        yield f"  greedy: {line(answer.greedy)}"
+    sure = answer.main.confidence if answer.not_photo is None else answer.not_photo.probability
+    yield f"  {_headline(answer, translated)}  ({sure:.0%})"
+    if answer.not_photo is None:
+        if answer.main.beginning:
+            yield f"  perhaps in full: {_shown(answer.main.text, translated)}"
+        if answer.greedy.words != answer.main.words:
+            yield f"  greedy: {line(answer.greedy)}"
     yield from (f"  - {line(sample)}" for sample in answer.samples)
+
+
+def _headline(answer: CaptionSet, translated: Translated) -> str:
+    said = " ".join(answer.main.beginning) or answer.main.text
+    return answer.headline.replace(said, _shown(said, translated)) if answer.not_photo is None else answer.headline
 
 
 def _shown(text: str, translated: Translated) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-    from model.captions import Caption, CaptionSet, Translation
+    from model.captions import Caption, CaptionSet, NearWords, Translation
     from model.clip_moments import DescribedFrame, PreparedFrame
     from model.media.clips import ClipLimits
     from model.serving.metrics import WorkerMetrics
@@ -117,8 +117,7 @@ class Findings:
     @property
     def texts(self) -> list[str]:
         """Of all captions."""
-        own = [self.captions.greedy, *self.captions.samples, self.captions.best, self.other]
-        return [caption.text for caption in own if caption is not None]
+        return self.captions.texts + ([] if self.other is None else [self.other.text])
 
 
 class Network(Protocol):
@@ -136,6 +135,12 @@ class Network(Protocol):
 
     def translate(self, captions: Sequence[str]) -> Mapping[str, Translation]:
         """The Russian translation of each; of none where this worker has no translator."""
+
+    def encode(self, squares: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+        """The encoder's grid features, (B, rows, columns, channels). squares: as `Picture.square`."""
+
+    def near_words(self, model: str, word: str, count: int) -> NearWords:
+        """A word of a model's vocabulary, and those nearest to it. Raises UnknownWord."""
 
 
 class Tools(Protocol):

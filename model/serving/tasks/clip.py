@@ -62,6 +62,7 @@ class ClipTask(Task):
 
     model: str = "attention"
     moments: int | None = None  # None: as many as differ
+    keep: bool = True  # whether workers may keep what they find, for another choice of moments
     labels: Labels = ENGLISH  # what is written on the timeline
     language: Language = "en"  # ru: each caption with its translation
 
@@ -76,7 +77,8 @@ class ClipTask(Task):
                 duration = batch.duration
                 await tools.progress(len(described) / batch.expected)
         described.sort(key=lambda frame: frame.found.time)
-        tools.cache.keep_frames(tools.place, self.model, digest, [frame.found for frame in described], tools.put)
+        if self.keep:
+            tools.cache.keep_frames(tools.place, self.model, digest, [frame.found for frame in described], tools.put)
         translations: Mapping[str, Translation] = {}
         if self.language == "ru":
             texts = list(dict.fromkeys(frame.found.text for frame in described))
