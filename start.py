@@ -81,6 +81,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="DIR",
         help="write heatmap sheets, charts of the words, timelines and the moments of clips into this folder",
     )
+    caption.add_argument("--language", choices=["en", "ru"], default="en", help="of the captions, default en")
+    translate = commands.add_parser("translate", help="translate English captions, a line each, from standard input")
+    translate.add_argument("--to", choices=["ru"], required=True, help="the language")
+    translate.add_argument("--json", action="store_true", help="one JSON object per line, with what was checked")
     commands.add_parser("bot", help="the bot alone; workers are reached through REDIS_URL")
     worker = commands.add_parser("worker", help="a worker alone, for the bots at REDIS_URL; needs no token")
     worker.add_argument("--embedded", type=int, metavar="PARENT", help=argparse.SUPPRESS)  # the bot's process id
@@ -136,8 +140,19 @@ def caption(options: argparse.Namespace) -> int:
             as_json=options.json,
             output=options.output,
             max_video_seconds=settings.max_video_seconds,
+            language=options.language,
         )
     )
+
+
+def translate(options: argparse.Namespace) -> int:
+    settings = load_settings()
+    configure_logging(settings)
+    share_cores()
+    from model.command import translate_lines  # imports torch
+
+    sys.stdin.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+    return translate_lines(settings.weights_dir, settings.device, sys.stdin, as_json=options.json)
 
 
 def share_cores() -> None:
@@ -428,6 +443,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if options.command == "caption":
             return caption(options)
+        if options.command == "translate":
+            return translate(options)
         if options.command == "worker":
             return worker(options)
         if options.command == "dead":

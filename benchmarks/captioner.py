@@ -10,6 +10,9 @@ yardsticks measured in the same run:
 Then what it costs to ask again about a photo, one at a time: five samples from the features that a worker keeps,
 against the same from the file's bytes, and what it costs when 15 that were shown may not come again.
 
+With `--russian`, instead: an answer as the bot gives it (beam of five, five samples, sheet) in Russian against the same
+in English, in turn, so that both meet the same machine.
+
 Batches follow one another as in the worker: sheets are drawn on threads beside the next batch's network.
 """
 
@@ -27,6 +30,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -34,6 +38,7 @@ from PIL import Image
 from torch import Tensor
 
 from model.captioner import Captioner, CaptionSet, Precision
+from model.captions import Translation
 from model.decoding.sampling import Sampling
 from model.decoding.search import candidates
 from model.drawing.heatmap import draw_sheet
@@ -41,6 +46,7 @@ from model.media.images import encode_jpeg, open_image
 from model.network.checkpoint import ENCODER_FILE, load_encoder
 from model.network.config import MODELS, DecoderKind
 from model.network.vocabulary import END, PAD, START, UNKNOWN
+from model.translation import RUSSIAN_FILE, Translations
 from model.variety import varied_captions
 
 SAMPLES = 5
@@ -221,6 +227,40 @@ def compare_batches(options: argparse.Namespace, plain: Captioner) -> None:
             )
 
 
+def answer(captioner: Captioner, photos: Sequence[Image.Image], russian: Translations | None) -> list[bool]:
+    """An answer as the bot gives it; with a translator in Russian. Whether each caption could be translated."""
+    captions = captioner.caption(photos, samples=SAMPLES, beam=5)
+    known: dict[str, Translation] = {}
+    if russian is not None:
+        texts = list(dict.fromkeys(c.text for each in captions for c in (each.greedy, each.main, *each.samples)))
+        known = dict(zip(texts, russian.translate(texts), strict=True))
+    for photo, each in zip(photos, captions, strict=True):
+        words, attention = each.main.words, each.main.attention
+        if attention is None:
+            continue
+        if (found := known.get(each.main.text)) is not None and found.passed:
+            words, attention = found.words, found.attention(attention)
+        encode_jpeg(draw_sheet(photo, words, attention))
+    return [found.passed for found in known.values()]
+
+
+def compare_languages(options: argparse.Namespace) -> None:
+    """Print what an answer in Russian costs against the same in English."""
+    translations = Translations.load(options.weights / RUSSIAN_FILE, options.device)
+    print("precision  batch  English ms/photo  Russian ms/photo  ratio  translated")
+    for precision in PRECISIONS:
+        captioner = Captioner.load(options.weights, options.device, model=options.model, precision=precision)
+        for size in options.batches:
+            photos = distinct_photos(size)
+            works = [partial(answer, captioner, photos, russian) for russian in (None, translations)]
+            seconds = [[clock(work, 1) for work in works] for _ in range(options.repeats)]
+            english, russian = (1000 * statistics.median(times) / size for times in zip(*seconds, strict=True))
+            ratio = statistics.median(russian / english for english, russian in seconds)
+            passed = works[1]()
+            share = sum(passed) / len(passed)
+            print(f"{precision:9}  {size:5}  {english:16.1f}  {russian:16.1f}  {ratio:5.2f}  {share:10.0%}", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.captioner", description=__doc__.split("\n")[0])
     parser.add_argument("--weights", type=Path, default=Path("weights"))
@@ -228,7 +268,11 @@ def main() -> int:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batches", type=int, nargs="*", default=[1, 8, 32], help="none: asking again alone")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--russian", action="store_true", help="answers in Russian against those in English, alone")
     options = parser.parse_args()
+    if options.russian:
+        compare_languages(options)
+        return 0
     model: DecoderKind = options.model
     plain = Captioner.load(options.weights, options.device, model=model, precision="fp32")
     name = torch.cuda.get_device_name() if plain.device.type == "cuda" else platform.processor() or platform.machine()

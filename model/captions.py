@@ -11,6 +11,7 @@ from model.calibration import Logistic
 from model.doubt import NotPhoto, english, is_unsure
 from model.words import first_phrase
 
+ALIGNED: Final = 0.25  # the least share of a word's alignment with an English word that it comes from
 LIKELY: Final = 0.5  # geometric mean from which an unsure caption's beginning was right more often than wrong, on val
 END_OF_CAPTION: Final = ""  # stands for <end> among the words of a `Step`
 
@@ -103,7 +104,48 @@ class CaptionSet:
         said = " ".join(self.main.beginning) or self.main.text
         return f"perhaps: {said}" if is_unsure(self.main.confidence) else said
 
+    @property
+    def texts(self) -> list[str]:
+        """What may be shown of it: its captions, and the beginning of the main one."""
+        own = [self.main, self.greedy, *self.samples]
+        return [text for text in (*(each.text for each in own), " ".join(self.main.beginning)) if text]
+
     def with_steps(self, steps: tuple[Step, ...]) -> Self:
         """The same, with the steps of the main caption."""
         main = replace(self.main, steps=steps)
         return replace(self, greedy=main) if self.best is None else replace(self, best=main)
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A caption in another language."""
+
+    plain: str  # as it was found: lower case, plain spaces
+    text: str  # as it is shown
+    probability: float  # geometric mean of the piece probabilities, in [0, 1]
+    failed: tuple[str, ...]  # the checks that failed, such as "colour: red"
+    words: tuple[str, ...]
+    alignment: npt.NDArray[np.float32]  # (words, English words), each row summing to 1
+
+    @property
+    def aligned(self) -> tuple[tuple[int, ...], ...]:
+        """For each word, the places of the English words that it comes from, at least one."""
+        least = np.minimum(ALIGNED, self.alignment.max(axis=1, keepdims=True, initial=0.0))
+        return tuple(tuple(np.flatnonzero(row).tolist()) for row in self.alignment >= least)
+
+    def words_from(self, place: int) -> str:
+        """The words that come from the English word at this place, as text."""
+        return " ".join(word for word, places in zip(self.words, self.aligned, strict=True) if place in places)
+
+    def attention(self, maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Where the captioner looked for these words, (words, rows, columns), each map summing to 1.
+
+        maps: (English words, rows, columns). Each word has the maps of the English words, as it is aligned with them.
+        """
+        looked: npt.NDArray[np.float32] = np.tensordot(self.alignment, maps, axes=1)
+        return looked
+
+    @property
+    def passed(self) -> bool:
+        """Whether it may be shown in place of the English caption."""
+        return bool(self.words) and not self.failed

@@ -1,22 +1,23 @@
-"""`start.py caption`: captions of files on the command line."""
+"""`start.py caption` and `start.py translate`: captions of files and translations of captions in the terminal."""
 
 import itertools
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from PIL import Image
 
 from model.captioner import Caption, Captioner, CaptionSet
+from model.captions import Translation
 from model.clip_moments import Moments, watch
 from model.decoding.sampling import Sampling
 from model.drawing.colour_vision import draw_sheet as draw_colours
 from model.drawing.heatmap import draw_sheet
-from model.drawing.labels import Deficiency
+from model.drawing.labels import ENGLISH, RUSSIAN, Deficiency, Labels
 from model.drawing.style import encode_png
 from model.drawing.timeline import clock, draw_timeline
 from model.drawing.word_chart import draw_chart
@@ -26,8 +27,11 @@ from model.media.formats import HEAD, animation_container, is_clip
 from model.media.images import encode_jpeg, open_image
 from model.network.checkpoint import CheckpointError
 from model.network.config import DecoderKind
+from model.translation import BATCH as LINES
+from model.translation import RUSSIAN_FILE, Translations
 
 BATCH = 8
+Translated = Mapping[str, Translation]  # captions and their translations; none in English
 Answer = CaptionSet | Moments | CaptionError | OSError
 log = logging.getLogger(__name__)
 
@@ -47,12 +51,20 @@ class CaptionRequest:
     as_json: bool = False
     output: Path | None = None
     max_video_seconds: float = ClipLimits.seconds
+    language: str = "en"  # of the captions: en or ru
+
+    @property
+    def labels(self) -> Labels:
+        return RUSSIAN if self.language == "ru" else ENGLISH
 
 
 def caption_files(request: CaptionRequest) -> int:
     """Caption photos and clips, printing each answer when its batch is done; exit status 1 if any could not be read."""
     try:
         captioner = Captioner.load(request.weights, request.device, model=request.model)
+        russian = (
+            Translations.load(request.weights / RUSSIAN_FILE, request.device) if request.language == "ru" else None
+        )
     except (CheckpointError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -62,15 +74,36 @@ def caption_files(request: CaptionRequest) -> int:
         if request.output is not None:
             request.output.mkdir(parents=True, exist_ok=True)
         for start in range(0, len(request.files), BATCH):
-            for file, answer in _caption_batch(captioner, request, request.files[start : start + BATCH], stems):
+            batch = request.files[start : start + BATCH]
+            for file, answer, translated in _caption_batch(captioner, russian, request, batch, stems):
                 failed = failed or isinstance(answer, CaptionError | OSError)
                 if isinstance(answer, Moments) and file in stems:
-                    _write_moments(request, file, answer, stems[file])
-                _print(request, file, answer)
+                    _write_moments(request, file, answer, translated, stems[file])
+                _print(request, file, answer, translated)
     except OSError as error:  # those of the pictures are answers; this one is of --output, or of standard output
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 1 if failed else 0
+
+
+def translate_lines(weights: Path, device: str, lines: TextIO, *, as_json: bool = False) -> int:
+    """Print the Russian translation of each line, a caption; as many lines as were read. Exit status 2: no translator.
+
+    The lines of a terminal are translated one at a time, others some at a time.
+    """
+    try:
+        russian = Translations.load(weights / RUSSIAN_FILE, device)
+    except (CheckpointError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    captions = (line.rstrip("\r\n") for line in lines)
+    while some := list(itertools.islice(captions, 1 if lines.isatty() else LINES)):
+        for caption, found in zip(some, russian.translate(some), strict=True):
+            if as_json:
+                _print_json({"english": caption, **_translation_json(found)})
+            else:
+                print(found.text, flush=True)
+    return 0
 
 
 def show_colours(files: Sequence[str], kind: Deficiency, output: Path | None, *, as_json: bool = False) -> int:
@@ -102,22 +135,38 @@ def show_colours(files: Sequence[str], kind: Deficiency, output: Path | None, *,
 
 
 def _caption_batch(
-    captioner: Captioner, request: CaptionRequest, files: Sequence[str], stems: dict[str, Path]
-) -> Iterator[tuple[str, Answer]]:
+    captioner: Captioner,
+    russian: Translations | None,
+    request: CaptionRequest,
+    files: Sequence[str],
+    stems: dict[str, Path],
+) -> Iterator[tuple[str, Answer, Translated]]:
     """Each file's answer, in order: the photos among them in one go, then the clips as their turn comes."""
     opened = [_open(file) for file in files]
     photos = [each for each in opened if isinstance(each, Image.Image)]
-    captions = iter(_caption_photos(captioner, request, photos))
+    found = _caption_photos(captioner, request, photos)
+    texts = itertools.chain.from_iterable(each.texts for each in found)
+    translated = _translate(russian, texts)
+    captions = iter(found)
     for file, each in zip(files, opened, strict=True):
         if isinstance(each, Image.Image):
             answer = next(captions)
             if file in stems:
-                _write_pictures(each, answer.main, stems[file])
-            yield file, answer
+                _write_pictures(request, each, answer.main, translated.get(answer.main.text), stems[file])
+            yield file, answer, translated
         elif isinstance(each, bytes | str):
-            yield file, _watch(captioner, request, file, each)
+            clip = _watch(captioner, request, file, each)
+            frames = clip.frames if isinstance(clip, Moments) else ()
+            yield file, clip, _translate(russian, (frame.text for frame in frames))
         else:
-            yield file, each
+            yield file, each, {}
+
+
+def _translate(russian: Translations | None, texts: Iterable[str]) -> Translated:
+    if russian is None:
+        return {}
+    distinct = list(dict.fromkeys(texts))
+    return dict(zip(distinct, russian.translate(distinct), strict=True))
 
 
 def _caption_photos(
@@ -140,12 +189,17 @@ def _caption_photos(
     return [answer.with_steps(caption.steps) for answer, caption in zip(answers, explained, strict=True)]
 
 
-def _write_pictures(photo: Image.Image, caption: Caption, stem: Path) -> None:
+def _write_pictures(
+    request: CaptionRequest, photo: Image.Image, caption: Caption, translation: Translation | None, stem: Path
+) -> None:
     """The sheet, where the model looks at regions, and the chart."""
     if caption.attention is not None:
-        sheet = draw_sheet(photo, caption.words, caption.attention)
+        words, attention = caption.words, caption.attention
+        if translation is not None and translation.passed:
+            words, attention = translation.words, translation.attention(attention)
+        sheet = draw_sheet(photo, words, attention, request.labels)
         Path(f"{stem}.heatmap.jpg").write_bytes(encode_jpeg(sheet))
-    Path(f"{stem}.words.png").write_bytes(encode_png(draw_chart(caption.steps)))
+    Path(f"{stem}.words.png").write_bytes(encode_png(draw_chart(caption.steps, request.labels)))
 
 
 def _open(file: str) -> Image.Image | bytes | str | CaptionError | OSError:
@@ -176,12 +230,14 @@ def _watch(captioner: Captioner, request: CaptionRequest, file: str, source: byt
         return error
 
 
-def _write_moments(request: CaptionRequest, file: str, clip: Moments, stem: Path) -> None:
+def _write_moments(request: CaptionRequest, file: str, clip: Moments, translated: Translated, stem: Path) -> None:
     """The timeline, the chosen frames, and the JSON of a clip."""
-    Path(f"{stem}.timeline.jpg").write_bytes(encode_jpeg(draw_timeline(clip)))
+    Path(f"{stem}.timeline.jpg").write_bytes(encode_jpeg(draw_timeline(clip, request.labels)))
     for number, moment in enumerate(clip.moments, 1):
         Path(f"{stem}.moment-{number:02}.jpg").write_bytes(moment.jpeg)
-    Path(f"{stem}.json").write_text(json.dumps(_json(request, file, clip), ensure_ascii=False, indent=1) + "\n")
+    Path(f"{stem}.json").write_text(
+        json.dumps(_json(request, file, clip, translated), ensure_ascii=False, indent=1) + "\n"
+    )
 
 
 def _output_stems(files: Sequence[str], output: Path | None) -> dict[str, Path]:
@@ -195,18 +251,19 @@ def _output_stems(files: Sequence[str], output: Path | None) -> dict[str, Path]:
     return stems
 
 
-def _print(request: CaptionRequest, file: str, answer: Answer) -> None:
+def _print(request: CaptionRequest, file: str, answer: Answer, translated: Translated) -> None:
     if isinstance(answer, CaptionError | OSError):
         _print_error(file, answer, as_json=request.as_json)
     elif request.as_json:
-        _print_json(_json(request, file, answer))
+        _print_json(_json(request, file, answer, translated))
     elif isinstance(answer, CaptionSet):
-        print(*_lines(file, answer), sep="\n", flush=True)
+        print(*_lines(file, answer, translated), sep="\n", flush=True)
     else:
         count = len(answer.moments)
         said = "one shot, little changes" if answer.still else f"{count} moment{'s' * (count != 1)}"
         print(f"{file}\n  {clock(answer.duration)}, {said}, variedness {answer.variedness:.0%}")
-        print(*(f"  {clock(moment.time)}  {moment.text}" for moment in answer.moments), sep="\n", flush=True)
+        moments = (f"  {clock(moment.time)}  {_shown(moment.text, translated)}" for moment in answer.moments)
+        print(*moments, sep="\n", flush=True)
 
 
 def _print_error(file: str, error: CaptionError | OSError, *, as_json: bool) -> None:
@@ -224,36 +281,70 @@ def _print_json(fields: dict[str, Any]) -> None:
     print(json.dumps(fields, ensure_ascii=False), flush=True)
 
 
-def _lines(file: str, answer: CaptionSet) -> Iterator[str]:
+def _lines(file: str, answer: CaptionSet, translated: Translated) -> Iterator[str]:
     """The main caption first; the greedy one where it says something else; the sampled ones.
 
     Of what is no photo: what it looks like, then the sampled ones.
     """
+
+    def line(caption: Caption) -> str:
+        return f"{_shown(caption.text, translated)}  ({caption.confidence:.0%})"
+
     yield file
     sure = answer.main.confidence if answer.not_photo is None else answer.not_photo.probability
-    yield f"  {answer.headline}  ({sure:.0%})"
+    yield f"  {_headline(answer, translated)}  ({sure:.0%})"
     if answer.not_photo is None:
         if answer.main.beginning:
-            yield f"  perhaps in full: {answer.main.text}"
+            yield f"  perhaps in full: {_shown(answer.main.text, translated)}"
         if answer.greedy.words != answer.main.words:
-            yield f"  greedy: {_line(answer.greedy)}"
-    yield from (f"  - {_line(sample)}" for sample in answer.samples)
+            yield f"  greedy: {line(answer.greedy)}"
+    yield from (f"  - {line(sample)}" for sample in answer.samples)
 
 
-def _line(caption: Caption) -> str:
-    return f"{caption.text}  ({caption.confidence:.0%})"
+def _headline(answer: CaptionSet, translated: Translated) -> str:
+    said = " ".join(answer.main.beginning) or answer.main.text
+    return answer.headline.replace(said, _shown(said, translated)) if answer.not_photo is None else answer.headline
 
 
-def _json(request: CaptionRequest, file: str, answer: CaptionSet | Moments) -> dict[str, Any]:
+def _shown(text: str, translated: Translated) -> str:
+    """The caption, in Russian where that is wanted and certain enough."""
+    if (translation := translated.get(text)) is None:
+        return text
+    return translation.text if translation.passed else f"{text}  [not translated: {', '.join(translation.failed)}]"
+
+
+def _text_json(text: str, translated: Translated) -> dict[str, Any]:
+    """The caption as it is shown; with a translation, both texts and how certain it is."""
+    if (translation := translated.get(text)) is None:
+        return {"text": text}
+    shown = translation.text if translation.passed else text
+    return {"text": shown, "english": text, "translation": _translation_json(translation)}
+
+
+def _translation_json(translation: Translation) -> dict[str, Any]:
+    """`aligned`: for each word, the places of the English words that it comes from."""
+    return {
+        "text": translation.text,
+        "probability": round(translation.probability, 4),
+        "passed": translation.passed,
+        "failed": list(translation.failed),
+        "words": list(translation.words),
+        "aligned": [list(places) for places in translation.aligned],
+    }
+
+
+def _json(request: CaptionRequest, file: str, answer: CaptionSet | Moments, translated: Translated) -> dict[str, Any]:
+    language = {"language": request.language} if request.language != "en" else {}
     if isinstance(answer, Moments):
-        return {"file": file, "model": request.model, **_moments_json(answer)}
+        return {"file": file, "model": request.model, **language, **_moments_json(answer, translated)}
 
     def fields(caption: Caption) -> dict[str, Any]:
-        return {"text": caption.text, "confidence": round(caption.confidence, 4)}
+        return {**_text_json(caption.text, translated), "confidence": round(caption.confidence, 4)}
 
     return {
         "file": file,
         "model": request.model,
+        **language,
         "not_photo": None if answer.not_photo is None else asdict(answer.not_photo),
         "headline": answer.headline,
         "greedy": fields(answer.greedy),
@@ -262,14 +353,20 @@ def _json(request: CaptionRequest, file: str, answer: CaptionSet | Moments) -> d
     }
 
 
-def _moments_json(clip: Moments) -> dict[str, Any]:
+def _moments_json(clip: Moments, translated: Translated) -> dict[str, Any]:
     frames = [
-        {"time": round(f.time, 3), "text": f.text, "score": round(f.score, 4), "chosen": f.chosen} for f in clip.frames
+        {
+            "time": round(f.time, 3),
+            **_text_json(f.text, translated),
+            "score": round(f.score, 4),
+            "chosen": f.chosen,
+        }
+        for f in clip.frames
     ]
     return {
         "duration": round(clip.duration, 3),
         "still": clip.still,
         "variedness": round(clip.variedness, 4),
-        "moments": [{key: f[key] for key in ("time", "text", "score")} for f in frames if f["chosen"]],
+        "moments": [{key: f[key] for key in f if key != "chosen"} for f in frames if f["chosen"]],
         "frames": frames,
     }

@@ -31,6 +31,7 @@ FUNCTION_WORDS: Final = BAD_ENDINGS | _words(
 )
 NUMBERS: Final = _words("one two three four five several many")  # they can be seen, too
 COLOURS: Final = _words("red blue green yellow orange pink purple brown black white grey gray")
+_RUSSIAN: Final = _words("а в во до за и из к на о от перед по под при рядом с со у через что который")
 _NOWHERE: Final = _words("close together forward alone high low shot view picture photo image something someone while")
 _DOES: Final = _words(
     "sits stands runs walks jumps plays rides looks swims holds wears catches throws leaps climbs flies lies lays "
@@ -50,10 +51,12 @@ def is_doing(word: str) -> bool:
 def placed(words: Sequence[str], most: int) -> list[int]:
     """The places in a caption of at most `most` words that name something to look at: things and colours first.
 
+    The caption may be Russian, but then only its little words are told from the others.
+
     Numbers come after these, and last what somebody does; within each kind the order is the caption's. Of a caption
     that has no such words, the first ones.
     """
-    placeless = (FUNCTION_WORDS - NUMBERS) | _NOWHERE
+    placeless = (FUNCTION_WORDS - NUMBERS) | _NOWHERE | _RUSSIAN
     named = [i for i, word in enumerate(words) if word not in placeless]
     ranked = sorted(named or range(len(words)), key=lambda i: (is_doing(words[i]), words[i] in NUMBERS))
     return ranked[:most]

@@ -4,20 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from model.drawing.labels import ENGLISH, Labels
+from model.drawing.labels import ENGLISH, RUSSIAN
 
-LABELS: Final = {
-    "en": ENGLISH,
-    "ru": Labels(
-        photo="фото",
-        attention="{peak} внимания при выборе слова — на одну область из {regions}",
-        attention_of_each="рядом с описанием: наибольшая доля внимания при выборе слова на одну область из {regions}",
-        end="(конец)",
-        still="один план, почти ничего не меняется",
-        moments="моментов: {count} · разнообразие: {variedness}",
-        original="оригинал",
-        protanopia="протанопия",
-        deuteranopia="дейтеранопия",
-        tritanopia="тританопия",
-    ),
-}
+LABELS: Final = {"en": ENGLISH, "ru": RUSSIAN}

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from model.captions import Caption, CaptionSet, NearWords
+from model.captions import Caption, CaptionSet, NearWords, Translation
 from model.clip_moments import DescribedFrame, PreparedFrame
 from model.serving.embedded.process import connect_to_parent
 from model.serving.redis.consumer import RedisConsumer
@@ -67,6 +67,9 @@ class SimulatedNetwork:
         self._batches.write(f"{line}\n")
         self._batches.flush()
         return [Findings(self._captions)] * len(pictures)
+
+    def translate(self, captions: Sequence[str]) -> dict[str, Translation]:
+        return {}
 
     def describe(self, model: str, frames: Sequence[PreparedFrame]) -> list[DescribedFrame]:
         raise NotImplementedError("only captions are simulated")

@@ -28,6 +28,18 @@ class Labels:
 
 
 ENGLISH: Final = Labels()
+RUSSIAN: Final = Labels(
+    photo="фото",
+    attention="{peak} внимания при выборе слова — на одну область из {regions}",
+    attention_of_each="рядом с описанием: наибольшая доля внимания при выборе слова на одну область из {regions}",
+    end="(конец)",
+    still="один план, почти ничего не меняется",
+    moments="моментов: {count} · разнообразие: {variedness}",
+    original="оригинал",
+    protanopia="протанопия",
+    deuteranopia="дейтеранопия",
+    tritanopia="тританопия",
+)
 
 
 def likelihood(probability: float) -> str:

@@ -50,7 +50,9 @@ class ConfigError(ValueError):
 
 
 @dataclass(frozen=True)
-class _Config:
+class Config:
+    """A dataclass as JSON."""
+
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
@@ -65,7 +67,7 @@ class _Config:
 
 
 @dataclass(frozen=True)
-class EncoderConfig(_Config):
+class EncoderConfig(Config):
     """The grid encoder: an image of (3, image_size, image_size) becomes (rows * columns, channels).
 
     Pixels in [0, 1] have `mean` taken off and are divided by `std`, channel by channel.
@@ -95,7 +97,7 @@ class EncoderConfig(_Config):
 
 
 @dataclass(frozen=True)
-class DecoderConfig(_Config):
+class DecoderConfig(Config):
     """One decoder. `embedding` is also the width of the tied output layer."""
 
     kind: NetworkKind

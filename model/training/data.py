@@ -52,22 +52,30 @@ def load_split(root: Path, split: str) -> list[Example]:
     `images/` if there is such a folder; COCO's lie in subfolders of their own, as its file says, and its `restval` is
     for training. Raises DataError when neither file is there, the split is empty or an image is missing.
     """
+    listing, rows = _read(root)
+    folder = root / "images" if (root / "images").is_dir() else root
+    examples = [
+        Example(f"{root.name}/{file}", folder / file, captions) for file, belongs, captions in rows if belongs == split
+    ]
+    if not examples:
+        raise DataError(f"{listing}: no images in split {split!r}")
+    missing = next((example.path for example in examples if not example.path.is_file()), None)
+    if missing is not None:
+        raise DataError(f"{missing}: listed in {listing.name}, but not there")
+    return examples
+
+
+def load_captions(root: Path) -> list[tuple[str, ...]]:
+    """The captions of each photo of a data set's folder, of all splits, its photos there or not. Raises DataError."""
+    return [captions for _, _, captions in _read(root)[1]]
+
+
+def _read(root: Path) -> tuple[Path, list[tuple[str, str, tuple[str, ...]]]]:
+    """The file that lists a data set, and file, split and captions of each image. Raises DataError."""
     found = [*sorted(root.glob("dataset*.json")), *sorted(root.glob("captions.csv"))]
     if not found:
         raise DataError(f"{root}: no dataset*.json (the Karpathy layout) and no captions.csv in this folder")
-    folder = root / "images" if (root / "images").is_dir() else root
-    read = _from_table if found[0].suffix == ".csv" else _from_karpathy
-    examples = [
-        Example(f"{root.name}/{file}", folder / file, captions)
-        for file, belongs, captions in read(found[0])
-        if belongs == split
-    ]
-    if not examples:
-        raise DataError(f"{found[0]}: no images in split {split!r}")
-    missing = next((example.path for example in examples if not example.path.is_file()), None)
-    if missing is not None:
-        raise DataError(f"{missing}: listed in {found[0].name}, but not there")
-    return examples
+    return found[0], (_from_table if found[0].suffix == ".csv" else _from_karpathy)(found[0])
 
 
 def _from_karpathy(path: Path) -> list[tuple[str, str, tuple[str, ...]]]:

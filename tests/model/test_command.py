@@ -1,14 +1,19 @@
 """What `start.py caption` prints, with the shipped captioner in this process."""
 
+import io
 import json
+import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from model.captioner import Captioner
-from model.command import CaptionRequest, caption_files, show_colours
+from model.command import CaptionRequest, caption_files, show_colours, translate_lines
+from model.translation import RUSSIAN_FILE
 from tests.conftest import WEIGHTS
+
+needs_translator = pytest.mark.skipif(not (WEIGHTS / RUSSIAN_FILE).is_file(), reason="no translator is shipped yet")
 
 
 def test_the_main_caption_comes_first_and_the_greedy_one_where_it_differs(
@@ -61,3 +66,49 @@ def test_colours_are_written_beside_the_original(tmp_path: Path, capsys: pytest.
     assert (bad["file"], set(bad["error"])) == (files[1], {"kind", "message"})
     assert show_colours(files[:1], "tritanopia", tmp_path) == 0
     assert capsys.readouterr().out == f"{photo}: {tmp_path / 'red.tritanopia.jpg'}\n"
+
+
+@needs_translator
+def test_captions_in_russian_keep_the_english_ones(
+    captioner: Captioner,
+    photo_files: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(Captioner, "load", lambda *_, **__: captioner)
+
+    def run(**options: object) -> list[str]:
+        request = CaptionRequest(files=[str(photo_files[0])], weights=WEIGHTS, device="cpu", samples=1, **options)  # type: ignore[arg-type]
+        assert caption_files(request) == 0
+        return capsys.readouterr().out.splitlines()
+
+    english, russian = (json.loads(run(as_json=True, language=language)[0]) for language in ("en", "ru"))
+    assert russian.pop("language") == "ru"
+    for caption in (russian["greedy"], russian["best"], *russian["samples"]):
+        translation, original = caption.pop("translation"), caption.pop("english")
+        assert caption["text"] == (translation["text"] if translation["passed"] else original)
+        assert len(translation["words"]) == len(translation["aligned"])
+        caption["text"] = original
+    assert russian == english
+    assert list(russian) == list(english)
+    line = run(language="ru", output=tmp_path)[1]
+    assert re.search("[а-яё]", line) or "not translated" in line
+    assert len(list(tmp_path.glob("*.heatmap.jpg"))) == 1
+
+
+@needs_translator
+def test_lines_are_translated_one_for_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    lines = ["a dog runs", "", "Two cats sleep on a bed.\r", *(f"a man with {n} dogs" for n in range(70))]
+    text = "\n".join(lines)  # without an end of the last line
+    assert translate_lines(WEIGHTS, "cpu", io.StringIO(text)) == 0
+    plain = capsys.readouterr().out.split("\n")[:-1]
+    assert translate_lines(WEIGHTS, "cpu", io.StringIO(text), as_json=True) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["text"] for answer in answers] == plain
+    assert [answer["english"] for answer in answers] == [line.rstrip() for line in lines]
+    assert plain[1] == ""
+    assert not answers[1]["passed"]
+    assert all(re.search("[а-яё]", line) for line in plain[:1] + plain[2:])  # its best, even where a check fails
+    assert translate_lines(tmp_path, "cpu", io.StringIO(text)) == 2
+    assert "russian.safetensors" in capsys.readouterr().err

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, ClassVar
 from model.drawing.labels import ENGLISH, Labels
 from model.errors import CaptionError, EmptyFile
 from model.serving.codec import pack, unpack
-from model.serving.tasks.base import CaptionOptions, Findings, Picture, Result, Task, Tools
+from model.serving.tasks.base import CaptionOptions, Findings, Language, Picture, Result, Task, Tools
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from PIL import Image
 
 
@@ -35,6 +37,7 @@ class AlbumTask(Task):
     captions: tuple[str, ...] = ()  # one for each picture
     model: str = "attention"
     labels: Labels = ENGLISH  # what is written on the sheet
+    language: Language = "en"  # of the captions on the sheet; `captions` are English
 
     async def work(self, media: bytes, tools: Tools) -> AlbumResult:
         pictures = await tools.pixels(partial(_prepare, self, media, tools.models.image_size))
@@ -79,7 +82,7 @@ def _prepare(task: AlbumTask, media: bytes, size: int) -> list[_AlbumPicture]:
             continue
         square = to_square(photo, size)
         photo.thumbnail((PHOTO_SIDE, PHOTO_SIDE))
-        options = CaptionOptions(model=task.model, explain=caption)
+        options = CaptionOptions(model=task.model, explain=caption, language=task.language)
         found.append(_AlbumPicture(number, photo, Picture(options, square)))
     if not found:
         raise wrong
@@ -92,10 +95,19 @@ def _compose(task: AlbumTask, pictures: Sequence[_AlbumPicture], found: Sequence
     from model.media.images import encode_jpeg
 
     items = [
-        Captioned(each.number, each.photo, result.captions.main.words, result.captions.main.attention)
+        Captioned(each.number, each.photo, *_shown(result))
         for each, result in zip(pictures, found, strict=True)
         if not isinstance(result, Exception)
     ]
     if not items:
         raise next(result for result in found if isinstance(result, Exception))
     return AlbumResult(encode_jpeg(draw_contact_sheet(items, task.labels)), len(items))
+
+
+def _shown(found: Findings) -> tuple[tuple[str, ...], npt.NDArray[np.float32] | None]:
+    """The words of the caption, and where they looked."""
+    caption = found.captions.main
+    translation = found.translations.get(caption.text)
+    if translation is None or not translation.passed:
+        return caption.words, caption.attention
+    return translation.words, None if caption.attention is None else translation.attention(caption.attention)

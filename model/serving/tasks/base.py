@@ -6,9 +6,9 @@ numpy and PIL are imported within functions.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self, TypeAlias, TypeVar
 
 from model.decoding.sampling import Sampling
 
@@ -17,18 +17,41 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-    from model.captions import Caption, CaptionSet, NearWords
+    from model.captions import Caption, CaptionSet, NearWords, Translation
     from model.clip_moments import DescribedFrame, PreparedFrame
     from model.media.clips import ClipLimits
     from model.serving.metrics import WorkerMetrics
     from model.serving.tasks.cache import Cache
 
 T = TypeVar("T")
+Language: TypeAlias = Literal["en", "ru"]  # of captions
 
 
 @dataclass(frozen=True)
 class Result:
     """What a task makes."""
+
+
+@dataclass(frozen=True)
+class WireTranslation:
+    """A caption in another language."""
+
+    text: str  # as it is shown
+    probability: float  # geometric mean of the piece probabilities, in [0, 1]
+    failed: tuple[str, ...]  # the checks that failed, for the log and for curious people, in English
+    words: tuple[str, ...]
+    aligned: tuple[tuple[int, ...], ...]  # for each word, the places of the English words that it comes from
+
+    @property
+    def passed(self) -> bool:
+        """Whether it may be shown in place of the English caption."""
+        return bool(self.words) and not self.failed
+
+    @classmethod
+    def of(cls, found: Translation | None) -> Self | None:
+        if found is None:
+            return None
+        return cls(found.text, round(found.probability, 4), found.failed, found.words, found.aligned)
 
 
 @dataclass(frozen=True)
@@ -68,6 +91,7 @@ class CaptionOptions:
     explain: str = ""  # a caption from before: nothing is searched for, what it looked at is found out
     exclude: tuple[str, ...] | None = None  # not None: samples differ from these captions and from each other
     compare: bool = False  # the main caption of the other model, too
+    language: Language = "en"  # ru: each caption with its translation
 
 
 @dataclass(frozen=True)
@@ -88,6 +112,12 @@ class Findings:
     captions: CaptionSet  # the main one with its steps, where a chart is asked for
     features: Tensor | None = None  # (regions, channels) on the CPU, where the encoder ran and they are wanted
     other: Caption | None = None  # the other model's main caption, where it is asked for
+    translations: Mapping[str, Translation] = field(default_factory=dict)  # of captions' texts, where they are wanted
+
+    @property
+    def texts(self) -> list[str]:
+        """Of all captions."""
+        return self.captions.texts + ([] if self.other is None else [self.other.text])
 
 
 class Network(Protocol):
@@ -102,6 +132,9 @@ class Network(Protocol):
 
     def describe(self, model: str, frames: Sequence[PreparedFrame]) -> list[DescribedFrame]:
         """The same for frames of a clip: all of them, or what was wrong is raised."""
+
+    def translate(self, captions: Sequence[str]) -> Mapping[str, Translation]:
+        """The Russian translation of each; of none where this worker has no translator."""
 
     def encode(self, squares: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
         """The encoder's grid features, (B, rows, columns, channels). squares: as `Picture.square`."""

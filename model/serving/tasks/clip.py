@@ -6,16 +6,17 @@ import asyncio
 import hashlib
 import io
 import math
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from model.drawing.labels import ENGLISH, Labels
-from model.serving.tasks.base import Result, Task, Tools
+from model.serving.tasks.base import Language, Result, Task, Tools, WireTranslation
 
 if TYPE_CHECKING:
+    from model.captions import Translation
     from model.clip_moments import DescribedFrame, PreparedFrame
     from model.media.clips import ClipLimits
     from model.serving.tasks.cache import Described
@@ -32,6 +33,7 @@ class ClipFrame:
     text: str
     score: float  # in [0, 1], how unlike the rest of the clip
     chosen: bool  # a moment
+    translation: WireTranslation | None = None  # where `ClipTask.language` asks for it
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class ClipTask(Task):
     moments: int | None = None  # None: as many as differ
     keep: bool = True  # whether workers may keep what they find, for another choice of moments
     labels: Labels = ENGLISH  # what is written on the timeline
+    language: Language = "en"  # ru: each caption with its translation
 
     async def work(self, media: bytes, tools: Tools) -> ClipResult:
         digest = await tools.pixels(lambda: hashlib.sha256(media).digest())
@@ -76,7 +79,11 @@ class ClipTask(Task):
         described.sort(key=lambda frame: frame.found.time)
         if self.keep:
             tools.cache.keep_frames(tools.place, self.model, digest, [frame.found for frame in described], tools.put)
-        return await tools.pixels(partial(_compose, self, described, duration))
+        translations: Mapping[str, Translation] = {}
+        if self.language == "ru":
+            texts = list(dict.fromkeys(frame.found.text for frame in described))
+            translations = await tools.network(partial(tools.models.translate, texts), 1)
+        return await tools.pixels(partial(_compose, self, described, duration, translations))
 
 
 async def _describe(
@@ -131,7 +138,9 @@ def _decode(media: bytes, size: int, limits: ClipLimits) -> Generator[FrameBatch
             yield FrameBatch(frames, len(clip.times), clip.duration)
 
 
-def _compose(task: ClipTask, frames: Sequence[DescribedFrame], duration: float) -> ClipResult:
+def _compose(
+    task: ClipTask, frames: Sequence[DescribedFrame], duration: float, translations: Mapping[str, Translation]
+) -> ClipResult:
     """Every frame's caption, the moments as pictures, and the timeline."""
     from model.clip_moments import find_clip_moments
     from model.drawing.timeline import draw_timeline
@@ -140,7 +149,12 @@ def _compose(task: ClipTask, frames: Sequence[DescribedFrame], duration: float) 
     clip = find_clip_moments(frames, duration, count=task.moments)
     return ClipResult(
         duration=round(clip.duration, 3),
-        frames=tuple(ClipFrame(round(f.time, 3), f.text, round(f.score, 4), f.chosen) for f in clip.frames),
+        frames=tuple(
+            ClipFrame(
+                round(f.time, 3), f.text, round(f.score, 4), f.chosen, WireTranslation.of(translations.get(f.text))
+            )
+            for f in clip.frames
+        ),
         variedness=round(clip.variedness, 4),
         still=clip.still,
         pictures=tuple(_for_album(moment.jpeg) for moment in clip.moments),

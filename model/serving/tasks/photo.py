@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,14 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from model.doubt import NotPhoto
 from model.drawing.labels import ENGLISH, Labels
 from model.errors import FeaturesGone
-from model.serving.tasks.base import CaptionOptions, Findings, Picture, Result, Task, Tools
+from model.serving.tasks.base import CaptionOptions, Findings, Picture, Result, Task, Tools, WireTranslation
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from PIL import Image
 
-    from model.captions import Caption, Step
+    from model.captions import Caption, Step, Translation
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class WireCaption:
     words: tuple[str, ...] = ()
     log_probs: tuple[float, ...] = ()  # (words,), natural logarithms
     attention: WireMaps | None = None
+    translation: WireTranslation | None = None  # where `PhotoTask.language` asks for it
+    translated_beginning: WireTranslation | None = None  # likewise, of `beginning`
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class WeighedWord:
     word: str  # that was said; empty: the caption ends
     probability: float  # in [0, 1]
     others: tuple[tuple[str, float], ...]  # the likeliest other words, the likeliest first
+    translated: str = ""  # the words of the caption's translation that come from it, where `language` asks for it
 
 
 @dataclass(frozen=True)
@@ -145,18 +149,22 @@ def compose(task: PhotoTask, photo: Image.Image | None, found: Findings) -> Phot
 
     sheet = chart = None
     captions, main = found.captions, found.captions.main
-    wire = partial(_wire, details=task.details)
+    wire = partial(_wire, translations=found.translations, details=task.details)
+    translation = found.translations.get(main.text)
     if task.chart:
         chart = encode_png(draw_chart(main.steps, task.labels))
     if task.sheet and photo is not None and main.attention is not None and captions.not_photo is None:
-        sheet = encode_jpeg(draw_sheet(photo, main.words, main.attention, task.labels))
+        words, attention = main.words, main.attention
+        if translation is not None and translation.passed:
+            words, attention = translation.words, translation.attention(attention)
+        sheet = encode_jpeg(draw_sheet(photo, words, attention, task.labels))
     return PhotoResult(
         greedy=wire(captions.greedy),
         samples=tuple(map(wire, captions.samples)),
         sheet=sheet,
         best=None if captions.best is None else wire(captions.best),
         chart=chart,
-        weighed=tuple(map(_weighed, main.steps)) if task.chart else (),
+        weighed=_weighed(main, translation) if task.chart else (),
         other=None if found.other is None else wire(found.other),
         not_photo=None if captions.not_photo is None else _rounded_off(captions.not_photo),
     )
@@ -166,8 +174,15 @@ def _rounded_off(found: NotPhoto) -> NotPhoto:
     return replace(found, probability=round(found.probability, 4))
 
 
-def _wire(caption: Caption, details: bool) -> WireCaption:
-    short = WireCaption(caption.text, round(caption.confidence, 4), " ".join(caption.beginning))
+def _wire(caption: Caption, translations: Mapping[str, Translation], details: bool) -> WireCaption:
+    beginning = " ".join(caption.beginning)
+    short = WireCaption(
+        caption.text,
+        round(caption.confidence, 4),
+        beginning,
+        translation=WireTranslation.of(translations.get(caption.text)),
+        translated_beginning=WireTranslation.of(translations.get(beginning)),
+    )
     if not details:
         return short
     attention = caption.attention
@@ -179,7 +194,14 @@ def _wire(caption: Caption, details: bool) -> WireCaption:
     )
 
 
-def _weighed(step: Step) -> WeighedWord:
+def _weighed(caption: Caption, translation: Translation | None) -> tuple[WeighedWord, ...]:
+    return tuple(
+        _weighed_word(step, "" if translation is None or not translation.passed else translation.words_from(place))
+        for place, step in enumerate(caption.steps)
+    )
+
+
+def _weighed_word(step: Step, translated: str) -> WeighedWord:
     """Not rounded, so that the same figures are on the chart and below it."""
     others = ((word, p) for word, p in step.likeliest if word != step.word)
-    return WeighedWord(step.word, step.probability, tuple(others))
+    return WeighedWord(step.word, step.probability, tuple(others), translated)

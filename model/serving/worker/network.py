@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,13 +16,14 @@ import torch
 from torch import Tensor
 
 from model.captioner import Captioner, Precision
-from model.captions import Caption, CaptionSet, NearWords
+from model.captions import Caption, CaptionSet, NearWords, Translation
 from model.clip_moments import DescribedFrame, PreparedFrame, describe
 from model.decoding.sampling import Sampling
 from model.errors import JobFailed, OptionError
 from model.network.checkpoint import CheckpointError
 from model.network.config import MODELS, DecoderKind
 from model.serving.tasks.base import CaptionOptions, Findings, Picture
+from model.translation import RUSSIAN_FILE, Translations
 from model.variety import varied_captions
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ class Captioners:
         first = Captioner.load(weights, device, model=model, precision=precision)
         self._loaded: dict[str, Captioner] = {model: first}
         self.encoder = first
+        self._translations: Translations | None = None
 
     def __getitem__(self, model: str) -> Captioner:
         """Raises JobFailed for one that is not there, or cannot be used."""
@@ -64,6 +67,17 @@ class Captioners:
         if failed:
             raise failed[0]
         return [each for each in found if not isinstance(each, Exception)]
+
+    def translate(self, captions: Sequence[str]) -> Mapping[str, Translation]:
+        if not captions:
+            return {}
+        if self._translations is None:
+            try:
+                self._translations = Translations.load(self.weights / RUSSIAN_FILE, str(self.encoder.device))
+            except CheckpointError as error:
+                log.error("captions stay English: %s", error)
+                return {}
+        return dict(zip(captions, self._translations.translate(captions), strict=True))
 
     def encode(self, squares: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
         """As `Network.encode`."""
@@ -110,7 +124,23 @@ class Captioners:
                 # As the network made them: nothing is lost.
                 kept = features[row].to("cpu", self.encoder.dtype, copy=True)
                 results[row] = replace(result, features=kept)
-        return [results[row] for row in range(len(pictures))]
+        return self._translated(pictures, [results[row] for row in range(len(pictures))])
+
+    def _translated(
+        self, pictures: Sequence[Picture], found: Sequence[Findings | Exception]
+    ) -> list[Findings | Exception]:
+        """The same, with the translations of those pictures' captions that want them."""
+        texts = [
+            each.texts if picture.options.language == "ru" and isinstance(each, Findings) else []
+            for picture, each in zip(pictures, found, strict=True)
+        ]
+        known = self.translate(list(dict.fromkeys(itertools.chain.from_iterable(texts))))
+        return [
+            replace(each, translations={text: known[text] for text in own if text in known})
+            if own and isinstance(each, Findings)
+            else each
+            for each, own in zip(found, texts, strict=True)
+        ]
 
     def _features(self, pictures: Sequence[Picture]) -> Tensor:
         """(B, regions, channels); the encoder runs over the pictures whose features are not known from before."""

@@ -29,10 +29,12 @@ from model.serving.tasks.photo import PhotoResult
 from model.serving.worker import worker as worker_module
 from model.serving.worker.network import Captioners
 from model.serving.worker.worker import Worker
+from model.translation import RUSSIAN_FILE
 from tests.conftest import WEIGHTS
 from tests.support.jobs import changed, make_job
 from tests.support.pipes import Pipes, job
 
+needs_translator = pytest.mark.skipif(not (WEIGHTS / RUSSIAN_FILE).is_file(), reason="no translator is shipped yet")
 PHOTO = make_job("", user=1, samples=3, sheet=False, place="chat", picture="cat")
 
 
@@ -81,15 +83,18 @@ class Served:
     asked: int = 0
 
     async def ask(self, base: Job = PHOTO, /, media: bytes | None = None, **changes: object) -> PhotoResult:
+        result = await self.ask_any(base, media, **changes)
+        assert isinstance(result, PhotoResult)
+        return result
+
+    async def ask_any(self, base: Job, media: bytes | None = None, **changes: object) -> Any:
         self.asked += 1
         each = changed(base, str(self.asked), **changes)
         await self.queue.put(each, (self.media if each.task.needs_media else b"") if media is None else media)
         try:
-            result = await asyncio.wait_for(self.queue.wait(each.id), 60)
+            return await asyncio.wait_for(self.queue.wait(each.id), 60)
         finally:
             await self.queue.forget(each.id)
-        assert isinstance(result, PhotoResult)
-        return result
 
 
 @contextlib.asynccontextmanager
@@ -363,3 +368,52 @@ async def test_moments_are_chosen_anew_without_the_network(
         assert len(sizes) > seen
         stop.set()
         await running
+
+
+# -- Russian
+
+
+@needs_translator
+async def test_russian_captions_come_with_the_english_ones(served: Served) -> None:
+    english = await served.ask(sheet=True, beam=3, compare=True)
+    russian = await served.ask(sheet=True, beam=3, compare=True, language="ru")
+    captions = [russian.greedy, *russian.samples, russian.best, russian.other]
+    for caption in captions:
+        assert caption is not None
+        assert caption.translation is not None
+        words = caption.text.split()
+        assert len(caption.translation.aligned) == len(caption.translation.words) > 0
+        assert all(places and set(places) <= set(range(len(words))) for places in caption.translation.aligned)
+    plain = [caption and dataclasses.replace(caption, translation=None) for caption in captions]
+    assert plain == [english.greedy, *english.samples, english.best, english.other]
+    assert russian.main.translation is not None
+    assert (russian.sheet != english.sheet) is russian.main.translation.passed
+
+
+@needs_translator
+async def test_weighed_words_name_the_russian_ones(served: Served) -> None:
+    weighed = (await served.ask(chart=True, samples=0, language="ru")).weighed
+    said = {word for step in weighed for word in step.translated.split()}
+    again = (await served.ask(chart=True, samples=0, language="ru")).greedy.translation
+    assert again is not None
+    assert said == set(again.words if again.passed else ())
+    assert weighed[-1].translated == ""  # the end comes from no word
+    assert not any(step.translated for step in (await served.ask(chart=True, samples=0)).weighed)
+
+
+@needs_translator
+async def test_clips_and_albums_speak_russian(served: Served, photo_files: list[Path]) -> None:
+    def clip(language: str) -> Job:
+        return make_job("", 1, task=ClipTask, language=language)
+
+    assert {frame.translation for frame in (await served.ask_any(clip("en"), clip_from(photo_files))).frames} == {None}
+    frames = (await served.ask_any(clip("ru"), clip_from(photo_files))).frames
+    assert frames
+    assert all(frame.translation is not None and frame.translation.words for frame in frames)
+
+
+async def test_a_worker_without_translator_says_it_in_english(tmp_path: Path, photo_files: list[Path]) -> None:
+    for name in ("encoder", "attention"):
+        shutil.copy(WEIGHTS / f"{name}.safetensors", tmp_path)
+    async with serving(Captioners(tmp_path, "cpu", "attention", "fp32"), photo_files[1].read_bytes()) as served:
+        assert await served.ask(language="ru", sheet=True) == await served.ask(sheet=True)

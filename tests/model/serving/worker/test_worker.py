@@ -62,7 +62,7 @@ def test_jobs_and_results_survive_the_wire() -> None:
         pack({"a": 1}, [b"xyz"])[:-1],
         pack({"a": 1}) + b"more",
         b"CAPT\x63" + pack({})[5:],
-        b"CAPT\x03\x00\x00\x00\x02[]",
+        pack({})[:5] + b"\x00\x00\x00\x02[]",
     ],
 )
 def test_foreign_and_damaged_frames_are_refused(frame: bytes) -> None:

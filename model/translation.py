@@ -1,0 +1,142 @@
+"""English captions in, Russian ones out.
+
+>>> russian = Translations.load("weights/russian.safetensors")
+>>> [found] = russian.translate(["a dog runs"])
+>>> found.text, found.probability, found.passed
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from model.captions import Translation
+from model.decoding.search import BeamSearch, Stepwise, decode
+from model.network.checkpoint import CheckpointError, read_tensors, write_tensors
+from model.network.config import ConfigError
+from model.network.device import bf16_is_faster, choose_device
+from model.network.subwords import Subwords
+from model.network.translator import Translator, TranslatorConfig
+from model.network.vocabulary import PAD, tokenize
+from model.translation_checks import failures
+from model.typography import typeset
+
+RUSSIAN_FILE: Final = "russian.safetensors"
+BATCH: Final = 64  # sentences
+LONGEST: Final = 128  # pieces of a sentence; the rest is not translated
+BEAM: Final = 2  # wider ones are hardly better (docs/russian.md), and cost more
+_MOST: Final = 1.5  # target pieces for each of the source, and
+_MORE: Final = 8  # a few more
+
+
+@dataclass(frozen=True)
+class RussianFile:
+    """A translator and its words. `threshold`: translations of a lower probability are not trusted."""
+
+    translator: Translator
+    source: Subwords
+    target: Subwords
+    known: frozenset[str]  # English words of the training pairs
+    threshold: float = 0.0
+
+    def with_translator(self, translator: Translator) -> Self:
+        return replace(self, translator=translator)
+
+    def save(self, path: Path) -> None:
+        """Write it in fp16."""
+        tensors = {name: tensor.to(torch.float16) for name, tensor in self.translator.state_dict().items()}
+        metadata = {
+            "config": self.translator.config.to_json(),
+            "source": self.source.to_json(),
+            "target": self.target.to_json(),
+            "known": " ".join(sorted(self.known)),
+            "threshold": json.dumps(self.threshold),
+        }
+        write_tensors(path, tensors, metadata)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """In fp32. Raises CheckpointError."""
+        tensors, metadata = read_tensors(path)
+        try:
+            translator = Translator(TranslatorConfig.from_json(metadata["config"]))
+            translator.load_state_dict(tensors)
+            source, target = (Subwords.from_json(metadata[name]) for name in ("source", "target"))
+            known = frozenset(metadata["known"].split())
+            return cls(translator.eval(), source, target, known, float(json.loads(metadata["threshold"])))
+        except (ConfigError, RuntimeError, KeyError, ValueError) as error:
+            raise CheckpointError(f"{path}: {error}") from error
+
+
+class Translations:
+    """A translator, ready to translate. Not thread-safe: one call at a time."""
+
+    def __init__(self, file: RussianFile) -> None:
+        self.file = file
+        self.device = next(file.translator.parameters()).device
+
+    @classmethod
+    def load(cls, path: str | Path, device: str = "auto", dtype: torch.dtype | None = None) -> Self:
+        """dtype: of the arithmetic; None: bf16 where that is faster, else fp32.
+
+        Raises CheckpointError, and ValueError for a device that this machine does not have.
+        """
+        file, target = RussianFile.load(Path(path)), choose_device(device)
+        if dtype is None:
+            dtype = torch.bfloat16 if bf16_is_faster(target) else torch.float32
+        file.translator.to(target, dtype)
+        return cls(file)
+
+    def translate(self, captions: Sequence[str], *, beam: int = BEAM) -> list[Translation]:
+        """A translation of each caption; of one without words an empty one. beam: width; 1 is greedy."""
+        words = {caption: tokenize(caption) for caption in captions}
+        wanted = sorted((caption for caption in words if words[caption]), key=lambda caption: len(words[caption]))
+        found = {caption: Translation("", "", 0.0, (), (), np.zeros((0, 0), np.float32)) for caption in words}
+        for start in range(0, len(wanted), BATCH):
+            some = wanted[start : start + BATCH]
+            found |= dict(zip(some, self._batch([words[caption] for caption in some], beam), strict=True))
+        return [replace(found[text], text=typeset(found[text].plain, like=text)) for text in captions]
+
+    @torch.inference_mode()
+    def _batch(self, captions: Sequence[Sequence[str]], beam: int) -> list[Translation]:
+        pieces = [each[:LONGEST] for each in self.file.source.encode([" ".join(words) for words in captions])]
+        source = pad_sequence([torch.tensor(each) for each in pieces], batch_first=True, padding_value=PAD)
+        translator = self.file.translator
+        state = translator.init_state(source.to(self.device))
+        search = BeamSearch(beam, length_power=1.0) if beam > 1 else Stepwise()
+        most = int(_MOST * source.shape[1]) + _MORE
+        [decoded] = decode(translator, state, search, max_words=most)
+        assert decoded.attention is not None
+        tokens, lengths = decoded.tokens[:, 0].tolist(), decoded.lengths[:, 0].tolist()
+        log_probs, attention = decoded.log_probs[:, 0].cpu(), decoded.attention[:, 0].cpu()
+        return [
+            self._translation(words, read, tokens[row][:length], log_probs[row, :length], attention[row, :length])
+            for row, (words, read, length) in enumerate(zip(captions, pieces, lengths, strict=True))
+        ]
+
+    def _translation(
+        self, english: Sequence[str], read: list[int], said: list[int], log_probs: Tensor, attention: Tensor
+    ) -> Translation:
+        """log_probs: (T,); attention: (T, S), S at least the number of pieces that were read."""
+        words = self.file.target.decode(said)
+        plain = " ".join(words)
+        alignment = np.zeros((len(words), len(english)), np.float32)
+        if words:
+            by_word = self.file.target.word_numbers(said), self.file.source.word_numbers(read)
+            np.add.at(alignment, np.ix_(*by_word), attention[:, : len(read)].numpy())
+        alignment /= alignment.sum(axis=1, keepdims=True).clip(1e-9)
+        probability = math.exp(float(log_probs.mean())) if said else 0.0
+        wrong = list(failures(english, plain))
+        wrong += [f"unknown: {word}" for word in dict.fromkeys(english) if word not in self.file.known]
+        if len(read) == LONGEST:
+            wrong.append("too long")
+        if probability < self.file.threshold:
+            wrong.append("low probability")
+        return Translation(plain, plain, probability, tuple(wrong), tuple(words), alignment)

@@ -1,0 +1,93 @@
+"""The shipped translator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.captioner import Captioner
+from model.drawing.heatmap import draw_sheet
+from model.network.checkpoint import CheckpointError
+from model.translation import RUSSIAN_FILE, Translations
+from tests.conftest import WEIGHTS
+
+SAID = Path(__file__).with_name("said_words.txt")  # by the shipped captioner of Flickr8k's validation photos
+
+pytestmark = pytest.mark.skipif(not (WEIGHTS / RUSSIAN_FILE).is_file(), reason="no translator is shipped yet")
+
+
+@pytest.fixture(scope="module")
+def translations() -> Translations:
+    return Translations.load(WEIGHTS / RUSSIAN_FILE, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("english", "stems"),
+    [
+        ("a black dog is running through the grass", ["чёрн", "собак", "бежит", "трав"]),
+        ("two men are playing soccer", ["мужчин", "футбол"]),
+        ("a woman in a red shirt", ["женщин", "красн", "рубашк"]),
+        ("a cat is sleeping on a couch", ["кошка", "спит", "диван"]),
+        ("a man riding a wave on a surfboard", ["мужчина", "волн", "доск"]),
+    ],
+)
+def test_captions_are_translated(translations: Translations, english: str, stems: list[str]) -> None:
+    [found] = translations.translate([english])
+    assert found.passed
+    assert all(stem in found.plain for stem in stems)
+
+
+def test_words_are_aligned_with_those_that_they_come_from(translations: Translations) -> None:
+    english = ["a", "woman", "in", "a", "red", "shirt", "is", "holding", "a", "cat"]
+    [found] = translations.translate([" ".join(english)])
+    np.testing.assert_allclose(found.alignment.sum(axis=1), 1, atol=1e-4)
+    for stem, word in {"женщина": "woman", "красн": "red", "рубашк": "shirt", "кошк": "cat"}.items():
+        [row] = [row for said, row in zip(found.words, found.alignment, strict=True) if said.startswith(stem)]
+        assert english[row.argmax()] == word
+        assert stem in found.words_from(english.index(word))
+
+
+def test_maps_of_russian_words_are_those_of_the_english_ones(
+    translations: Translations, captioner: Captioner, photos: list[Image.Image]
+) -> None:
+    [captions] = captioner.caption(photos[:1], samples=0)
+    assert captions.main.attention is not None
+    [found] = translations.translate([captions.main.text])
+    maps = found.attention(captions.main.attention)
+    assert maps.shape == (len(found.words), *captions.main.attention.shape[1:])
+    np.testing.assert_allclose(maps.sum(axis=(1, 2)), 1, atol=1e-3)
+    assert draw_sheet(photos[0], found.words, maps).size[0] > 100
+
+
+def test_as_many_translations_as_captions(translations: Translations) -> None:
+    captions = ["a dog", "", "?!", "a dog", "A Dog.", "dog " * 300, "zxqv пёс 42", *(f"{n} dogs" for n in range(80))]
+    found = translations.translate(captions)
+    assert len(found) == len(captions)
+    assert found[0].plain == found[3].plain == found[4].plain
+    assert found[4].text[0].isupper()
+    assert [each.text for each in found[1:3]] == ["", ""]
+    assert not any(found[i].passed for i in (1, 2, 5, 6))
+    assert "unknown: zxqv" in found[6].failed
+
+
+def test_each_word_that_the_captioner_says_is_known(translations: Translations) -> None:
+    said = SAID.read_text(encoding="utf-8").split()
+    assert len(said) > 500
+    assert set(said) <= translations.file.known
+
+
+def test_low_probability_is_not_trusted(translations: Translations) -> None:
+    found = translations.translate(["a dog runs", "a zebra sailing under a violin of soup on fire hydrants"])
+    assert found[0].probability > found[1].probability
+    assert 0 < translations.file.threshold < 1
+
+
+def test_a_missing_or_damaged_file_is_named(tmp_path: Path) -> None:
+    for content in (None, b"nonsense"):
+        if content:
+            (tmp_path / RUSSIAN_FILE).write_bytes(content)
+        with pytest.raises(CheckpointError, match=RUSSIAN_FILE):
+            Translations.load(tmp_path / RUSSIAN_FILE, "cpu")
