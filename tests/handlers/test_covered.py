@@ -90,7 +90,7 @@ async def test_all_that_is_made_of_a_spoiler_is_one(
         "answer",
         "beside",
         "rated",
-    }  # nothing by which the picture is found but the buttons
+    }  # no more
 
 
 async def test_the_moments_of_a_clip_under_a_spoiler_are_spoilers(queue: FakeQueue, ann: Person) -> None:
@@ -138,7 +138,7 @@ async def test_what_is_protected_is_shown_on_its_sheet_alone(
         "answer",
         "beside",
         "rated",
-    }  # nothing by which the picture is found but the buttons
+    }  # no more
 
 
 async def test_the_moments_of_a_protected_clip_are_told_in_words(queue: FakeQueue, ann: Person) -> None:
