@@ -14,7 +14,7 @@ from cachetools import TTLCache
 
 from bot import replies
 from bot.answers.ask import Ask
-from bot.answers.keyboards import ShowExample, carried_below
+from bot.answers.keyboards import ShowExample, stands_under
 from bot.logs import impersonal
 from bot.telegram.editing import PRESSED_BEFORE
 
@@ -44,8 +44,8 @@ class Example:
 
     async def show(self, ask: Ask, pressed: ShowExample) -> str | None:
         """Put the example in the place of the message whose button was pressed. Returns what is said."""
-        if not ask.can_edit or pressed.pack() not in carried_below(ask.message):
-            return replies.too_old_to_press()  # or a forged press, of a message that shows something else
+        if not ask.can_edit or not stands_under(pressed, ask.message):
+            return replies.too_old_to_press()
         if pressed.user != ask.user:
             return replies.not_your_question()
         key = ask.chat, ask.message.message_id

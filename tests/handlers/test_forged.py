@@ -39,7 +39,7 @@ PREFIXES: Final = sorted(
     {data.__prefix__ for data, *_ in (*WORK, *SAYING) if data is not keyboards.OpenSettings}
     | {Cancel.__prefix__, Forget.__prefix__}
 )
-PUBLIC: Final = ("am", "an", "ah", "aw", "av", "ac", "ak", "m", "t", "as")  # whoever sees them may press them
+PUBLIC: Final = ("am", "an", "ah", "aw", "av", "ac", "ak", "al", "m", "t", "as")  # whoever sees them may press them
 TAILS: Final[dict[str, list[Any]]] = {  # what comes after the key; empty: a person
     **{"an": [0, 1, "x"], "ah": [1, 2**70, -1], "m": [1, 3, 11], "ak": ["protanopia", "x"]},
     **{"ad": [], "az": [], "as": []},
@@ -139,7 +139,7 @@ def m_buttons(message: Message) -> list[str]:
 
 def data_below(message: Message) -> list[str]:
     rows = message.get("reply_markup", {}).get("inline_keyboard", [])
-    return [button["callback_data"] for row in rows for button in row]
+    return [button["callback_data"] for row in rows for button in row if "callback_data" in button]
 
 
 def key_of(data: str) -> str:
@@ -150,7 +150,7 @@ def forgeries(place: Place, seed: int) -> Iterator[tuple[Person, Message, str, b
     """Who presses, under which message, what, and whether Telegram still shows the message."""
     chance = random.Random(seed)
     carried = sorted({data for _, message in place.shown for data in data_below(message)})
-    keys = sorted({key_of(data) for data in carried if data.split(":")[0] not in ("set", "forget", "x")})
+    keys = sorted({key_of(data) for data in carried if data.split(":")[0] not in ("set", "forget", "x", "e")})
     owners = {key_of(data): person for person, message in place.shown for data in data_below(message)}
     odd = ["", "unknown", "a\x00b", "🐈" * 9, "x" * 40, "-1", "answer", "../..", "%", "'; --"]
     for turn in itertools.count():
@@ -169,6 +169,8 @@ def forgeries(place: Place, seed: int) -> Iterator[tuple[Person, Message, str, b
                 data = f"forget:{chance.choice(['ask', 'yes', 'no', 'maybe'])}:{user}"
             case "set":
                 data = chance.choice(MENU)
+            case "e":
+                data = f"e:{user}"
             case _:
                 key = chance.choice(keys if chance.random() < 0.6 else odd)
                 tail = [chance.choice(TAILS[prefix] or [user])] if prefix in TAILS else []
