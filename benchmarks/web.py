@@ -199,7 +199,7 @@ def report(part: Part, engine: str, clients: int, runs: dict[str, list[Run]], cp
         rate[way] = len(times) / sum(run.seconds for run in each)
         percentiles = [percentile(times, percent) for percent in (50, 95, 99)]
         p95[way] = percentiles[1]
-        row = [clients, len(times), rate[way], *percentiles, f"{statistics.mean(cpu[way]):.2f}"]
+        row: list[str | float] = [clients, len(times), rate[way], *percentiles, f"{statistics.mean(cpu[way]):.2f}"]
         part.rows.append([f"{NAMES[engine]}, {way}", *row])
     ratio = rate["over HTTP"] / rate["directly"]
     name = f"{NAMES[engine]}, {clients} clients"

@@ -90,6 +90,7 @@ async def test_twenty_photos_are_captioned_as_in_the_terminal(
     )
     said = [json.loads(line) for line in terminal.stdout.splitlines()]
     for here, there in zip(found, said, strict=True):
+        assert (here["not_photo"] is None) == (there["not_photo"] is None)
         for name in ("greedy", "best"):
             assert here[name]["text"] == there[name]["text"]
             assert here[name]["confidence"] == pytest.approx(there[name]["confidence"], abs=0.01)
