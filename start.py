@@ -158,14 +158,17 @@ def worker(options: argparse.Namespace) -> int:
         from model.serving.worker.process import serve_parent  # imports torch
 
         return serve_parent(worker_options(settings))
+    if needless := [name for name in SECRETS if name in os.environ]:
+        # What decodes strangers' files has no use for them, and /proc/<pid>/environ keeps what a process began with.
+        for name in needless:
+            del os.environ[name]
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     settings = load_settings(without=SECRETS)
     if settings.redis_url is None:
         raise ConfigurationError(f"a worker alone {NEEDS_REDIS}")
     configure_logging(settings)
     configure_error_reports(settings)
     check_weights(settings)
-    for name in SECRETS:  # what decodes strangers' files has no use for them
-        os.environ.pop(name, None)
     from model.serving.worker.process import serve_redis  # imports torch
 
     return serve_redis(settings.redis_url.get_secret_value(), worker_options(settings))

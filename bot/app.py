@@ -42,7 +42,8 @@ from bot.metrics import BotMetrics, watch_queue
 from bot.service.in_progress import InWork
 from bot.service.jobs import job_id
 from bot.service.limits import Refusals, Throttle
-from bot.service.requests import Requests
+from bot.service.requests import OPEN_DOWNLOADS, Requests
+from bot.service.turns import Turns
 from bot.stats import Stats, open_stats
 from bot.storage.chats import Storage
 from bot.storage.inbox import Inbox
@@ -56,6 +57,7 @@ from bot.telegram.processing import Processor
 from bot.telegram.profile import set_profile
 from bot.telegram.receiving import Receive, Reception
 from bot.telegram.session import CountRequests, RetryMiddleware, Session
+from bot.telegram.updates import loads
 from model.serving.health import CONTACT_SECONDS, FOLDER, Deadline, heartbeat
 from model.serving.metrics import served_registry
 from model.serving.queue import JobProducer
@@ -68,13 +70,14 @@ NO_DATA: Final = 1
 WRONG_TOKEN: Final = 2
 CONFLICT: Final = 3
 LAST_WORDS: Final = 5.0
+CONNECTIONS: Final = OPEN_DOWNLOADS + 128  # to Telegram at once: files that stall leave some to messages
 GRACE: Final = 10.0  # seconds for what is in work when the bot stops
 
 
 def create_bot(settings: Settings, metrics: BotMetrics | None = None, pacer: Pacer | None = None) -> Bot:
     """Raises ConfigurationError when there is no token."""
     server = TelegramAPIServer.from_base(settings.api_url, is_local=settings.api_local)
-    session = Session(api=server)
+    session = Session(api=server, json_loads=loads, limit=CONNECTIONS)
     session.middleware(RetryMiddleware(pacer or Pacer(), metrics=metrics))
     if settings.metrics_port is not None and metrics is not None:
         session.middleware(CountRequests(metrics))
@@ -211,7 +214,8 @@ async def _run(
     i18n = create_i18n()
     in_work = InWork()
     delivery = TelegramDelivery(bot, waiting)
-    requests = Requests(settings, queue, in_work, delivery, Throttle(settings.admin_ids), metrics=metrics)
+    turns = Turns()
+    requests = Requests(settings, queue, in_work, delivery, Throttle(settings.admin_ids), turns, metrics=metrics)
     answers = Answers(storage)
     voice = Voice()
     captioning = Captioning(requests, storage, answers, voice)
@@ -253,7 +257,9 @@ async def _run(
 
     asked = partial(asked_for, bot)
     attempts = settings.max_attempts
-    processor = Processor(dispatcher, bot, inbox, i18n, settle, asked, storage, max_attempts=attempts, metrics=metrics)
+    processor = Processor(
+        dispatcher, bot, inbox, i18n, settle, asked, storage, turns=turns, max_attempts=attempts, metrics=metrics
+    )
 
     beside: list[asyncio.Task[None]] = []
 

@@ -18,7 +18,7 @@ from bot.answers.notes import Answer, Answers, answerable
 from bot.chat_settings import ChatSettings
 from bot.errors import Forgotten
 from bot.service.jobs import Origin, job_id, place_name
-from bot.service.requests import Request
+from bot.service.requests import Fetch, Request
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted, Place
 from bot.telegram.media import check_size, download, download_size
@@ -73,8 +73,8 @@ class Ask:
         check_size(self.bot, file.file_size)
         return self.request_for(job, kind, download_size(self.bot, file), partial(download, self.bot, file))
 
-    def request_for(self, job: Job, kind: str, size: int, fetch: Callable[[], Awaitable[bytes]]) -> Request:
-        """The same of other media, of at most so many bytes."""
+    def request_for(self, job: Job, kind: str, size: int, fetch: Fetch, update: int | None = None) -> Request:
+        """The same of other media, of at most so many bytes. `update`: another than this one that brought them."""
         return Request(
             job=job,
             place=self.place,
@@ -83,7 +83,7 @@ class Ask:
             kind=kind,
             size=size,
             fetch=fetch,
-            asked=None if self.press is not None else self.message.date.timestamp(),
+            update=self.accepted.id if update is None else update,
         )
 
     def in_topic(self, thread: int | None) -> Self:

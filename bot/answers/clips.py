@@ -22,6 +22,7 @@ from bot.service.jobs import clip_job
 from bot.service.requests import Requests
 from bot.storage.chats import Picture, Storage
 from bot.telegram.media import SentClip
+from model.errors import JobCancelled
 from model.serving.jobs import Outcome
 from model.serving.tasks.clip import ClipResult
 from model.serving.tasks.photo import PhotoResult
@@ -62,6 +63,8 @@ class Clips:
         ask, file = await self._noted(ask, pressed.key)
 
         async def send(result: Outcome) -> None:
+            if await self._answers.is_deleted(ask.chat, pressed.key):  # meanwhile
+                return
             await self._answers.add_beside(ask.chat, pressed.key, [await _send_captions(ask.message, result)])
 
         await self._requests.serve(ask.request(file, clip_job(ask.origin, file, ask.model, None), "clip"), send)
@@ -72,7 +75,12 @@ class Clips:
         await self._requests.serve(ask.request(file, job, "clip"), partial(self._send, ask, clip, count))
 
     async def _noted(self, ask: Ask, key: str) -> tuple[Ask, Picture]:
-        """The same in the topic of the clip that was noted for its buttons, and the clip."""
+        """The same in the topic of the clip that was noted for its buttons, and the clip.
+
+        Raises NoClip, and JobCancelled if its answer is deleted.
+        """
+        if await self._answers.is_deleted(ask.chat, key):
+            raise JobCancelled("its answer was deleted")
         found = await self._answers.clip(ask.chat, key)
         if found is None:
             raise NoClip
@@ -89,7 +97,7 @@ class Clips:
         beside: list[int] = []
         if ask.settings.short_first:
             beside.append(await parts.once("short", partial(send_short, message, "\n".join(captions))))
-        beside += await parts.once("album", partial(_send_album, ask.bot, message, result))
+        beside += await parts.once("album", partial(_send_album, ask.bot, message, result, clip.picture))
         key = await parts.once("timeline", partial(self._send_timeline, ask, clip, count, result, beside))
         if ask.settings.voice:
             unless = partial(self._answers.is_deleted, ask.chat, key)
@@ -108,22 +116,30 @@ class Clips:
         await self._answers.keep_about(message.chat.id, beside, clip)
         found = len(result.moments)
         most = found if count is not None and found < count else len(result.frames)  # dark or blurred ones do not count
-        buttons = clip_buttons(key, clip.user or 0, found, most)
-        sent = await reply_picture(message, result.timeline, "timeline.jpg", replies.clip_summary(result), buttons)
+        buttons = clip_buttons(key, found, most)
+        words = replies.clip_summary(result)
+        sent = await reply_picture(message, result.timeline, "timeline.jpg", words, buttons, of=clip.picture)
         await self._answers.rate(ask.chat, [*beside, sent], Rated(ask.user, ask.model, "greedy"))
         return key
 
 
-async def _send_album(bot: Bot, message: Message, result: ClipResult) -> list[int]:
-    """The moments, each with its time and caption; the words alone where pictures are refused. The messages' ids."""
+async def _send_album(bot: Bot, message: Message, result: ClipResult, of: Picture) -> list[int]:
+    """The moments, each with its time and caption; the words alone where pictures are refused, or the clip is
+    protected. The messages' ids.
+    """
     captions = [replies.moment(frame) for frame in result.moments]
+    if of.protected:
+        return [(await message.reply("\n".join(captions))).message_id]
     pictures = [BufferedInputFile(jpeg, f"moment-{n}.jpg") for n, jpeg in enumerate(result.pictures, 1)]
     if len(pictures) == 1:
-        return [await reply_picture(message, result.pictures[0], "moment-1.jpg", captions[0])]
+        return [await reply_picture(message, result.pictures[0], "moment-1.jpg", captions[0], of=of)]
     try:
         sent = await bot.send_media_group(
             message.chat.id,
-            [InputMediaPhoto(media=p, caption=c) for p, c in zip(pictures, captions, strict=True)],
+            [
+                InputMediaPhoto(media=picture, caption=caption, has_spoiler=of.spoiler or None)
+                for picture, caption in zip(pictures, captions, strict=True)
+            ],
             message_thread_id=thread_of(message),
             reply_parameters=ReplyParameters(message_id=message.message_id, allow_sending_without_reply=True),
         )

@@ -118,7 +118,7 @@ class Guests:
                 kind="guest",
                 size=download_size(bot, clip.file),
                 fetch=partial(download, bot, clip.file),
-                asked=message.date.timestamp(),
+                update=accepted.id,
             )
             await self._requests.serve(request, send)
 

@@ -108,24 +108,24 @@ class AsClip(CallbackData, prefix="al"):
 
 
 class DeleteAnswer(CallbackData, prefix="ad"):
-    """Delete an answer; `user`: who asked for it."""
+    """Delete an answer. Whose it is says what is noted under `key`: `user` is there for earlier versions."""
 
     key: str
-    user: int
+    user: int | None = None
 
 
 class AlbumSheet(CallbackData, prefix="as"):
-    """Draw what the captions of the album noted under `key` looked at; `user`: whose it is."""
+    """Draw what the captions of the album noted under `key` looked at; `user`: as in `DeleteAnswer`."""
 
     key: str
-    user: int
+    user: int | None = None
 
 
 class DeleteAlbum(CallbackData, prefix="az"):
     """As `DeleteAnswer`, under answers to albums of an earlier version."""
 
     key: str
-    user: int
+    user: int | None = None
 
 
 Button = tuple[str, CallbackData | CopyTextButton]  # the label, and what it carries
@@ -162,7 +162,7 @@ def forget_buttons(user: int | None, *, sure: bool = False) -> InlineKeyboardMar
     return keyboard([(_("🗑 Delete"), Forget(do="ask", user=user))], no)
 
 
-def clip_buttons(key: str, user: int, count: int, most: int) -> InlineKeyboardMarkup:
+def clip_buttons(key: str, count: int, most: int) -> InlineKeyboardMarkup:
     """Under the answer to a clip: fewer and more moments, where there can be (`most`, or what an album holds), and the
     captions of all frames.
     """
@@ -171,10 +171,10 @@ def clip_buttons(key: str, user: int, count: int, most: int) -> InlineKeyboardMa
         choice.append((_("➖ Fewer moments"), OtherMoments(key=key, count=count - 1)))
     if count < min(MOST_MOMENTS, most):
         choice.append((_("➕ More moments"), OtherMoments(key=key, count=count + 1)))
-    return keyboard(choice, [(_("📄 All captions"), AllCaptions(key=key))], _last_row(key, user))
+    return keyboard(choice, [(_("📄 All captions"), AllCaptions(key=key))], _last_row(key))
 
 
-def answer_buttons(key: str, user: int, caption: str, *, heatmaps: bool, live: bool = False) -> InlineKeyboardMarkup:
+def answer_buttons(key: str, caption: str, *, heatmaps: bool, live: bool = False) -> InlineKeyboardMarkup:
     """Under an answer to a photo. `caption`: the main one, to be copied; empty: it is not known.
 
     `heatmaps`: there are captions to choose from, of a model that has heatmaps. `live`: the photo moves.
@@ -189,7 +189,7 @@ def answer_buttons(key: str, user: int, caption: str, *, heatmaps: bool, live: b
         [(_("📊 Words weighed"), WeighedWords(key=key)), (_("🎨 Colours"), ShowColours(key=key))],
         models,
         [(_("▶ As a clip"), AsClip(key=key))] if live else [],
-        _last_row(key, user),
+        _last_row(key),
     )
 
 
@@ -204,13 +204,13 @@ def _copy(caption: str) -> list[Button]:
     return [(_("📋 Copy"), CopyTextButton(text=text))] if text else []
 
 
-def album_buttons(key: str, user: int, *, sheet: bool) -> InlineKeyboardMarkup:
+def album_buttons(key: str, *, sheet: bool) -> InlineKeyboardMarkup:
     """`key`: under which the album is noted. `sheet`: there is one to be drawn."""
-    return keyboard([(_("🔥 Heatmaps"), AlbumSheet(key=key, user=user))] if sheet else [], _last_row(key, user))
+    return keyboard([(_("🔥 Heatmaps"), AlbumSheet(key=key))] if sheet else [], _last_row(key))
 
 
-def _last_row(key: str, user: int) -> list[Button]:
-    return [(_("⚙ Settings"), OpenSettings()), (_("🗑 Delete"), DeleteAnswer(key=key, user=user))]
+def _last_row(key: str) -> list[Button]:
+    return [(_("⚙ Settings"), OpenSettings()), (_("🗑 Delete"), DeleteAnswer(key=key))]
 
 
 def number_buttons(key: str, numbers: Sequence[int]) -> InlineKeyboardMarkup:
@@ -219,11 +219,11 @@ def number_buttons(key: str, numbers: Sequence[int]) -> InlineKeyboardMarkup:
     return keyboard(*in_rows(buttons, IN_A_ROW), [(_("◀ Back"), ChooseHeatmap(key=key, choosing=False))])
 
 
-def colours_buttons(key: str, shown: Deficiency, user: int | None) -> InlineKeyboardMarkup:
-    """Under a sheet of colours. `user`: who may delete it; None: it is deleted with the answer that it belongs to."""
+def colours_buttons(key: str, shown: Deficiency, *, alone: bool) -> InlineKeyboardMarkup:
+    """Under a sheet of colours. `alone`: else it is deleted with the answer that it belongs to."""
     kinds: tuple[Deficiency, ...] = get_args(Deficiency)
     rows = [[(replies.deficiency(k, chosen=k == shown), ChooseColours(key=key, kind=k))] for k in kinds]
-    return keyboard(*rows, [(_("🗑 Delete"), DeleteAnswer(key=key, user=user))] if user is not None else [])
+    return keyboard(*rows, [(_("🗑 Delete"), DeleteAnswer(key=key))] if alone else [])
 
 
 def carried_below(message: Message) -> list[str]:
@@ -232,21 +232,50 @@ def carried_below(message: Message) -> list[str]:
     return [button.callback_data or "" for row in rows for button in row]
 
 
-KEYS: Final[Mapping[type[Any], Literal["clip", "answer", "album"]]] = {
+Kind = Literal["clip", "answer", "colours", "album"]
+KEYS: Final[Mapping[type[Any], Kind]] = {
     AllCaptions: "clip",
     MoreCaptions: "answer",
     ChooseHeatmap: "answer",
-    ChooseColours: "answer",
+    ChooseColours: "colours",
     DeleteAnswer: "album",  # the last row: an album has no other
     DeleteAlbum: "album",
 }
-"""What a message is the answer to under which one of these buttons stands."""
+"""What a message is the answer to under which one of these buttons stands; "colours": a sheet beside an answer."""
+
+UNDER: Final[Mapping[type[Any], tuple[Kind, ...]]] = {
+    OtherMoments: ("clip",),
+    AllCaptions: ("clip",),
+    **dict.fromkeys((MoreCaptions, ChooseHeatmap, Heatmap, WeighedWords, ShowColours, CompareModels), ("answer",)),
+    ChooseColours: ("colours", "answer"),
+    AlbumSheet: ("album",),
+    DeleteAlbum: ("album",),
+    DeleteAnswer: get_args(Kind),
+}
+"""Of which kind a message is under which a button with a key stands."""
 
 
-def key_below(message: Message) -> tuple[Literal["clip", "answer", "album"], str] | None:
+def key_below(message: Message) -> tuple[Kind, str] | None:
     """Of what this message of the bot is the answer, by its buttons, and under which key that is noted."""
     for carried in carried_below(message):
         for button, kind in KEYS.items():
             with suppress(ValueError, TypeError):  # another button, or one of another version
                 return kind, button.unpack(carried).key
     return None
+
+
+def stands_under(pressed: CallbackData, message: Message) -> bool:
+    """Whether the bot put such a button under this message. A client may send any data for any message.
+
+    With a key: one of that key. Else one of the same class, and for the same person where it names one. Buttons that
+    were exchanged since count: fingers are slower than edits.
+    """
+    if (kinds := UNDER.get(type(pressed))) is not None:
+        below = key_below(message)
+        return below is not None and below[0] in kinds and below[1] == getattr(pressed, "key", None)
+    for carried in carried_below(message):
+        with suppress(ValueError, TypeError):
+            other = type(pressed).unpack(carried)
+            if getattr(other, "user", None) == getattr(pressed, "user", None):
+                return True
+    return False

@@ -20,7 +20,7 @@ from bot.answers.keyboards import answer_buttons
 from bot.logs import impersonal
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
-from bot.storage.notes import ABOUT, ANSWER, BESIDE, CLIP, DELETED, KNOWN, RATED, forget_answer
+from bot.storage.notes import ABOUT, ANSWER, BESIDE, CLIP, DELETED, KNOWN, OWNED, RATED, forget_answer
 from bot.telegram.media import picture_of
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Answer:
 
     def buttons(self, key: str) -> InlineKeyboardMarkup:
         heatmaps = bool(self.captions) and self.model == "attention"
-        return answer_buttons(key, self.user, self.main, heatmaps=heatmaps, live=self.live)
+        return answer_buttons(key, self.main, heatmaps=heatmaps, live=self.live)
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Answer:
@@ -146,7 +146,7 @@ class Answers:
     async def keep(self, chat_id: int, key: str, answer: Answer, *, looked_at: bool = False) -> None:
         """`looked_at`: as the method of this name says, at no further cost."""
         notes = [ANSWER.note(key, answer)]
-        if looked_at:
+        if looked_at and not answer.picture.private:
             notes.append(KNOWN.note(answer.picture.file_unique_id))
         await self._storage.note_all(chat_id, notes)
 
@@ -170,7 +170,9 @@ class Answers:
         return await BESIDE.find(self._storage, chat_id, key, list) or []
 
     async def keep_about(self, chat_id: int, messages: Sequence[int], subject: Subject) -> None:
-        """A command in reply to one of these messages is about this picture or clip."""
+        """A command in reply to one of these messages is about this picture or clip. Nothing of a private one."""
+        if subject.picture.private:
+            return
         await self._storage.note_all(chat_id, [ABOUT.note(message, subject) for message in messages])
 
     async def add_about(self, chat_id: int, key: str, message: int, answer: Answer) -> None:
@@ -197,19 +199,29 @@ class Answers:
         await forget_answer(self._storage, chat_id, key)
         return True
 
+    async def owner(self, chat_id: int, key: str) -> int | None:
+        """Who asked for what was answered under this key, a photo, a clip or an album; None: that is not known."""
+        for kind in OWNED:
+            if (user := await kind.find(self._storage, chat_id, key, lambda about: about["user"])) is not None:
+                return int(user)
+        return None
+
     async def is_deleted(self, chat_id: int, key: str) -> bool:
         """Unlike an answer whose note was merely forgotten."""
         return await DELETED.exists(self._storage, chat_id, key)
 
     async def looked_at(self, chat_id: int, picture: Picture) -> None:
         """A worker has just had this picture: for a while it need not be sent again."""
-        await KNOWN.keep(self._storage, chat_id, picture.file_unique_id)
+        if not picture.private:
+            await KNOWN.keep(self._storage, chat_id, picture.file_unique_id)
 
     async def is_known(self, chat_id: int, picture: Picture, accepted: Accepted) -> bool:
         """Whether a worker is likely to have the features of this picture still.
 
         Also where an earlier process may have thought so: its job is in the queue then, without the picture.
         """
+        if picture.private:
+            return False
         return accepted.again or await KNOWN.exists(self._storage, chat_id, picture.file_unique_id)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramEntityTooLarge
 from aiogram.types import BufferedInputFile, InlineKeyboardMarkup, Message
@@ -22,7 +22,7 @@ from bot.logs import impersonal
 from bot.sample_options import SampleRequest
 from bot.service.jobs import photo_job, sample_job
 from bot.service.requests import Requests
-from bot.storage.chats import Picture, Storage
+from bot.storage.chats import Picture, Storage, remember_last
 from bot.telegram.media import clip_of_live
 from bot.telegram.session import is_passing
 from model.serving.jobs import Outcome
@@ -49,7 +49,7 @@ class Captioning:
 
     async def describe(self, ask: Ask, picture: Picture) -> None:
         """Answer a picture with its captions. Raises what `Requests.serve` raises."""
-        await self._storage.remember_picture(ask.chat, picture)
+        await remember_last(self._storage, ask.chat, picture)
         job = photo_job(ask.origin, picture, ask.model, ask.settings)
         await self._requests.serve(ask.request(picture, job, "photo"), partial(self.send, ask, picture))
 
@@ -96,18 +96,19 @@ class Captioning:
             await self._answers.keep_about(ask.chat, beside, Subject(picture, ask.user))
         key = await parts.once("answer", partial(self._send_captions, ask, picture, result, beside))
         if voice:
-            await parts.once("voice", partial(self._send_voice, ask.message, key, result.main.text))
+            await parts.once("voice", partial(self._send_voice, ask.message, key, replies.spoken_caption(result)))
 
     async def _send_captions(self, ask: Ask, picture: Picture, result: PhotoResult, beside: tuple[int, ...]) -> str:
         """The key of the answer."""
         words = (replies.alt_text_answer if ask.settings.alt_text else replies.photo_answer)(result)
-        others = (result.greedy.text,)
-        key, buttons = await self._note(ask, picture, result.main.text, words, others, beside, looked_at=True)
-        sent = await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons)
+        main, others = result.main.text, [result.greedy.text]
+        if result.not_photo is not None:  # none was shown
+            main, others = "", []
+        key, buttons = await self._note(ask, picture, main, words, tuple(others), beside, looked_at=True)
+        sent = await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons, of=picture)
         await self._answers.rate(ask.chat, [sent], Rated(ask.user, ask.model, ask.settings.decoding))
         if ask.settings.history and (await self._storage.settings(ask.chat)).history:  # still
-            caption = replies.one_line(result.main.text)
-            await remember(self._storage, ask.message, picture, caption, ask.accepted.received)
+            await remember(self._storage, ask.message, picture, replies.one_line(main), ask.accepted.received)
         return key
 
     async def _send_voice(self, message: Message, key: str, text: str) -> None:
@@ -180,15 +181,18 @@ async def reply_picture(
     words: str,
     buttons: InlineKeyboardMarkup | None = None,
     *,
+    of: Picture,
     alone: str | None = None,
 ) -> int:
     """A picture with words under it; its id. Where there is none, or Telegram does not take it, the words go alone.
 
-    `alone`: words to say then in place of words and buttons.
+    `of`: what it shows; as that is covered or protected, so is this. `alone`: words to say then in place of words and
+    buttons.
     """
     if data is not None:
+        how: dict[str, Any] = {"has_spoiler": of.spoiler or None, "protect_content": of.protected or None}
         try:
-            sent = await message.reply_photo(BufferedInputFile(data, name), caption=words, reply_markup=buttons)
+            sent = await message.reply_photo(BufferedInputFile(data, name), caption=words, reply_markup=buttons, **how)
         except (TelegramBadRequest, TelegramEntityTooLarge) as error:  # such as where bots may not send photos
             log.warning("a picture was refused (%s), the words go alone", impersonal(error.message))
         else:

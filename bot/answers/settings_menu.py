@@ -17,7 +17,7 @@ from aiogram.utils.i18n import gettext as _
 from bot import replies
 from bot.answers.ask import Ask
 from bot.answers.history import forget_history
-from bot.answers.keyboards import Button, OpenSettings, in_rows, keyboard
+from bot.answers.keyboards import Button, OpenSettings, in_rows, keyboard, stands_under
 from bot.chat_settings import BY_NAME, SETTINGS, ChatSettings, Setting, written
 from bot.i18n import locale_for
 from bot.storage.chats import Storage
@@ -80,6 +80,8 @@ class SettingsMenu:
         if isinstance(pressed, OpenSettings):
             await self._open(ask)
             return None
+        if not stands_under(pressed, ask.message):  # nor is another message made a menu
+            return replies.too_old_to_press()
         step = await self._change(ask.chat, ask.press.from_user, pressed)
         await self._show(ask.message, ask.press.from_user, step)
         return step.said

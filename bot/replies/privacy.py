@@ -33,6 +33,10 @@ def privacy() -> str:
             "captions that I gave, for {time} at most. The buttons under my answers need them."
         ).format(time=_days(LONGEST_NOTE)),
         _(
+            "Of a picture or clip that is covered as a spoiler, or protected from being passed on: only what the "
+            "buttons under my answer need. It does not count as the last picture of the chat."
+        ),
+        _(
             "Only where you switched history on in /settings: the photos of our private chat, by their names at "
             "Telegram, with my captions, for {time} at most, until you switch it off. Photos that are covered or "
             "protected are never among them. You find them by my name with @ in any chat; nobody else does."

@@ -71,6 +71,7 @@ class Accepted:
     received: float  # seconds since the epoch
     again: bool = False  # it was accepted at an earlier time, perhaps by an earlier process
     asked: Asked | None = None
+    waited: bool = False  # at Telegram, while the bot was down or did not reach it
 
     @property
     def order(self) -> Order:

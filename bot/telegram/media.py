@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import PurePath
 from typing import Final, TypeAlias
@@ -40,6 +40,7 @@ TRIES: Final = 5
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 4.0
 TIMEOUT: Final = 120
+STALLED: Final = 15  # seconds without a byte; then the room in memory goes to others, and it is tried again later
 EXTENSIONS: Final = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
@@ -85,8 +86,18 @@ def medium_of(source: Message | ExternalReplyInfo) -> Medium | None:
     """
     for carrier in _carriers(source):
         if (medium := _clip_in(carrier) or _picture_in(carrier)) is not None:
-            return medium
+            return _as_shown(medium, source)
     return None
+
+
+def _as_shown(medium: Medium, source: Message | ExternalReplyInfo) -> Medium:
+    """The same, with what the message says of how it may be shown."""
+    spoiler = bool(source.has_media_spoiler)
+    protected = isinstance(source, Message) and bool(source.has_protected_content)
+    if not (spoiler or protected):
+        return medium
+    file = replace(medium.file if isinstance(medium, SentClip) else medium, spoiler=spoiler, protected=protected)
+    return replace(medium, file=file) if isinstance(medium, SentClip) else file
 
 
 def picture_of(source: Message | ExternalReplyInfo) -> Picture | None:
@@ -199,17 +210,17 @@ def download_size(bot: Bot, picture: Picture) -> int:
     return size if limit is None else min(size, limit)
 
 
-async def download(bot: Bot, picture: Picture) -> bytes:
-    """The bytes of a picture.
+async def download(bot: Bot, picture: Picture, heard: Callable[[], None] = lambda: None) -> bytes:
+    """The bytes of a picture. `heard` is called for each part that arrives.
 
     Raises TooBig (before any download where the size is known), Gone, or TelegramNetworkError when the network fails
-    several times over.
+    several times over, or nothing arrives for `STALLED` seconds.
     """
     check_size(bot, picture.file_size)
     backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
     for attempt in range(1, TRIES + 1):
         try:
-            return await _fetch(bot, picture)
+            return await _fetch(bot, picture, heard)
         except aiohttp.ClientResponseError as error:
             if error.status == HTTPStatus.NOT_FOUND and attempt > 1:
                 raise Gone("Telegram no longer has the file") from None
@@ -222,9 +233,9 @@ async def download(bot: Bot, picture: Picture) -> bytes:
     raise TelegramNetworkError(GetFile(file_id=picture.file_id), f"download failed: {reason}")
 
 
-async def _fetch(bot: Bot, picture: Picture) -> bytes:
+async def _fetch(bot: Bot, picture: Picture, heard: Callable[[], None]) -> bytes:
     try:
-        file = await bot.get_file(picture.file_id)
+        file = await bot.get_file(picture.file_id, request_timeout=STALLED)
     except TelegramBadRequest as error:
         if "too big" in error.message.lower():
             raise TooBig(HOSTED_LIMIT) from None
@@ -232,9 +243,21 @@ async def _fetch(bot: Bot, picture: Picture) -> bytes:
     check_size(bot, file.file_size)
     if file.file_path is None:
         raise Gone("Telegram gave no path")
-    buffer = _Bounded(download_limit(bot))
+    loop = asyncio.get_running_loop()
+
+    def arrived() -> None:
+        heard()
+        silence.reschedule(loop.time() + STALLED)
+
+    buffer = _Bounded(download_limit(bot), arrived)
     try:
-        await bot.download_file(file.file_path, buffer, timeout=TIMEOUT)
+        async with asyncio.timeout(STALLED) as silence:
+            await bot.download_file(file.file_path, buffer, timeout=TIMEOUT)
+    except TimeoutError:
+        if silence.expired():
+            log.info("a download stalled")
+            raise TelegramNetworkError(GetFile(file_id=picture.file_id), "download stalled") from None
+        raise
     except (FileNotFoundError, PermissionError) as error:
         log.error(
             "a file of the local Bot API server cannot be read (%s): is its folder there for this process, "
@@ -246,13 +269,15 @@ async def _fetch(bot: Bot, picture: Picture) -> bytes:
 
 
 class _Bounded(io.BytesIO):
-    """Refuses to grow beyond a limit, whatever size was announced."""
+    """Refuses to grow beyond a limit, whatever size was announced. `arrived` is called for each part."""
 
-    def __init__(self, limit: int | None) -> None:
+    def __init__(self, limit: int | None, arrived: Callable[[], None]) -> None:
         super().__init__()
         self._limit = limit
+        self._arrived = arrived
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
         if self._limit is not None and self.tell() + len(data) > self._limit:
             raise TooBig(self._limit)
+        self._arrived()
         return super().write(data)

@@ -22,6 +22,7 @@ from bot.replies.text import length
 from bot.storage.sqlite import Database
 from bot.storage.sqlite_chats import SqliteStorage
 from model.decoding.sampling import Sampling
+from model.doubt import NotPhoto
 from model.serving.jobs import Job
 from model.serving.tasks.photo import PhotoResult, WeighedWord, WireCaption
 from tests.support import bot_api_rules as rules
@@ -181,6 +182,26 @@ async def test_more_captions_come_below_the_others_and_none_comes_twice(queue: F
     await edited(ann, answer, lambda m: "15. a cat with 15 <legs>" in m["caption"])
     assert len({photo_of(job).seed for job in queue.jobs.values()}) == 3
     assert len(ann.bot_messages()) == 1
+
+
+async def test_what_is_no_photo_has_captions_only_when_they_are_asked_for(
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voice = Spoken()
+    monkeypatch.setattr("bot.app.Voice", lambda: voice)
+    await keep(tmp_path, ann.id, ChatSettings(voice=True))
+
+    def refused(job: Job, media: bytes) -> PhotoResult:
+        return dataclasses.replace(worked(job, media), not_photo=NotPhoto("screen", 0.98))
+
+    async with running_bot(server, FakeQueue(refused), tmp_path):
+        await ann.send_photo(PHOTO)
+        answer, _spoken = [await ann.next_message() for _ in range(2)]
+        said = "This looks like text or a screenshot; I only describe photos."
+        assert words(answer) == voice.texts == [said]
+        await press(ann, answer, MORE)
+        longer = await edited(ann, answer, lambda m: "5. a cat" in m["text"])
+        assert words(longer) == [said, *(f"{number}. a cat with {number} <legs>" for number in range(1, 6))]
 
 
 async def test_captions_without_a_sheet_grow_as_well(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
@@ -476,7 +497,7 @@ async def test_both_models_side_by_side(queue: FakeQueue, ann: Person) -> None:
         "a cat on a sofa",
         "fairly sure (47 %) · the model with attention",
         "",
-        "a dog on a sofa",
+        "perhaps: a dog on a sofa",
         "unsure (20 %) · the model without attention",
     ]
     job = last(queue)
@@ -615,7 +636,7 @@ async def test_buttons_of_a_message_that_telegram_shows_no_more_still_work(
         assert message["message_thread_id"] == 7
         return message
 
-    assert words(await pressed(data[COMPARE]))[3] == "a dog on a sofa"
+    assert words(await pressed(data[COMPARE]))[3] == "perhaps: a dog on a sofa"
     assert words(await pressed(data[WEIGHED]))[0] == "a cat on a sofa"
     choice = await pressed(data[HEATMAP])
     assert words(choice)[1] == "2. a cat with 2 <legs>"

@@ -24,6 +24,7 @@ MAX_DOWNLOAD: Final = 20 * MEGABYTE
 MAX_PHOTO: Final = 10 * MEGABYTE
 MAX_UPLOAD: Final = 50 * MEGABYTE
 MAX_TEXT: Final = 4096
+SHOWN: Final = ("has_media_spoiler", "has_protected_content")  # of a message, when they are true
 MAX_CAPTION: Final = 1024
 
 CONFLICT_POLLING: Final = (

@@ -97,6 +97,9 @@ FaultKind = Literal[
     "lose_response",  # processed, but the connection is cut before the answer; half of a download
     "delay",  # processed after `seconds`
     "slow",  # the bytes of a download arrive over `seconds`
+    "stall",  # half of a download, and nothing more
+    "no_result",  # processed, and answered with success and no result
+    "bare",  # an answer of 500 that says nothing but that it failed
     "blocked",  # 403
     "reply_not_found",  # the message replied to is gone; honours allow_sending_without_reply
     "too_old",  # 400, as for a callback query that waited for minutes, or a message to delete after two days
@@ -288,6 +291,8 @@ class Where(TypedDict, total=False):
     thread_id: int | None
     reply_to: Message | None
     media_group_id: str | None
+    has_media_spoiler: bool
+    has_protected_content: bool
 
 
 class Details(Where, total=False):
@@ -318,6 +323,7 @@ class Person(Chat):
         chat.members[self.id] = self
         if (group := where.get("media_group_id")) is not None:
             content = content | {"media_group_id": group}
+        content = content | {name: True for name in rules.SHOWN if where.get(name)}
         message = chat.new_message(self.user, content, where.get("thread_id"), where.get("reply_to"))
         self.server.push("message", message)
         return copy.deepcopy(message)
@@ -651,9 +657,10 @@ class FakeTelegram:
             self.warnings.append(f"update {kind} is not in allowed_updates")
         return update_id
 
-    def push_anything(self, update: Json) -> int:
+    def push_anything(self, update: Json, update_id: int | None = None) -> int:
         """Queue an update of any kind and shape, as one from before `allowed_updates` changed, or of a newer server."""
-        update_id = next(self._update_ids)
+        if update_id is None:
+            update_id = next(self._update_ids)
         self._pending[update_id] = {"update_id": update_id} | copy.deepcopy(update)
         self.changed()
         return update_id
@@ -783,12 +790,17 @@ class FakeTelegram:
             self.changed()
         if fault is not None and fault.kind == "lose_response":
             return cut(request)
+        if fault is not None and fault.kind == "no_result":
+            return web.json_response({"ok": True})
         return web.json_response({"ok": True, "result": call.result})
 
     async def _break(self, fault: Fault, call: Call, request: web.Request) -> web.StreamResponse | None:
         """Let a fault happen before the call is processed; None lets the call go on."""
         if error := error_of_fault(fault, call.method):
             raise error
+        if fault.kind == "bare":
+            call.error = "500 without a description"
+            return web.json_response({"ok": False}, status=500)
         if fault.kind in ("500_html", "502_html"):
             call.error = f"{fault.kind[:3]} with a body that is not JSON"
             return proxy_page(fault)
@@ -824,6 +836,13 @@ class FakeTelegram:
         if fault is not None and fault.kind == "lose_response":
             call.error = "connection cut"
             await response.write(data[: len(data) // 2])
+            return cut(request, response)
+        if fault is not None and fault.kind == "stall":
+            await response.write(data[: len(data) // 2])
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(fault.seconds):
+                    await fault.over.wait()
+            call.error = "stalled"
             return cut(request, response)
         slowly = fault.seconds / 10 if fault is not None and fault.kind == "slow" else 0
         step = max(1, -(-len(data) // 10) if slowly else len(data))
@@ -981,13 +1000,15 @@ class FakeTelegram:
             rules.check_reply_markup(params["reply_markup"])
             if "inline_keyboard" in params["reply_markup"]:
                 content["reply_markup"] = params["reply_markup"]
+        if params.get("protect_content"):
+            content["has_protected_content"] = True
         return chat.new_message(self.bot, content, params.get("message_thread_id"), reply_to)
 
     def _send_message(self, call: Call) -> Message:
         return self._post(call, text_part(call.params))
 
     def _send_media(self, kind: str, call: Call) -> Message:
-        content = self._media(kind, call.params[kind], call) | text_part(call.params, "caption")
+        content = self._media(kind, call.params[kind], call) | text_part(call.params, "caption") | covered(call.params)
         return self._post(call, content)
 
     def _send_media_group(self, call: Call) -> list[Message]:
@@ -1004,7 +1025,8 @@ class FakeTelegram:
             raise bad_request("a media group can't have reply_markup")
         group = {"media_group_id": self.new_media_group()}
         contents = [
-            self._media(item["type"], item.get("media"), call, item) | text_part(item, "caption") for item in media
+            self._media(item["type"], item.get("media"), call, item) | text_part(item, "caption") | covered(item)
+            for item in media
         ]
         return [self._post(call, content | group) for content in contents]
 
@@ -1091,7 +1113,8 @@ class FakeTelegram:
         if media.get("type") not in ("photo", "video", "animation", "document"):
             raise bad_request("wrong type of the media")
         content = self._media(media["type"], media.get("media"), call, media) | text_part(media, "caption")
-        replaced = (*MEDIA_KINDS, "text", "entities", "caption", "caption_entities")
+        content |= covered(media)
+        replaced = (*MEDIA_KINDS, "text", "entities", "caption", "caption_entities", "has_media_spoiler")
         return self._edit(call, replaced=replaced, content=content)
 
     def _edit_reply_markup(self, call: Call) -> Message:
@@ -1257,6 +1280,11 @@ def text_part(source: Json, name: Literal["text", "caption"] = "text") -> Json:
     if entities:
         part["entities" if name == "text" else "caption_entities"] = entities
     return part
+
+
+def covered(source: Json) -> Json:
+    """What a message has whose picture was sent as a spoiler."""
+    return {"has_media_spoiler": True} if source.get("has_spoiler") else {}
 
 
 async def read_request(request: web.Request) -> tuple[Json, dict[str, Upload]]:

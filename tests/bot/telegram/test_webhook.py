@@ -488,6 +488,65 @@ async def test_before_telegram_is_reached_health_says_so_and_updates_are_not_acc
         assert await post(settings["webhook_url"], b'{"update_id": 7}') == 503
 
 
+async def opened(port: int, first: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(first)
+    return reader, writer
+
+
+async def test_a_connection_that_does_not_begin_is_closed(
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silent, or with a head that never ends; others are served meanwhile, and pieces put together."""
+    monkeypatch.setattr("bot.telegram.webhook.HEAD_SECONDS", 1.0)
+    port = free_port()
+    async with hooked_bot(server, FakeQueue(), tmp_path, webhook_port=port) as hooked:
+        silent, slow = await opened(port), await opened(port, b"POST /bots/captions:1 HTTP/1.1\r\nHost: x\r\n")
+        endless = await opened(port, b"GET / HTTP/1.1\r\n" + b"X: " + b"x" * 20_000)
+        pieces = await opened(port, b"GET /health HTTP/1.1\r\nHost: x\r\n")
+        await answered(server, ann, [await ann.send_text("hello")])
+        pieces[1].write(b"\r\n")
+        assert (await pieces[0].readline()).startswith(b"HTTP/1.1 200")
+        for reader, writer in (silent, slow, endless):
+            with contextlib.suppress(ConnectionError):
+                assert await asyncio.wait_for(reader.read(), 60) == b""
+            writer.close()
+        pieces[1].close()
+        assert (await get(hooked.health))[0] == 200
+
+
+async def test_no_more_connections_are_open_than_there_is_room_for(
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that has said nothing for longest goes first, and Telegram always gets in."""
+    monkeypatch.setattr("bot.telegram.webhook.MOST_CONNECTIONS", 10)
+    port = free_port()
+    async with hooked_bot(server, FakeQueue(), tmp_path, webhook_port=port):
+        strangers = [await opened(port) for _ in range(30)]
+        await answered(server, ann, [await ann.send_text("hello") for _ in range(3)])
+        await asyncio.sleep(0)
+        gone = [reader.at_eof() or reader.exception() is not None for reader, _ in strangers]
+        assert sum(gone) >= 20
+        assert gone[0]
+        for _, writer in strangers:
+            writer.close()
+
+
+async def test_whom_the_bot_does_not_know_keeps_no_connection(server: FakeTelegram, tmp_path: Path) -> None:
+    port = free_port()
+    async with hooked_bot(server, FakeQueue(), tmp_path, webhook_port=port) as hooked:
+        for head in (b"POST /bots/captions:1", b"GET /health", b"GET /nothing"):
+            reader, writer = await opened(port, head + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            assert (await asyncio.wait_for(reader.read(), 60)).startswith(b"HTTP/1.1 ")  # until it is closed
+            writer.close()
+        async with aiohttp.ClientSession() as session:  # who knows the secret may come again by the same
+            for number in (5, 6):
+                async with session.post(
+                    hooked.url, json={"update_id": number}, headers={SECRET_HEADER: SECRET}
+                ) as said:
+                    assert (said.status, said.headers.get("Connection")) == (200, None)
+
+
 async def test_a_port_in_use_is_said_clearly(server: FakeTelegram, tmp_path: Path) -> None:
     settings = settings_for(server, tmp_path, webhook_url="http://127.0.0.1:1/", webhook_port=server.port)
     with pytest.raises(ConfigurationError, match=f"^WEBHOOK_PORT {server.port} cannot be used .*in use"):
