@@ -247,6 +247,7 @@ UNDER: Final[Mapping[type[Any], tuple[Kind, ...]]] = {
     OtherMoments: ("clip",),
     AllCaptions: ("clip",),
     **dict.fromkeys((MoreCaptions, ChooseHeatmap, Heatmap, WeighedWords, ShowColours, CompareModels), ("answer",)),
+    AsClip: ("answer",),
     ChooseColours: ("colours", "answer"),
     AlbumSheet: ("album",),
     DeleteAlbum: ("album",),
