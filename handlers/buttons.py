@@ -47,6 +47,7 @@ SAYING: Final[tuple[tuple[type[CallbackData], str, Callable[..., Awaitable[str |
 FORGOTTEN: Final[Mapping[type[CallbackData], type[PictureError]]] = {
     below.OtherMoments: NoClip,
     below.AllCaptions: NoClip,
+    below.AsClip: NoClip,
     below.AlbumSheet: NoAlbum,
 }
 

@@ -57,9 +57,6 @@ async def forget_history(storage: Storage, user: int) -> None:
 
 
 def _may_be_kept(message: Message, picture: Picture) -> bool:
-    """Whether the picture is a photo that everybody may see who sees its message."""
-    for source in (message, message.reply_to_message):
-        if source is None or not source.photo or source.photo[-1].file_unique_id != picture.file_unique_id:
-            continue
-        return not source.has_media_spoiler and not source.has_protected_content
-    return False
+    """Whether the picture is a photo, neither covered nor protected."""
+    shown = [source.photo[-1] for source in (message, message.reply_to_message) if source is not None and source.photo]
+    return not picture.private and any(size.file_unique_id == picture.file_unique_id for size in shown)

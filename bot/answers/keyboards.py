@@ -246,8 +246,8 @@ KEYS: Final[Mapping[type[Any], Kind]] = {
 UNDER: Final[Mapping[type[Any], tuple[Kind, ...]]] = {
     OtherMoments: ("clip",),
     AllCaptions: ("clip",),
-    **dict.fromkeys((MoreCaptions, ChooseHeatmap, Heatmap, WeighedWords, ShowColours), ("answer",)),
-    **dict.fromkeys((CompareModels, AsClip), ("answer",)),
+    **dict.fromkeys((MoreCaptions, ChooseHeatmap, Heatmap, WeighedWords, ShowColours, CompareModels), ("answer",)),
+    AsClip: ("answer",),
     ChooseColours: ("colours", "answer"),
     AlbumSheet: ("album",),
     DeleteAlbum: ("album",),

@@ -65,13 +65,20 @@ def photo_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
 
 
 def alt_text_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
-    """The main caption as one sentence, in a block that is copied when it is pressed."""
-    return Words(f"<pre>{escaped(cut_at_word(alt_text(main_caption(result)), limit))}</pre>", ())
+    """The main caption as one sentence, in a block that is copied when it is pressed; hedged where it is doubtful."""
+    seen = replace(result.main, text=_seen(result.main.text), beginning=_seen(result.main.beginning))
+    said = main_caption(replace(result, main=seen))
+    return Words(f"<pre>{escaped(cut_at_word(alt_text(said), limit))}</pre>", ())
+
+
+def _seen(caption: str) -> str:
+    caption = one_line(caption)
+    return OF_A_PICTURE.sub("", caption) or caption
 
 
 def alt_text(caption: str) -> str:
     """A caption as authors of pages want it: what is seen, with a capital first letter and a full stop."""
-    shown = OF_A_PICTURE.sub("", caption) or caption
+    shown = _seen(caption)
     return shown[:1].upper() + shown[1:] + ("" if shown.endswith((".", "!", "?", ELLIPSIS)) else ".")
 
 

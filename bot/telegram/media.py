@@ -156,7 +156,7 @@ def clip_of_live(message: Message, still: Picture) -> Picture | None:
         for carrier in _carriers(source) if source is not None else ():
             live, sizes = getattr(carrier, "live_photo", None), _sizes(carrier)
             if live is not None and sizes and sizes[-1].file_unique_id == still.file_unique_id:
-                return _file(live)
+                return replace(_file(live), spoiler=still.spoiler, protected=still.protected)
     return None
 
 

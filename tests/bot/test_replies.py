@@ -215,3 +215,8 @@ def test_no_word_is_broken_where_it_can_be_helped() -> None:
     assert replies.cut_at_word("one two three", 8) == "one two…"
     assert replies.cut_at_word("one two three", 7) == "one…"
     assert replies.cut_at_word("indivisible", 5) == "indi…"
+
+
+def test_an_alt_text_is_hedged_where_the_caption_is_doubtful() -> None:
+    doubtful = WireCaption("a photo of a cat on a sofa", 0.05)
+    assert replies.alt_text_answer(PhotoResult(doubtful, (), None)).markup == "<pre>Perhaps: a cat on a sofa.</pre>"
