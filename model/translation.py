@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from model.captions import Translation
 from model.decoding.search import BeamSearch, Stepwise, decode
+from model.grammar import NO_GRAMMAR, Grammar
 from model.network.checkpoint import CheckpointError, read_tensors, write_tensors
 from model.network.config import ConfigError
 from model.network.device import bf16_is_faster, choose_device
@@ -45,6 +46,7 @@ class RussianFile:
     target: Subwords
     known: frozenset[str]  # English words of the training pairs
     threshold: float = 0.0
+    grammar: Grammar = NO_GRAMMAR  # of the Russian forms of the training pairs
 
     def with_translator(self, translator: Translator) -> Self:
         return replace(self, translator=translator)
@@ -58,6 +60,7 @@ class RussianFile:
             "target": self.target.to_json(),
             "known": " ".join(sorted(self.known)),
             "threshold": json.dumps(self.threshold),
+            "grammar": self.grammar.to_text(),
         }
         write_tensors(path, tensors, metadata)
 
@@ -70,7 +73,11 @@ class RussianFile:
             translator.load_state_dict(tensors)
             source, target = (Subwords.from_json(metadata[name]) for name in ("source", "target"))
             known = frozenset(metadata["known"].split())
-            return cls(translator.eval(), source, target, known, float(json.loads(metadata["threshold"])))
+            threshold, grammar = (
+                float(json.loads(metadata["threshold"])),
+                Grammar.from_text(metadata.get("grammar", "")),
+            )
+            return cls(translator.eval(), source, target, known, threshold, grammar)
         except (ConfigError, RuntimeError, KeyError, ValueError) as error:
             raise CheckpointError(f"{path}: {error}") from error
 
@@ -133,7 +140,7 @@ class Translations:
             np.add.at(alignment, np.ix_(*by_word), attention[:, : len(read)].numpy())
         alignment /= alignment.sum(axis=1, keepdims=True).clip(1e-9)
         probability = math.exp(float(log_probs.mean())) if said else 0.0
-        wrong = list(failures(english, plain))
+        wrong = failures(english, plain) + self.file.grammar.failures(plain)
         wrong += [f"unknown: {word}" for word in dict.fromkeys(english) if word not in self.file.known]
         if len(read) == LONGEST:
             wrong.append("too long")

@@ -1,8 +1,9 @@
 """BLEU and chrF of a translator: `python -m model.training.translation_scores --pairs FILE --split test`.
 
-The split is that of training. With `--fit` it finds, on the validation split, the probability below which a
-translation is not trusted, and writes it into the translator's file: a translation whose sentence chrF is below 40
-counts as wrong, and to show a wrong one costs three times as much as to leave a right one in English.
+The split is that of training. With `--fit` it writes what checks need into the translator's file: the grammar of the
+Russian forms that it was trained on, and the probability below which a translation is not trusted. That one is found on
+the validation split: a translation whose sentence chrF is below 40 counts as wrong, and to show a wrong one costs three
+times as much as to leave a right one in English.
 """
 
 import sys
@@ -13,6 +14,7 @@ from typing import Final
 from model.captions import Translation
 from model.network.checkpoint import CheckpointError
 from model.training.data import DataError, resolve_data
+from model.training.morphology import grammar_of
 from model.training.options import parse_options
 from model.training.pairs import Pair, load_pairs, photos_of, split_pairs
 from model.translation import BEAM, RussianFile, Translations
@@ -73,7 +75,8 @@ def report(config: ScoreConfig) -> None:
     pairs = split_pairs(load_pairs(resolve_data(config.pairs)), photos_of(map(resolve_data, config.photos)))
     translations = Translations.load(path, config.device)
     if config.fit:
-        file = replace(RussianFile.load(path), threshold=0.0)
+        forms = (word.rstrip(",") for pair in pairs["train"] for word in pair.russian.split())
+        file = replace(RussianFile.load(path), threshold=0.0, grammar=grammar_of(forms))
         found = Translations(file).translate([pair.english for pair in pairs["val"]], beam=config.beam)
         file = replace(file, threshold=round(fit_threshold(found, pairs["val"]) + 1e-4, 4))
         file.save(path)

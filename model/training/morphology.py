@@ -1,0 +1,52 @@
+"""Cells of Russian forms, from the dictionary of `pymorphy3` (pip install pymorphy3), which nothing else here needs."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from model.grammar import CASES, GENDERS, Grammar, mask
+from model.training.data import DataError
+
+_CASES: Final = {"gen1": "gent", "gen2": "gent", "acc2": "accs", "loc1": "loct", "loc2": "loct", "voct": "nomn"}
+_NAMES: Final = frozenset(["Name", "Surn", "Patr", "Geox", "Orgn", "Trad", "Abbr"])
+# Adjectives that govern a noun of another case ("полный воды"), or that stand for one ("одна из них").
+_GOVERNING: Final = frozenset(
+    ["полный", "похожий", "противоположный", "один", "другой", "весь", "сам", "этот", "тот", "который"]
+)
+
+
+def grammar_of(words: Iterable[str]) -> Grammar:
+    """The grammar of these forms. Raises DataError where pymorphy3 is not installed."""
+    try:
+        import pymorphy3
+    except ImportError as error:
+        raise DataError("the grammar of Russian forms needs a dictionary: pip install pymorphy3") from error
+    analyzer = pymorphy3.MorphAnalyzer()
+    adjectives: dict[str, int] = {}
+    nouns: dict[str, int] = {}
+    for word in sorted(set(words)):
+        last = word.rsplit("-", 1)[-1]
+        readings = [p for p in analyzer.parse(last) if not _NAMES & set(p.tag.grammemes)]
+        parts = {reading.tag.POS for reading in readings}
+        known = all(reading.is_known for reading in readings)
+        if not known or any(reading.normal_form in _GOVERNING for reading in readings):
+            continue
+        if "ADJF" in parts and parts <= {"ADJF", "NOUN"} and readings[0].tag.POS == "ADJF":
+            adjectives[word] = _cells([reading for reading in readings if reading.tag.POS == "ADJF"])
+        elif parts == {"NOUN"}:
+            nouns[word] = _cells(readings)
+    return Grammar({w: c for w, c in adjectives.items() if c}, {w: c for w, c in nouns.items() if c})
+
+
+def _cells(readings: Iterable[Any]) -> int:
+    cells = 0
+    for reading in readings:
+        tag = reading.tag
+        if "Fixd" in tag.grammemes:  # it has one form for all cases
+            return mask(CASES)
+        genders = [tag.gender] if tag.gender else [*GENDERS[:3]]
+        if tag.number == "plur":
+            genders = ["plur"]
+        elif "ms-f" in tag.grammemes or "Ms-f" in tag.grammemes:
+            genders = [*GENDERS[:2]]
+        cells |= mask([_CASES.get(tag.case, tag.case)], genders)
+    return cells
