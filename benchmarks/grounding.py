@@ -26,7 +26,8 @@ from PIL import Image
 
 from model.captioner import Captioner
 from model.captions import Caption
-from model.decoding.explain import Unexplainable, tokens_of
+from model.decoding.explain import tokens_of
+from model.errors import Unexplainable
 from model.network.checkpoint import CheckpointError
 from model.network.vocabulary import tokenize
 from model.training.data import DataError, Example, load_split, resolve_data

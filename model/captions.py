@@ -69,6 +69,15 @@ class Caption:
 
 
 @dataclass(frozen=True)
+class NearWords:
+    """A word, and those that the decoder's embedding puts beside it."""
+
+    word: str
+    embedding: npt.NDArray[np.float32]  # (E,)
+    nearest: tuple[tuple[str, float], ...]  # with their cosine similarity in [-1, 1], the nearest first
+
+
+@dataclass(frozen=True)
 class CaptionSet:
     """The captions of one image. `best` is the beam's, where a beam was asked for.
 

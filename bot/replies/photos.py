@@ -11,12 +11,26 @@ from typing import Final
 from aiogram.utils.i18n import get_i18n
 from aiogram.utils.i18n import gettext as _
 
-from bot.replies.text import MAX_CAPTION, MAX_TEXT, escaped, fitting, length, one_line, shortened
+from bot.replies.text import (
+    ELLIPSIS,
+    MAX_CAPTION,
+    MAX_TEXT,
+    cut_at_word,
+    escaped,
+    fitting,
+    length,
+    one_line,
+    shortened,
+)
 from model.doubt import SURE, NotPhoto, is_unsure, percent
 from model.drawing.labels import Deficiency, Labels, likelihood
 from model.serving.tasks.photo import PhotoResult, WeighedWord, WireCaption
 
 CAPTION_LANGUAGE: Final = "en"
+OF_A_PICTURE: Final = re.compile(  # who listens to an alt text knows that it is one of a picture
+    r"^(?:there is )?(?:an? |the )?(?:black and white |colou?r |old |blurry )*(?:photo(?:graph)?|picture|image) of ",
+    re.IGNORECASE,
+)
 MOST_OTHERS: Final = 3  # words told of beside the one that was said
 
 
@@ -48,6 +62,17 @@ def photo_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
     others = len(lines) - len(samples)
     lines = fitting(lines, limit - length(f"{main}\n{sureness}"))
     return Words(_page([main, sureness, *lines]), tuple(samples[: max(0, len(lines) - others)]))
+
+
+def alt_text_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
+    """The main caption as one sentence, in a block that is copied when it is pressed."""
+    return Words(f"<pre>{escaped(cut_at_word(alt_text(main_caption(result)), limit))}</pre>", ())
+
+
+def alt_text(caption: str) -> str:
+    """A caption as authors of pages want it: what is seen, with a capital first letter and a full stop."""
+    shown = OF_A_PICTURE.sub("", caption) or caption
+    return shown[:1].upper() + shown[1:] + ("" if shown.endswith((".", "!", "?", ELLIPSIS)) else ".")
 
 
 def main_caption(result: PhotoResult) -> str:
@@ -110,14 +135,16 @@ def more_on_page(markup: str, captions: Sequence[str], first: int, limit: int) -
     return Words("\n".join([markup, *map(escaped, lines)]), tuple(captions[: len(lines)]))
 
 
-def comparison(result: PhotoResult, model: str) -> str:
-    """The main captions of both models, `model`'s first."""
+def comparison(result: PhotoResult, model: str, wrote: str = "") -> str:
+    """The main captions of both models, `model`'s first, and what the person who reads this wrote under the photo."""
     parts = [escaped(not_a_photo(result.not_photo))] if result.not_photo is not None else []
     parts.append(_compared(result.main, model))
     if result.other is not None:
         parts.append(_compared(result.other, "baseline" if model == "attention" else "attention"))
     else:
         parts.append(_("The other model is not installed here."))
+    if words := shortened(one_line(wrote), MAX_CAPTION):
+        parts.append(_("you wrote: {words}").format(words=escaped(words)))
     return "\n\n".join(parts)
 
 

@@ -191,3 +191,27 @@ def test_no_caption_of_a_picture_comes_twice() -> None:
     words = replies.photo_answer(PhotoResult(drawn.greedy, drawn.samples, best=best))
     assert as_seen(words.markup)[2:] == ["1. a dog", "2. a cat sits"]
     assert words.captions == ("a dog", "a cat sits")
+
+
+@pytest.mark.parametrize(
+    ("caption", "sentence"),
+    [
+        ("a cat on a sofa", "A cat on a sofa."),
+        ("a photo of a cat", "A cat."),
+        ("A black and white picture of two men", "Two men."),
+        ("there is an image of the sea.", "The sea."),
+        ("a man with a photo of a cat", "A man with a photo of a cat."),
+        ("a photograph of ", "A photograph of."),
+        ("ёж!", "Ёж!"),
+    ],
+)
+def test_an_alt_text_is_a_sentence_about_what_is_seen(caption: str, sentence: str) -> None:
+    assert replies.alt_text(replies.one_line(caption)) == sentence
+
+
+def test_no_word_is_broken_where_it_can_be_helped() -> None:
+    assert replies.cut_at_word("one two three", 13) == "one two three"
+    assert replies.cut_at_word("one two three", 12) == "one two…"
+    assert replies.cut_at_word("one two three", 8) == "one two…"
+    assert replies.cut_at_word("one two three", 7) == "one…"
+    assert replies.cut_at_word("indivisible", 5) == "indi…"
