@@ -105,7 +105,7 @@ class Guests:
         moves = clip_job(origin, clip.file, model, None)
 
         async def send(result: Outcome) -> None:
-            main = result.main.text if isinstance(result, PhotoResult) else ""
+            main = result.main.text if isinstance(result, PhotoResult) and result.not_photo is None else ""
             await _edit(bot, answer, _words(result, settings), reply_markup=copy_button(main))
 
         async def serve(job: Job) -> None:

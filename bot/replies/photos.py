@@ -65,7 +65,9 @@ def photo_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
 
 
 def alt_text_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
-    """The main caption as one sentence, in a block that is copied when it is pressed."""
+    """The main caption as one sentence, in a block that is copied when it is pressed; none of what is no photo."""
+    if result.not_photo is not None:
+        return photo_answer(result)
     return Words(f"<pre>{escaped(cut_at_word(alt_text(main_caption(result)), limit))}</pre>", ())
 
 
