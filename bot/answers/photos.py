@@ -108,7 +108,8 @@ class Captioning:
         sent = await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons, of=picture)
         await self._answers.rate(ask.chat, [sent], Rated(ask.user, ask.model, ask.settings.decoding))
         if ask.settings.history and (await self._storage.settings(ask.chat)).history:  # still
-            await remember(self._storage, ask.message, picture, replies.one_line(main), ask.accepted.received)
+            said = replies.one_line(main) or replies.main_caption(result)
+            await remember(self._storage, ask.message, picture, said, ask.accepted.received)
         return key
 
     async def _send_voice(self, message: Message, key: str, text: str) -> None:

@@ -65,10 +65,14 @@ def photo_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
 
 
 def alt_text_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
-    """The main caption as one sentence, in a block that is copied when it is pressed; hedged where it is doubtful."""
+    """The main caption as one sentence, in a block that is copied when it is pressed; hedged where it is doubtful.
+
+    None of what is no photo.
+    """
+    if result.not_photo is not None:
+        return photo_answer(result)
     seen = replace(result.main, text=_seen(result.main.text), beginning=_seen(result.main.beginning))
-    said = main_caption(replace(result, best=seen))
-    return Words(f"<pre>{escaped(cut_at_word(alt_text(said), limit))}</pre>", ())
+    return Words(f"<pre>{escaped(cut_at_word(alt_text(hedged(seen)), limit))}</pre>", ())
 
 
 def _seen(caption: str) -> str:
