@@ -31,6 +31,7 @@ _PREPOSITIONS: Final = {
     word: mask([case for case, governing in _GOVERNS.items() if word in governing.split()])
     for word in " ".join(_GOVERNS.values()).split()
 }
+_WITH: Final = ("рядом", "вместе")  # after these "с" governs what "над" does
 _GENITIVE: Final = mask(["gent"], _SINGULAR)
 _GENITIVES: Final = mask(["gent"], ["plur"])
 _NUMERALS: Final = {
@@ -51,11 +52,14 @@ class Grammar:
     def failures(self, text: str) -> list[str]:
         """What does not agree, a line each, such as "agreement: красном дверь"."""
         wrong = []
+        before = ""
         counted = False  # whether a word since the last comma is two, three or four
         words = text.split()
         for word, following in itertools.pairwise(words):
             counted = not word.endswith(",") and (counted or word in _NUMERALS)
-            if not word.endswith(",") and not self._agree(word, following.rstrip(","), counted):
+            with_ = before in _WITH and word in ("с", "со")
+            before = word
+            if not word.endswith(",") and not self._agree("над" if with_ else word, following.rstrip(","), counted):
                 wrong.append(f"agreement: {word} {following.rstrip(',')}")
         return wrong
 

@@ -27,7 +27,7 @@ from model.network.subwords import Subwords
 from model.network.translator import Translator, TranslatorConfig
 from model.network.vocabulary import PAD, tokenize
 from model.translation_checks import failures
-from model.typography import typeset
+from model.typography import euphonic, typeset
 
 RUSSIAN_FILE: Final = "russian.safetensors"
 BATCH: Final = 64  # sentences
@@ -133,7 +133,7 @@ class Translations:
     ) -> Translation:
         """log_probs: (T,); attention: (T, S), S at least the number of pieces that were read."""
         words = self.file.target.decode(said)
-        plain = " ".join(words)
+        plain = euphonic(" ".join(words))
         alignment = np.zeros((len(words), len(english)), np.float32)
         if words:
             by_word = self.file.target.word_numbers(said), self.file.source.word_numbers(read)
@@ -146,4 +146,4 @@ class Translations:
             wrong.append("too long")
         if probability < self.file.threshold:
             wrong.append("low probability")
-        return Translation(plain, plain, probability, tuple(wrong), tuple(words), alignment)
+        return Translation(plain, plain, probability, tuple(wrong), tuple(plain.split()), alignment)

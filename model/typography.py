@@ -8,6 +8,14 @@ NO_BREAK: Final = "\N{NO-BREAK SPACE}"
 _SHORT: Final = re.compile(r"(?<![\w-])(в|во|к|ко|о|об|с|со|у|и|а|но|на|за|из|от|до|по|не|ни|без|для|под|над|при|про) ")
 
 
+_WITH: Final = re.compile(r"(?<![\w-])с (?=[сзшж][бвгджзклмнпрстфхцчшщ]|щ)")
+
+
+def euphonic(text: str) -> str:
+    """The text with "со" for "с" where the next word begins with two consonants that are hard to say after it."""
+    return _WITH.sub("со ", text)
+
+
 def typeset(text: str, *, like: str = "") -> str:
     """The text with a non-breaking space after each short preposition, conjunction and particle.
 

@@ -89,7 +89,14 @@ class Translator(nn.Module):
         present = ~padding.unsqueeze(-1)
         mean = (states * present).sum(dim=1) / present.sum(dim=1)
         hidden, cell = self.initial(mean).tanh().unsqueeze(1).chunk(2, dim=-1)
-        return TranslatorState(hidden, cell, self.keys(states), self.values(states), words, padding.unsqueeze(1))
+        return TranslatorState(
+            hidden,
+            cell,
+            keys=self.keys(states),
+            values=self.values(states),
+            words=words,
+            padding=padding.unsqueeze(1),
+        )
 
     def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Teacher forcing. target: (B, T), <start> and the pieces. Returns logits (B, T, V), attention (B, T, S)."""

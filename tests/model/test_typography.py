@@ -2,7 +2,7 @@
 
 import pytest
 
-from model.typography import typeset
+from model.typography import euphonic, typeset
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,16 @@ from model.typography import typeset
 )
 def test_short_words_stay_with_the_next(text: str, like: str, shown: str) -> None:
     assert typeset(text, like=like) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("кухня с столом и стульями", "кухня со столом и стульями"),
+        ("мужчина с слоном", "мужчина со слоном"),
+        ("мужчина с собакой, с зонтом", "мужчина с собакой, с зонтом"),
+        ("вас столько", "вас столько"),
+    ],
+)
+def test_with_is_easy_to_say(text: str, said: str) -> None:
+    assert euphonic(text) == said
