@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+from torch import Tensor
 
 from model.captioner import Caption, CaptionSet
 from model.clip_moments import DescribedFrame, PreparedFrame
@@ -24,6 +26,7 @@ from model.serving.embedded.process import connect_to_parent
 from model.serving.redis.consumer import RedisConsumer
 from model.serving.tasks.base import Findings, Picture
 from model.serving.worker.worker import Worker
+from model.tagging.answers import Ranking, Tag
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +59,15 @@ class SimulatedNetwork:
         self._batches.write(f"{line}\n")
         self._batches.flush()
         return [Findings(CAPTIONS)] * len(pictures)
+
+    def features(self, square: npt.NDArray[np.uint8]) -> Tensor:
+        raise NotImplementedError("only captions are simulated")
+
+    def tags(self, features: Tensor, tags: Sequence[str]) -> list[Tag]:
+        raise NotImplementedError("only captions are simulated")
+
+    def rank(self, features: Tensor, texts: Sequence[str]) -> Ranking:
+        raise NotImplementedError("only captions are simulated")
 
     def describe(self, model: str, frames: Sequence[PreparedFrame]) -> list[DescribedFrame]:
         raise NotImplementedError("only pictures are simulated")

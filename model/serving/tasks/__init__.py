@@ -9,8 +9,12 @@ from model.serving.tasks.base import Task
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursTask
 from model.serving.tasks.photo import PhotoTask
+from model.serving.tasks.rank import RankTask
+from model.serving.tasks.tags import TagsTask
 
-TASKS: Final[dict[str, type[Task]]] = {task.NAME: task for task in (PhotoTask, ClipTask, AlbumTask, ColoursTask)}
+TASKS: Final[dict[str, type[Task]]] = {
+    task.NAME: task for task in (PhotoTask, ClipTask, AlbumTask, ColoursTask, TagsTask, RankTask)
+}
 
 # The queue has two lines for each kind of line: see `model.serving.queue`.
 LINES: Final = tuple(
