@@ -30,6 +30,7 @@ from bot.answers.photos import Captioning
 from bot.answers.sending import TelegramDelivery
 from bot.answers.settings_menu import SettingsMenu
 from bot.answers.status import RHYTHM, Rhythm, Waiting
+from bot.answers.tags import Tags
 from bot.answers.voice import Voice
 from bot.config import Settings
 from bot.errors import Conflict, StorageError, WrongToken
@@ -223,6 +224,7 @@ async def _run(
         buttons=Buttons(requests, answers),
         clips=clips,
         colours=Colours(requests, storage, answers),
+        tags=Tags(requests, storage, answers),
         albums=Albums(requests, storage, sheets, answers, captioning),
         album_sheets=sheets,
         answering=Answering(requests, captioning, clips, answers, storage),

@@ -16,6 +16,7 @@ from bot.answers.clips import Clips
 from bot.answers.colours import Colours
 from bot.answers.photo_buttons import Buttons
 from bot.answers.settings_menu import MenuPress, SettingsMenu
+from bot.answers.tags import Tags
 from bot.telegram.acknowledge import WITH_TEXT
 
 Press = Callable[..., Awaitable[None]]
@@ -28,6 +29,7 @@ WORK: Final[tuple[tuple[type[CallbackData], str, Press], ...]] = (
     (below.CompareModels, "buttons", Buttons.compare),
     (below.ShowColours, "colours", Colours.show),
     (below.ChooseColours, "colours", Colours.choose),
+    (below.ShowTags, "tags", Tags.show),
     (below.AlbumSheet, "album_sheets", AlbumSheets.draw),
     (below.OtherMoments, "clips", Clips.other_moments),
     (below.AllCaptions, "clips", Clips.captions_of_frames),

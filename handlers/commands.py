@@ -12,6 +12,7 @@ from bot.answers.ask import Ask
 from bot.answers.colours import Colours
 from bot.answers.photos import Captioning
 from bot.answers.settings_menu import SettingsMenu
+from bot.answers.tags import Tags
 from bot.sample_options import parse_sample
 from bot.stats import Stats
 from bot.storage.inbox import Inbox
@@ -28,6 +29,8 @@ def create_router() -> Router:
     router.message.register(language, Where(F.text), Command("language", ignore_case=True))
     router.message.register(sample, Command("sample", ignore_case=True))
     router.message.register(colours, Command("colours", ignore_case=True))
+    router.message.register(tags, Command("tags", ignore_case=True))
+    router.message.register(choose, Command("choose", ignore_case=True))
     return router
 
 
@@ -59,3 +62,11 @@ async def sample(_: object, ask: Ask, command: CommandObject, captioning: Captio
 
 async def colours(_: object, ask: Ask, colours: Colours) -> None:
     await colours.command(ask)
+
+
+async def tags(_: object, ask: Ask, command: CommandObject, tags: Tags) -> None:
+    await tags.command(ask, command.args or "")
+
+
+async def choose(_: object, ask: Ask, command: CommandObject, tags: Tags) -> None:
+    await tags.choose(ask, command.args or "")

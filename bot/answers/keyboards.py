@@ -88,6 +88,12 @@ class ChooseColours(CallbackData, prefix="ak"):
     kind: Deficiency
 
 
+class ShowTags(CallbackData, prefix="ag"):
+    """The tags of the photo of an answer."""
+
+    key: str
+
+
 class CompareModels(CallbackData, prefix="ac"):
     """The main captions of both models."""
 
@@ -163,7 +169,7 @@ def answer_buttons(key: str, user: int, *, heatmaps: bool) -> InlineKeyboardMark
     return keyboard(
         more,
         [(_("📊 Words weighed"), WeighedWords(key=key)), (_("🎨 Colours"), ShowColours(key=key))],
-        [(_("↔ Compare models"), CompareModels(key=key))],
+        [(_("🏷 Tags"), ShowTags(key=key)), (_("↔ Compare models"), CompareModels(key=key))],
         _last_row(key, user),
     )
 
@@ -188,6 +194,11 @@ def colours_buttons(key: str, shown: Deficiency, user: int | None) -> InlineKeyb
     kinds: tuple[Deficiency, ...] = get_args(Deficiency)
     rows = [[(replies.deficiency(k, chosen=k == shown), ChooseColours(key=key, kind=k))] for k in kinds]
     return keyboard(*rows, [(_("🗑 Delete"), DeleteAnswer(key=key, user=user))] if user is not None else [])
+
+
+def delete_button(key: str, user: int) -> InlineKeyboardMarkup:
+    """Under an answer in words that has no other buttons."""
+    return keyboard([(_("🗑 Delete"), DeleteAnswer(key=key, user=user))])
 
 
 def carried_below(message: Message) -> list[str]:

@@ -48,6 +48,8 @@ def _latency(latency: Latency) -> str:
         "heatmap": _("Heatmaps"),
         "chart": _("Words weighed"),
         "colours": _("Colours"),
+        "tags": _("Tags"),
+        "rank": _("Choices"),
         "compare": _("Comparisons"),
         "clip": _("Clips"),
     }

@@ -23,6 +23,9 @@ from model.serving.jobs import Job
 from model.serving.limits import Rate
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursResult, ColoursTask
+from model.serving.tasks.rank import RankResult, RankTask
+from model.serving.tasks.tags import TagsResult, TagsTask
+from model.tagging.answers import Choice, Ranking, Tag
 from tests.support.fake_queue import FakeQueue
 from tests.support.local_queue import clip_result
 from tests.support.web import captioned
@@ -35,6 +38,10 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 def outcome(job: Job, media: bytes) -> Any:
     if isinstance(job.task, ClipTask):
         return clip_result()
+    if isinstance(job.task, TagsTask):
+        return TagsResult((Tag("dog", 0.5, holds=True), Tag("minibar", None, unknown=("minibar",))))
+    if isinstance(job.task, RankTask):
+        return RankResult(Ranking((Choice("a dog", 0.5),), 0.5))
     return ColoursResult(b"\xff\xd8") if isinstance(job.task, ColoursTask) else captioned(job, media)
 
 
@@ -68,6 +75,6 @@ def test_each_answer_is_as_documented(address: str) -> None:
             seen.add((case.path, case.call_and_validate(checks=CHECKS, timeout=60).status_code))
 
         documented()
-    photo = {("/v1/captions", 200), ("/v1/explain", 200), ("/v1/colours", 200), ("/v1/clips", 202)}
+    photo = {("/v1/captions", 200), ("/v1/explain", 200), ("/v1/colours", 200), ("/v1/tags", 200), ("/v1/clips", 202)}
     assert photo <= seen
     assert {(path, 422) for path, _ in photo} <= seen
