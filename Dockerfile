@@ -54,13 +54,11 @@ CMD ["web"]
 
 FROM base AS worker
 COPY requirements.txt requirements-bot.txt ./
-# PyPI's torch includes CUDA (5 GB); the one of https://download.pytorch.org/whl/cpu does not. torch and torchvision must
-# come from the same index: a torchvision built for another torch does not load.
+# PyPI's torch includes CUDA (5 GB); the one of https://download.pytorch.org/whl/cpu does not.
 ARG TORCH_INDEX=https://pypi.org/simple
-RUN grep -E '^torch(vision)?[<>=~!]' requirements.txt > torch.txt \
- && pip install --index-url "$TORCH_INDEX" -r torch.txt \
+RUN pip install --index-url "$TORCH_INDEX" "$(grep '^torch[<>=~!]' requirements.txt)" \
  && pip install -r requirements.txt \
- && python -c 'import av, torchvision; torchvision.ops.nms'
+ && python -c 'import av, torch'
 COPY --chown=captions:captions weights weights
 COPY start.py ./
 COPY bot bot

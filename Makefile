@@ -51,14 +51,21 @@ $(BIN)/python:
 	  { echo 'error: Python 3.11 or later is needed; name one: make PYTHON=python3.12 …' >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
+# TORCH=cpu: PyTorch without CUDA (1 GB instead of 5), from its own index, which the machine must reach.
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
+CPU_TORCH = $(if $(filter cpu,$(TORCH)),$(PIP) --index-url https://download.pytorch.org/whl/cpu)
+
 $(VENV)/.run: requirements.txt requirements-bot.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(and $(CPU_TORCH),$(CPU_TORCH) torch)
+	$(PIP) -r requirements.txt
 	@touch $@
 
 $(VENV)/.web: requirements.txt requirements-bot.txt requirements-web.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-web.txt
+	$(and $(CPU_TORCH),$(CPU_TORCH) torch)
+	$(PIP) -r requirements.txt -r requirements-web.txt
 	@touch $@
 
 $(VENV)/.test: requirements.txt requirements-bot.txt requirements-voice.txt requirements-web.txt requirements-dev.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(and $(CPU_TORCH),$(CPU_TORCH) torch torchvision)
+	$(PIP) -r requirements-dev.txt
 	@touch $@ $(VENV)/.run $(VENV)/.web

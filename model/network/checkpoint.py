@@ -12,12 +12,11 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torchvision import models
 
 from model.calibration import Calibration
 from model.network.config import ConfigError, DecoderConfig, EncoderConfig
 from model.network.decoder import Decoder, build_decoder
-from model.network.encoder import Encoder, encoder_config
+from model.network.encoder import Encoder, encoder_config, torchvision_models
 from model.network.vocabulary import Vocabulary
 
 ENCODER_FILE = "encoder.safetensors"
@@ -119,7 +118,9 @@ def _fill(encoder: Encoder, tensors: dict[str, torch.Tensor]) -> None:
 
 def _download(name: str) -> dict[str, torch.Tensor]:
     try:
-        tensors: dict[str, torch.Tensor] = models.get_model_weights(name).DEFAULT.get_state_dict(check_hash=True)
+        tensors: dict[str, torch.Tensor] = (
+            torchvision_models().get_model_weights(name).DEFAULT.get_state_dict(check_hash=True)
+        )
     except (OSError, RuntimeError) as error:  # no network, a damaged file
         raise CheckpointError(
             f"{name}: torchvision's pretrained weights cannot be downloaded ({error}); "

@@ -1,4 +1,4 @@
-"""A torchvision backbone cut where it still has a grid: images in, (B, regions, channels) out."""
+"""A convolutional backbone cut where it still has a grid: images in, (B, regions, channels) out."""
 
 import itertools
 from collections import OrderedDict
@@ -6,53 +6,19 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision import models
-from torchvision.models import inception
-from torchvision.models.inception import BasicConv2d, Inception3, InceptionA, InceptionC
 
-from model.network.config import EncoderConfig
+from model.network.config import ConfigError, EncoderConfig
+from model.network.inception import inception_v3
 
 
-def _average_pool(x: Tensor) -> Tensor:
-    """3 × 3 mean with stride 1 that leaves the padding out, as in TensorFlow, where the weights come from."""
-    return functional.avg_pool2d(x, kernel_size=3, stride=1, padding=1, count_include_pad=False)
-
-
-class _InceptionA(InceptionA):  # type: ignore[misc]  # torchvision has no types
-    def _forward(self, x: Tensor) -> list[Tensor]:
-        return [
-            self.branch1x1(x),
-            self.branch5x5_2(self.branch5x5_1(x)),
-            self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x))),
-            self.branch_pool(_average_pool(x)),
-        ]
-
-
-class _InceptionC(InceptionC):  # type: ignore[misc]
-    def _forward(self, x: Tensor) -> list[Tensor]:
-        double = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
-        return [
-            self.branch1x1(x),
-            self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x))),
-            self.branch7x7dbl_5(self.branch7x7dbl_4(double)),
-            self.branch_pool(_average_pool(x)),
-        ]
-
-
-def _inception() -> nn.Module:
-    blocks = [
-        BasicConv2d,
-        _InceptionA,
-        inception.InceptionB,
-        _InceptionC,
-        inception.InceptionD,
-        inception.InceptionE,
-        inception.InceptionAux,
-    ]
-    whole: nn.Module = Inception3(aux_logits=False, init_weights=False, inception_blocks=blocks)
-    return whole
+def torchvision_models() -> Any:
+    """`torchvision.models`, which only backbones other than Inception v3 need. Raises ConfigError without it."""
+    try:
+        from torchvision import models
+    except ImportError as error:
+        raise ConfigError(f"encoders other than inception_v3 need the package torchvision ({error})") from error
+    return models
 
 
 def _until(whole: nn.Module, last: str) -> nn.Sequential:
@@ -69,11 +35,11 @@ def build_backbone(name: str) -> nn.Sequential:
     """A fresh backbone up to its last grid; its tensors have torchvision's names.
 
     inception_v3 ends with Mixed_7a, the ResNets with layer4, AlexNet and VGG before their last pooling (as in Show,
-    Attend and Tell), the others with all of `features`.
+    Attend and Tell), the others with all of `features`. Raises ConfigError where torchvision is needed and absent.
     """
     if name == "inception_v3":
-        return _until(_inception(), "Mixed_7a")
-    whole = models.get_model(name, weights=None)
+        return inception_v3()
+    whole = torchvision_models().get_model(name, weights=None)
     if hasattr(whole, "layer4"):
         return _until(whole, "layer4")
     if isinstance(whole.features[-1], nn.MaxPool2d):
@@ -82,14 +48,14 @@ def build_backbone(name: str) -> nn.Sequential:
 
 
 def encoder_config(name: str) -> EncoderConfig:
-    """The configuration of a torchvision backbone: its own input size and normalisation, and the grid that it gives.
+    """The configuration of a backbone by torchvision's name: its input size and normalisation, and the grid it gives.
 
-    Raises ConfigError for an unknown name.
+    Raises ConfigError for an unknown name, or without torchvision where it is needed.
     """
     if name == "inception_v3":
         return EncoderConfig()  # scaled to [-1, 1], as in TensorFlow
     known = EncoderConfig(name=name)
-    inputs: Any = models.get_model_weights(name).DEFAULT.transforms()
+    inputs: Any = torchvision_models().get_model_weights(name).DEFAULT.transforms()
     [size] = inputs.crop_size
     with torch.device("meta"):  # shapes alone
         _, channels, rows, columns = build_backbone(known.name).eval()(torch.zeros(1, 3, size, size)).shape

@@ -135,11 +135,23 @@ def test_an_image_runs_as_nobody_special_and_hears_signals(target: str) -> None:
     assert ("torch" in installed) == (target == "worker")
 
 
-def test_torch_and_torchvision_are_taken_from_one_index() -> None:
-    pattern = re.search(r"grep -E '([^']+)' requirements.txt", DOCKERFILE)
+def test_the_image_takes_torch_from_the_index_that_is_asked_for() -> None:
+    pattern = re.search(r"grep '([^']+)' requirements.txt", DOCKERFILE)
     assert pattern is not None
-    chosen = [line for line in listed("requirements.txt") if re.search(pattern[1], line)]
-    assert sorted(Requirement(line).name for line in chosen) == ["torch", "torchvision"]
+    [chosen] = [line for line in listed("requirements.txt") if re.search(pattern[1], line)]
+    assert Requirement(chosen).name == "torch"
+
+
+@pytest.mark.parametrize(("goal", "packages"), [("run", "torch"), ("web", "torch"), ("test", "torch torchvision")])
+def test_torch_without_cuda_comes_first_and_only_when_asked_for(goal: str, packages: str, tmp_path: Path) -> None:
+    def plan(*options: str) -> list[str]:
+        asked = ["make", "-n", goal, f"VENV={tmp_path / 'venv'}", "BOT_TOKEN=1:x", *options]
+        said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        return [line.partition("--disable-pip-version-check ")[2] for line in said.splitlines() if " pip " in line]
+
+    first, *rest = plan("TORCH=cpu")
+    assert first == f"--index-url https://download.pytorch.org/whl/cpu {packages}"
+    assert rest == plan()
 
 
 def test_only_the_bot_gets_the_token() -> None:

@@ -1,6 +1,8 @@
 """Backbones by torchvision's names."""
 
 import copy
+import sys
+from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 
@@ -9,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
+from torch.nn import functional
 from torchvision import models
 
 from model.captioner import Captioner
@@ -56,6 +59,31 @@ def test_all_names_are_torchvisions_and_configured() -> None:
     assert (encoder_config("vgg16").rows, encoder_config("vgg16").channels) == (14, 512)
     with pytest.raises(ConfigError, match="unknown encoder"):
         encoder_config("resnet9000")
+
+
+@torch.inference_mode()
+def test_inception_is_torchvisions_with_tensorflows_pooling(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    own = Encoder()
+    random_statistics(own)
+    theirs = models.Inception3(init_weights=False).eval()
+    state = own.backbone.state_dict()
+    assert [name for name in theirs.state_dict() if name in state] == list(state)
+    theirs.load_state_dict({**theirs.state_dict(), **state})
+    without_padding = partial(functional.avg_pool2d, count_include_pad=False)
+    monkeypatch.setattr(functional, "avg_pool2d", without_padding)
+    grids: list[torch.Tensor] = []
+    theirs.Mixed_7a.register_forward_hook(lambda *call: grids.append(call[-1]))
+    images = torch.randn(1, 3, 299, 299)
+    theirs(images)
+    torch.testing.assert_close(own.eval()(images), grids[0].flatten(2).transpose(1, 2), atol=1e-5, rtol=1e-4)
+
+
+def test_other_backbones_need_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    assert Encoder().config.name == "inception_v3"
+    with pytest.raises(ConfigError, match="need the package torchvision"):
+        Encoder(EncoderConfig(name="resnet18"))
 
 
 @torch.inference_mode()
