@@ -85,7 +85,8 @@ def draw(path: Path, runs: Mapping[str, tuple[Floats, npt.NDArray[np.bool_]]]) -
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     for name, (estimates, right) in runs.items():
-        bins = reliability(estimates, right.tolist(), bins=40)
+        shown = estimates > 0.02  # nearly all others are right to be lower
+        bins = reliability(estimates[shown], right[shown].tolist(), bins=20)
         axes.plot([part.estimate for part in bins], [part.share for part in bins], "o-", markersize=3, label=name)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="share that a caption names", title="tags")
     axes.legend()
