@@ -47,19 +47,19 @@ class TagsOptions(KnownOptions):
     list: Shipped = Field("default", description="The dictionary whose tags are judged, where `tags` is empty.")
     tags: str = Field(
         "",
-        max_length=20_000,
+        max_length=4_000,
         description=f"A list of one's own, between commas: up to {MOST_TAGS}, in English or Russian.",
     )
 
 
 class RankQuery(KnownOptions):
-    texts: str = Field("", max_length=20_000)
+    texts: str = Field("", max_length=4_000)
 
 
 class RankOptions(RankQuery):
     texts: str = Field(
         min_length=1,
-        max_length=20_000,
+        max_length=4_000,
         description="The descriptions, between | or line ends: {} to {}, in English or Russian.".format(*DESCRIPTIONS),
     )
 

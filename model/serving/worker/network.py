@@ -62,7 +62,7 @@ class Captioners:
         return self._in_halves(self._together, pictures)
 
     def features(self, square: npt.NDArray[np.uint8]) -> Tensor:
-        encoded = self.encoder.encode(torch.from_numpy(square[None]).permute(0, 3, 1, 2))
+        encoded = self.encoder.encode(torch.from_numpy(np.stack([square])).permute(0, 3, 1, 2))
         return encoded[0].to("cpu", self.encoder.dtype, copy=True)
 
     def tags(self, features: Tensor, tags: Sequence[str]) -> list[Tag]:
