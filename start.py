@@ -76,6 +76,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="instead of captions, write each photo beside what is seen of it with this colour vision deficiency",
     )
     caption.add_argument(
+        "--tags",
+        metavar="LIST",
+        help="instead of captions, the tags that each photo has: default (everyday words), hotel, or a file with a "
+        "list of your own of up to 50, in English or Russian",
+    )
+    caption.add_argument(
         "--output",
         type=Path,
         metavar="DIR",
@@ -85,6 +91,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     translate = commands.add_parser("translate", help="translate English captions, a line each, from standard input")
     translate.add_argument("--to", choices=["ru"], required=True, help="the language")
     translate.add_argument("--json", action="store_true", help="one JSON object per line, with what was checked")
+    rank = commands.add_parser("rank", help="which of several descriptions fits a photo best; needs no token")
+    rank.add_argument("file", metavar="PHOTO")
+    rank.add_argument("--text", action="append", default=[], metavar="TEXT", help="a description; give at least two")
+    rank.add_argument("--texts", type=Path, metavar="FILE", help="a file with a description a line")
+    rank.add_argument("--json", action="store_true", help="print one JSON object")
     commands.add_parser("bot", help="the bot alone; workers are reached through REDIS_URL")
     worker = commands.add_parser("worker", help="a worker alone, for the bots at REDIS_URL; needs no token")
     worker.add_argument("--embedded", type=int, metavar="PARENT", help=argparse.SUPPRESS)  # the bot's process id
@@ -123,8 +134,10 @@ def caption(options: argparse.Namespace) -> int:
     settings = load_settings()
     configure_logging(settings)
     share_cores()
-    from model.command import CaptionRequest, caption_files, show_colours  # imports torch
+    from model.command import CaptionRequest, caption_files, show_colours, show_tags  # imports torch
 
+    if options.tags is not None:
+        return show_tags(options.files, options.tags, settings.weights_dir, settings.device, as_json=options.json)
     if options.colours is not None:
         return show_colours(options.files, options.colours, options.output, as_json=options.json)
     return caption_files(
@@ -153,6 +166,17 @@ def translate(options: argparse.Namespace) -> int:
 
     sys.stdin.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
     return translate_lines(settings.weights_dir, settings.device, sys.stdin, as_json=options.json)
+
+
+def rank(options: argparse.Namespace) -> int:
+    settings = load_settings()
+    configure_logging(settings)
+    share_cores()
+    from model.command import show_ranking  # imports torch
+
+    return show_ranking(
+        options.file, options.text, options.texts, settings.weights_dir, settings.device, as_json=options.json
+    )
 
 
 def share_cores() -> None:
@@ -445,6 +469,8 @@ def main(arguments: Sequence[str]) -> int:
             return caption(options)
         if options.command == "translate":
             return translate(options)
+        if options.command == "rank":
+            return rank(options)
         if options.command == "worker":
             return worker(options)
         if options.command == "dead":

@@ -34,6 +34,7 @@ from bot.answers.reactions import Reactions
 from bot.answers.sending import TelegramDelivery
 from bot.answers.settings_menu import SettingsMenu
 from bot.answers.status import RHYTHM, Rhythm, Waiting
+from bot.answers.tags import Tags
 from bot.answers.voice import Voice
 from bot.config import Settings
 from bot.errors import Conflict, StorageError, WrongToken
@@ -231,6 +232,7 @@ async def _run(
         buttons=Buttons(requests, answers),
         clips=clips,
         colours=Colours(requests, storage, answers),
+        tags=Tags(requests, storage, answers),
         albums=Albums(requests, storage, sheets, answers, captioning),
         album_sheets=sheets,
         reactions=Reactions(storage, metrics),

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Self
 
 from bot.texts import N_
 from model.decoding.sampling import LADDER, TEMPERATURES, Sampling
+from model.tagging.lists import MOST_TAGS
 
 NUCLEUS: Final = 0.9  # of the strategy top-p
 SAMPLES: Final = (0, 10)
@@ -135,6 +136,7 @@ class ChatSettings:
     heatmap: bool = True
     language: str = ""  # of the interface; empty: as each person's Telegram says
     voice: bool = False
+    tags: tuple[str, ...] = ()  # what /tags judges; empty: the dictionary that ships
     short_first: bool = False  # the caption alone in a message of its own, for screen readers; then the whole answer
     alt_text: bool = False  # a photo is answered with one sentence, to be copied, and nothing else
     history: bool = False  # consent: the photos of this private chat are remembered, for inline mode
@@ -174,6 +176,8 @@ class ChatSettings:
     def of(cls, changes: dict[str, Any]) -> Self:
         """From `changes`, perhaps those of another version: what is not understood is passed over."""
         settings = cls()
+        if isinstance(own := changes.get("tags"), list) and all(isinstance(tag, str) for tag in own):
+            settings = cls(tags=tuple(own[:MOST_TAGS]))
         for name in BY_NAME.keys() & changes.keys():
             value, default = changes[name], getattr(settings, name)
             if type(value) is not type(default) and not (type(value) is int and type(default) is float):

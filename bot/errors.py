@@ -8,6 +8,7 @@ BotError
 └── RequestError           a request is not served; the person is told why
     ├── TooFast            "too_fast"        more requests of one person than are served
     ├── WrongArguments     "wrong_arguments" words after a command that it does not take
+    ├── WrongList          "wrong_list"      a list of tags or descriptions that cannot be used
     └── PictureError       Telegram or the chat does not give the picture
         ├── TooBig         "too_big"         more bytes than Telegram lets the bot download
         ├── Gone           "gone"            Telegram no longer has the file, or not for this bot
@@ -31,6 +32,7 @@ from typing import ClassVar, Final
 from model.errors import KINDS
 from model.serving.queue import JobLost
 from model.serving.redis.address import RedisRefused
+from model.tagging.lists import ListError
 
 
 class BotError(Exception):
@@ -77,6 +79,19 @@ class WrongArguments(RequestError, ValueError):
     def __init__(self, argument: str) -> None:
         super().__init__(argument)
         self.argument = argument
+
+
+class WrongList(RequestError):
+    """A list of tags or of descriptions that cannot be used: `fault`, `item` and `count` as in `ListError`."""
+
+    kind = "wrong_list"
+
+    def __init__(self, error: ListError, *, of_tags: bool) -> None:
+        super().__init__(error.fault)
+        self.fault = error.fault
+        self.item = error.item
+        self.count = error.count
+        self.of_tags = of_tags
 
 
 class PictureError(RequestError):

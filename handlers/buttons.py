@@ -17,6 +17,7 @@ from bot.answers.colours import Colours
 from bot.answers.example import Example
 from bot.answers.photo_buttons import Buttons
 from bot.answers.settings_menu import MenuPress, SettingsMenu
+from bot.answers.tags import Tags
 from bot.errors import Forgotten, NoAlbum, NoClip, PictureError
 from bot.telegram.acknowledge import WITH_TEXT
 
@@ -30,6 +31,7 @@ WORK: Final[tuple[tuple[type[CallbackData], str, Press], ...]] = (
     (below.CompareModels, "buttons", Buttons.compare),
     (below.ShowColours, "colours", Colours.show),
     (below.ChooseColours, "colours", Colours.choose),
+    (below.ShowTags, "tags", Tags.show),
     (below.AlbumSheet, "album_sheets", AlbumSheets.draw),
     (below.AsClip, "clips", Clips.of_live_photo),
     (below.OtherMoments, "clips", Clips.other_moments),

@@ -15,6 +15,7 @@ from bot.answers.example import Example
 from bot.answers.inline import HISTORY
 from bot.answers.photos import Captioning
 from bot.answers.settings_menu import SettingsMenu
+from bot.answers.tags import Tags
 from bot.config import Settings
 from bot.sample_options import parse_sample
 from bot.stats import Stats
@@ -34,6 +35,8 @@ def create_router() -> Router:
         ("language", language),
         ("sample", sample),
         ("colours", colours),
+        ("tags", tags),
+        ("choose", choose),
     ):
         register(router, name, handler)
     return router
@@ -74,3 +77,11 @@ async def sample(_: object, ask: Ask, command: CommandObject, captioning: Captio
 
 async def colours(_: object, ask: Ask, colours: Colours) -> None:
     await colours.command(ask)
+
+
+async def tags(_: object, ask: Ask, command: CommandObject, tags: Tags) -> None:
+    await tags.command(ask, command.args or "")
+
+
+async def choose(_: object, ask: Ask, command: CommandObject, tags: Tags) -> None:
+    await tags.choose(ask, command.args or "")

@@ -41,6 +41,8 @@ from model.network.decoder import Decoder
 from model.network.device import bf16_is_faster, choose_device
 from model.network.encoder import Encoder
 from model.network.vocabulary import SPECIAL, UNKNOWN, Vocabulary
+from model.tagging.answers import Ranking, Tag
+from model.tagging.tagger import TAGS_FILE, Tagger
 
 __all__ = ["Caption", "CaptionSet", "Captioner", "Precision"]
 
@@ -66,11 +68,13 @@ class Captioner:
         calibration: Calibration | None = None,
         sampler: Captioner | None = None,
         gate: Gate | None = None,
+        tagger: Tagger | None = None,
     ) -> None:
         """`dtype` is the arithmetic of both; words and logits are always in fp32. Both must be on the same device.
 
         sampler: a captioner over the same encoder whose decoder draws the sampled captions; None: `decoder` does.
-        gate: what tells photos from other pictures; None: every picture is taken for a photo.
+        gate: what tells photos from other pictures; None: every picture is taken for a photo. tagger: what judges tags
+        and ranks descriptions; None: neither can be asked for.
         """
         self.encoder = encoder
         self.decoder = decoder
@@ -79,6 +83,7 @@ class Captioner:
         self.calibration = calibration
         self.sampler = sampler
         self.gate = gate
+        self.tagger = tagger
         self.device = next(decoder.parameters()).device
         self._blocking = Blocking.of(vocabulary, self.device)
 
@@ -91,8 +96,8 @@ class Captioner:
         model: NetworkKind = "attention",
         precision: Precision = "auto",
     ) -> Self:
-        """Load `encoder.safetensors`, `<model>.safetensors` and, where there are such, `<model>-sampling.safetensors`
-        and `gate.safetensors`.
+        """Load `encoder.safetensors`, `<model>.safetensors` and, where there are such, `<model>-sampling.safetensors`,
+        `gate.safetensors` and `tags.safetensors`.
 
         device: auto (CUDA where there is one), cpu, cuda, cuda:1 … precision: auto measures once whether this
         machine is faster in bf16.
@@ -111,12 +116,14 @@ class Captioner:
         captioner = cls._over(encoder.to(target, dtype), checkpoints, target, dtype)
         if (path / GATE_FILE).is_file():
             captioner.gate = Gate.load(path / GATE_FILE, checkpoints[0].encoder_sha256).to(target)
+        if (path / TAGS_FILE).is_file():
+            captioner.tagger = Tagger.load(path / TAGS_FILE, checkpoints[0].encoder_sha256).to(target)
         return captioner
 
     def beside(self, path: str | Path, model: NetworkKind) -> Captioner:
         """Another decoder of the same folder, sharing this captioner's encoder. Raises CheckpointError."""
         captioner = self._over(self.encoder, _decoders_of(Path(path), model), self.device, self.dtype)
-        captioner.gate = self.gate
+        captioner.gate, captioner.tagger = self.gate, self.tagger
         return captioner
 
     @classmethod
@@ -207,6 +214,21 @@ class Captioner:
             return captions
         drawn = self.sampler._explained(features, texts)
         return [max(pair, key=lambda caption: caption.log_probs.sum()) for pair in zip(captions, drawn, strict=True)]
+
+    def tags(self, features: Tensor, tags: Sequence[str]) -> list[Tag]:
+        """Judge tags of one photo, in their order. features: (regions, channels). Raises CheckpointError without
+        `tags.safetensors`.
+        """
+        return self._tagger().tags(self.decoder, self.vocabulary, features, tags)
+
+    def rank(self, features: Tensor, texts: Sequence[str]) -> Ranking:
+        """Which of these descriptions fits one photo best. features and errors: as in `tags`."""
+        return self._tagger().rank(self.decoder, self.vocabulary, features, texts)
+
+    def _tagger(self) -> Tagger:
+        if self.tagger is None:
+            raise CheckpointError(f"{TAGS_FILE}: no such weights file")
+        return self.tagger
 
     @torch.inference_mode()
     def pooled(self, features: Tensor) -> Floats:

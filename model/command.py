@@ -1,15 +1,16 @@
-"""`start.py caption` and `start.py translate`: captions of files and translations of captions in the terminal."""
+"""`start.py caption`, `rank` and `translate`: captions, tags, rankings and translations in the terminal."""
 
 import itertools
 import json
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from PIL import Image
+from torch import Tensor
 
 from model.captioner import Caption, Captioner, CaptionSet
 from model.captions import Translation
@@ -27,6 +28,9 @@ from model.media.formats import HEAD, animation_container, is_clip
 from model.media.images import encode_jpeg, open_image
 from model.network.checkpoint import CheckpointError
 from model.network.config import DecoderKind
+from model.tagging.answers import Ranking, Tag, likeliest_first
+from model.tagging.lists import ListError, checked_descriptions, names, parse_tags
+from model.tagging.tagger import TAGGING
 from model.translation import BATCH as LINES
 from model.translation import RUSSIAN_FILE, Translations
 
@@ -132,6 +136,120 @@ def show_colours(files: Sequence[str], kind: Deficiency, output: Path | None, *,
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 1 if failed else 0
+
+
+def show_tags(files: Sequence[str], source: str, weights: Path, device: str, *, as_json: bool = False) -> int:
+    """Print the tags that each photo has. `source`: default, hotel, or a file with a list of one's own.
+
+    Exit status 1 if any photo could not be read, 2 if nothing can be judged.
+    """
+    try:
+        if source in ("default", "hotel"):
+            tags = names("default" if source == "default" else "hotel")
+        else:
+            tags = parse_tags(Path(source).read_text(encoding="utf-8")).items
+    except (ListError, OSError, UnicodeDecodeError) as error:
+        print(f"error: {source}: {error}", file=sys.stderr)
+        return 2
+
+    def show(captioner: Captioner, file: str, photo: Image.Image) -> None:
+        found = captioner.tags(_features(captioner, photo), tags)
+        _print_json(_tags_json(file, found)) if as_json else print(*_tag_lines(file, found), sep="\n", flush=True)
+
+    return _look(files, weights, device, show, as_json=as_json)
+
+
+def show_ranking(
+    file: str, texts: Sequence[str], source: Path | None, weights: Path, device: str, *, as_json: bool = False
+) -> int:
+    """Print descriptions of a photo, the likeliest first. `source`: a file with a description a line, if any.
+
+    Exit status 1 if the photo could not be read, 2 if nothing can be ranked.
+    """
+    try:
+        lines = [] if source is None else source.read_text(encoding="utf-8").splitlines()
+        wanted = checked_descriptions([*texts, *lines])
+    except (ListError, OSError, UnicodeDecodeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    for text in wanted.repeated:
+        print(f"“{text}” is there more than once", file=sys.stderr)
+
+    def show(captioner: Captioner, file: str, photo: Image.Image) -> None:
+        ranking = captioner.rank(_features(captioner, photo), wanted.items)
+        if as_json:
+            _print_json({"file": file, **asdict(ranking), "best": None if ranking.best is None else ranking.best.text})
+        else:
+            print(*_ranking_lines(file, ranking), sep="\n", flush=True)
+
+    return _look([file], weights, device, show, as_json=as_json)
+
+
+def _look(
+    files: Sequence[str],
+    weights: Path,
+    device: str,
+    show: Callable[[Captioner, str, Image.Image], None],
+    *,
+    as_json: bool,
+) -> int:
+    """Show what is found of each photo, one after the other."""
+    failed = False
+    try:
+        captioner = Captioner.load(weights, device, model=TAGGING)
+        for file in files:
+            try:
+                photo = open_image(Path(file).read_bytes())
+            except (CaptionError, OSError) as error:
+                failed = True
+                _print_error(file, error, as_json=as_json)
+                continue
+            show(captioner, file, photo)
+    except (CheckpointError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 1 if failed else 0
+
+
+def _features(captioner: Captioner, photo: Image.Image) -> Tensor:
+    return captioner.encode(captioner.squares([photo]))[0]
+
+
+def _tag_lines(file: str, tags: Sequence[Tag]) -> Iterator[str]:
+    yield file
+    there = [tag for tag in likeliest_first(tags) if tag.holds]
+    yield from (f"  {tag.name}  ({tag.probability:.0%})" for tag in there)
+    if not there:
+        yield "  none fits"
+    for tag in tags:
+        if tag.probability is None:
+            yield f"  cannot be judged: {tag.name} (unknown: {', '.join(tag.unknown)})"
+
+
+def _tags_json(file: str, tags: Sequence[Tag]) -> dict[str, Any]:
+    judged = [tag for tag in tags if tag.probability is not None]
+    return {
+        "file": file,
+        "none_fits": not any(tag.holds for tag in tags),
+        "tags": [
+            {"name": tag.name, "probability": round(tag.probability or 0.0, 4), "holds": tag.holds}
+            for tag in likeliest_first(judged)
+        ],
+        "unjudgeable": [{"name": tag.name, "unknown": tag.unknown} for tag in tags if tag.probability is None],
+    }
+
+
+def _ranking_lines(file: str, ranking: Ranking) -> Iterator[str]:
+    yield file
+    if ranking.best is None:
+        yield f"  none of these  ({ranking.none:.0%})"
+    for choice in ranking.choices:
+        if choice.probability is None:
+            yield f"  cannot be judged: {choice.text} (unknown: {', '.join(choice.unknown)})"
+        else:
+            yield f"  {choice.text}  ({choice.probability:.0%})"
+    if ranking.best is not None:
+        yield f"  none of these  ({ranking.none:.0%})"
 
 
 def _caption_batch(

@@ -19,7 +19,10 @@ from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursResult, ColoursTask
 from model.serving.tasks.features import FeaturesResult, FeaturesTask
 from model.serving.tasks.photo import PhotoResult, PhotoTask
+from model.serving.tasks.rank import RankResult, RankTask
+from model.serving.tasks.tags import TagsResult, TagsTask
 from model.serving.tasks.words import WordsResult, WordsTask
+from model.tagging.lists import ListError, names, parse_descriptions, parse_tags
 from web import VERSION
 from web.clips import Clips
 from web.errors import ApiError, ClientGone, api_error
@@ -40,15 +43,20 @@ from web.schemas import (
     FeaturesOptions,
     Health,
     Info,
+    KnownOptions,
     LimitsInfo,
     ModelInfo,
     NearWord,
     NotPhoto,
     Options,
     Photo,
-    PhotoOptions,
     Photos,
+    Ranked,
+    RankOptions,
+    RankQuery,
     Step,
+    Tags,
+    TagsOptions,
     WordNeighbours,
     WordOptions,
     npy_file,
@@ -125,7 +133,7 @@ def _options(kind: type[O], request: Request, upload: Upload) -> O:
         ) from None
 
 
-def _pictures(upload: Upload, options: PhotoOptions) -> list[File | None]:
+def _pictures(upload: Upload, options: KnownOptions) -> list[File | None]:
     """The files; None for a photo that workers know. Raises ApiError."""
     if options.picture is None:
         if not upload.files:
@@ -153,7 +161,7 @@ def _media(file: File | None) -> bytes | None:
     return media
 
 
-def _remembered(options: PhotoOptions) -> str:
+def _remembered(options: KnownOptions) -> str:
     """The name under which workers keep, or know, the features of a photo; empty: they do not."""
     return options.picture or (secrets.token_urlsafe(16) if options.keep else "")
 
@@ -347,6 +355,56 @@ async def word(
         embedding=list(found.embedding),
         nearest=[NearWord(word=near, similarity=similarity) for near, similarity in found.nearest],
     )
+
+
+@router.post(
+    "/v1/tags",
+    summary="Judge which tags a photo has",
+    response_model=Tags,
+    responses=_responses(*BODY_ERRORS),
+    openapi_extra=_body(TagsOptions, required=False),
+)
+async def tags(request: Request, query: Annotated[TagsOptions, Query()]) -> Response:
+    """Of a dictionary, or of a list of one's own. Several tags may hold, or none."""
+    work = _work(request)
+    async with work.upload(request) as upload:
+        options = _options(TagsOptions, request, upload)
+        [file] = _pictures(upload, options)
+        try:
+            wanted = parse_tags(options.tags).items if options.tags else names(options.list)
+        except ListError as error:
+            raise ApiError("option", f"tags: {error}") from None
+        media, picture = _media(file), _remembered(options)
+        task = TagsTask(picture=picture, known=media is None, tags=wanted)
+        result = await work.unless_gone(request, work.answer(request, task, media, place=_place(picture)))
+    assert isinstance(result, TagsResult)
+    answer = Tags.of(result.tags, file.name if file else "", picture)
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+@router.post(
+    "/v1/rank",
+    summary="Rank descriptions of a photo",
+    response_model=Ranked,
+    responses=_responses(*BODY_ERRORS),
+    openapi_extra=_body(RankOptions, required=False),
+)
+async def rank(request: Request, query: Annotated[RankQuery, Query()]) -> Response:
+    """Which of several descriptions fits a photo best, or that none does."""
+    work = _work(request)
+    async with work.upload(request) as upload:
+        options = _options(RankOptions, request, upload)
+        [file] = _pictures(upload, options)
+        try:
+            wanted = parse_descriptions(options.texts).items
+        except ListError as error:
+            raise ApiError("option", f"texts: {error}") from None
+        media, picture = _media(file), _remembered(options)
+        task = RankTask(picture=picture, known=media is None, texts=wanted)
+        result = await work.unless_gone(request, work.answer(request, task, media, place=_place(picture)))
+    assert isinstance(result, RankResult)
+    answer = Ranked.of(result.ranking, file.name if file else "", picture)
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 @router.post(

@@ -11,6 +11,8 @@ from model.decoding.sampling import TEMPERATURES, Sampling
 from model.drawing.labels import Deficiency
 from model.serving.tasks.clip import ClipFrame
 from model.serving.tasks.photo import WeighedWord, WireCaption
+from model.tagging.answers import Ranking, Tag, likeliest_first
+from model.tagging.lists import DESCRIPTIONS, MOST_TAGS, Shipped
 from web.settings import Model
 
 Language: TypeAlias = Literal["en", "ru"]
@@ -25,15 +27,41 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class PhotoOptions(Options):
-    model: Model | None = Field(None, description="Default: the server's MODEL.")
-    language: Language = Field("en", description="Of the words on drawn pictures. Captions are English.")
+class KnownOptions(Options):
+    """Of what can be asked again about a photo that workers know."""
+
     keep: bool = Field(
         False,
         description="Workers keep the photo's features (not its pixels) for up to an hour; `picture` in the answer "
         "names them.",
     )
     picture: PictureId | None = Field(None, description="Instead of a file: a photo that an answer named.")
+
+
+class PhotoOptions(KnownOptions):
+    model: Model | None = Field(None, description="Default: the server's MODEL.")
+    language: Language = Field("en", description="Of the words on drawn pictures. Captions are English.")
+
+
+class TagsOptions(KnownOptions):
+    list: Shipped = Field("default", description="The dictionary whose tags are judged, where `tags` is empty.")
+    tags: str = Field(
+        "",
+        max_length=4_000,
+        description=f"A list of one's own, between commas: up to {MOST_TAGS}, in English or Russian.",
+    )
+
+
+class RankQuery(KnownOptions):
+    texts: str = Field("", max_length=4_000)
+
+
+class RankOptions(RankQuery):
+    texts: str = Field(
+        min_length=1,
+        max_length=4_000,
+        description="The descriptions, between | or line ends: {} to {}, in English or Russian.".format(*DESCRIPTIONS),
+    )
 
 
 class CaptionOptions(PhotoOptions):
@@ -149,6 +177,66 @@ class Photos(BaseModel):
     """One for each file, in their order. Of several files, some may have failed; one alone fails with a status."""
 
     photos: list[Photo | FailedPhoto]
+
+
+class JudgedTag(BaseModel):
+    name: str
+    probability: float = Field(description="That one of five people who describe the photo mentions it.", ge=0, le=1)
+    holds: bool = Field(description="The probability is above the tag's threshold.")
+
+
+class Unjudgeable(BaseModel):
+    text: str
+    unknown: list[str] = Field(description="Its words that the network does not know.")
+
+
+class Tags(BaseModel):
+    file: str
+    none_fits: bool
+    tags: list[JudgedTag] = Field(description="Those that hold first, then the others, each by probability.")
+    unjudgeable: list[Unjudgeable]
+    picture: str | None
+
+    @classmethod
+    def of(cls, tags: Sequence[Tag], file: str, picture: str) -> Tags:
+        judged = [tag for tag in likeliest_first(tags) if tag.probability is not None]
+        return cls(
+            file=file,
+            none_fits=not any(tag.holds for tag in judged),
+            tags=[JudgedTag(name=tag.name, probability=tag.probability or 0.0, holds=tag.holds) for tag in judged],
+            unjudgeable=[Unjudgeable(text=tag.name, unknown=[*tag.unknown]) for tag in tags if tag.probability is None],
+            picture=picture or None,
+        )
+
+
+class RankedText(BaseModel):
+    text: str
+    probability: float = Field(description="That it is the one that belongs to the photo.", ge=0, le=1)
+
+
+class Ranked(BaseModel):
+    file: str
+    best: str | None = Field(description="null: none of them fits.")
+    none: float = Field(description="The probability that none fits.", ge=0, le=1)
+    choices: list[RankedText] = Field(description="The likeliest first.")
+    unjudgeable: list[Unjudgeable]
+    picture: str | None
+
+    @classmethod
+    def of(cls, ranking: Ranking, file: str, picture: str) -> Ranked:
+        judged = [choice for choice in ranking.choices if choice.probability is not None]
+        return cls(
+            file=file,
+            best=None if ranking.best is None else ranking.best.text,
+            none=ranking.none,
+            choices=[RankedText(text=choice.text, probability=choice.probability or 0.0) for choice in judged],
+            unjudgeable=[
+                Unjudgeable(text=choice.text, unknown=[*choice.unknown])
+                for choice in ranking.choices
+                if choice.probability is None
+            ],
+            picture=picture or None,
+        )
 
 
 class OtherWord(BaseModel):

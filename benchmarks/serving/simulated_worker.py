@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from model.captions import Caption, CaptionSet, NearWords, Translation
 from model.clip_moments import DescribedFrame, PreparedFrame
@@ -25,6 +26,7 @@ from model.serving.embedded.process import connect_to_parent
 from model.serving.redis.consumer import RedisConsumer
 from model.serving.tasks.base import Findings, Picture
 from model.serving.worker.worker import Worker
+from model.tagging.answers import Ranking, Tag
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +72,15 @@ class SimulatedNetwork:
 
     def translate(self, captions: Sequence[str]) -> dict[str, Translation]:
         return {}
+
+    def features(self, square: npt.NDArray[np.uint8]) -> Tensor:
+        raise NotImplementedError("only captions are simulated")
+
+    def tags(self, features: Tensor, tags: Sequence[str]) -> list[Tag]:
+        raise NotImplementedError("only captions are simulated")
+
+    def rank(self, features: Tensor, texts: Sequence[str]) -> Ranking:
+        raise NotImplementedError("only captions are simulated")
 
     def describe(self, model: str, frames: Sequence[PreparedFrame]) -> list[DescribedFrame]:
         raise NotImplementedError("only captions are simulated")

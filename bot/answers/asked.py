@@ -22,6 +22,7 @@ from bot.answers.keyboards import (
     MoreCaptions,
     OtherMoments,
     ShowColours,
+    ShowTags,
     WeighedWords,
 )
 from bot.answers.notes import answerable, thread_of
@@ -40,7 +41,7 @@ PICTURE_COMMANDS: Final = Command(  # never about a clip
 )
 BUTTONS: Final[Mapping[str, Kind]] = {  # whose presses give work; all others give none
     **{button.__prefix__: "photo" for button in (MoreCaptions, Heatmap, WeighedWords, CompareModels, AlbumSheet)},
-    **{button.__prefix__: "photo" for button in (ShowColours, ChooseColours)},
+    **{button.__prefix__: "photo" for button in (ShowColours, ChooseColours, ShowTags)},
     **{button.__prefix__: "clip" for button in (AsClip, OtherMoments, AllCaptions)},
 }
 

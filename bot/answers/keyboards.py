@@ -95,6 +95,12 @@ class ChooseColours(CallbackData, prefix="ak"):
     kind: Deficiency
 
 
+class ShowTags(CallbackData, prefix="ag"):
+    """The tags of the photo of an answer."""
+
+    key: str
+
+
 class CompareModels(CallbackData, prefix="ac"):
     """The main captions of both models."""
 
@@ -182,13 +188,14 @@ def answer_buttons(key: str, caption: str, *, heatmaps: bool, live: bool = False
     more: list[Button] = [(_("🎲 More captions"), MoreCaptions(key=key))]
     if heatmaps:
         more.append((_("🔥 Heatmap"), ChooseHeatmap(key=key, choosing=True)))
-    models: list[Button] = [(_("↔ Compare models"), CompareModels(key=key))]
-    models += _copy(caption)
+    last = _copy(caption)
+    if live:
+        last.append((_("▶ As a clip"), AsClip(key=key)))
     return keyboard(
         more,
         [(_("📊 Words weighed"), WeighedWords(key=key)), (_("🎨 Colours"), ShowColours(key=key))],
-        models,
-        [(_("▶ As a clip"), AsClip(key=key))] if live else [],
+        [(_("🏷 Tags"), ShowTags(key=key)), (_("↔ Compare models"), CompareModels(key=key))],
+        last,
         _last_row(key),
     )
 
@@ -226,6 +233,11 @@ def colours_buttons(key: str, shown: Deficiency, *, alone: bool) -> InlineKeyboa
     return keyboard(*rows, [(_("🗑 Delete"), DeleteAnswer(key=key))] if alone else [])
 
 
+def delete_button(key: str) -> InlineKeyboardMarkup:
+    """Under an answer in words that has no other buttons."""
+    return keyboard([(_("🗑 Delete"), DeleteAnswer(key=key))])
+
+
 def carried_below(message: Message) -> list[str]:
     """What the buttons under a message carry."""
     rows = message.reply_markup.inline_keyboard if message.reply_markup is not None else ()
@@ -246,8 +258,8 @@ KEYS: Final[Mapping[type[Any], Kind]] = {
 UNDER: Final[Mapping[type[Any], tuple[Kind, ...]]] = {
     OtherMoments: ("clip",),
     AllCaptions: ("clip",),
-    **dict.fromkeys((MoreCaptions, ChooseHeatmap, Heatmap, WeighedWords, ShowColours, CompareModels), ("answer",)),
-    AsClip: ("answer",),
+    **dict.fromkeys((MoreCaptions, ChooseHeatmap, Heatmap, WeighedWords, ShowColours), ("answer",)),
+    **dict.fromkeys((ShowTags, CompareModels, AsClip), ("answer",)),
     ChooseColours: ("colours", "answer"),
     AlbumSheet: ("album",),
     DeleteAlbum: ("album",),

@@ -14,5 +14,6 @@ from bot.replies.photos import *
 from bot.replies.privacy import *
 from bot.replies.profile import *
 from bot.replies.settings import *
+from bot.replies.tags import *
 from bot.replies.text import *
 from bot.replies.waiting import *

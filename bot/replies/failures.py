@@ -9,6 +9,7 @@ from aiogram.utils.i18n import ngettext
 
 from bot.errors import ClipTooLongHere, TooBig, TooFast, WrongArguments
 from bot.replies.media import no_links, not_a_picture, not_of_clips, shown_instead
+from bot.replies.tags import wrong_list
 from bot.replies.text import escaped, shortened
 from bot.sample_options import COUNTS, SEEDS, TOP_K, TOP_P
 from model.decoding.sampling import TEMPERATURES
@@ -125,6 +126,7 @@ WORDS: Final[dict[str, Callable[[Any], str]]] = {
     "busy": busy,
     "too_fast": too_fast,
     "wrong_arguments": wrong_arguments,
+    "wrong_list": wrong_list,
     "no_picture": lambda error: _(
         "I know of no picture in this chat. Send a photo first, or send this command as a reply to a photo."
     ),

@@ -32,7 +32,7 @@ def shown_instead(kind: str) -> str:
 
 def not_of_clips() -> str:
     return _(
-        "/sample and /colours are for still pictures, and this one moves. "
+        "/sample, /colours, /tags and /choose are for still pictures, and this one moves. "
         "To see its moments, send /caption as a reply to it."
     )
 

@@ -69,6 +69,8 @@ def _latency(latency: Latency) -> str:
         "heatmap": _("Heatmaps"),
         "chart": _("Words weighed"),
         "colours": _("Colours"),
+        "tags": _("Tags"),
+        "rank": _("Choices"),
         "compare": _("Comparisons"),
         "clip": _("Clips"),
         "guest": _("As a guest"),

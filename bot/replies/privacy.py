@@ -23,10 +23,10 @@ def privacy() -> str:
             "answered twice."
         ).format(time=_hours(REMEMBERED)),
         _("While you wait: the number of my message that says how far I am, until I have deleted it."),
-        _("The settings of this chat: until they are changed or deleted."),
+        _("The settings of this chat, with its list of tags: until they are changed or deleted."),
         _(
             "The last picture in this chat: not the picture, but the name under which Telegram keeps it, for {time}. "
-            "/sample and /colours need it."
+            "/sample, /colours, /tags and /choose need it."
         ).format(time=_days(PICTURE_KEPT)),
         _(
             "The pictures and clips that I answered: their names at Telegram, the number there of who asked, and the "

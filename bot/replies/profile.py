@@ -13,6 +13,7 @@ from aiogram.utils.i18n import gettext as translated
 from bot.sample_options import COUNTS
 from bot.texts import N_
 from model.decoding.sampling import TEMPERATURES
+from model.tagging.lists import DESCRIPTIONS, names
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,27 @@ COMMANDS: Final = (  # in the order of the menu
         N_("/colours shows the last picture, or the one that you reply to, as people with colour blindness see it."),
         in_groups=True,
         under_media=True,
+        works=True,
+    ),
+    CommandRow(
+        "tags",
+        N_("Which of many words fit the last picture"),
+        N_(
+            "/tags tells which of some {count} everyday words fit the last picture, or the one that you reply to, and "
+            "how sure I am; /tags hotel does it for what guests of a hotel look for.\n"
+            "/tags sofa, two beds judges these, and /tags set sofa, two beds makes them the list of this chat, "
+            "in English or Russian; /tags reset goes back to mine."
+        ),
+        {"count": len(names("default")) // 10 * 10},
+        in_groups=True,
+        works=True,
+    ),
+    CommandRow(
+        "choose",
+        N_("Which of your descriptions fits the last picture best"),
+        N_("/choose a dog on grass | a cat on a sofa tells which of {least} to {most} descriptions fits best, if any."),
+        {"least": DESCRIPTIONS[0], "most": DESCRIPTIONS[1]},
+        in_groups=True,
         works=True,
     ),
     CommandRow(

@@ -15,6 +15,8 @@ from model.serving.tasks.base import Task
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursTask
 from model.serving.tasks.photo import PhotoTask
+from model.serving.tasks.rank import RankTask
+from model.serving.tasks.tags import TagsTask
 
 
 def job_id(bot: int, update: int) -> str:
@@ -164,6 +166,16 @@ def compare_job(origin: Origin, picture: Picture, model: str, settings: ChatSett
 def colours_job(origin: Origin, kind: Deficiency) -> Job:
     """Draw a photo beside what is seen of it with a colour vision deficiency."""
     return _job(origin, ColoursTask(kind, origin.labels))
+
+
+def tags_job(origin: Origin, picture: Picture, tags: Sequence[str], *, known: bool) -> Job:
+    """Judge which of these tags a photo has. `known`: as `PhotoTask.known` says."""
+    return _job(origin, TagsTask(picture=picture.file_unique_id, known=known, tags=tuple(tags)))
+
+
+def rank_job(origin: Origin, picture: Picture, texts: Sequence[str], *, known: bool) -> Job:
+    """Rank descriptions of a photo. `known`: as `PhotoTask.known` says."""
+    return _job(origin, RankTask(picture=picture.file_unique_id, known=known, texts=tuple(texts)))
 
 
 def clip_job(origin: Origin, clip: Picture, model: str, moments: int | None) -> Job:

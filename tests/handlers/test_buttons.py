@@ -35,6 +35,7 @@ from tests.support.conversation import (
     HEATMAP,
     MORE,
     SETTINGS,
+    TAGS,
     WEIGHED,
     answered,
     button_rows,
@@ -87,7 +88,7 @@ def forget_notes(folder: Path, pattern: str = "answer:%") -> None:
 
 async def test_an_answer_has_its_buttons(queue: FakeQueue, ann: Person) -> None:
     answer = await answered(ann)
-    assert button_rows(answer) == [[MORE, HEATMAP], [WEIGHED, COLOURS], [COMPARE, COPY], [SETTINGS, DELETE]]
+    assert button_rows(answer) == [[MORE, HEATMAP], [WEIGHED, COLOURS], [TAGS, COMPARE], [COPY], [SETTINGS, DELETE]]
     job = last(queue)
     photo = ann.messages[1]["photo"][-1]
     assert (job.place, photo_of(job).picture, photo_of(job).known) == (
@@ -151,7 +152,8 @@ async def test_buttons_speak_russian(server: FakeTelegram, queue: FakeQueue) -> 
     assert button_rows(answer) == [
         ["🎲 Ещё описания", "🔥 Тепловая карта"],
         ["📊 Варианты слов", "🎨 Цвета"],
-        ["↔ Сравнить модели", "📋 Скопировать"],
+        ["🏷 Теги", "↔ Сравнить модели"],
+        ["📋 Скопировать"],
         ["⚙ Настройки", "🗑 Удалить"],
     ]
     assert "Выберите номер" in str(await press(olga, answer, "🔥 Тепловая карта"))

@@ -173,7 +173,7 @@ async def test_with_nothing_to_show_it_asks_for_a_photo(queue: FakeQueue, ann: P
 async def test_a_clip_is_refused_as_sample_refuses_it(queue: FakeQueue, ann: Person) -> None:
     await answered(ann)
     queue.outcome = lambda job, media: AnimatedPicture("it moves")
-    assert "/sample and /colours are for still pictures" in (await commanded(ann))["text"]
+    assert "/sample, /colours, /tags and /choose are for still pictures" in (await commanded(ann))["text"]
 
 
 async def test_a_russian_reads_russian_on_the_sheet_too(server: FakeTelegram, queue: FakeQueue) -> None:

@@ -21,6 +21,9 @@ from model.serving.jobs import Job, Outcome
 from model.serving.tasks.album import AlbumResult, AlbumTask
 from model.serving.tasks.clip import ClipFrame, ClipResult
 from model.serving.tasks.colours import ColoursResult, ColoursTask
+from model.serving.tasks.rank import RankResult, RankTask
+from model.serving.tasks.tags import TagsResult, TagsTask
+from model.tagging.answers import Choice, Ranking, Tag
 from tests.conftest import PHOTOS
 from tests.support.fake_queue import FakeQueue, captions, running_bot, settings_for
 from tests.support.fake_telegram import FakeTelegram, Json
@@ -192,6 +195,10 @@ def outcome(job: Job, media: bytes) -> Outcome | Exception:
         return AlbumResult(PICTURE, len(album_of(job).captions))
     if isinstance(job.task, ColoursTask):
         return ColoursResult(PICTURE)
+    if isinstance(job.task, TagsTask):
+        return TagsResult(tuple(Tag(name, 0.5, holds=True) for name in job.task.tags))
+    if isinstance(job.task, RankTask):
+        return RankResult(Ranking(tuple(Choice(text, 0.4) for text in job.task.texts), 0.2))
     return captions(sheet=PICTURE if photo_of(job).sheet else None)
 
 

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from model.captioner import Captioner
-from model.command import CaptionRequest, caption_files, show_colours, translate_lines
+from model.command import CaptionRequest, caption_files, show_colours, show_ranking, show_tags, translate_lines
 from model.translation import RUSSIAN_FILE
-from tests.conftest import WEIGHTS
+from tests.conftest import PHOTOS, WEIGHTS
 
 needs_translator = pytest.mark.skipif(not (WEIGHTS / RUSSIAN_FILE).is_file(), reason="no translator is shipped yet")
 
@@ -112,3 +112,36 @@ def test_lines_are_translated_one_for_one(capsys: pytest.CaptureFixture[str], tm
     assert all(re.search("[а-яё]", line) for line in plain[:1] + plain[2:])  # its best, even where a check fails
     assert translate_lines(tmp_path, "cpu", io.StringIO(text)) == 2
     assert "russian.safetensors" in capsys.readouterr().err
+
+
+def test_tags_are_printed_with_what_cannot_be_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cat, broken, own = str(PHOTOS / "cat.jpg"), tmp_path / "broken.png", tmp_path / "tags.txt"
+    broken.write_bytes(b"<html>")
+    own.write_text("кошка\nlaptop\nminibar\n", encoding="utf-8")
+    assert show_tags([cat, str(broken)], str(own), WEIGHTS, "cpu") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == cat
+    assert lines[1].startswith("  кошка  (")
+    assert lines[2:] == ["  cannot be judged: minibar (unknown: minibar)"]
+    assert show_tags([cat], "hotel", WEIGHTS, "cpu", as_json=True) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["tags"]) + len(found["unjudgeable"]) == 15
+    assert found["none_fits"] == (not any(tag["holds"] for tag in found["tags"]))
+    own.write_text(" , ", encoding="utf-8")
+    assert show_tags([cat], str(own), WEIGHTS, "cpu") == 2
+    assert "there is nothing in the list" in capsys.readouterr().err
+
+
+def test_descriptions_are_printed_the_likeliest_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cat, file = str(PHOTOS / "cat.jpg"), tmp_path / "texts.txt"
+    file.write_text("a dog on grass\na close up of a cat\na dog on grass\n", encoding="utf-8")
+    assert show_ranking(cat, ["a xylophone"], file, WEIGHTS, "cpu") == 0
+    said = capsys.readouterr()
+    assert "more than once" in said.err
+    lines = [line.rpartition("  (")[0] or line for line in said.out.splitlines()[1:]]
+    unknown = "  cannot be judged: a xylophone (unknown: xylophone)"
+    assert lines == ["  a close up of a cat", "  a dog on grass", unknown, "  none of these"]
+    assert show_ranking(cat, ["a dog on grass", "two men play football"], None, WEIGHTS, "cpu", as_json=True) == 0
+    assert json.loads(capsys.readouterr().out)["best"] is None
+    assert show_ranking(cat, ["a cat"], None, WEIGHTS, "cpu") == 2
+    assert show_ranking(str(tmp_path / "none.jpg"), ["a cat", "a dog"], None, WEIGHTS, "cpu") == 1

@@ -25,7 +25,10 @@ from model.serving.limits import Rate
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursResult, ColoursTask
 from model.serving.tasks.features import FeaturesResult, FeaturesTask
+from model.serving.tasks.rank import RankResult, RankTask
+from model.serving.tasks.tags import TagsResult, TagsTask
 from model.serving.tasks.words import WordsResult, WordsTask
+from model.tagging.answers import Choice, Ranking, Tag
 from tests.support.fake_queue import FakeQueue
 from tests.support.local_queue import clip_result
 from tests.support.web import captioned
@@ -43,6 +46,10 @@ def outcome(job: Job, media: bytes) -> Any:
             return ColoursResult(b"\xff\xd8")
         case FeaturesTask(pooled=pooled):
             return FeaturesResult((2,) if pooled else (1, 1, 2), bytes(8))
+        case TagsTask():
+            return TagsResult((Tag("dog", 0.5, holds=True), Tag("minibar", None, unknown=("minibar",))))
+        case RankTask():
+            return RankResult(Ranking((Choice("a dog", 0.5),), 0.5))
         case WordsTask(word=word) if "q" not in word:
             return WordsResult(word, (0.5, -0.25), (("dog", 0.5),))
         case WordsTask():
@@ -81,6 +88,6 @@ def test_each_answer_is_as_documented(address: str) -> None:
             seen.add((case.path, case.call_and_validate(checks=CHECKS, timeout=60).status_code))
 
         documented()
-    photo = ("captions", "explain", "colours", "features")
+    photo = ("captions", "explain", "colours", "features", "tags")
     assert {("/v1/clips", 202), ("/v1/words/{word}", 200), *((f"/v1/{name}", 200) for name in photo)} <= seen
     assert {(f"/v1/{name}", 422) for name in (*photo, "clips", "words/{word}")} <= seen

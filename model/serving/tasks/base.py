@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from model.media.clips import ClipLimits
     from model.serving.metrics import WorkerMetrics
     from model.serving.tasks.cache import Cache
+    from model.tagging.answers import Ranking, Tag
 
 T = TypeVar("T")
 Language: TypeAlias = Literal["en", "ru"]  # of captions
@@ -129,6 +130,15 @@ class Network(Protocol):
 
     def caption(self, pictures: Sequence[Picture]) -> list[Findings | Exception]:
         """The captions of each picture, or why it has none. Called on one thread."""
+
+    def features(self, square: npt.NDArray[np.uint8]) -> Tensor:
+        """Of one picture, (regions, channels) on the CPU, as they are cached. square: (size, size, 3)."""
+
+    def tags(self, features: Tensor, tags: Sequence[str]) -> list[Tag]:
+        """Judge each of the tags of one picture. Raises JobFailed where the weights judge none."""
+
+    def rank(self, features: Tensor, texts: Sequence[str]) -> Ranking:
+        """Rank descriptions of one picture. Raises JobFailed where the weights rank none."""
 
     def describe(self, model: str, frames: Sequence[PreparedFrame]) -> list[DescribedFrame]:
         """The same for frames of a clip: all of them, or what was wrong is raised."""

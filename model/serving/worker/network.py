@@ -23,6 +23,8 @@ from model.errors import JobFailed, OptionError
 from model.network.checkpoint import CheckpointError
 from model.network.config import MODELS, DecoderKind
 from model.serving.tasks.base import CaptionOptions, Findings, Picture
+from model.tagging.answers import Ranking, Tag
+from model.tagging.tagger import TAGGING
 from model.translation import RUSSIAN_FILE, Translations
 from model.variety import varied_captions
 
@@ -60,6 +62,23 @@ class Captioners:
     def caption(self, pictures: Sequence[Picture]) -> list[Findings | Exception]:
         """As `Network.caption`: the pictures may differ in their options, the encoder runs once over all."""
         return self._in_halves(self._together, pictures)
+
+    def features(self, square: npt.NDArray[np.uint8]) -> Tensor:
+        encoded = self.encoder.encode(torch.from_numpy(np.stack([square])).permute(0, 3, 1, 2))
+        return encoded[0].to("cpu", self.encoder.dtype, copy=True)
+
+    def tags(self, features: Tensor, tags: Sequence[str]) -> list[Tag]:
+        return self._tagging(lambda captioner: captioner.tags(features.to(captioner.device).float(), tags))
+
+    def rank(self, features: Tensor, texts: Sequence[str]) -> Ranking:
+        return self._tagging(lambda captioner: captioner.rank(features.to(captioner.device).float(), texts))
+
+    def _tagging(self, ask: Callable[[Captioner], R]) -> R:
+        """By the decoder that tags were fitted with, whichever captions. Raises JobFailed where there is no tagger."""
+        try:
+            return ask(self[TAGGING])
+        except CheckpointError as error:
+            raise JobFailed(str(error)) from error
 
     def describe(self, model: str, frames: Sequence[PreparedFrame]) -> list[DescribedFrame]:
         found = self._in_halves(partial(describe, self[model]), frames)

@@ -1,0 +1,71 @@
+"""What tasks have in common that look at one photo by its features alone. No torch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from model.errors import AnimatedPicture, FeaturesGone
+from model.serving.tasks.base import Network, Task, Tools
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from torch import Tensor
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LookingTask(Task):
+    """Subclasses call `looked` from `work`."""
+
+    picture: str = ""  # the name of the file in its chat, as `PhotoTask.picture`
+    known: bool = False  # sent without its media, as `PhotoTask.known`
+
+    @property
+    def needs_media(self) -> bool:
+        return not self.known
+
+    def with_media(self) -> Self:
+        return replace(self, known=False)
+
+    async def looked(self, media: bytes, tools: Tools, work: Callable[[Network, Tensor], T]) -> T:
+        """What `work` finds of the photo's features, (regions, channels), which are cached.
+
+        Raises FeaturesGone when neither the photo nor its features are there, AnimatedPicture for a picture that
+        moves, and what `open_image` raises.
+        """
+        known = tools.cache.features(tools.place, self.picture)
+        if self.picture:
+            tools.metrics.features.labels("no" if known is None else "yes").inc()
+        if known is None and self.known and not media:
+            raise FeaturesGone("no features of this picture are kept here")
+        square: npt.NDArray[np.uint8] | None = None
+        if known is None:
+            began = time.monotonic()
+            size = tools.models.image_size
+            square = await tools.pixels(lambda: _square(media, size))
+            tools.metrics.decode.labels(self.NAME).observe(time.monotonic() - began)
+
+        def run() -> tuple[T, Tensor]:
+            features = tools.models.features(square) if square is not None else known
+            assert features is not None
+            return work(tools.models, features), features
+
+        found, features = await tools.network(run, 1)
+        if known is None:
+            tools.cache.keep_features(tools.place, self.picture, features, tools.put)
+        return found
+
+
+def _square(media: bytes, size: int) -> npt.NDArray[np.uint8]:
+    """The picture as the encoder sees it, (size, size, 3)."""
+    from model.media.formats import is_clip
+    from model.media.images import open_image, to_square
+
+    if is_clip(media):
+        raise AnimatedPicture("it moves, and only still pictures are looked at for this")
+    return to_square(open_image(media), size)
