@@ -19,6 +19,9 @@ CaptionError
 │   ├── ClipTooLong            "clip_too_long"    more seconds than are watched here
 │   ├── ClipTooLarge           "clip_too_large"   more bytes, or more pixels a frame, than are decoded here
 │   └── ClipTooSlow            "clip_too_slow"    it takes more time to decode than it may
+├── OptionError                what was asked for cannot be had of any picture
+│   ├── Unexplainable          "unexplainable"  this model cannot have said the caption; the message says why
+│   └── UnknownWord            "unknown_word"   this model does not know the word
 └── JobError                   the work failed, not the picture
     ├── JobCrashed             "crashed"      it brought a worker down, several times
     ├── JobCancelled           "cancelled"    the person wanted it no more
@@ -119,6 +122,18 @@ class ClipTooSlow(MediaError):
     kind = "clip_too_slow"
 
 
+class OptionError(CaptionError):
+    pass
+
+
+class Unexplainable(OptionError):
+    kind = "unexplainable"
+
+
+class UnknownWord(OptionError):
+    kind = "unknown_word"
+
+
 class JobError(CaptionError):
     pass
 
@@ -167,6 +182,8 @@ KINDS: dict[str, type[CaptionError]] = {
         ClipTooLong,
         ClipTooLarge,
         ClipTooSlow,
+        Unexplainable,
+        UnknownWord,
         JobCrashed,
         JobCancelled,
         JobFailed,

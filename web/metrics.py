@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from model.serving.metrics import SECONDS, process_registry
 from model.serving.queue import LINES, Status
 
-ROUTES: Final = ("captions", "explain", "colours", "clips", "pictures", "page", "info")
+ROUTES: Final = ("captions", "explain", "colours", "features", "words", "clips", "pictures", "page", "info")
 
 
 class WebMetrics:

@@ -143,6 +143,9 @@ WORDS: Final[dict[str, Callable[[Any], str]]] = {
     "album_forgotten": lambda error: _(
         "I no longer know which album this was: its time is over, or it was deleted with /forget. Please send it again."
     ),
+    "protected": lambda error: _(
+        "This picture is protected from being passed on, so I do not show it again. I only describe it."
+    ),
     # files and pictures
     "too_big": too_big,
     "gone": lambda error: _("Telegram no longer gives me this file. Please send it again."),

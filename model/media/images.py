@@ -12,12 +12,22 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, _imaging
 
-from model.errors import CaptionError, DamagedImage, EmptyFile, ImageTooLarge, OutOfMemory, TruncatedImage, UnreadImage
+from model.errors import (
+    AnimatedPicture,
+    CaptionError,
+    DamagedImage,
+    EmptyFile,
+    ImageTooLarge,
+    OutOfMemory,
+    TruncatedImage,
+    UnreadImage,
+)
 from model.media.colour import HDR, screen_colours
 from model.media.formats import (
     HEAD,
     PNG,
     breaks_off,
+    is_clip,
     is_heif,
     is_sound_webp,
     not_a_picture,
@@ -103,6 +113,13 @@ def open_image(data: bytes) -> Image.Image:
         if (mended := _mended(data)) is not None:
             return open_image(mended)
         raise _fault(data, error) from error
+
+
+def open_photo(data: bytes) -> Image.Image:
+    """As `open_image`. Raises AnimatedPicture for one that moves, too."""
+    if is_clip(data):
+        raise AnimatedPicture("it moves, and is to be asked for as a clip")
+    return open_image(data)
 
 
 def _cost(file: Image.Image, data: bytes, jpeg: JpegFrame | None) -> int:

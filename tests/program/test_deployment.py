@@ -186,12 +186,13 @@ def test_each_setting_is_documented_with_a_value_that_is_understood() -> None:
     )
     settings = Settings.load(dict(example))
     assert settings.webhook_url == "https://example.org/captions"
-    assert settings == Settings(webhook_url=settings.webhook_url, metrics_port=9100)
+    assert settings == Settings(webhook_url=settings.webhook_url, metrics_port=9100, sentry_dsn=settings.sentry_dsn)
     table = (ROOT / "README.md").read_text()
     assert [name for name, _ in example if f"`{name}`" not in table] == []
 
 
 async def test_the_health_endpoint_shows_what_is_documented() -> None:
+    from bot.stats import WebhookHealth
     from bot.telegram.health_endpoint import HEALTH, Wellness
 
     written = (ROOT / "docs" / "operations.md").read_text()
@@ -199,6 +200,7 @@ async def test_the_health_endpoint_shows_what_is_documented() -> None:
     [shown] = re.findall(r"```json\n(\{.*\})\n```", written)
     queue = AsyncMock(status=AsyncMock(return_value=Status({"photo": 3}, in_work=1, open_requests=4, workers=2)))
     wellness = Wellness(Deadline("no contact", 1), queue, Mock(failing=False), Mock(accepting=True))
+    wellness.telegram_says = WebhookHealth(pending=0, ours=True)
     assert await wellness.report() == json.loads(shown)
 
 

@@ -19,10 +19,13 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from model.errors import UnknownWord
 from model.serving.jobs import Job
 from model.serving.limits import Rate
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursResult, ColoursTask
+from model.serving.tasks.features import FeaturesResult, FeaturesTask
+from model.serving.tasks.words import WordsResult, WordsTask
 from tests.support.fake_queue import FakeQueue
 from tests.support.local_queue import clip_result
 from tests.support.web import captioned
@@ -33,9 +36,18 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 
 def outcome(job: Job, media: bytes) -> Any:
-    if isinstance(job.task, ClipTask):
-        return clip_result()
-    return ColoursResult(b"\xff\xd8") if isinstance(job.task, ColoursTask) else captioned(job, media)
+    match job.task:
+        case ClipTask():
+            return clip_result()
+        case ColoursTask():
+            return ColoursResult(b"\xff\xd8")
+        case FeaturesTask(pooled=pooled):
+            return FeaturesResult((2,) if pooled else (1, 1, 2), bytes(8))
+        case WordsTask(word=word) if "q" not in word:
+            return WordsResult(word, (0.5, -0.25), (("dog", 0.5),))
+        case WordsTask():
+            return UnknownWord("no")
+    return captioned(job, media)
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +65,11 @@ def address() -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_each_answer_is_as_documented(address: str) -> None:
     schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
     operations: list[Any] = [found.ok() for found in schema.get_all_operations()]  # type: ignore[union-attr]
-    assert len(operations) >= 11
+    assert len(operations) >= 13
     seen: set[tuple[str, int]] = set()
     for operation in operations:
 
@@ -68,6 +81,6 @@ def test_each_answer_is_as_documented(address: str) -> None:
             seen.add((case.path, case.call_and_validate(checks=CHECKS, timeout=60).status_code))
 
         documented()
-    photo = {("/v1/captions", 200), ("/v1/explain", 200), ("/v1/colours", 200), ("/v1/clips", 202)}
-    assert photo <= seen
-    assert {(path, 422) for path, _ in photo} <= seen
+    photo = ("captions", "explain", "colours", "features")
+    assert {("/v1/clips", 202), ("/v1/words/{word}", 200), *((f"/v1/{name}", 200) for name in photo)} <= seen
+    assert {(f"/v1/{name}", 422) for name in (*photo, "clips", "words/{word}")} <= seen

@@ -8,9 +8,13 @@ from model.serving.tasks.album import AlbumTask
 from model.serving.tasks.base import Task
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursTask
+from model.serving.tasks.features import FeaturesTask
 from model.serving.tasks.photo import PhotoTask
+from model.serving.tasks.words import WordsTask
 
-TASKS: Final[dict[str, type[Task]]] = {task.NAME: task for task in (PhotoTask, ClipTask, AlbumTask, ColoursTask)}
+TASKS: Final[dict[str, type[Task]]] = {
+    task.NAME: task for task in (PhotoTask, ClipTask, AlbumTask, ColoursTask, FeaturesTask, WordsTask)
+}
 
 # The queue has two lines for each kind of line: see `model.serving.queue`.
 LINES: Final = tuple(

@@ -557,8 +557,9 @@ async def test_a_clip_is_answered_with_its_moments(pipes: Pipes, captioners: Cap
     assert decode_outcome(*unpack(pack(fields, parts))) == result
 
 
-async def test_another_choice_of_moments_needs_no_second_look(
-    pipes: Pipes, captioners: Captioners, clip: bytes, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("keep", [True, False])
+async def test_another_choice_of_moments_needs_no_second_look_unless_nothing_may_be_kept(
+    pipes: Pipes, captioners: Captioners, clip: bytes, monkeypatch: pytest.MonkeyPatch, keep: bool
 ) -> None:
     batches: list[int] = []
     describe = Captioners.describe
@@ -569,12 +570,12 @@ async def test_another_choice_of_moments_needs_no_second_look(
 
     monkeypatch.setattr(Captioners, "describe", counted)
     async with working(pipes.consumer, captioners):
-        await pipes.queue.put(job("first", task=ClipTask), clip)
+        await pipes.queue.put(job("first", task=ClipTask, keep=keep), clip)
         first = await pipes.queue.wait("first")
         looked_at = len(batches)
-        await pipes.queue.put(job("more", task=ClipTask, moments=5), clip)
+        await pipes.queue.put(job("more", task=ClipTask, moments=5, keep=keep), clip)
         more = await pipes.queue.wait("more")
-    assert looked_at == len(batches)
+    assert len(batches) == (looked_at if keep else 2 * looked_at)
     assert isinstance(first, ClipResult)
     assert isinstance(more, ClipResult)
     assert (len(first.moments), len(more.moments)) == (3, 5)
