@@ -20,7 +20,8 @@ from tests.support.redis_server import free_port
 from tests.support.web import answered, at
 
 DOCS: Final = Path(__file__).parent
-PHOTO: Final = DOCS.parent / "tests" / "photos" / "cat.jpg"
+PHOTO: Final = DOCS.parent / "tests" / "photos" / "temple.jpg"
+WORD: Final = "tower"
 SIZES: Final = {"web-desktop": (1200, 760), "web-phone": (390, 760)}
 
 
@@ -31,8 +32,9 @@ async def draw(browser: Browser, url: str, name: str) -> None:
     page.set_default_timeout(300_000)
     await page.goto(url)
     await page.set_input_files("#file", PHOTO)
-    await page.locator("#captions li.main .word", has_text="cat").click()
-    await page.evaluate("scrollTo(0, 0)")
+    await page.locator("#captions li.main .word", has_text=WORD).click()
+    await page.mouse.move(1, 1)
+    await page.evaluate("scrollTo(0, innerWidth < 600 ? document.querySelector('#photo').offsetTop : 0)")
     picture = Image.open(io.BytesIO(await page.screenshot())).convert("RGB")
     picture.save(DOCS / f"{name}.jpg", quality=85)
 

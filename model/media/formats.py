@@ -233,6 +233,16 @@ def _webp(data: bytes) -> _Parsed:
     return size, frames, end
 
 
+def is_sound_webp(data: bytes) -> bool:
+    """Whether the chunks of a still WebP follow each other to its end, and one is a picture."""
+    at, pictures = 12, 0
+    while at + 8 <= len(data):
+        length, name, body = int.from_bytes(data[at + 4 : at + 8], "little"), data[at : at + 4], data[at + 8 : at + 14]
+        pictures += (name == b"VP8L" and body[:1] == b"\x2f") or (name == b"VP8 " and body[3:6] == b"\x9d\x01\x2a")
+        at += 8 + length + length % 2
+    return data[:4] == b"RIFF" and at == len(data) and pictures == 1
+
+
 def _png(data: bytes) -> _Parsed:
     """Walk the chunks of a PNG; without an acTL chunk before the pixels it is still."""
     size, frames, end, at, animated, open_frame = (0, 0), list[float](), 0, 8, False, False

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError, _imaging
 
 from model.errors import (
     AnimatedPicture,
@@ -29,6 +29,7 @@ from model.media.formats import (
     breaks_off,
     is_clip,
     is_heif,
+    is_sound_webp,
     not_a_picture,
     stated_colours,
     unread_picture,
@@ -69,6 +70,9 @@ _MAX_PROFILE: Final = 8 * 1024 * 1024  # bytes; a larger colour profile is not l
 _SRGB_GAMMA: Final = 1 / 2.2  # as a PNG says it
 _STATED: Final = "stated_colours"  # of a picture's `info`: codes of primaries and transfer characteristics, or None
 _ALIKE: Final = 2  # levels of 255: a profile that changes no colour by more is that of sRGB
+
+# Blocks of this size are given back to the system when a picture goes; smaller ones stay with the process (glibc).
+_imaging.set_block_size(64 * MIB)
 
 
 def open_image(data: bytes) -> Image.Image:
@@ -143,7 +147,7 @@ def _by_rows(file: Image.Image) -> bool:
     """Whether a large picture is decoded by `model.media.rows`."""
     if file.width * file.height <= MAX_KEPT or getattr(file, "is_animated", False):
         return False
-    return file.format in _ROWS and (file.format != "AVIF" or file.mode == "RGB")
+    return file.format in _ROWS and (file.format != "AVIF" or file.mode in ("RGB", "RGBA"))
 
 
 def _decoded(file: Image.Image, data: bytes) -> Pixels:
@@ -184,13 +188,12 @@ def _nearly_whole(jpeg: bytes) -> bool:
 
 def _fault(data: bytes, error: Exception) -> CaptionError:
     """Why a picture that was recognised does not decode."""
-    if isinstance(error, MemoryError) or (
-        isinstance(error, OSError | RuntimeError) and _ABOUT_MEMORY.search(str(error))
-    ):
+    starved = "could not create decoder" in str(error) and is_sound_webp(data)  # it makes room for the whole picture
+    if isinstance(error, MemoryError) or _ABOUT_MEMORY.search(str(error)) or starved:
         return OutOfMemory(f"no memory for the picture: {error}")
     if breaks_off(data):
         return TruncatedImage(f"the picture breaks off: {error}")
-    if isinstance(error, KeyError) or _REFUSALS.search(str(error)):
+    if (isinstance(error, KeyError) and data[:2] in (b"II", b"MM")) or _REFUSALS.search(str(error)):
         return UnreadImage(f"a picture of a kind that is not read here: {error}")
     return unread_picture(data) or DamagedImage(f"the picture does not decode: {error}")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import math
 import threading
 import time
@@ -11,8 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 
 MIB: Final = 1024 * 1024
-ALL: Final = 900 * MIB  # of pictures and clips together
-CLIPS: Final = 400 * MIB  # of these, clips: the costliest pictures have room beside them
+ALL: Final = 800 * MIB  # of pictures and clips together
+CLIPS: Final = 350 * MIB  # of these, clips: nearly all pictures have room beside them
+LARGE: Final = 64 * MIB  # after which what is left over is given back to the system
 
 
 @dataclass(eq=False)
@@ -59,6 +62,8 @@ class MemoryBudget:
         try:
             yield
         finally:
+            if ticket.size >= LARGE:
+                _trim()
             with self._changed:
                 self._held -= ticket.size
                 self._held_lasting -= ticket.size * lasting
@@ -81,6 +86,21 @@ class MemoryBudget:
             self._held_lasting += ticket.size * ticket.lasting
             self.most = max(self.most, self._held)
         self._changed.notify_all()
+
+
+def _trim() -> None:
+    """Give freed memory back to the system, where the C library keeps it (glibc)."""
+    if (trim := _malloc_trim()) is not None:
+        trim(0)
+
+
+@functools.cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    try:
+        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):
+        return None
+    return found
 
 
 DECODING: Final = MemoryBudget()  # of this process

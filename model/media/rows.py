@@ -1,6 +1,6 @@
 """Decoders that need less memory than Pillow's: what they decoded is turned to RGB a strip at a time.
 
-Still WebP and opaque AVIF are decoded by FFmpeg, which keeps the picture once (Pillow's decoder of WebP keeps it four
+Still WebP and AVIF are decoded by FFmpeg, which keeps the picture once (Pillow's decoder of WebP keeps it four
 times), HEIF by libheif as for Pillow, but without a copy.
 """
 
@@ -113,40 +113,56 @@ def _rows(frame: VideoFrame, number: int) -> npt.NDArray[np.uint8]:
 
 
 def reduced_avif(data: bytes, file: Image.Image, factor: int) -> Image.Image | None:
-    """An opaque still AVIF, as stored and `factor` times smaller; None for one that is made of several pictures.
+    """A still AVIF, as stored and `factor` times smaller; None for one that is made of several pictures.
 
-    `file`: the same, opened by Pillow and not loaded. Raises ImportError where PyAV is missing, and what PyAV raises.
+    `file`: the same, opened by Pillow and not loaded. Of a transparent one, colours and transparency are reduced each
+    by itself. Raises ImportError where PyAV is missing, and what PyAV raises.
     """
     import av
+    from av.stream import Disposition
     from av.video.codeccontext import VideoCodecContext
-    from av.video.reformatter import Interpolation, VideoReformatter
 
     # Nothing is decoded to find out what is in the file: that would keep a second picture.
     options = {"protocol_whitelist": "", "format_whitelist": "mov", "codec_whitelist": "none"}
     with av.open(io.BytesIO(data), "r", "mov", options) as container:
-        [stream, *others] = container.streams.video
+        streams = sorted(container.streams.video, key=lambda stream: not stream.disposition & Disposition.default)
+        if len(streams) != (2 if file.mode == "RGBA" else 1):
+            return None
+        packets = {stream.index: list[Any]() for stream in streams}  # of the colours, of the transparency
+        for packet in container.demux(streams):
+            if packet.size:
+                packets[packet.stream_index].append(packet)
+    images = []
+    for found, layout in zip(packets.values(), ("rgb24", "gray"), strict=False):
         context: Any = VideoCodecContext.create("libdav1d", "r")
         context.thread_count = 1
-        packets = [packet for packet in container.demux(stream) if packet.size]
-    if others or len(packets) != 1:
-        return None
-    frames: list[VideoFrame] = context.decode(packets[0]) or context.decode(None)
-    frame = frames[0]
-    width, height = file.size
-    if (frame.width, frame.height) != file.size:
-        return None
+        if len(found) != 1:
+            return None
+        frames: list[VideoFrame] = context.decode(found[0]) or context.decode(None)
+        if (frames[0].width, frames[0].height) != file.size:
+            return None
+        images.append(_reduced(frames[0], factor, layout))
+        del context, frames
+    image = images[0]
+    if len(images) > 1:
+        image.putalpha(images[1])
+    image.info = file.info
+    return image
+
+
+def _reduced(frame: VideoFrame, factor: int, layout: str) -> Image.Image:
+    from av.video.reformatter import Interpolation, VideoReformatter
+
     reduced = VideoReformatter().reformat(
         frame,
-        -(-width // factor),
-        -(-height // factor),
-        "rgb24",
+        -(-frame.width // factor),
+        -(-frame.height // factor),
+        layout,
         src_colorspace=frame.colorspace if frame.colorspace in MATRICES else BT601,
         interpolation=Interpolation.AREA,
         threads=1,
     )
-    image = Image.fromarray(reduced.to_ndarray())
-    image.info = file.info
-    return image
+    return Image.fromarray(reduced.to_ndarray())
 
 
 def strips(picture: Pixels, rows: int) -> Iterator[tuple[int, Image.Image]]:
