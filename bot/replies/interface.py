@@ -11,13 +11,13 @@ from bot.replies.profile import help_on_commands
 from model.serving.tasks.photo import PhotoResult, WireCaption
 
 EXAMPLE: Final = PhotoResult(  # the answer that README.md shows with docs/answer.jpg
-    WireCaption("a cat is sitting on a green field", 0.05),
+    WireCaption("a close up of a cup of coffee on a table", 0.77),
     (
-        WireCaption("a cat is wearing a large blue tie", 0.0),
-        WireCaption("a cat laying on a small brown and white horse", 0.0),
-        WireCaption("a cat is wearing a green and white tie", 0.0),
-        WireCaption("a small cat is sitting on a large green field", 0.0),
-        WireCaption("a cat is sitting on a red blanket", 0.0),
+        WireCaption("a close up of a bowl of a cup on a table", 0.0),
+        WireCaption("a cup of coffee sitting on top of a table", 0.0),
+        WireCaption("a close up of a cup of a bowl of coffee", 0.0),
+        WireCaption("a cup of a bowl on a red plate", 0.0),
+        WireCaption("a close up of a cup of coffee", 0.0),
     ),
     None,
 )

@@ -66,8 +66,8 @@ def photo_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
 
 def alt_text_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
     """The main caption as one sentence, in a block that is copied when it is pressed; hedged where it is doubtful."""
-    seen = replace(result.main, text=_seen(result.main.text), beginning=_seen(result.main.beginning))
-    said = main_caption(replace(result, main=seen))
+    main = replace(result.main, text=_seen(result.main.text), beginning=_seen(result.main.beginning))
+    said = hedged(main) if result.not_photo is None else main_caption(result)
     return Words(f"<pre>{escaped(cut_at_word(alt_text(said), limit))}</pre>", ())
 
 
