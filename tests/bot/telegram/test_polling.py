@@ -208,7 +208,7 @@ async def test_a_number_too_large_for_any_storage_is_as_one_that_is_not_there(
     async with running_bot(server, FakeQueue(), tmp_path):
         server.push_anything({"message": message})
         await ann.send_text("/start")
-        await ann.wait_for(lambda m: str(m.get("text")).startswith("Hello"), 60)
+        await ann.wait_for(lambda m: m.get("caption", "").startswith("Hello"), 60)
         await eventually(lambda: not waiting_in(tmp_path))
     assert "unforeseen" not in caplog.text
 
