@@ -28,7 +28,7 @@ def large_files() -> list[Kind]:
     def kind(name: str, mode: str, file_format: str, **options: Any) -> Kind:
         return Kind(name, lambda: encoded(picture(mode), file_format, **options), CAPTIONED)
 
-    lossless = {"lossless": True, "method": 0, "quality": 0}
+    lossless: dict[str, Any] = {"lossless": True, "method": 0, "quality": 0}
     teal, navy = (Image.new("RGB", (4120, 4120), colour) for colour in ("teal", "navy"))
     return [
         kind("JPEG", "RGB", "JPEG"),
@@ -41,11 +41,11 @@ def large_files() -> list[Kind]:
         kind("PNG of a palette", "P", "PNG", compress_level=1),
         kind("WebP", "RGB", "WEBP", method=0),
         kind("transparent WebP", "RGBA", "WEBP", method=1),
-        kind("lossless WebP", "RGB", "WEBP", **lossless),
-        kind("lossless transparent WebP", "RGBA", "WEBP", **lossless),
+        Kind("lossless WebP", lambda: encoded(Image.new("RGB", SIZE, "olive"), "WEBP", **lossless), CAPTIONED),
+        Kind("lossless transparent WebP", lambda: encoded(Image.new("RGBA", SIZE), "WEBP", **lossless), CAPTIONED),
         kind("GIF", "P", "GIF"),
-        kind("TIFF", "RGB", "TIFF", compression="tiff_lzw"),
-        kind("transparent TIFF", "RGBA", "TIFF", compression="tiff_adobe_deflate"),
+        kind("TIFF", "RGB", "TIFF", compression="tiff_adobe_deflate"),
+        kind("TIFF of one strip", "CMYK", "TIFF", compression="tiff_adobe_deflate", tiffinfo={278: SIZE[1]}),
         kind("AVIF", "RGB", "AVIF", speed=10, quality=30),
         kind("transparent AVIF", "RGBA", "AVIF", speed=10, quality=30),
         Kind("HEIC", lambda: encoded(Image.new("RGB", SIZE, "olive"), "HEIF", quality=10), CAPTIONED),
