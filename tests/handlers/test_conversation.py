@@ -176,7 +176,7 @@ async def test_an_example_is_shown_at_the_start_and_to_the_empty_handed(
     assert words(start)[0] == hello
     assert words(start)[2] == lines[0]
     assert words(start)[4:9] == lines[2:7]
-    assert "5 %" in words(start)[3]
+    assert "77 %" in words(start)[3]
     assert server.file_bytes(start["photo"][-1]["file_id"]) == (ROOT / "docs" / "answer.jpg").read_bytes()
     await person.send_text("/sample")
     said = await person.next_message()
