@@ -49,7 +49,9 @@ def cached(
     encoder = load_encoder(encoder_file)
     examples = load_split(resolve_data(data), split)
     features = Features.cached(Path(cache), encoder, sha256, examples)
-    return Captioner(encoder, checkpoint.decoder, checkpoint.vocabulary, torch.float32), features, examples
+    calibration = checkpoint.calibration
+    captioner = Captioner(encoder, checkpoint.decoder, checkpoint.vocabulary, torch.float32, calibration=calibration)
+    return captioner, features, examples
 
 
 def measure(encoder_file: Path, decoder_file: Path, options: argparse.Namespace) -> dict[str, Any]:

@@ -128,6 +128,7 @@ class Place:
             self.shown.append((person, await menu_of(person, "/forget", group)))
             self.shown.append((person, await answered(person)))
         self.shown.append((ann, await menu_of(ann, "/settings", group)))
+        server.faults.add("setMessageReaction", "too_old")  # so that there is a status with a button
         queue.held.add(str(bob.id))
         self.shown.append((bob, await bob.send_photo(PHOTO, BOT, chat=group)))
         self.shown.append((bob, await group.wait_for(is_status)))
