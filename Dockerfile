@@ -26,16 +26,20 @@ ENTRYPOINT ["python", "start.py"]
 
 
 FROM base AS bot
-COPY requirements-bot.txt requirements-voice.txt ./
+COPY requirements-bot.txt requirements-voice.txt requirements-sentry.txt ./
 # --build-arg VOICE=1: voice messages, with an engine under the GPL.
 ARG VOICE=0
+# --build-arg SENTRY=1: reports of errors, where SENTRY_DSN is set.
+ARG SENTRY=0
 RUN pip install -r requirements-bot.txt \
- && if [ "$VOICE" = 1 ]; then pip install -r requirements-voice.txt; fi
+ && if [ "$VOICE" = 1 ]; then pip install -r requirements-voice.txt; fi \
+ && if [ "$SENTRY" = 1 ]; then pip install -r requirements-sentry.txt; fi
 COPY start.py ./
 COPY bot bot
 COPY handlers handlers
 COPY model model
-RUN python -m compileall -q start.py bot handlers model && chmod -R a+rX start.py bot handlers model
+COPY docs/answer.jpg docs/answer.jpg
+RUN python -m compileall -q start.py bot handlers model && chmod -R a+rX start.py bot handlers model docs
 USER captions
 CMD ["bot"]
 

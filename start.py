@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bot.config import TOKEN, Settings
+from bot.error_reports import configure_error_reports
 from bot.errors import ConfigurationError, StorageError
 from bot.logs import configure_logging
 from model.decoding.sampling import TEMPERATURES, Sampling
@@ -176,17 +177,22 @@ def worker(options: argparse.Namespace) -> int:
     if options.embedded is not None:
         settings = Settings.load(os.environ)  # from the bot, see run_embedded; .env holds the token, so it is not read
         configure_logging(settings)
+        configure_error_reports(settings)
         threading.Thread(target=end_with_parent, args=(options.embedded,), daemon=True).start()
         from model.serving.worker.process import serve_parent  # imports torch
 
         return serve_parent(worker_options(settings))
+    if needless := [name for name in SECRETS if name in os.environ]:
+        # What decodes strangers' files has no use for them, and /proc/<pid>/environ keeps what a process began with.
+        for name in needless:
+            del os.environ[name]
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     settings = load_settings(without=SECRETS)
     if settings.redis_url is None:
         raise ConfigurationError(f"a worker alone {NEEDS_REDIS}")
     configure_logging(settings)
+    configure_error_reports(settings)
     check_weights(settings)
-    for name in SECRETS:  # what decodes strangers' files has no use for them
-        os.environ.pop(name, None)
     from model.serving.worker.process import serve_redis  # imports torch
 
     return serve_redis(settings.redis_url.get_secret_value(), worker_options(settings))
@@ -236,6 +242,7 @@ def run(*, alone: bool = False) -> int:
         keep_token(ask_for_token())
         settings = load_settings()
     configure_logging(settings)
+    configure_error_reports(settings)
     if settings.redis_url is not None:
         return asyncio.run(run_redis(settings))
     check_weights(settings)
@@ -335,6 +342,7 @@ def run_web() -> int:
     """The HTTP API and its page; with the embedded queue its worker as a child process, too."""
     settings = load_settings(without=("BOT_TOKEN", "WEBHOOK_SECRET"))
     configure_logging(settings)
+    configure_error_reports(settings)
     try:
         import web.app  # noqa: F401
     except ImportError as error:

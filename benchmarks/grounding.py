@@ -13,7 +13,6 @@ The peak is the middle of the region with the most attention.
 """
 
 import argparse
-import json
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -27,18 +26,16 @@ from PIL import Image
 
 from model.captioner import Captioner
 from model.captions import Caption
-from model.decoding.blocking import FUNCTION_WORDS
-from model.decoding.explain import Unexplainable, tokens_of
+from model.decoding.explain import tokens_of
+from model.errors import Unexplainable
 from model.network.checkpoint import CheckpointError
 from model.network.vocabulary import tokenize
 from model.training.data import DataError, Example, load_split, resolve_data
+from model.training.grounding import BOXES_FILE, PEOPLE, Box, inside, load_boxes
+from model.words import FUNCTION_WORDS
 
 BATCH: Final = 16
-PEOPLE: Final = frozenset(
-    "man men woman women boy boys girl girls person people child children kid kids guy guys lady ladies".split()  # noqa: SIM905
-)
 Map = npt.NDArray[np.float32]  # (rows, columns), attention that sums to 1
-Box = tuple[float, float, float, float]  # centre x, centre y, width, height, as shares of the photo
 
 
 @dataclass(frozen=True)
@@ -60,11 +57,6 @@ def peak(attention: Map) -> tuple[float, float]:
     """Where a map looks most: x and y, as shares of the photo."""
     row, column = np.unravel_index(int(attention.argmax()), attention.shape)
     return (float(column) + 0.5) / attention.shape[1], (float(row) + 0.5) / attention.shape[0]
-
-
-def inside(x: float, y: float, boxes: Sequence[Box]) -> bool:
-    """Whether a point lies in any of the boxes."""
-    return any(abs(x - cx) <= width / 2 and abs(y - cy) <= height / 2 for cx, cy, width, height in boxes)
 
 
 def covered(boxes: Sequence[Box], fineness: int = 50) -> float:
@@ -177,7 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         if options.people:
             root = resolve_data(options.people)
-            boxes = json.loads((root / "person_boxes.json").read_text(encoding="utf-8"))
+            if not (boxes := load_boxes(root)):
+                raise DataError(f"{root}: no {BOXES_FILE}")
             people = measure_people(captioner, load_split(root, options.people_split), boxes)
             print(
                 f"people: {options.people} {options.people_split}, {people.words} words: peak in a box"

@@ -23,10 +23,14 @@ from bot.answers.asked import asked_for
 from bot.answers.cancelling import Cancelling
 from bot.answers.clips import Clips
 from bot.answers.colours import Colours
+from bot.answers.example import Example
 from bot.answers.forgetting import Forgetting
+from bot.answers.guests import Guests
+from bot.answers.inline import InlineHistory
 from bot.answers.notes import Answers
 from bot.answers.photo_buttons import Buttons
 from bot.answers.photos import Captioning
+from bot.answers.reactions import Reactions
 from bot.answers.sending import TelegramDelivery
 from bot.answers.settings_menu import SettingsMenu
 from bot.answers.status import RHYTHM, Rhythm, Waiting
@@ -39,7 +43,8 @@ from bot.metrics import BotMetrics, watch_queue
 from bot.service.in_progress import InWork
 from bot.service.jobs import job_id
 from bot.service.limits import Refusals, Throttle
-from bot.service.requests import Requests
+from bot.service.requests import OPEN_DOWNLOADS, Requests
+from bot.service.turns import Turns
 from bot.stats import Stats, open_stats
 from bot.storage.chats import Storage
 from bot.storage.inbox import Inbox
@@ -53,6 +58,7 @@ from bot.telegram.processing import Processor
 from bot.telegram.profile import set_profile
 from bot.telegram.receiving import Receive, Reception
 from bot.telegram.session import CountRequests, RetryMiddleware, Session
+from bot.telegram.updates import loads
 from model.serving.health import CONTACT_SECONDS, FOLDER, Deadline, heartbeat
 from model.serving.metrics import served_registry
 from model.serving.queue import JobProducer
@@ -65,13 +71,14 @@ NO_DATA: Final = 1
 WRONG_TOKEN: Final = 2
 CONFLICT: Final = 3
 LAST_WORDS: Final = 5.0
+CONNECTIONS: Final = OPEN_DOWNLOADS + 128  # to Telegram at once: files that stall leave some to messages
 GRACE: Final = 10.0  # seconds for what is in work when the bot stops
 
 
 def create_bot(settings: Settings, metrics: BotMetrics | None = None, pacer: Pacer | None = None) -> Bot:
     """Raises ConfigurationError when there is no token."""
     server = TelegramAPIServer.from_base(settings.api_url, is_local=settings.api_local)
-    session = Session(api=server)
+    session = Session(api=server, json_loads=loads, limit=CONNECTIONS)
     session.middleware(RetryMiddleware(pacer or Pacer(), metrics=metrics))
     if settings.metrics_port is not None and metrics is not None:
         session.middleware(CountRequests(metrics))
@@ -208,7 +215,8 @@ async def _run(
     i18n = create_i18n()
     in_work = InWork()
     delivery = TelegramDelivery(bot, waiting)
-    requests = Requests(settings, queue, in_work, delivery, Throttle(settings.admin_ids), metrics=metrics)
+    turns = Turns()
+    requests = Requests(settings, queue, in_work, delivery, Throttle(settings.admin_ids), turns, metrics=metrics)
     answers = Answers(storage)
     voice = Voice()
     captioning = Captioning(requests, storage, answers, voice)
@@ -227,8 +235,12 @@ async def _run(
         tags=Tags(requests, storage, answers),
         albums=Albums(requests, storage, sheets, answers, captioning),
         album_sheets=sheets,
+        reactions=Reactions(storage, metrics),
         answering=Answering(requests, captioning, clips, answers, storage),
         edits=Edits(),
+        example=Example(),
+        guests=Guests(requests, storage, settings.model, on=settings.guest_mode),
+        inline=InlineHistory(storage),
         forgetting=Forgetting(storage, answers, inbox, queue, stats),
         settings_menu=SettingsMenu(storage, i18n, settings.model, voice),
         cancelling=Cancelling(in_work, inbox, queue),
@@ -239,7 +251,7 @@ async def _run(
         statistics=stats,
         inbox=inbox,
     )
-    for observer in (dispatcher.message, dispatcher.callback_query):
+    for observer in (dispatcher.message, dispatcher.callback_query, dispatcher.guest_message):
         observer.middleware(CountPeople(stats))
 
     async def settle(update_id: int, again: bool) -> None:
@@ -247,7 +259,9 @@ async def _run(
 
     asked = partial(asked_for, bot)
     attempts = settings.max_attempts
-    processor = Processor(dispatcher, bot, inbox, i18n, settle, asked, storage, max_attempts=attempts, metrics=metrics)
+    processor = Processor(
+        dispatcher, bot, inbox, i18n, settle, asked, storage, turns=turns, max_attempts=attempts, metrics=metrics
+    )
 
     beside: list[asyncio.Task[None]] = []
 
@@ -259,7 +273,7 @@ async def _run(
         log.info("@%s is ready; %d messages from before are taken up again", me.username, recovered)
         spawn(set_profile(bot, i18n, settings.admin_ids), waiting.remove_left(), processor.watch())
 
-    used = dispatcher.resolve_used_update_types()
+    used = [kind for kind in dispatcher.resolve_used_update_types() if settings.guest_mode or kind != "guest_message"]
     reception = Reception(settings, bot, queue, processor, used, contact, metrics, began)
     receiving = asyncio.ensure_future(receive(reception))
     if settings.metrics_port is not None:

@@ -30,6 +30,7 @@ class Setting:
     figures: Mapping[str, object] = field(default_factory=dict)  # in the meaning
     limits: tuple[float, float] | None = None  # what is in between may be set, too
     columns: int = 1  # of buttons
+    personal: bool = False  # only to be had in private chats
     missing: str = ""  # the line where it is not to be had
     why: str = ""
 
@@ -117,6 +118,8 @@ SETTINGS: Final = (  # in the order of the menu
         why=N_("Voice messages are not available: the program that speaks is not installed where I run."),
     ),
     Setting("short_first", N_("Short answer first: {value}"), ON_OFF),
+    Setting("alt_text", N_("Alt text: {value}"), ON_OFF),
+    Setting("history", N_("History: {value}"), ON_OFF, personal=True),
 )
 BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
 
@@ -135,6 +138,8 @@ class ChatSettings:
     voice: bool = False
     tags: tuple[str, ...] = ()  # what /tags judges; empty: the dictionary that ships
     short_first: bool = False  # the caption alone in a message of its own, for screen readers; then the whole answer
+    alt_text: bool = False  # a photo is answered with one sentence, to be copied, and nothing else
+    history: bool = False  # consent: the photos of this private chat are remembered, for inline mode
 
     def __post_init__(self) -> None:
         for setting in SETTINGS:
@@ -156,6 +161,11 @@ class ChatSettings:
     def beam_width(self) -> int | None:
         """Of the search for the main caption; None: greedy."""
         return BEAM if self.beam else None
+
+    @property
+    def decoding(self) -> Literal["beam", "greedy"]:
+        """How the main caption is found."""
+        return "beam" if self.beam else "greedy"
 
     def changes(self) -> dict[str, Any]:
         """What differs from the defaults, to be kept."""

@@ -134,11 +134,15 @@ class Settings(BaseModel):
     max_media_bytes: Number = _number("MAX_MEDIA_BYTES", 256 * MIB, MIB, 1 << 40)
     admin_ids: Ids = _setting("ADMIN_IDS", frozenset(), IDS)
     allowed_ids: Ids = _setting("ALLOWED_IDS", frozenset(), IDS)
+    guest_mode: bool = _setting("GUEST_MODE", True, "1 or 0")
     metrics_port: Number | None = _number("METRICS_PORT", None, 1, 65_534)  # the next one is the embedded worker's
     web_host: str = _setting("WEB_HOST", "127.0.0.1", "an address of this machine")
     web_port: Number = _number("WEB_PORT", 8000, 1, 65_535)
     web_token: Annotated[SecretStr, _matching(re.compile(r"[\x21-\x7e]{16,256}"))] | None = _setting(
         "WEB_TOKEN", None, "16 to 256 letters, digits and signs, without spaces"
+    )
+    sentry_dsn: Annotated[SecretStr, _matching(re.compile(r"https?://\w+@[\w.:-]+(/[\w./-]*)?/\d+"))] | None = _setting(
+        "SENTRY_DSN", None, "an address such as https://key@sentry.example.org/1"
     )
     log_level: Annotated[LogLevel, BeforeValidator(str.upper)] = _choice("LOG_LEVEL", "INFO", LogLevel)
     log_format: Annotated[LogFormat, BeforeValidator(str.lower)] = _choice("LOG_FORMAT", "text", LogFormat)
@@ -215,7 +219,7 @@ class Settings(BaseModel):
     @property
     def secrets(self) -> tuple[str, ...]:
         """What no log may show."""
-        found = (self.token, self.redis_url, self.webhook_secret, self.web_token)
+        found = (self.token, self.redis_url, self.webhook_secret, self.web_token, self.sentry_dsn)
         parts = RedisAddress.parse(self.redis_url.get_secret_value()).secrets if self.redis_url else ()
         derived = (self.require_webhook_secret(),) if self.webhook_url and self.token else ()
         return (*(secret.get_secret_value() for secret in found if secret is not None), *parts, *derived)

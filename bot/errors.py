@@ -16,6 +16,7 @@ BotError
         ├── NoPicture      "no_picture"      captions of a picture that is not known
         ├── NoPictureThere "not_shown"       the message shows something else than a picture
         ├── LinkInstead    "link"            an address in place of the picture
+        ├── Protected      "protected"       the picture may not be shown again
         ├── NotOfClips     "animated"        what was asked for works with still pictures only
         ├── WhichOne       "which_one"       the message replied to does not identify one picture
         ├── Forgotten      "picture_forgotten"  a button whose picture is not known any more
@@ -143,6 +144,12 @@ class LinkInstead(PictureError):
     """An address where a picture may lie, in place of the picture."""
 
     kind = "link"
+
+
+class Protected(PictureError):
+    """The picture is protected from being passed on, and what was asked for would show it again."""
+
+    kind = "protected"
 
 
 class NotOfClips(PictureError):

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from bot.config import Settings
-from model.serving.job_context import current_job
+from model.serving.job_context import current_job, current_trace, trace_of
 
 HIDDEN: Final = "***"
 _NUMBER: Final = re.compile(r"-?\d{5,}")
@@ -49,18 +49,22 @@ class Redact(logging.Filter):
 
 
 class NameJob(logging.Filter):
-    """Gives each record the job it was logged for: `extra={"job": …}`, else that of the task, else None."""
+    """Gives each record the job it was logged for: `extra={"job": …}`, else that of the task, else None; and its trace.
+
+    The trace is that of the job, else that of the update that the task processes.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         if getattr(record, "job", None) is None:
             record.job = current_job.get()
         job = getattr(record, "job", None)
+        record.trace = current_trace.get() if job is None else trace_of(str(job))
         record.job_suffix = "" if job is None else f" job={job}"
         return True
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per line; the job is a field of its own."""
+    """One JSON object per line; job and trace are fields of their own."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -71,6 +75,8 @@ class JsonFormatter(logging.Formatter):
         }
         if (job := getattr(record, "job", None)) is not None:
             line["job"] = str(job)
+        if (trace := getattr(record, "trace", None)) is not None:
+            line["trace"] = trace
         if record.exc_text or record.exc_info:
             line["exception"] = record.exc_text or self.formatException(record.exc_info or (None, None, None))
         return json.dumps(line, ensure_ascii=False)

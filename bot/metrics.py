@@ -8,6 +8,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from bot.config import MODELS
 from bot.errors import COUNTED
 from bot.stats import Stats
 from bot.storage.inbox import Inbox
@@ -18,10 +19,12 @@ from model.serving.queue import LINES, JobProducer, Status
 QUEUE_EVERY: Final = 5.0  # seconds between two looks at the queue
 QUEUE_PATIENCE: Final = 10.0  # seconds for one look
 ANSWERS: Final = (
-    *("photo", "album", "clip", "sample", "colours", "tags", "rank"),
+    *("photo", "album", "clip", "sample", "colours", "tags", "rank", "guest"),
     *("more", "heatmap", "chart", "compare", "album_sheet"),  # to buttons alone
 )
 OUTCOMES: Final = ("ok", "flood", "server", "network", "refused", "cancelled")
+DECODINGS: Final = ("beam", "greedy", "top-k", "top-p", "ladder")
+VERDICTS: Final = ("good", "bad", "other")
 LONG_POLL: Final = "getUpdates"  # it waits on purpose: its time says nothing
 METHODS: Final = 64  # aiogram's names are many, those that this bot calls few
 OTHER: Final = "other"
@@ -48,6 +51,11 @@ class BotMetrics:
             "caption_answer_seconds", "From the arrival of an update to the delivery of its answer.", ["kind"]
         )
         self._failures = counter("caption_failures", "Requests that were answered with a reason instead.", ["kind"])
+        self._reactions = counter(
+            "caption_reactions",
+            "People's reactions to answers, by how these were made.",
+            ["model", "decoding", "verdict", "change"],
+        )
         self._bytes = counter("caption_downloaded_bytes", "Bytes of media fetched from Telegram.")
         self._download = histogram("caption_download_seconds", "Fetching of one file.")
         self._requests = counter("caption_telegram_requests", "Requests to Telegram.", ["method", "outcome"])
@@ -85,6 +93,14 @@ class BotMetrics:
         if self.stats is not None:
             self.stats.failed(kind)
         self._failures.labels(bounded(kind, COUNTED)).inc()
+
+    def reaction(self, model: str, decoding: str, verdict: str, *, taken_back: bool = False) -> None:
+        """Somebody reacted to an answer that was made so, or took such a reaction back; `verdict`: of `VERDICTS`."""
+        model, decoding = bounded(model, MODELS), bounded(decoding, DECODINGS)
+        if self.stats is not None:
+            self.stats.reacted(model, decoding, verdict, -1 if taken_back else 1)
+        change = "taken_back" if taken_back else "added"
+        self._reactions.labels(model, decoding, bounded(verdict, VERDICTS), change).inc()
 
     def downloaded(self, size: int, seconds: float) -> None:
         """A file of `size` bytes was fetched from Telegram."""

@@ -42,6 +42,12 @@ class SampleRequest:
     ladder: bool = False
     seed: int | None = None  # None: another one each time
 
+    def strategy(self, default: str) -> str:
+        """How words are chosen, as the settings name it."""
+        if self.ladder:
+            return "ladder"
+        return "top-p" if self.top_p is not None else "top-k" if self.top_k is not None else default
+
     def sampling(self, default: Sampling) -> Sampling:
         """What restricts the choice of words is taken as a whole: from the request if it names any of it."""
         temperature = default.temperature if self.temperature is None else self.temperature

@@ -47,6 +47,17 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Reception:
+    """What people thought of the answers of one model and way of decoding, by their reactions."""
+
+    model: str
+    decoding: str
+    good: int
+    bad: int
+    other: int
+
+
+@dataclass(frozen=True)
 class Day:
     """What happened in the last 24 hours: in this hour and the 23 before it."""
 
@@ -54,6 +65,7 @@ class Day:
     failures: dict[str, int]  # by kind
     latencies: list[Latency]
     people: int
+    reactions: tuple[Reception, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -66,11 +78,22 @@ class Day:
 
 
 @dataclass(frozen=True)
+class WebhookHealth:
+    """What Telegram says of the webhook."""
+
+    pending: int  # updates that wait there
+    ours: bool  # Telegram calls the address of this bot
+    error: str = ""  # the last one of a delivery, without numbers of people; empty: none
+    since: float | None = None  # when that was, in seconds since the epoch
+
+
+@dataclass(frozen=True)
 class Report:
     day: Day | None  # None: what is kept cannot be read
     queue: Status | None  # None: it cannot be reached
     dead_letters: int
     uptime: float  # seconds, of this process
+    webhook: WebhookHealth | None = None  # None: there is none, or Telegram cannot be asked
 
 
 class Stats:
@@ -93,14 +116,18 @@ class Stats:
     def failed(self, kind: str) -> None:
         self._count(f"failed:{kind}")
 
+    def reacted(self, model: str, decoding: str, verdict: str, change: int) -> None:
+        """`change`: 1, or -1 for a reaction that was taken back."""
+        self._count(f"reaction:{model}:{decoding}:{verdict}", change)
+
     def served(self, user_id: int) -> None:
         if len(self._people) < MOST_PEOPLE or user_id in self._people:
             self._people[user_id] = self._clock()
 
-    def _count(self, what: str) -> None:
+    def _count(self, what: str, by: int = 1) -> None:
         field = (int(self._clock()) // HOUR, what)
         if len(self._counts) < MOST_FIELDS or field in self._counts:
-            self._counts[field] += 1
+            self._counts[field] += by
 
     async def forget(self, user_id: int) -> None:
         """Nothing tells any more that this person was served. Raises what the store raises."""
@@ -149,10 +176,16 @@ class Stats:
         counts, people = await self._store.read(int(now) // HOUR - HOURS + 1, now - HOURS * HOUR)
         return day_of(counts, people)
 
-    async def report(self, status: Callable[[], Awaitable[Status]], dead_letters: int) -> Report:
-        """`status`: asks the queue."""
-        day = await _patiently(self.day)
-        return Report(day, await _patiently(status), dead_letters, self._clock() - self._started)
+    async def report(
+        self,
+        status: Callable[[], Awaitable[Status]],
+        dead_letters: int,
+        webhook: Callable[[], Awaitable[WebhookHealth]] | None = None,
+    ) -> Report:
+        """`status`: asks the queue. `webhook`: asks Telegram; None: the bot polls."""
+        day, queue = await _patiently(self.day), await _patiently(status)
+        health = None if webhook is None else await _patiently(webhook)
+        return Report(day, queue, dead_letters, self._clock() - self._started, health)
 
 
 async def _patiently(ask: Callable[[], Awaitable[Any]]) -> Any:
@@ -197,6 +230,7 @@ def day_of(counts: Mapping[str, int], people: int) -> Day:
     answered: Counter[str] = Counter()
     failures: Counter[str] = Counter()
     buckets: dict[str, dict[int, int]] = {}
+    reactions: dict[tuple[str, str], Counter[str]] = {}
     for field, count in counts.items():
         what, _, rest = field.partition(":")
         if what == "answered":
@@ -206,11 +240,19 @@ def day_of(counts: Mapping[str, int], people: int) -> Day:
         elif what == "latency":
             kind, _, bucket = rest.rpartition(":")
             buckets.setdefault(kind, {})[int(bucket)] = count
+        elif what == "reaction":
+            model, decoding, verdict = rest.split(":")
+            reactions.setdefault((model, decoding), Counter())[verdict] += max(0, count)  # else: added before this day
     latencies = [
         Latency(kind, number, *(percentile(buckets.get(kind, {}), share) for share in (0.5, 0.95)))
         for kind, number in answered.most_common()
     ]
-    return Day(answered.total(), dict(failures.most_common()), latencies, people)
+    received = [
+        Reception(model, decoding, found["good"], found["bad"], found["other"])
+        for (model, decoding), found in sorted(reactions.items())
+        if found.total()
+    ]
+    return Day(answered.total(), dict(failures.most_common()), latencies, people, tuple(received))
 
 
 @asynccontextmanager

@@ -133,24 +133,26 @@ def cases() -> dict[str, Image.Image]:
 
 
 def draw_photos(path: Path) -> None:
-    """Each case with the caption of the beam and its confidence, in fp32, which is the same on all machines."""
+    """Each case with what is said first and its confidence, in fp32, which is the same on all machines."""
     from model.captioner import Captioner
 
     captioner = Captioner.load(DOCS.parent / "weights", "cpu", precision="fp32")
     pictures = cases()
-    captions = [captioner.caption([picture], samples=0, beam=5)[0].main for picture in pictures.values()]
+    answers = [captioner.caption([picture], samples=0, beam=5)[0] for picture in pictures.values()]
     columns = 5
     rows = -(-len(pictures) // columns)
     figure = Figure(figsize=(2.3 * columns, 2.4 * rows), layout="constrained")
     places = figure.subplots(rows, columns).flatten()
     for place in places[len(pictures) :]:
         place.axis("off")
-    for place, (name, picture), caption in zip(places, pictures.items(), captions, strict=False):
+    for place, (name, picture), answer in zip(places, pictures.items(), answers, strict=False):
+        refused = answer.not_photo
+        sure = f"{answer.main.confidence if refused is None else refused.probability:.0%}"
         place.imshow(ImageOps.pad(picture, (320, 240), color="white"))
         place.set(xticks=[], yticks=[], frame_on=False)
         place.set_title(name, fontsize=8, color="0.45", pad=2)
-        place.set_xlabel("\n".join([*textwrap.wrap(caption.text, 30), f"{caption.confidence:.0%}"]), fontsize=8.5)
-        print(f"{name}: {caption.text} ({caption.confidence:.0%})")
+        place.set_xlabel("\n".join([*textwrap.wrap(answer.headline, 30), sure]), fontsize=8.5)
+        print(f"{name}: {answer.headline} ({sure}); the beam: {answer.main.text}")
     figure.savefig(path, dpi=100, pil_kwargs={"quality": 82})
 
 

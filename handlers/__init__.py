@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from aiogram import Router
 
-from handlers import buttons, cancel, commands, errors, fallback, groups, media, privacy
+from handlers import buttons, cancel, commands, errors, fallback, groups, guests, inline, media, privacy, reactions
 
 
 def create_routers() -> list[Router]:
     """New routers, in the order in which they are asked."""
-    modules = (errors, groups, commands, cancel, privacy, media, buttons, fallback)
+    modules = (errors, groups, commands, cancel, privacy, media, buttons, reactions, guests, inline, fallback)
     return [module.create_router() for module in modules]

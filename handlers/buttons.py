@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from aiogram import Router
@@ -14,9 +14,11 @@ from bot.answers.album_heatmaps import AlbumSheets
 from bot.answers.ask import Ask
 from bot.answers.clips import Clips
 from bot.answers.colours import Colours
+from bot.answers.example import Example
 from bot.answers.photo_buttons import Buttons
 from bot.answers.settings_menu import MenuPress, SettingsMenu
 from bot.answers.tags import Tags
+from bot.errors import Forgotten, NoAlbum, NoClip, PictureError
 from bot.telegram.acknowledge import WITH_TEXT
 
 Press = Callable[..., Awaitable[None]]
@@ -31,6 +33,7 @@ WORK: Final[tuple[tuple[type[CallbackData], str, Press], ...]] = (
     (below.ChooseColours, "colours", Colours.choose),
     (below.ShowTags, "tags", Tags.show),
     (below.AlbumSheet, "album_sheets", AlbumSheets.draw),
+    (below.AsClip, "clips", Clips.of_live_photo),
     (below.OtherMoments, "clips", Clips.other_moments),
     (below.AllCaptions, "clips", Clips.captions_of_frames),
 )
@@ -39,9 +42,15 @@ SAYING: Final[tuple[tuple[type[CallbackData], str, Callable[..., Awaitable[str |
     (below.ChooseHeatmap, "buttons", Buttons.choose_heatmap),
     (below.DeleteAnswer, "buttons", Buttons.delete),
     (below.DeleteAlbum, "buttons", Buttons.delete),
+    (below.ShowExample, "example", Example.show),
     (below.OpenSettings, "settings_menu", SettingsMenu.press),
     (MenuPress, "settings_menu", SettingsMenu.press),
 )
+FORGOTTEN: Final[Mapping[type[CallbackData], type[PictureError]]] = {
+    below.OtherMoments: NoClip,
+    below.AllCaptions: NoClip,
+    below.AlbumSheet: NoAlbum,
+}
 
 
 def create_router() -> Router:
@@ -53,8 +62,18 @@ def create_router() -> Router:
     return router
 
 
+def _check(ask: Ask, pressed: CallbackData) -> None:
+    """Raises what is said of a key that is not known, for a button that the bot did not put under this message.
+
+    Of a message that Telegram does not show any more nobody knows its buttons: then the notes decide.
+    """
+    if type(pressed) in below.UNDER and ask.can_edit and not below.stands_under(pressed, ask.message):
+        raise FORGOTTEN.get(type(pressed), Forgotten)
+
+
 def _working(part: str, work: Press) -> Press:
     async def press(_: object, ask: Ask, callback_data: CallbackData, **parts: Any) -> None:
+        _check(ask, callback_data)
         await work(parts[part], ask, callback_data)
 
     return press
@@ -64,6 +83,7 @@ def _saying(part: str, say: Callable[..., Awaitable[str | None]]) -> Press:
     async def press(
         _: object, ask: Ask, callback_data: CallbackData, callback_answer: CallbackAnswer, **parts: Any
     ) -> None:
+        _check(ask, callback_data)
         callback_answer.text = await say(parts[part], ask, callback_data)
 
     return press

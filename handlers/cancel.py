@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from aiogram import F, Router
-from aiogram.filters import Command
+from aiogram import Router
 from aiogram.types import CallbackQuery, Message
 from aiogram.utils.callback_answer import CallbackAnswer
 
@@ -16,14 +15,14 @@ from bot.answers.cancelling import Cancelling
 from bot.answers.keyboards import Cancel
 from bot.telegram.access import may_decide
 from bot.telegram.acknowledge import WITH_TEXT
-from handlers.filters import Where
+from handlers.command_table import register
 
 ANONYMOUS: Final = 1087968824  # Telegram's name for all administrators of groups who write in the group's name
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(cancel, Where(F.text), Command("cancel", ignore_case=True))
+    register(router, "cancel", cancel)
     router.callback_query.register(press, Cancel.filter(), flags=WITH_TEXT)
     return router
 

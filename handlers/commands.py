@@ -2,53 +2,68 @@
 
 from __future__ import annotations
 
-from aiogram import F, Router
-from aiogram.enums import ChatType
-from aiogram.filters import Command, CommandObject
+from functools import partial
+
+from aiogram import Bot, Router
+from aiogram.filters import CommandObject
 from aiogram.types import Message
 
 from bot import replies
 from bot.answers.ask import Ask
 from bot.answers.colours import Colours
+from bot.answers.example import Example
+from bot.answers.inline import HISTORY
 from bot.answers.photos import Captioning
 from bot.answers.settings_menu import SettingsMenu
 from bot.answers.tags import Tags
+from bot.config import Settings
 from bot.sample_options import parse_sample
 from bot.stats import Stats
 from bot.storage.inbox import Inbox
-from handlers.filters import Where, from_admin
+from bot.telegram.health_endpoint import ask_webhook
+from handlers.command_table import register
 from model.serving.queue import JobProducer
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(stats, Where(F.chat.type == ChatType.PRIVATE), Command("stats"), from_admin)
-    router.message.register(start, Where(F.text), Command("start", ignore_case=True))
-    router.message.register(about, Where(F.text), Command("help", ignore_case=True))
-    router.message.register(settings, Where(F.text), Command("settings", ignore_case=True))
-    router.message.register(language, Where(F.text), Command("language", ignore_case=True))
-    router.message.register(sample, Command("sample", ignore_case=True))
-    router.message.register(colours, Command("colours", ignore_case=True))
-    router.message.register(tags, Command("tags", ignore_case=True))
-    router.message.register(choose, Command("choose", ignore_case=True))
+    for name, handler in (
+        ("stats", stats),
+        ("start", start),
+        ("help", about),
+        ("settings", open_settings),
+        ("language", language),
+        ("sample", sample),
+        ("colours", colours),
+        ("tags", tags),
+        ("choose", choose),
+    ):
+        register(router, name, handler)
     return router
 
 
-async def stats(message: Message, statistics: Stats, queue: JobProducer, inbox: Inbox) -> None:
+async def stats(
+    message: Message, bot: Bot, settings: Settings, statistics: Stats, queue: JobProducer, inbox: Inbox
+) -> None:
     """For those who run the bot, in their private chats. To others it is an unknown command."""
-    report = await statistics.report(queue.status, len(await inbox.dead()))
+    webhook = partial(ask_webhook, bot, settings.webhook_url) if settings.webhook_url is not None else None
+    report = await statistics.report(queue.status, len(await inbox.dead()), webhook)
     await message.answer(replies.stats(report))
 
 
-async def start(message: Message) -> None:
-    await message.answer(replies.start())
+async def start(_: object, ask: Ask, command: CommandObject, example: Example, settings_menu: SettingsMenu) -> None:
+    """Telegram sends words after it where a link or a button led here."""
+    if command.args == HISTORY:
+        await settings_menu.command(ask)
+    else:
+        await example.greet(ask)
 
 
 async def about(message: Message, ask: Ask) -> None:
     await message.answer(replies.about(sheets=ask.model == "attention" and ask.settings.heatmap))
 
 
-async def settings(_: object, ask: Ask, settings_menu: SettingsMenu) -> None:
+async def open_settings(_: object, ask: Ask, settings_menu: SettingsMenu) -> None:
     await settings_menu.command(ask)
 
 

@@ -9,7 +9,8 @@ from aiogram.filters import ExceptionTypeFilter
 from aiogram.types import ErrorEvent, InaccessibleMessage, Message
 
 from bot import replies
-from bot.errors import COUNTED, RequestError, TooFast
+from bot.answers.keyboards import example_button
+from bot.errors import COUNTED, NoPicture, RequestError, TooFast
 from bot.metrics import BotMetrics
 from bot.service.limits import Refusals
 from bot.storage.inbox import GiveUp
@@ -40,7 +41,9 @@ async def explain(event: ErrorEvent, bot: Bot, metrics: BotMetrics, refusals: Re
     user = query.from_user.id if query is not None else asker(message) if isinstance(message, Message) else 0
     if isinstance(message, Message):
         if not isinstance(error, (Busy, TooFast)) or refusals.are_said(message.chat.id, user):
-            await message.reply(replies.failure(error))
+            button = example_button(user) if isinstance(error, NoPicture) else None
+            await message.reply(replies.failure(error), reply_markup=button)
     elif isinstance(message, InaccessibleMessage):  # of a button, but deleted or too old to be replied to
         await bot.send_message(message.chat.id, replies.failure(error))
-    return GiveUp(reason) if isinstance(error, JobCrashed) else None
+    kept = isinstance(error, JobCrashed) and event.update.guest_message is None  # its answer cannot be sent again
+    return GiveUp(reason) if kept else None

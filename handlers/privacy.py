@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from aiogram import F, Router
-from aiogram.filters import Command
+from aiogram import Router
 from aiogram.types import CallbackQuery, Message
 from aiogram.utils.callback_answer import CallbackAnswer
 
 from bot import replies
 from bot.answers.ask import Ask
 from bot.answers.forgetting import Forgetting
-from bot.answers.keyboards import Forget, forget_buttons
+from bot.answers.keyboards import Forget, forget_buttons, stands_under
 from bot.telegram.access import may_decide
 from bot.telegram.acknowledge import WITH_TEXT
 from bot.telegram.editing import Edits
-from handlers.filters import Where
+from handlers.command_table import register
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.register(privacy, Where(F.text), Command("privacy", ignore_case=True))
-    router.message.register(forget, Where(F.text), Command("forget", ignore_case=True))
+    register(router, "privacy", privacy)
+    register(router, "forget", forget)
     router.callback_query.register(press, Forget.filter(), flags=WITH_TEXT)
     return router
 
@@ -43,7 +42,7 @@ async def press(
     callback_answer: CallbackAnswer,
 ) -> None:
     user = callback_data.user
-    if (refusal := await _refusal(ask, query, user)) is not None:
+    if (refusal := await _refusal(ask, query, callback_data)) is not None:
         callback_answer.text = refusal
         return
     match callback_data.do:
@@ -60,9 +59,9 @@ async def press(
             await edits.edit(ask.message, words)
 
 
-async def _refusal(ask: Ask, query: CallbackQuery, user: int | None) -> str | None:
-    if not ask.can_edit:
+async def _refusal(ask: Ask, query: CallbackQuery, pressed: Forget) -> str | None:
+    if not ask.can_edit or not stands_under(pressed, ask.message):
         return replies.too_old_to_press()
-    if user is not None:
-        return None if user == ask.user else replies.not_your_question()
+    if pressed.user is not None:
+        return None if pressed.user == ask.user else replies.not_your_question()
     return None if await may_decide(ask.bot, query) else replies.administrators_only()

@@ -14,15 +14,17 @@ from typing import Final, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from model.calibration import Calibration, Fit
-from model.captions import Caption, CaptionSet, Step
+from model.captions import Caption, CaptionSet, NearWords, Step
 from model.decoding.blocking import Blocking
 from model.decoding.explain import steps_of, tokens_of, weigh
 from model.decoding.sampling import Sampling
 from model.decoding.search import BeamSearch, Decoded, Search, Stepwise, decode
+from model.errors import UnknownWord
 from model.gate import GATE_FILE, Gate
 from model.media.images import to_square, upright_rgb
 from model.network.checkpoint import (
@@ -34,11 +36,11 @@ from model.network.checkpoint import (
     load_decoder,
     load_encoder,
 )
-from model.network.config import DecoderKind
+from model.network.config import NetworkKind
 from model.network.decoder import Decoder
 from model.network.device import bf16_is_faster, choose_device
 from model.network.encoder import Encoder
-from model.network.vocabulary import Vocabulary
+from model.network.vocabulary import SPECIAL, UNKNOWN, Vocabulary
 from model.tagging.answers import Ranking, Tag
 from model.tagging.tagger import TAGS_FILE, Tagger
 
@@ -91,7 +93,7 @@ class Captioner:
         path: str | Path = "weights",
         device: str = "auto",
         *,
-        model: DecoderKind = "attention",
+        model: NetworkKind = "attention",
         precision: Precision = "auto",
     ) -> Self:
         """Load `encoder.safetensors`, `<model>.safetensors` and, where there are such, `<model>-sampling.safetensors`,
@@ -118,7 +120,7 @@ class Captioner:
             captioner.tagger = Tagger.load(path / TAGS_FILE, checkpoints[0].encoder_sha256).to(target)
         return captioner
 
-    def beside(self, path: str | Path, model: DecoderKind) -> Captioner:
+    def beside(self, path: str | Path, model: NetworkKind) -> Captioner:
         """Another decoder of the same folder, sharing this captioner's encoder. Raises CheckpointError."""
         captioner = self._over(self.encoder, _decoders_of(Path(path), model), self.device, self.dtype)
         captioner.gate, captioner.tagger = self.gate, self.tagger
@@ -234,15 +236,23 @@ class Captioner:
         return features.mean(dim=1).cpu().numpy()
 
     @torch.inference_mode()
-    def word_vectors(self, captions: Sequence[Caption]) -> Floats:
-        """The mean embedding of each caption's words, (B, E); zeros for a caption without words."""
-        weight = self.decoder.embedding.weight
-        vectors = weight.new_zeros(len(captions), weight.shape[1])
-        for row, caption in enumerate(captions):
-            if caption.words:
-                tokens = self.vocabulary.encode(caption.text)
-                vectors[row] = weight[torch.tensor(tokens, device=weight.device)].mean(dim=0)
-        return vectors.float().cpu().numpy()
+    def near_words(self, word: str, count: int = 10) -> NearWords:
+        """A word of the vocabulary, and the `count` words nearest to it. Raises UnknownWord."""
+        tokens = self.vocabulary.encode(word)
+        if len(tokens) != 1 or tokens[0] == UNKNOWN:
+            raise UnknownWord("not a word of the model's vocabulary")
+        weight = self.decoder.embedding.weight.float()  # (V, E)
+        similarities = F.cosine_similarity(weight, weight[tokens], dim=-1)  # (V,)
+        similarities[[*range(len(SPECIAL)), *tokens]] = -torch.inf
+        found = similarities.topk(min(count, len(self.vocabulary) - len(SPECIAL) - 1))
+        return NearWords(
+            self.vocabulary.words[tokens[0]],
+            weight[tokens[0]].cpu().numpy(),
+            tuple(
+                (self.vocabulary.words[index], similarity)
+                for index, similarity in zip(found.indices.tolist(), found.values.tolist(), strict=True)
+            ),
+        )
 
     def caption(
         self,
@@ -311,7 +321,7 @@ def _on_cpu(attention: Tensor | None) -> Floats | None:
     return None if attention is None else attention.cpu().numpy()
 
 
-def _decoders_of(path: Path, model: DecoderKind) -> list[DecoderCheckpoint]:
+def _decoders_of(path: Path, model: NetworkKind) -> list[DecoderCheckpoint]:
     """A folder's decoder and, if there is one, its sampler, made for the encoder there. Raises CheckpointError."""
     files = [path / f"{model}.safetensors"]
     if (sampler := path / f"{model}{SAMPLER_SUFFIX}.safetensors").is_file():

@@ -8,7 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from model.calibration import Logistic
+from model.doubt import NotPhoto, english, is_unsure
+from model.words import first_phrase
 
+LIKELY: Final = 0.5  # geometric mean from which an unsure caption's beginning was right more often than wrong, on val
 END_OF_CAPTION: Final = ""  # stands for <end> among the words of a `Step`
 
 
@@ -53,13 +56,25 @@ class Caption:
             return self.geometric_mean
         return self.calibrated(float(self.log_probs.mean()), len(self.words))
 
+    @property
+    def beginning(self) -> tuple[str, ...]:
+        """Of a doubtful caption the first phrase, if that is a better bet; else empty.
+
+        It is one when it is likely: the geometric mean of its word probabilities is LIKELY or more.
+        """
+        end = first_phrase(self.words)
+        if end == len(self.words) or not is_unsure(self.confidence):
+            return ()
+        return self.words[:end] if math.exp(float(self.log_probs[:end].mean())) >= LIKELY else ()
+
 
 @dataclass(frozen=True)
-class NotPhoto:
-    """A picture that is probably no photo of anything."""
+class NearWords:
+    """A word, and those that the decoder's embedding puts beside it."""
 
-    kind: str  # what it looks like: blank, drawing, noise, screen or text
-    probability: float  # that it is no photo, in [0, 1]
+    word: str
+    embedding: npt.NDArray[np.float32]  # (E,)
+    nearest: tuple[tuple[str, float], ...]  # with their cosine similarity in [-1, 1], the nearest first
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,14 @@ class CaptionSet:
     def main(self) -> Caption:
         """The one to show first: the beam's where there is one, else the greedy one."""
         return self.greedy if self.best is None else self.best
+
+    @property
+    def headline(self) -> str:
+        """What is said first, in English: hedged where it is doubtful; of what is no photo, what it looks like."""
+        if self.not_photo is not None:
+            return english(self.not_photo)
+        said = " ".join(self.main.beginning) or self.main.text
+        return f"perhaps: {said}" if is_unsure(self.main.confidence) else said
 
     def with_steps(self, steps: tuple[Step, ...]) -> Self:
         """The same, with the steps of the main caption."""

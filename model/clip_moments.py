@@ -53,7 +53,6 @@ class FrameDescription:
     text: str
     confidence: float
     vision: npt.NDArray[np.float32]  # (C,) pooled encoder features
-    words: npt.NDArray[np.float32]  # (E,) mean word embedding of its caption
 
 
 @dataclass(frozen=True)
@@ -109,10 +108,10 @@ def describe(captioner: Captioner, batch: Sequence[PreparedFrame]) -> list[Descr
     squares = torch.from_numpy(np.stack([frame.square for frame in batch])).permute(0, 3, 1, 2)
     features = captioner.encode(squares)
     captions = [captions.greedy for captions in captioner.caption_features(features, samples=0)]
-    vision, words = captioner.pooled(features), captioner.word_vectors(captions)
+    vision = captioner.pooled(features)
     return [
         DescribedFrame(
-            FrameDescription(frame.time, caption.text, caption.confidence, vision[row], words[row]),
+            FrameDescription(frame.time, caption.text, caption.confidence, vision[row]),
             frame.look,
             frame.jpeg,
         )
@@ -125,7 +124,6 @@ def find_clip_moments(frames: Sequence[DescribedFrame], duration: float, *, coun
     features = FrameFeatures(
         times=[frame.found.time for frame in frames],
         vision=np.stack([frame.found.vision for frame in frames]) if frames else np.empty((0, 1), np.float32),
-        words=np.stack([frame.found.words for frame in frames]) if frames else np.empty((0, 1), np.float32),
         looks=[frame.look for frame in frames],
     )
     novelty = find_moments(features, count=count)

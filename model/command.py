@@ -343,11 +343,18 @@ def _print_json(fields: dict[str, Any]) -> None:
 
 
 def _lines(file: str, answer: CaptionSet) -> Iterator[str]:
-    """The main caption first; the greedy one where it says something else; the sampled ones."""
+    """The main caption first; the greedy one where it says something else; the sampled ones.
+
+    Of what is no photo: what it looks like, then the sampled ones.
+    """
     yield file
-    yield f"  {_line(answer.main)}"
-    if answer.greedy.words != answer.main.words:
-        yield f"  greedy: {_line(answer.greedy)}"
+    sure = answer.main.confidence if answer.not_photo is None else answer.not_photo.probability
+    yield f"  {answer.headline}  ({sure:.0%})"
+    if answer.not_photo is None:
+        if answer.main.beginning:
+            yield f"  perhaps in full: {answer.main.text}"
+        if answer.greedy.words != answer.main.words:
+            yield f"  greedy: {_line(answer.greedy)}"
     yield from (f"  - {_line(sample)}" for sample in answer.samples)
 
 

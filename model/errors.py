@@ -3,7 +3,8 @@
 CaptionError
 ├── MediaError                 the person's file is at fault; trying again will not help
 │   ├── EmptyFile              "empty"        zero bytes
-│   ├── NotAnImage             "not_image"    not a picture of a kind that is read here
+│   ├── NotAnImage             "not_image"    not a picture
+│   │   ├── UnreadImage        "unread_image" a good picture, of a kind that is not read here
 │   │   ├── VectorDrawing      "svg"          lines to be drawn, not pixels
 │   │   ├── PdfDocument        "pdf"          pages
 │   │   ├── WebPage            "web_page"     HTML, such as what a server says in place of a picture
@@ -12,15 +13,20 @@ CaptionError
 │   ├── TruncatedImage         "truncated"    a picture that breaks off
 │   ├── DamagedImage           "damaged"      a picture that does not decode
 │   ├── ImageTooLarge          "too_large"    more pixels than are decoded here
-│   ├── NotAClip               "not_a_clip"       not a clip of a kind that is read here, or sound without pictures
+│   ├── NotAClip               "not_a_clip"       not a clip, or sound without pictures
+│   │   └── UnreadClip         "unread_clip"      a good clip, of a kind that is not read here
 │   ├── DamagedClip            "damaged_clip"     not one frame of it decodes
 │   ├── ClipTooLong            "clip_too_long"    more seconds than are watched here
 │   ├── ClipTooLarge           "clip_too_large"   more bytes, or more pixels a frame, than are decoded here
 │   └── ClipTooSlow            "clip_too_slow"    it takes more time to decode than it may
+├── OptionError                what was asked for cannot be had of any picture
+│   ├── Unexplainable          "unexplainable"  this model cannot have said the caption; the message says why
+│   └── UnknownWord            "unknown_word"   this model does not know the word
 └── JobError                   the work failed, not the picture
     ├── JobCrashed             "crashed"      it brought a worker down, several times
     ├── JobCancelled           "cancelled"    the person wanted it no more
     ├── JobFailed              "failed"       an unforeseen error in the worker
+    ├── OutOfMemory            "out_of_memory"  the decoder got no memory; trying again may help
     ├── FeaturesGone           "features_gone"  no worker has the features of a picture that was not sent again
     └── ClipsUnavailable       "clips_unavailable"  this machine lacks what decodes clips
 
@@ -54,6 +60,10 @@ class EmptyFile(MediaError):
 
 class NotAnImage(MediaError):
     kind = "not_image"
+
+
+class UnreadImage(NotAnImage):
+    kind = "unread_image"
 
 
 class VectorDrawing(NotAnImage):
@@ -92,6 +102,10 @@ class NotAClip(MediaError):
     kind = "not_a_clip"
 
 
+class UnreadClip(NotAClip):
+    kind = "unread_clip"
+
+
 class DamagedClip(MediaError):
     kind = "damaged_clip"
 
@@ -106,6 +120,18 @@ class ClipTooLarge(MediaError):
 
 class ClipTooSlow(MediaError):
     kind = "clip_too_slow"
+
+
+class OptionError(CaptionError):
+    pass
+
+
+class Unexplainable(OptionError):
+    kind = "unexplainable"
+
+
+class UnknownWord(OptionError):
+    kind = "unknown_word"
 
 
 class JobError(CaptionError):
@@ -124,6 +150,10 @@ class JobFailed(JobError):
     kind = "failed"
 
 
+class OutOfMemory(JobError):
+    kind = "out_of_memory"
+
+
 class FeaturesGone(JobError):
     kind = "features_gone"
 
@@ -137,6 +167,7 @@ KINDS: dict[str, type[CaptionError]] = {
     for leaf in (
         EmptyFile,
         NotAnImage,
+        UnreadImage,
         VectorDrawing,
         PdfDocument,
         WebPage,
@@ -146,13 +177,17 @@ KINDS: dict[str, type[CaptionError]] = {
         DamagedImage,
         ImageTooLarge,
         NotAClip,
+        UnreadClip,
         DamagedClip,
         ClipTooLong,
         ClipTooLarge,
         ClipTooSlow,
+        Unexplainable,
+        UnknownWord,
         JobCrashed,
         JobCancelled,
         JobFailed,
+        OutOfMemory,
         FeaturesGone,
         ClipsUnavailable,
     )

@@ -13,7 +13,7 @@ from typing import Final, Self
 import torch
 from torch import Tensor
 
-from model.captions import NotPhoto
+from model.doubt import NotPhoto
 from model.network.checkpoint import CheckpointError, read_tensors, write_tensors
 
 GATE_FILE: Final = "gate.safetensors"

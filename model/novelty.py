@@ -1,8 +1,9 @@
 """The most dissimilar frames of a clip. NumPy only.
 
-1. Gate: dark, flat, blurred and broken frames, dissolves, and single frames that interrupt a scene are no moments.
-2. Distance: Euclidean between unit-length pooled encoder features, joined with that between the mean word embeddings
-   of the captions. It is absolute, so that one threshold tells a change of scene from a camera that moves.
+1. Gate: blurred and broken frames, dissolves, single frames that interrupt a scene, and frames that are dark or flat
+   for a short time are no moments.
+2. Distance: Euclidean between unit-length pooled encoder features. It is absolute, so that one threshold tells a change
+   of scene from a camera that moves.
 3. Selection: greedy farthest-point traversal (Gonzalez 1985): always the frame farthest from those taken, until none
    is farther than the threshold. No frame is left that is unlike every moment.
 4. Each moment is shown by the sharpest of the frames in its midst.
@@ -43,7 +44,6 @@ class FrameFeatures:
 
     times: Sequence[float]  # seconds
     vision: Floats  # (N, C) pooled encoder features
-    words: Floats  # (N, E) mean word embedding of each frame's caption
     looks: Sequence[Look]
 
 
@@ -51,14 +51,15 @@ class FrameFeatures:
 class Tuning:
     """Fitted by `python -m benchmarks.novelty --tune`; distances are in [0, 2]."""
 
-    words: float = 0.05  # weight of the captions in the squared distance
     threshold: float = 0.5  # frames farther from every moment than this are a moment of their own
     far: float = 0.8  # as unlike as two unrelated photos: a score of 1
     dark: float = 16.0  # brightness
     flat: float = 14.0  # contrast
+    faint: float = 6.0  # contrast, of shots that last
+    lasting: float = 0.9  # seconds from the first frame of a shot to its last
     blurred: float = 0.4  # sharpness, of the sharpest alike frame beside it
-    soft: float = 0.25  # sharpness, of the clip's median
-    mixed: float = 0.55  # what is left of a frame when it is taken for a dissolve of its neighbours
+    soft: float = 0.25  # sharpness, and sharpness for its contrast, of the clip's median
+    mixed: float = 0.75  # what is left of a frame when it is taken for a dissolve of its neighbours
     streaked: float = 0.06  # streaks, and several times more than is usual in the clip
     shortest_shot: float = 1.1  # seconds; of frames farther apart, one alone may be a shot
 
@@ -119,12 +120,8 @@ def _block_means(plane: npt.NDArray[np.float32 | np.uint8], rows: int, columns: 
     return np.asarray(sums / counts, dtype=np.float32)
 
 
-def descriptors(features: FrameFeatures, words: float) -> Floats:
-    """(N, C + E): their squared distance is (1 - words) |Δ vision|² + words |Δ caption|², each of unit length."""
-    return np.concatenate([(1 - words) ** 0.5 * _unit(features.vision), words**0.5 * _unit(features.words)], axis=1)
-
-
-def _unit(rows: Floats) -> Floats:
+def unit(rows: Floats) -> Floats:
+    """The same directions, (N, C), each of length 1."""
     rows = rows.astype(np.float32)
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9), dtype=np.float32)
 
@@ -140,15 +137,19 @@ def gate(features: FrameFeatures, apart: Floats, tuning: Tuning) -> npt.NDArray[
     """Which frames may be moments, (N,); all of them where none would be left. apart: (N, N) distances."""
     looks, count = features.looks, len(features.looks)
     plain = np.array([x.brightness >= tuning.dark and x.contrast >= tuning.flat for x in looks], dtype=np.bool_)
+    plain |= _lasting(features, apart, tuning)
     usable = plain.copy()
     step = float(np.median(np.diff(features.times))) if count > 1 else 0.0
-    usual = float(np.median([x.sharpness for x, good in zip(looks, plain, strict=True) if good] or [0.0]))
+    crisp = np.array([x.sharpness / max(x.contrast, 1.0) for x in looks])
+    sharp = np.array([x.sharpness for x in looks])
+    usual, usually_crisp = (float(np.median(x[plain])) if plain.any() else 0.0 for x in (sharp, crisp))
     for i in range(count):
         beside = [
             j for j in range(max(0, i - 2), min(count, i + 3)) if j != i and plain[j] and apart[i, j] < tuning.threshold
         ]
         sharpest = max((looks[j].sharpness for j in beside), default=0.0)
-        usable[i] &= looks[i].sharpness >= max(tuning.blurred * sharpest, tuning.soft * usual)
+        soft = sharp[i] < tuning.soft * usual and crisp[i] < tuning.soft * usually_crisp
+        usable[i] &= sharp[i] >= tuning.blurred * sharpest and not soft
     for i in range(1, count - 1):
         before, after = _neighbours(plain, i)
         if before is None or after is None or step > tuning.shortest_shot:
@@ -161,6 +162,18 @@ def gate(features: FrameFeatures, apart: Floats, tuning: Tuning) -> npt.NDArray[
             usable[i] &= mixture > tuning.mixed
     usable &= ~_broken(np.array([x.streaks for x in looks]), apart, tuning)
     return usable if usable.any() else np.ones(count, dtype=np.bool_)
+
+
+def _lasting(features: FrameFeatures, apart: Floats, tuning: Tuning) -> npt.NDArray[np.bool_]:
+    """Frames of shots that last: what is dim or pale for long is a scene, and no flash and no fault."""
+    count, lasting, start = len(features.times), np.zeros(len(features.times), dtype=np.bool_), 0
+    shows = [x.contrast >= tuning.faint for x in features.looks]
+    for i in range(1, count + 1):
+        if i < count and shows[i] and shows[i - 1] and apart[i - 1, i] < tuning.threshold:
+            continue
+        lasting[start:i] = features.times[i - 1] - features.times[start] >= tuning.lasting
+        start = i
+    return lasting
 
 
 def _broken(streaks: npt.NDArray[np.float64], apart: Floats, tuning: Tuning) -> npt.NDArray[np.bool_]:
@@ -251,7 +264,7 @@ def find_moments(features: FrameFeatures, *, count: int | None = None, tuning: T
     frames = len(features.times)
     if not frames or (count is not None and count < 1):
         raise ValueError(f"{frames} frames, {count} moments: both must be at least 1")
-    apart = distances(descriptors(features, tuning.words))
+    apart = distances(unit(features.vision))
     usable = gate(features, apart, tuning)
     kept = np.flatnonzero(usable)
     inner = apart[np.ix_(kept, kept)]

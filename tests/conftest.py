@@ -17,7 +17,7 @@ from PIL import Image
 
 from model.captioner import Captioner
 from model.media.images import open_image
-from model.network.config import DecoderConfig, EncoderConfig
+from model.network.config import NETWORKS, DecoderConfig, EncoderConfig
 from model.network.decoder import build_decoder
 from model.network.encoder import Encoder
 from model.network.vocabulary import Vocabulary
@@ -92,7 +92,7 @@ def tiny_config(kind: str = "attention", vocabulary_size: int = len(WORDS) + 4) 
     )
 
 
-@pytest.fixture(params=["attention", "baseline"])
+@pytest.fixture(params=NETWORKS)
 def tiny(request: pytest.FixtureRequest, vocabulary: Vocabulary) -> Captioner:
     """A captioner with random decoder weights over 6 channels; use `caption_features`."""
     torch.manual_seed(3)

@@ -67,11 +67,12 @@ class Clips:
         self._over: TTLCache[str, _Clip] = TTLCache(MOST, KEPT_SECONDS, clock)
         self._stopping = False
 
-    def begin(self, job: Job, media: bytes, held: AsyncExitStack) -> ClipState:
+    async def begin(self, job: Job, media: bytes, held: AsyncExitStack) -> ClipState:
         """Run an admitted job. `held` is closed when it is over."""
         clip = _Clip(secrets.token_urlsafe(16), job)
         self._open[clip.id] = clip
         clip.running = asyncio.create_task(self._run(clip, media, held))
+        await asyncio.sleep(0)  # it has begun: a task that is cancelled before it begins cleans nothing up
         return clip.shown()
 
     async def state(self, name: str) -> ClipState:

@@ -23,6 +23,7 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     "foreign_host": (403, "Without WEB_TOKEN, this server answers under localhost and 127.0.0.1 only."),
     "not_found": (404, "There is nothing here."),
     "picture_gone": (404, "No worker knows this picture any more: send its file again."),
+    "unknown_word": (404, "This model does not know this word."),
     "method": (405, "This address does not take this method."),
     "slow_body": (408, "The body came too slowly."),
     "cancelled": (409, "The job was cancelled."),
@@ -40,11 +41,13 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     "too_large": (413, "The picture has more pixels than are decoded here."),
     "clip_too_large": (413, "The clip has more bytes, or more pixels a frame, than are decoded here."),
     "clip_too_long": (413, "The clip is longer than is watched here; GET /info names the limit."),
-    "not_image": (415, "The file is not a picture of a kind that is read here."),
+    "not_image": (415, "The file is not a picture."),
+    "unread_image": (415, "The file is a picture of a kind that is not read here; send it as JPEG, PNG, WebP or HEIC."),
     "svg": (415, "The file is a vector drawing; send it as PNG or JPEG."),
     "pdf": (415, "The file is a PDF document; send a picture."),
     "web_page": (415, "The file is a web page; send the picture itself."),
-    "not_a_clip": (415, "The file is not a clip of a kind that is read here."),
+    "not_a_clip": (415, "The file is not a clip."),
+    "unread_clip": (415, "The file is a clip of a kind that is not read here; send it as MP4, MOV, MKV or WebM."),
     "animated": (422, "The picture moves; send it to /v1/clips."),
     "zeros": (422, "The file holds nothing but zeros: its copy failed."),
     "truncated": (422, "The picture breaks off."),
@@ -54,12 +57,20 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     "crashed": (422, "The file brought down the workers that tried it."),
     # this server
     "failed": (500, "Something went wrong here."),
+    "out_of_memory": (503, "There was no memory for this now. Try again."),
     "features_gone": (503, "No worker could do this now. Try again."),
     "clips_unavailable": (503, "Clips cannot be decoded here."),
     "unavailable": (503, "The queue cannot be reached now. Try again."),
     "timeout": (504, "No worker finished this in time. Try again later."),
 }
-RETRY_SECONDS: Final = {"busy": 5.0, "unavailable": 5.0, "features_gone": 5.0, "timeout": 30.0, "rate": 1.0}
+RETRY_SECONDS: Final = {
+    "busy": 5.0,
+    "unavailable": 5.0,
+    "features_gone": 5.0,
+    "out_of_memory": 5.0,
+    "timeout": 30.0,
+    "rate": 1.0,
+}
 
 
 class ApiError(Exception):

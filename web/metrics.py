@@ -9,7 +9,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from model.serving.metrics import SECONDS, process_registry
 from model.serving.queue import LINES, Status
 
-ROUTES: Final = ("captions", "explain", "colours", "tags", "rank", "clips", "pictures", "page", "info")
+ROUTES: Final = (
+    *("captions", "explain", "colours", "tags", "rank", "features", "words", "clips"),
+    *("pictures", "page", "info"),
+)
 
 
 class WebMetrics:

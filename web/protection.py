@@ -16,6 +16,7 @@ from web.settings import WebSettings, is_loopback
 
 OPEN_PATHS: Final = ("/", "/health")  # and those of the page's files; without a token
 STATIC: Final = "/static/"
+WORK: Final = "/v1/words/"  # a GET that a worker is needed for
 SAFE_METHODS: Final = ("GET", "HEAD", "OPTIONS")
 POLICY: Final = "; ".join(
     (
@@ -82,7 +83,7 @@ class Protection:
             if scheme.lower() != "bearer" or not known:
                 self._rate.check(_client(scope))
                 raise ApiError("unauthorized")
-        if scope["method"] not in SAFE_METHODS:
+        if scope["method"] not in SAFE_METHODS or path.startswith(WORK):
             self._rate.check(_client(scope))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -16,9 +17,11 @@ from pydantic import ValidationError
 
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursResult, ColoursTask
+from model.serving.tasks.features import FeaturesResult, FeaturesTask
 from model.serving.tasks.photo import PhotoResult, PhotoTask
 from model.serving.tasks.rank import RankResult, RankTask
 from model.serving.tasks.tags import TagsResult, TagsTask
+from model.serving.tasks.words import WordsResult, WordsTask
 from model.tagging.lists import ListError, names, parse_descriptions, parse_tags
 from web import VERSION
 from web.clips import Clips
@@ -36,11 +39,15 @@ from web.schemas import (
     ExplainQuery,
     Explanation,
     FailedPhoto,
+    Features,
+    FeaturesOptions,
     Health,
     Info,
     KnownOptions,
     LimitsInfo,
     ModelInfo,
+    NearWord,
+    NotPhoto,
     Options,
     Photo,
     Photos,
@@ -50,15 +57,19 @@ from web.schemas import (
     Step,
     Tags,
     TagsOptions,
+    WordNeighbours,
+    WordOptions,
+    npy_file,
 )
 from web.settings import MODELS
 from web.uploads import File, Upload
-from web.work import Work, is_unexplainable
+from web.work import Work
 
 O = TypeVar("O", bound=Options)  # noqa: E741
 
 STATIC: Final = Path(__file__).with_name("static")
 LOOK_SECONDS: Final = 2.0
+BINARY: Final = {"type": "string", "format": "binary"}
 NAME: Final = r"^[A-Za-z0-9_-]{22}$"
 ClipId = Annotated[str, PathParameter(pattern=NAME)]
 
@@ -75,16 +86,15 @@ BODY_ERRORS: Final = (400, 404, 408, 409, 413, 415, 503, 504)
 
 def _body(options: type[Options], *, several: bool = False, required: bool = True) -> dict[str, Any]:
     """The OpenAPI of a body: a form with the file and the options, or the file alone."""
-    binary = {"type": "string", "format": "binary"}
     schema = options.model_json_schema()
-    file = {"type": "array", "items": binary, "minItems": 1, "maxItems": 10} if several else binary
+    file = {"type": "array", "items": BINARY, "minItems": 1, "maxItems": 10} if several else BINARY
     form = {
         "type": "object",
         "properties": {"file": file, **schema["properties"]},
         "required": ["file", *schema.get("required", [])] if required else schema.get("required", []),
         "additionalProperties": False,
     }
-    whole = {"schema": binary}
+    whole = {"schema": BINARY}
     return {
         "requestBody": {
             "required": required,
@@ -210,6 +220,7 @@ async def _caption_one(request: Request, options: CaptionOptions, file: File | N
     return Photo.model_construct(
         file=file.name if file else "",
         model=model,
+        not_photo=None if result.not_photo is None else NotPhoto(**asdict(result.not_photo)),
         greedy=Caption.of(result.greedy),
         best=None if result.best is None else Caption.of(result.best),
         samples=[Caption.of(sample) for sample in result.samples],
@@ -258,12 +269,7 @@ async def explain(request: Request, query: Annotated[ExplainQuery, Query()]) -> 
             labels=LABELS[options.language],
             details=True,
         )
-        try:
-            result = await work.unless_gone(request, work.answer(request, task, media, place=_place(picture)))
-        except Exception as error:
-            if is_unexplainable(error):
-                raise ApiError("unexplainable") from None
-            raise
+        result = await work.unless_gone(request, work.answer(request, task, media, place=_place(picture)))
     assert isinstance(result, PhotoResult)
     answer = Explanation(
         file=file.name if file else "",
@@ -282,7 +288,7 @@ async def explain(request: Request, query: Annotated[ExplainQuery, Query()]) -> 
     response_class=Response,
     responses=_responses(
         *BODY_ERRORS,
-        more={200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}},
+        more={200: {"content": {"image/jpeg": {"schema": BINARY}}}},
     ),
     openapi_extra=_body(ColoursOptions),
 )
@@ -350,6 +356,58 @@ async def rank(request: Request, query: Annotated[RankQuery, Query()]) -> Respon
 
 
 @router.post(
+    "/v1/features",
+    summary="Features of a photo",
+    response_class=Response,
+    responses=_responses(
+        *BODY_ERRORS,
+        more={200: {"model": Features, "content": {"application/octet-stream": {"schema": BINARY}}}},
+    ),
+    openapi_extra=_body(FeaturesOptions),
+)
+async def features(request: Request, query: Annotated[FeaturesOptions, Query()]) -> Response:
+    """What the encoder makes of the photo, and every decoder looks at, as a NumPy file or as JSON."""
+    work = _work(request)
+    async with work.upload(request) as upload:
+        options = _options(FeaturesOptions, request, upload)
+        media = _media(_one_file(upload))
+        result = await work.unless_gone(request, work.answer(request, FeaturesTask(options.layout == "pooled"), media))
+    assert isinstance(result, FeaturesResult)
+    if options.format == "npy":
+        return Response(npy_file(result.shape, result.values), media_type="application/octet-stream")
+    values = memoryview(result.values).cast("f", result.shape).tolist()
+    answer = Features.model_construct(layout=options.layout, shape=list(result.shape), features=values)
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+@router.get(
+    "/v1/words/{word}",
+    summary="A word's embedding and the nearest words",
+    response_model=WordNeighbours,
+    responses=_responses(404, 409, 503, 504),
+)
+async def word(
+    request: Request,
+    word: Annotated[str, PathParameter(min_length=1, max_length=100)],
+    query: Annotated[WordOptions, Query()],
+) -> WordNeighbours:
+    """Of the words that a model can say. Distances are those of its decoder's word embedding."""
+    work = _work(request)
+    options = _options(WordOptions, request, Upload())
+    model = options.model or work.settings.model
+    with work.one(request):
+        task = WordsTask(word, model, options.nearest)
+        found = await work.unless_gone(request, work.answer(request, task, b""))
+    assert isinstance(found, WordsResult)
+    return WordNeighbours(
+        word=found.word,
+        model=model,
+        embedding=list(found.embedding),
+        nearest=[NearWord(word=near, similarity=similarity) for near, similarity in found.nearest],
+    )
+
+
+@router.post(
     "/v1/clips",
     summary="Find the moments of a clip",
     status_code=202,
@@ -369,7 +427,7 @@ async def begin_clip(request: Request, response: Response, query: Annotated[Clip
             model=options.model or work.settings.model, moments=options.moments, labels=LABELS[options.language]
         )
         job = await work.admit(request, task)
-        state = _clips(request).begin(job, media, held.pop_all())
+        state = await _clips(request).begin(job, media, held.pop_all())
     if await request.is_disconnected():
         await _clips(request).cancel(state.id)
         raise ClientGone
@@ -410,11 +468,7 @@ async def cancel_clip(request: Request, name: ClipId) -> Response:
     responses=_responses(
         404,
         more={
-            200: {
-                "content": {
-                    kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png")
-                }
-            }
+            200: {"content": {kind: {"schema": BINARY} for kind in ("image/jpeg", "image/png")}},
         },
     ),
 )

@@ -95,6 +95,16 @@ class ColoursOptions(Options):
     language: Language = Field("en", description="Of the words on the picture.")
 
 
+class FeaturesOptions(Options):
+    layout: Literal["pooled", "grid"] = Field("pooled", description="Their mean over the photo, or each region's.")
+    format: Literal["npy", "json"] = Field("npy", description="npy: a file for `numpy.load`, of float32.")
+
+
+class WordOptions(Options):
+    model: Model | None = Field(None, description="Default: the server's MODEL.")
+    nearest: int = Field(10, ge=0, le=100, description="How many of the nearest words.")
+
+
 class ClipOptions(Options):
     model: Model | None = Field(None, description="Default: the server's MODEL.")
     language: Language = Field("en", description="Of the words on the timeline.")
@@ -121,16 +131,18 @@ class Word(BaseModel):
 class Caption(BaseModel):
     text: str
     confidence: float = Field(description="Estimated probability that the caption is right.", ge=0, le=1)
+    beginning: str = Field(description="Where the whole is doubtful: its first words, which are likelier to be right.")
     words: list[Word]
 
     @classmethod
     def of(cls, caption: WireCaption) -> Caption:
         maps: list[list[list[float]] | None] = [None] * len(caption.words)
         if caption.attention is not None:
-            maps = [[list(row) for row in each] for each in caption.attention]
+            maps = [*caption.attention.as_lists()]
         return cls.model_construct(
             text=caption.text,
             confidence=caption.confidence,
+            beginning=caption.beginning,
             words=[
                 Word.model_construct(text=text, log_prob=log_prob, attention=attention)
                 for text, log_prob, attention in zip(caption.words, caption.log_probs, maps, strict=True)
@@ -138,9 +150,17 @@ class Caption(BaseModel):
         )
 
 
+class NotPhoto(BaseModel):
+    kind: str = Field(description="What it looks like: blank, drawing, noise, screen or text.")
+    probability: float = Field(description="That it is no photo.", ge=0, le=1)
+
+
 class Photo(BaseModel):
     file: str = Field(description="The name it was sent under; may be empty.")
     model: Model
+    not_photo: NotPhoto | None = Field(
+        description="Not null: it is probably no photo. Its captions are inventions then, and no sheet is drawn."
+    )
     greedy: Caption
     best: Caption | None = Field(description="The beam's; null for beam=1.")
     samples: list[Caption]
@@ -242,6 +262,31 @@ class Explanation(BaseModel):
     steps: list[Step] = Field(description="One for each word, and one for the end.")
     chart: str | None = Field(description="Where the chart lies for an hour, as PNG.")
     picture: str | None
+
+
+class Features(BaseModel):
+    layout: Literal["pooled", "grid"]
+    shape: list[int] = Field(description="(channels) or (rows, columns, channels).")
+    features: list[float] | list[list[list[float]]]
+
+
+def npy_file(shape: Sequence[int], values: bytes) -> bytes:
+    """A file for `numpy.load` (its format 1.0) of float32. values: little-endian, in C order."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {tuple(shape)}, }}".encode()
+    header = header.ljust(-(len(header) + 11) % 64 + len(header)) + b"\n"  # with what is before it, 64 bytes or several
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + values
+
+
+class NearWord(BaseModel):
+    word: str
+    similarity: float = Field(description="Cosine, in [-1, 1].")
+
+
+class WordNeighbours(BaseModel):
+    word: str
+    model: Model
+    embedding: list[float]
+    nearest: list[NearWord] = Field(description="The nearest first.")
 
 
 class Frame(BaseModel):

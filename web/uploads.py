@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -62,7 +63,16 @@ async def read_upload(request: Request, limits: UploadLimits) -> Upload:
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     content_type = kind.decode("latin-1").strip().lower()
-    chunks = _chunks(request, limits)
+    try:
+        async with asyncio.timeout(limits.body_seconds), aclosing(_chunks(request, limits)) as chunks:
+            return await _read(content_type, options, chunks, limits)
+    except TimeoutError:
+        raise ApiError("slow_body") from None
+
+
+async def _read(
+    content_type: str, options: Mapping[bytes, bytes], chunks: AsyncIterator[bytes], limits: UploadLimits
+) -> Upload:
     if content_type == "multipart/form-data":
         if not (boundary := options.get(b"boundary")):
             raise ApiError("malformed", "The form has no boundary.")
@@ -82,25 +92,21 @@ async def read_upload(request: Request, limits: UploadLimits) -> Upload:
     return upload
 
 
-async def _chunks(request: Request, limits: UploadLimits) -> AsyncIterator[bytes]:
-    """The body as it comes, up to the limit."""
+async def _chunks(request: Request, limits: UploadLimits) -> AsyncGenerator[bytes]:
+    """The body as it comes, up to the limit. Raises TimeoutError."""
     size, allowed = 0, limits.total_bytes + FORM_BYTES
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            while True:
-                async with asyncio.timeout(limits.chunk_seconds):
-                    message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                chunk: bytes = message.get("body", b"")
-                size += len(chunk)
-                if size > allowed:
-                    raise ApiError("too_many_bytes")
-                yield chunk
-                if not message.get("more_body", False):
-                    return
-    except TimeoutError:
-        raise ApiError("slow_body") from None
+    while True:
+        async with asyncio.timeout(limits.chunk_seconds):
+            message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk: bytes = message.get("body", b"")
+        size += len(chunk)
+        if size > allowed:
+            raise ApiError("too_many_bytes")
+        yield chunk
+        if not message.get("more_body", False):
+            return
 
 
 async def _read_form(chunks: AsyncIterator[bytes], boundary: bytes, limits: UploadLimits) -> Upload:

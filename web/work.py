@@ -6,15 +6,15 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from cachetools import TTLCache
 from starlette.requests import Request
 
-from model.errors import CaptionError, JobCancelled, JobFailed
+from model.errors import CaptionError, JobCancelled
 from model.serving.client import Client
 from model.serving.jobs import Job, Outcome
 from model.serving.limits import ByteBudget
@@ -102,10 +102,8 @@ class Work:
             chunk_seconds=settings.chunk_seconds,
             body_seconds=settings.body_seconds,
         )
-        if not self.reachable():
-            raise ApiError("unavailable")
         async with AsyncExitStack() as held:
-            held.enter_context(self._open.one(client(request)))
+            held.enter_context(self.one(request))
             try:
                 async with asyncio.timeout(ROOM_SECONDS):
                     await held.enter_async_context(self._budget.hold(limits.most(request)))
@@ -115,16 +113,32 @@ class Work:
             self.metrics.received(upload.size)
             yield upload
 
+    @contextmanager
+    def one(self, request: Request) -> Iterator[None]:
+        """Count a request that a worker is needed for, while the block runs. Raises ApiError."""
+        if not self.reachable():
+            raise ApiError("unavailable")
+        with self._open.one(client(request)):
+            yield
+
     async def admit(self, request: Request, task: Task, *, group: str = "", place: str = "") -> Job:
         """A place in the queue for a new job. Raises ApiError, and Busy."""
         job = Job(f"web-{secrets.token_hex(16)}", user_of(client(request)), task, group, place)
+        admitting = asyncio.ensure_future(self.queue.admit(job))
         try:
             async with asyncio.timeout(ADMIT_SECONDS):
-                await self.queue.admit(job)
-        except TimeoutError:
-            self._tell(self.queue.forget(job.id))
-            raise ApiError("unavailable") from None
+                await asyncio.shield(admitting)
+        except (TimeoutError, asyncio.CancelledError) as error:
+            self._tell(self._give_back(admitting, job))
+            if isinstance(error, TimeoutError):
+                raise ApiError("unavailable") from None
+            raise
         return job
+
+    async def _give_back(self, admitting: asyncio.Future[None], job: Job) -> None:
+        """Forget a job that may still be on its way into the queue."""
+        await asyncio.gather(admitting, return_exceptions=True)
+        await self.queue.forget(job.id)
 
     async def run(
         self, job: Job, media: bytes | None, seconds: float, progress: Callable[[float], None] | None = None
@@ -200,11 +214,6 @@ class Work:
 
 def client(request: Request) -> str:
     return client_of(request.client.host if request.client else None)
-
-
-def is_unexplainable(error: Exception) -> bool:
-    """Whether a worker says that its model cannot have said a caption."""
-    return isinstance(error, JobFailed) and str(error).startswith("a caption that cannot be explained")
 
 
 def was_cancelled(error: BaseException) -> bool:

@@ -9,5 +9,6 @@ and Redis (its log synced to the disk before each answer) as processes of their 
 * load: photos of many people at several rates, and the ceiling beside the bare loop's;
 * start: the bot to its first getUpdates, against `import aiogram`;
 * memory: resident memory before and after 2,000 photos, and what they leave in Redis;
-* fairness: in which batch a single photo is that comes after fifty of another person.
+* fairness: in which batch a single photo is that comes after fifty of another person;
+* crowd: 500 photos of 100 people at once: whether each person's answers come in order, and each one's last answer.
 """

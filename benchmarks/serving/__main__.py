@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import benchmarks.serving
 from benchmarks.serving import parts, saturation
+from benchmarks.serving.crowd import crowd
 from benchmarks.serving.parts import Scale
 from benchmarks.serving.report import Part
 from tests.support.redis_server import redis_binary
@@ -28,6 +29,7 @@ PARTS: Final[dict[str, Callable[[Scale], Awaitable[Part]]]] = {
     "start": parts.start,
     "memory": saturation.memory,
     "fairness": parts.fairness,
+    "crowd": crowd,
 }
 
 

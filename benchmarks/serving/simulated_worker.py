@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from model.captioner import Caption, CaptionSet
+from model.captions import Caption, CaptionSet, NearWords
 from model.clip_moments import DescribedFrame, PreparedFrame
 from model.serving.embedded.process import connect_to_parent
 from model.serving.redis.consumer import RedisConsumer
@@ -31,15 +31,23 @@ from model.tagging.answers import Ranking, Tag
 log = logging.getLogger(__name__)
 
 
-def _caption(text: str) -> Caption:
+GRID = (8, 8)
+
+
+def _caption(text: str, attention: bool) -> Caption:
     words = tuple(text.split())
-    return Caption(words, np.full(len(words), -0.5, np.float32), None)
+    maps = np.random.default_rng(len(text)).dirichlet(np.ones(64), len(words)).astype(np.float32)
+    return Caption(words, np.full(len(words), -0.5, np.float32), maps.reshape(len(words), *GRID) if attention else None)
 
 
-CAPTIONS = CaptionSet(
-    _caption("a cat is sitting on a white chair"),
-    tuple(_caption(f"a cat is sitting on the {place}") for place in ("chair", "table", "bed", "floor", "grass")),
-)
+def _captions(attention: bool) -> CaptionSet:
+    """As many words as the network's have."""
+    places = ("chair", "table", "bed", "floor", "grass")
+    return CaptionSet(
+        _caption("a cat is sitting on a white chair", attention),
+        tuple(_caption(f"a cat is sitting on the {place}", attention) for place in places),
+        _caption("a white cat is sitting on a chair", attention) if attention else None,
+    )
 
 
 class SimulatedNetwork:
@@ -47,7 +55,9 @@ class SimulatedNetwork:
 
     image_size = 8
 
-    def __init__(self, batch_seconds: float, item_seconds: float, batches: Path) -> None:
+    def __init__(self, batch_seconds: float, item_seconds: float, batches: Path, attention: bool) -> None:
+        """attention: with a beam's caption and attention, as the web asks for them."""
+        self._captions = _captions(attention)
         self._batch_seconds = batch_seconds
         self._item_seconds = item_seconds
         self._batches = batches.open("a", encoding="utf-8")
@@ -58,7 +68,7 @@ class SimulatedNetwork:
         line = json.dumps([began, time.monotonic(), [picture.job_id for picture in pictures]])
         self._batches.write(f"{line}\n")
         self._batches.flush()
-        return [Findings(CAPTIONS)] * len(pictures)
+        return [Findings(self._captions)] * len(pictures)
 
     def features(self, square: npt.NDArray[np.uint8]) -> Tensor:
         raise NotImplementedError("only captions are simulated")
@@ -70,14 +80,20 @@ class SimulatedNetwork:
         raise NotImplementedError("only captions are simulated")
 
     def describe(self, model: str, frames: Sequence[PreparedFrame]) -> list[DescribedFrame]:
-        raise NotImplementedError("only pictures are simulated")
+        raise NotImplementedError("only captions are simulated")
+
+    def encode(self, squares: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+        raise NotImplementedError("only captions are simulated")
+
+    def near_words(self, model: str, word: str, count: int) -> NearWords:
+        raise NotImplementedError("only captions are simulated")
 
 
 async def serve(options: argparse.Namespace) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    network = SimulatedNetwork(options.batch_ms / 1000, options.item_ms / 1000, options.batches)
+    network = SimulatedNetwork(options.batch_ms / 1000, options.item_ms / 1000, options.batches, options.attention)
     if options.redis is None:
         pipe = await connect_to_parent()
         log.info("the worker is ready")
@@ -98,6 +114,7 @@ def main() -> int:
     parser.add_argument("--item-ms", type=float, required=True)
     parser.add_argument("--max-batch", type=int, required=True)
     parser.add_argument("--batches", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--attention", action="store_true")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     asyncio.run(serve(options))

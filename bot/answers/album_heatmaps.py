@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +10,6 @@ from typing import Any, Final
 
 from aiogram import Bot
 from aiogram.exceptions import AiogramError
-from aiogram.types import Message
 
 from bot import replies
 from bot.answers.ask import Ask
@@ -23,6 +23,7 @@ from bot.service.requests import Requests
 from bot.storage.chats import Picture, Storage
 from bot.storage.notes import ALBUM_HEATMAP
 from bot.telegram.media import HOSTED_LIMIT, download
+from model.errors import JobCancelled
 from model.serving.jobs import Outcome
 from model.serving.tasks.album import AlbumResult, pack_album
 
@@ -39,6 +40,12 @@ class Shown:
     pictures: dict[int, Picture]
     user: int | None = None  # whose album it is
     thread: int | None = None  # the topic
+
+    @property
+    def strictest(self) -> Picture:
+        """As the picture of all must be shown: covered if one is, protected if one is."""
+        pictures = self.pictures.values()
+        return Picture("", "", None, any(each.spoiler for each in pictures), any(each.protected for each in pictures))
 
     @classmethod
     def of(cls, found: dict[str, Any]) -> Shown:
@@ -64,7 +71,7 @@ class AlbumSheets:
     async def draw(self, ask: Ask, pressed: AlbumSheet) -> None:
         """Answer with one sheet for the album; a second press meanwhile draws no other.
 
-        Raises NoAlbum and what `Requests.serve` raises.
+        Raises NoAlbum, JobCancelled if the answer is deleted, and what `Requests.serve` raises.
         """
         where = ask.chat, ask.message.message_id
         if where in self._drawing:
@@ -76,28 +83,31 @@ class AlbumSheets:
             self._drawing.discard(where)
 
     async def _draw(self, ask: Ask, pressed: AlbumSheet) -> None:
+        if await self._answers.is_deleted(ask.chat, pressed.key):
+            raise JobCancelled("its answer was deleted")
         shown = await ALBUM_HEATMAP.find(self._storage, ask.chat, pressed.key, Shown.of)
-        if shown is None:
+        if shown is None or not shown.captions:
             raise NoAlbum
         ask = ask.in_topic(shown.thread)
         pictures = _within(MOST_BYTES, shown.pictures)
         captions = [shown.captions.get(number, "") for number in range(1, max(shown.captions) + 1)]
         job = album_sheet_job(ask.origin, shown.model, captions)
         fetch = partial(_fetch, ask.bot, pictures, len(captions))
-        send = partial(self._send, ask.message, shown, pressed)
+        send = partial(self._send, ask, shown, pressed.key)
         size = sum(map(_size, pictures.values()))
         await self._requests.serve(ask.request_for(job, "album_sheet", size, fetch), send)
 
-    async def _send(self, message: Message, shown: Shown, pressed: AlbumSheet, result: Outcome) -> None:
+    async def _send(self, ask: Ask, shown: Shown, key: str, result: Outcome) -> None:
         assert isinstance(result, AlbumResult)
         words = replies.album_sheet(shown.captions, complete=result.drawn == len(shown.captions))
-        sent = await reply_picture(message, result.sheet, "album.jpg", words, alone=replies.no_pictures_here())
-        if await self._answers.is_deleted(message.chat.id, pressed.key):
+        otherwise = replies.no_pictures_here()
+        sent = await reply_picture(ask.message, result.sheet, "album.jpg", words, of=shown.strictest, alone=otherwise)
+        if await self._answers.is_deleted(ask.chat, key):  # meanwhile
             return
-        await self._answers.add_beside(message.chat.id, pressed.key, [sent])
-        with suppress(AiogramError):  # it stands there already: the button has done its work
-            buttons = album_buttons(pressed.key, pressed.user, sheet=False)
-            await message.edit_reply_markup(reply_markup=buttons)
+        await self._answers.add_beside(ask.chat, key, [sent])
+        if ask.can_edit:
+            with suppress(AiogramError):  # it stands there already: the button has done its work
+                await ask.message.edit_reply_markup(reply_markup=album_buttons(key, sheet=False))
 
 
 def _size(picture: Picture) -> int:
@@ -114,13 +124,13 @@ def _within(room: int, pictures: dict[int, Picture]) -> dict[int, Picture]:
     return kept
 
 
-async def _fetch(bot: Bot, pictures: dict[int, Picture], count: int) -> bytes:
+async def _fetch(bot: Bot, pictures: dict[int, Picture], count: int, heard: Callable[[], None]) -> bytes:
     """The media of the job, with nothing for a picture that cannot be had. Raises PictureError when none can."""
     found = [b""] * count
     wrong: PictureError = Gone("there is room for no picture of the album")
     for number, picture in pictures.items():
         try:
-            found[number - 1] = await download(bot, picture)
+            found[number - 1] = await download(bot, picture, heard)
         except PictureError as error:
             wrong = error
     if not any(found):

@@ -31,13 +31,13 @@ from bot.answers.album_plans import (
 )
 from bot.answers.ask import Ask
 from bot.answers.keyboards import album_buttons
-from bot.answers.notes import Answers, new_key, thread_of
+from bot.answers.notes import Answers, Rated, new_key, thread_of
 from bot.answers.photos import Captioning
 from bot.answers.send_once import Parts
 from bot.errors import OUR_FAULT, TooFast
 from bot.service.jobs import album_item_job, job_id
 from bot.service.requests import Request, Requests
-from bot.storage.chats import Picture, Storage
+from bot.storage.chats import Picture, Storage, remember_last
 from bot.storage.inbox import GiveUp
 from bot.storage.notes import ALBUM
 from bot.telegram.media import download, download_size
@@ -96,6 +96,8 @@ class Albums:
         `Requests.serve` raises for all photos at once.
         """
         message, accepted = ask.message, ask.accepted
+        if not addressed:  # perhaps nobody speaks to the bot
+            self._requests.let_pass(accepted)
         item = Item(message.message_id, accepted.id, accepted.received, file, is_clip, addressed)
         notes = AlbumNotes(self._storage, ask.chat, str(message.media_group_id))
         asked = _Asked(ask, item, notes)
@@ -169,7 +171,7 @@ class Albums:
             for request in requests:
                 await self._requests.forget(request.job.id)
 
-        await self._storage.remember_picture(asked.ask.chat, items[max(items)].picture)
+        await remember_last(self._storage, asked.ask.chat, items[max(items)].picture)
         async with self._holding(asked, plan):
             try:
                 await self._requests.serve_together(requests, send)
@@ -184,9 +186,8 @@ class Albums:
         ask = asked.ask
         origin = dataclasses.replace(ask.origin, id=job_id(ask.bot.id, item.update))
         job = album_item_job(origin, item.picture, ask.model, ask.settings)
-        return ask.request_for(
-            job, "album", download_size(ask.bot, item.picture), partial(download, ask.bot, item.picture)
-        )
+        fetch = partial(download, ask.bot, item.picture)
+        return ask.request_for(job, "album", download_size(ask.bot, item.picture), fetch, item.update)
 
     @asynccontextmanager
     async def _holding(self, asked: _Asked, plan: Plan) -> AsyncIterator[None]:
@@ -227,22 +228,23 @@ class Albums:
         self, asked: _Asked, plan: Plan, items: dict[int, Item], found: dict[int, Outcome | Exception]
     ) -> str:
         """The key of the answer."""
-        captions = {number: each.main.text for number, each in found.items() if isinstance(each, PhotoResult)}
+        results = {number: each for number, each in found.items() if isinstance(each, PhotoResult)}
+        captions = {number: each.main.text for number, each in results.items() if each.not_photo is None}
         ask = asked.ask
-        for number in captions:
+        for number in results:
             await self._answers.looked_at(ask.chat, items[number].picture)
         key = new_key()
         has_sheet = bool(captions) and ask.model == "attention"
-        if has_sheet:
-            pictures = {number: items[number].picture for number in captions}
-            thread = thread_of(ask.message)
-            shown = Shown(ask.model, ask.settings.beam_width, captions, pictures, ask.user, thread)
-            await self._sheets.note(ask.chat, key, shown)
-        await ask.message.answer(
+        pictures = {number: items[number].picture for number in captions} if has_sheet else {}
+        drawn = captions if has_sheet else {}
+        shown = Shown(ask.model, ask.settings.beam_width, drawn, pictures, ask.user, thread_of(ask.message))
+        await self._sheets.note(ask.chat, key, shown)
+        sent = await ask.message.answer(
             replies.album_answer(found),
             reply_parameters=ReplyParameters(message_id=plan.items[0], allow_sending_without_reply=True),
-            reply_markup=album_buttons(key, ask.user, sheet=has_sheet),
+            reply_markup=album_buttons(key, sheet=has_sheet),
         )
+        await self._answers.rate(ask.chat, [sent.message_id], Rated(ask.user, ask.model, ask.settings.decoding))
         return key
 
 

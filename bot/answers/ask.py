@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from aiogram import BaseMiddleware, Bot
 from aiogram.exceptions import AiogramError
-from aiogram.types import CallbackQuery, Chat, Message, TelegramObject, Update
+from aiogram.types import CallbackQuery, Chat, Message, TelegramObject, Update, User
 
 from bot import replies
 from bot.answers.asked import place_of
@@ -18,7 +18,7 @@ from bot.answers.notes import Answer, Answers, answerable
 from bot.chat_settings import ChatSettings
 from bot.errors import Forgotten
 from bot.service.jobs import Origin, job_id, place_name
-from bot.service.requests import Request
+from bot.service.requests import Fetch, Request
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted, Place
 from bot.telegram.media import check_size, download, download_size
@@ -73,8 +73,8 @@ class Ask:
         check_size(self.bot, file.file_size)
         return self.request_for(job, kind, download_size(self.bot, file), partial(download, self.bot, file))
 
-    def request_for(self, job: Job, kind: str, size: int, fetch: Callable[[], Awaitable[bytes]]) -> Request:
-        """The same of other media, of at most so many bytes."""
+    def request_for(self, job: Job, kind: str, size: int, fetch: Fetch, update: int | None = None) -> Request:
+        """The same of other media, of at most so many bytes. `update`: another than this one that brought them."""
         return Request(
             job=job,
             place=self.place,
@@ -83,7 +83,7 @@ class Ask:
             kind=kind,
             size=size,
             fetch=fetch,
-            asked=None if self.press is not None else self.message.date.timestamp(),
+            update=self.accepted.id if update is None else update,
         )
 
     def in_topic(self, thread: int | None) -> Self:
@@ -122,10 +122,12 @@ class AskMiddleware(BaseMiddleware):
         event: TelegramObject,
         data: dict[str, Any],
     ) -> Any:
-        chat: Chat | None = data.get("event_chat")
+        assert isinstance(event, Update)
+        chat: Chat | User | None = data.get("event_chat")
+        if event.guest_message is not None or event.inline_query is not None:  # of no chat of the bot's
+            chat = data.get("event_from_user")
         settings = await self._storage.settings(chat.id) if chat is not None else ChatSettings()
         data["chat_settings"] = settings  # for the language
-        assert isinstance(event, Update)
         bot, model, accepted = data["bot"], settings.model or self._model, data["accepted"]
         if (message := event.message) is not None:
             data["ask"] = Ask(bot, message, asker(message), settings, model, accepted)

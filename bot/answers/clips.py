@@ -11,8 +11,8 @@ from aiogram.types import BufferedInputFile, InputMediaPhoto, Message, ReplyPara
 
 from bot import replies
 from bot.answers.ask import Ask
-from bot.answers.keyboards import AllCaptions, OtherMoments, clip_buttons
-from bot.answers.notes import Answers, Subject, new_key, thread_of
+from bot.answers.keyboards import AllCaptions, AsClip, OtherMoments, clip_buttons
+from bot.answers.notes import Answers, Rated, Subject, new_key, thread_of
 from bot.answers.photos import Captioning, reply_picture, send_short
 from bot.answers.send_once import Parts
 from bot.config import Settings
@@ -22,6 +22,7 @@ from bot.service.jobs import clip_job
 from bot.service.requests import Requests
 from bot.storage.chats import Picture, Storage
 from bot.telegram.media import SentClip
+from model.errors import JobCancelled
 from model.serving.jobs import Outcome
 from model.serving.tasks.clip import ClipResult
 from model.serving.tasks.photo import PhotoResult
@@ -47,6 +48,11 @@ class Clips:
             raise ClipTooLongHere(self._max_seconds)
         await self._serve(ask, clip.file, None)
 
+    async def of_live_photo(self, ask: Ask, pressed: AsClip) -> None:
+        """Answer a button: a live photo as the clip that it is. Raises as `other_moments` does."""
+        ask, file = await self._noted(ask, pressed.key)
+        await self._serve(ask, file, None)
+
     async def other_moments(self, ask: Ask, pressed: OtherMoments) -> None:
         """Answer a button: the same clip with another number of moments. Raises NoClip and what `watch` raises."""
         ask, file = await self._noted(ask, pressed.key)
@@ -57,6 +63,8 @@ class Clips:
         ask, file = await self._noted(ask, pressed.key)
 
         async def send(result: Outcome) -> None:
+            if await self._answers.is_deleted(ask.chat, pressed.key):  # meanwhile
+                return
             await self._answers.add_beside(ask.chat, pressed.key, [await _send_captions(ask.message, result)])
 
         await self._requests.serve(ask.request(file, clip_job(ask.origin, file, ask.model, None), "clip"), send)
@@ -67,7 +75,12 @@ class Clips:
         await self._requests.serve(ask.request(file, job, "clip"), partial(self._send, ask, clip, count))
 
     async def _noted(self, ask: Ask, key: str) -> tuple[Ask, Picture]:
-        """The same in the topic of the clip that was noted for its buttons, and the clip."""
+        """The same in the topic of the clip that was noted for its buttons, and the clip.
+
+        Raises NoClip, and JobCancelled if its answer is deleted.
+        """
+        if await self._answers.is_deleted(ask.chat, key):
+            raise JobCancelled("its answer was deleted")
         found = await self._answers.clip(ask.chat, key)
         if found is None:
             raise NoClip
@@ -84,8 +97,8 @@ class Clips:
         beside: list[int] = []
         if ask.settings.short_first:
             beside.append(await parts.once("short", partial(send_short, message, "\n".join(captions))))
-        beside += await parts.once("album", partial(_send_album, ask.bot, message, result))
-        key = await parts.once("timeline", partial(self._send_timeline, message, clip, count, result, beside))
+        beside += await parts.once("album", partial(_send_album, ask.bot, message, result, clip.picture))
+        key = await parts.once("timeline", partial(self._send_timeline, ask, clip, count, result, beside))
         if ask.settings.voice:
             unless = partial(self._answers.is_deleted, ask.chat, key)
             speak = partial(self._captioning.read_aloud, message, replies.spoken(captions), unless=unless)
@@ -94,30 +107,39 @@ class Clips:
                 await self._answers.keep_about(ask.chat, [voice], clip)
 
     async def _send_timeline(
-        self, message: Message, clip: Subject, count: int | None, result: ClipResult, beside: list[int]
+        self, ask: Ask, clip: Subject, count: int | None, result: ClipResult, beside: list[int]
     ) -> str:
         """The key of the answer."""
-        key = new_key()
+        message, key = ask.message, new_key()
         await self._answers.keep_clip(message.chat.id, key, clip)
         await self._answers.add_beside(message.chat.id, key, beside)
         await self._answers.keep_about(message.chat.id, beside, clip)
         found = len(result.moments)
         most = found if count is not None and found < count else len(result.frames)  # dark or blurred ones do not count
-        buttons = clip_buttons(key, clip.user or 0, found, most)
-        await reply_picture(message, result.timeline, "timeline.jpg", replies.clip_summary(result), buttons)
+        buttons = clip_buttons(key, found, most)
+        words = replies.clip_summary(result)
+        sent = await reply_picture(message, result.timeline, "timeline.jpg", words, buttons, of=clip.picture)
+        await self._answers.rate(ask.chat, [*beside, sent], Rated(ask.user, ask.model, "greedy"))
         return key
 
 
-async def _send_album(bot: Bot, message: Message, result: ClipResult) -> list[int]:
-    """The moments, each with its time and caption; the words alone where pictures are refused. The messages' ids."""
+async def _send_album(bot: Bot, message: Message, result: ClipResult, of: Picture) -> list[int]:
+    """The moments, each with its time and caption; the words alone where pictures are refused, or the clip is
+    protected. The messages' ids.
+    """
     captions = [replies.moment(frame) for frame in result.moments]
+    if of.protected:
+        return [(await message.reply("\n".join(captions))).message_id]
     pictures = [BufferedInputFile(jpeg, f"moment-{n}.jpg") for n, jpeg in enumerate(result.pictures, 1)]
     if len(pictures) == 1:
-        return [await reply_picture(message, result.pictures[0], "moment-1.jpg", captions[0])]
+        return [await reply_picture(message, result.pictures[0], "moment-1.jpg", captions[0], of=of)]
     try:
         sent = await bot.send_media_group(
             message.chat.id,
-            [InputMediaPhoto(media=p, caption=c) for p, c in zip(pictures, captions, strict=True)],
+            [
+                InputMediaPhoto(media=picture, caption=caption, has_spoiler=of.spoiler or None)
+                for picture, caption in zip(pictures, captions, strict=True)
+            ],
             message_thread_id=thread_of(message),
             reply_parameters=ReplyParameters(message_id=message.message_id, allow_sending_without_reply=True),
         )

@@ -15,10 +15,11 @@ from bot.answers.keyboards import ChooseColours, ShowColours, carried_below, col
 from bot.answers.notes import Answer, Answers, Page, new_key, thread_of
 from bot.answers.photos import reply_picture
 from bot.answers.subjects import picture_meant
+from bot.errors import Protected
 from bot.logs import impersonal
 from bot.service.jobs import colours_job
 from bot.service.requests import Requests
-from bot.storage.chats import Storage
+from bot.storage.chats import Picture, Storage
 from bot.telegram.editing import is_not_modified
 from model.drawing.labels import Deficiency
 from model.serving.jobs import Outcome
@@ -30,7 +31,9 @@ FIRST: Final[Deficiency] = "protanopia"  # is shown; the others can be chosen
 
 
 class Colours:
-    """What handlers ask for. All raise what `Requests.serve` raises, and Forgotten where the picture is not known."""
+    """What handlers ask for. All raise what `Requests.serve` raises, and Forgotten where the picture is not known, and
+    Protected where it may not be shown again.
+    """
 
     def __init__(self, requests: Requests, storage: Storage, answers: Answers) -> None:
         self._requests = requests
@@ -59,6 +62,8 @@ class Colours:
         self, ask: Ask, key: str, answer: Answer, kind: Deficiency, *, edit: bool = False, alone: bool = False
     ) -> None:
         """`edit`: show it in the place of the sheet that is there. `alone`: it belongs to no other answer."""
+        if answer.picture.protected:
+            raise Protected
         send = partial(self._send, ask, key, answer, kind, edit, alone)
         await self._requests.serve(ask.request(answer.picture, colours_job(ask.origin, kind), "colours"), send)
 
@@ -69,20 +74,21 @@ class Colours:
         if await self._answers.is_deleted(ask.chat, key):  # meanwhile
             return
         words = replies.seen_with(kind)
-        buttons = colours_buttons(key, kind, answer.user if alone else None)
-        if edit and await _edited(ask.message, result.sheet, words, buttons):
+        buttons, of = colours_buttons(key, kind, alone=alone), answer.picture
+        if edit and await _edited(ask.message, result.sheet, words, buttons, of):
             return
         if ask.press is None:
             await self._answers.keep(ask.chat, key, answer)
         otherwise = replies.no_pictures_here()
-        sent = await reply_picture(ask.message, result.sheet, "colours.jpg", words, buttons, alone=otherwise)
+        sent = await reply_picture(ask.message, result.sheet, "colours.jpg", words, buttons, of=of, alone=otherwise)
         await self._answers.add_about(ask.chat, key, sent, answer)
 
 
-async def _edited(message: Message, sheet: bytes, words: str, buttons: InlineKeyboardMarkup) -> bool:
+async def _edited(message: Message, sheet: bytes, words: str, buttons: InlineKeyboardMarkup, of: Picture) -> bool:
     """Whether the message could be given another sheet."""
     try:
-        media = InputMediaPhoto(media=BufferedInputFile(sheet, "colours.jpg"), caption=words)
+        file = BufferedInputFile(sheet, "colours.jpg")
+        media = InputMediaPhoto(media=file, caption=words, has_spoiler=of.spoiler or None)
         await message.edit_media(media, reply_markup=buttons)
     except (TelegramBadRequest, TelegramEntityTooLarge) as error:
         if not (isinstance(error, TelegramBadRequest) and is_not_modified(error)):

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Final, Literal, get_args
 
 from aiogram.filters.callback_data import CallbackData
-from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, Message
+from aiogram.types import CopyTextButton, InlineKeyboardButton, InlineKeyboardMarkup, Message
 from aiogram.utils.i18n import gettext as _
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from model.drawing.labels import Deficiency
 
 MOST_MOMENTS = 10  # as many pictures as an album holds
 MOST_NUMBERS = 99  # Telegram takes up to 100 buttons under a message
+MOST_COPIED = 256  # characters that a button can copy
 IN_A_ROW = 5
 
 
@@ -47,6 +48,12 @@ class Forget(CallbackData, prefix="forget"):
 
     do: Literal["ask", "yes", "no"]
     user: int | None = None
+
+
+class ShowExample(CallbackData, prefix="e"):
+    """Show `user`, who asked for something without a picture, what an answer looks like."""
+
+    user: int
 
 
 class MoreCaptions(CallbackData, prefix="am"):
@@ -100,37 +107,45 @@ class CompareModels(CallbackData, prefix="ac"):
     key: str
 
 
-class DeleteAnswer(CallbackData, prefix="ad"):
-    """Delete an answer; `user`: who asked for it."""
+class AsClip(CallbackData, prefix="al"):
+    """The moments of the live photo whose still picture was answered."""
 
     key: str
-    user: int
+
+
+class DeleteAnswer(CallbackData, prefix="ad"):
+    """Delete an answer. Whose it is says what is noted under `key`: `user` is there for earlier versions."""
+
+    key: str
+    user: int | None = None
 
 
 class AlbumSheet(CallbackData, prefix="as"):
-    """Draw what the captions of the album noted under `key` looked at; `user`: whose it is."""
+    """Draw what the captions of the album noted under `key` looked at; `user`: as in `DeleteAnswer`."""
 
     key: str
-    user: int
+    user: int | None = None
 
 
 class DeleteAlbum(CallbackData, prefix="az"):
     """As `DeleteAnswer`, under answers to albums of an earlier version."""
 
     key: str
-    user: int
+    user: int | None = None
 
 
-Button = tuple[str, CallbackData]  # the label, and what it carries
+Button = tuple[str, CallbackData | CopyTextButton]  # the label, and what it carries
 
 
 def keyboard(*rows: Sequence[Button]) -> InlineKeyboardMarkup:
     """Buttons below a message; empty rows are left out."""
-    return InlineKeyboardMarkup(
-        inline_keyboard=[
-            [InlineKeyboardButton(text=label, callback_data=data.pack()) for label, data in row] for row in rows if row
-        ]
-    )
+    return InlineKeyboardMarkup(inline_keyboard=[[_button(*button) for button in row] for row in rows if row])
+
+
+def _button(label: str, carried: CallbackData | CopyTextButton) -> InlineKeyboardButton:
+    if isinstance(carried, CopyTextButton):
+        return InlineKeyboardButton(text=label, copy_text=carried)
+    return InlineKeyboardButton(text=label, callback_data=carried.pack())
 
 
 def in_rows(buttons: Sequence[Button], columns: int) -> list[list[Button]]:
@@ -141,6 +156,10 @@ def cancel_button(user: int) -> InlineKeyboardMarkup:
     return keyboard([(_("✖ Cancel"), Cancel(user=user))])
 
 
+def example_button(user: int) -> InlineKeyboardMarkup:
+    return keyboard([(_("👁 Show an example"), ShowExample(user=user))])
+
+
 def forget_buttons(user: int | None, *, sure: bool = False) -> InlineKeyboardMarkup:
     """`sure`: for the second press."""
     no = [(_("No, keep it"), Forget(do="no", user=user))]
@@ -149,7 +168,7 @@ def forget_buttons(user: int | None, *, sure: bool = False) -> InlineKeyboardMar
     return keyboard([(_("🗑 Delete"), Forget(do="ask", user=user))], no)
 
 
-def clip_buttons(key: str, user: int, count: int, most: int) -> InlineKeyboardMarkup:
+def clip_buttons(key: str, count: int, most: int) -> InlineKeyboardMarkup:
     """Under the answer to a clip: fewer and more moments, where there can be (`most`, or what an album holds), and the
     captions of all frames.
     """
@@ -158,11 +177,14 @@ def clip_buttons(key: str, user: int, count: int, most: int) -> InlineKeyboardMa
         choice.append((_("➖ Fewer moments"), OtherMoments(key=key, count=count - 1)))
     if count < min(MOST_MOMENTS, most):
         choice.append((_("➕ More moments"), OtherMoments(key=key, count=count + 1)))
-    return keyboard(choice, [(_("📄 All captions"), AllCaptions(key=key))], _last_row(key, user))
+    return keyboard(choice, [(_("📄 All captions"), AllCaptions(key=key))], _last_row(key))
 
 
-def answer_buttons(key: str, user: int, *, heatmaps: bool) -> InlineKeyboardMarkup:
-    """Under an answer to a photo. `heatmaps`: there are captions to choose from, of a model that has heatmaps."""
+def answer_buttons(key: str, caption: str, *, heatmaps: bool, live: bool = False) -> InlineKeyboardMarkup:
+    """Under an answer to a photo. `caption`: the main one, to be copied; empty: it is not known.
+
+    `heatmaps`: there are captions to choose from, of a model that has heatmaps. `live`: the photo moves.
+    """
     more: list[Button] = [(_("🎲 More captions"), MoreCaptions(key=key))]
     if heatmaps:
         more.append((_("🔥 Heatmap"), ChooseHeatmap(key=key, choosing=True)))
@@ -170,17 +192,30 @@ def answer_buttons(key: str, user: int, *, heatmaps: bool) -> InlineKeyboardMark
         more,
         [(_("📊 Words weighed"), WeighedWords(key=key)), (_("🎨 Colours"), ShowColours(key=key))],
         [(_("🏷 Tags"), ShowTags(key=key)), (_("↔ Compare models"), CompareModels(key=key))],
-        _last_row(key, user),
+        _copy(caption),
+        [(_("▶ As a clip"), AsClip(key=key))] if live else [],
+        _last_row(key),
     )
 
 
-def album_buttons(key: str, user: int, *, sheet: bool) -> InlineKeyboardMarkup:
+def copy_button(caption: str) -> InlineKeyboardMarkup | None:
+    """Under an answer in a chat that the bot is no member of: there no other button works."""
+    buttons = _copy(caption)
+    return keyboard(buttons) if buttons else None
+
+
+def _copy(caption: str) -> list[Button]:
+    text = replies.cut_at_word(replies.one_line(caption), MOST_COPIED)
+    return [(_("📋 Copy"), CopyTextButton(text=text))] if text else []
+
+
+def album_buttons(key: str, *, sheet: bool) -> InlineKeyboardMarkup:
     """`key`: under which the album is noted. `sheet`: there is one to be drawn."""
-    return keyboard([(_("🔥 Heatmaps"), AlbumSheet(key=key, user=user))] if sheet else [], _last_row(key, user))
+    return keyboard([(_("🔥 Heatmaps"), AlbumSheet(key=key))] if sheet else [], _last_row(key))
 
 
-def _last_row(key: str, user: int) -> list[Button]:
-    return [(_("⚙ Settings"), OpenSettings()), (_("🗑 Delete"), DeleteAnswer(key=key, user=user))]
+def _last_row(key: str) -> list[Button]:
+    return [(_("⚙ Settings"), OpenSettings()), (_("🗑 Delete"), DeleteAnswer(key=key))]
 
 
 def number_buttons(key: str, numbers: Sequence[int]) -> InlineKeyboardMarkup:
@@ -189,16 +224,16 @@ def number_buttons(key: str, numbers: Sequence[int]) -> InlineKeyboardMarkup:
     return keyboard(*in_rows(buttons, IN_A_ROW), [(_("◀ Back"), ChooseHeatmap(key=key, choosing=False))])
 
 
-def colours_buttons(key: str, shown: Deficiency, user: int | None) -> InlineKeyboardMarkup:
-    """Under a sheet of colours. `user`: who may delete it; None: it is deleted with the answer that it belongs to."""
+def colours_buttons(key: str, shown: Deficiency, *, alone: bool) -> InlineKeyboardMarkup:
+    """Under a sheet of colours. `alone`: else it is deleted with the answer that it belongs to."""
     kinds: tuple[Deficiency, ...] = get_args(Deficiency)
     rows = [[(replies.deficiency(k, chosen=k == shown), ChooseColours(key=key, kind=k))] for k in kinds]
-    return keyboard(*rows, [(_("🗑 Delete"), DeleteAnswer(key=key, user=user))] if user is not None else [])
+    return keyboard(*rows, [(_("🗑 Delete"), DeleteAnswer(key=key))] if alone else [])
 
 
-def delete_button(key: str, user: int) -> InlineKeyboardMarkup:
+def delete_button(key: str) -> InlineKeyboardMarkup:
     """Under an answer in words that has no other buttons."""
-    return keyboard([(_("🗑 Delete"), DeleteAnswer(key=key, user=user))])
+    return keyboard([(_("🗑 Delete"), DeleteAnswer(key=key))])
 
 
 def carried_below(message: Message) -> list[str]:
@@ -207,21 +242,50 @@ def carried_below(message: Message) -> list[str]:
     return [button.callback_data or "" for row in rows for button in row]
 
 
-KEYS: Final[Mapping[type[Any], Literal["clip", "answer", "album"]]] = {
+Kind = Literal["clip", "answer", "colours", "album"]
+KEYS: Final[Mapping[type[Any], Kind]] = {
     AllCaptions: "clip",
     MoreCaptions: "answer",
     ChooseHeatmap: "answer",
-    ChooseColours: "answer",
+    ChooseColours: "colours",
     DeleteAnswer: "album",  # the last row: an album has no other
     DeleteAlbum: "album",
 }
-"""What a message is the answer to under which one of these buttons stands."""
+"""What a message is the answer to under which one of these buttons stands; "colours": a sheet beside an answer."""
+
+UNDER: Final[Mapping[type[Any], tuple[Kind, ...]]] = {
+    OtherMoments: ("clip",),
+    AllCaptions: ("clip",),
+    **dict.fromkeys((MoreCaptions, ChooseHeatmap, Heatmap, WeighedWords, ShowColours, CompareModels), ("answer",)),
+    ChooseColours: ("colours", "answer"),
+    AlbumSheet: ("album",),
+    DeleteAlbum: ("album",),
+    DeleteAnswer: get_args(Kind),
+}
+"""Of which kind a message is under which a button with a key stands."""
 
 
-def key_below(message: Message) -> tuple[Literal["clip", "answer", "album"], str] | None:
+def key_below(message: Message) -> tuple[Kind, str] | None:
     """Of what this message of the bot is the answer, by its buttons, and under which key that is noted."""
     for carried in carried_below(message):
         for button, kind in KEYS.items():
             with suppress(ValueError, TypeError):  # another button, or one of another version
                 return kind, button.unpack(carried).key
     return None
+
+
+def stands_under(pressed: CallbackData, message: Message) -> bool:
+    """Whether the bot put such a button under this message. A client may send any data for any message.
+
+    With a key: one of that key. Else one of the same class, and for the same person where it names one. Buttons that
+    were exchanged since count: fingers are slower than edits.
+    """
+    if (kinds := UNDER.get(type(pressed))) is not None:
+        below = key_below(message)
+        return below is not None and below[0] in kinds and below[1] == getattr(pressed, "key", None)
+    for carried in carried_below(message):
+        with suppress(ValueError, TypeError):
+            other = type(pressed).unpack(carried)
+            if getattr(other, "user", None) == getattr(pressed, "user", None):
+                return True
+    return False

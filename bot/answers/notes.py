@@ -20,7 +20,7 @@ from bot.answers.keyboards import answer_buttons
 from bot.logs import impersonal
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
-from bot.storage.notes import ABOUT, ANSWER, BESIDE, CLIP, DELETED, KNOWN, forget_answer
+from bot.storage.notes import ABOUT, ANSWER, BESIDE, CLIP, DELETED, KNOWN, OWNED, RATED, forget_answer
 from bot.telegram.media import picture_of
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ class Answer:
     beside: tuple[int, ...] = ()  # other messages that belong to it
     thread: int | None = None  # the topic
     done: tuple[int, ...] = ()  # updates that have added to it
+    live: bool = False  # the picture is that of a live photo, whose clip is noted under the same key
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -74,7 +75,8 @@ class Answer:
         return dataclasses.replace(self, pages=(first, *self.pages[1:]))
 
     def buttons(self, key: str) -> InlineKeyboardMarkup:
-        return answer_buttons(key, self.user, heatmaps=bool(self.captions) and self.model == "attention")
+        heatmaps = bool(self.captions) and self.model == "attention"
+        return answer_buttons(key, self.main, heatmaps=heatmaps, live=self.live)
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Answer:
@@ -116,6 +118,20 @@ class Subject:
         return cls(**{**fields, "picture": Picture(**fields["picture"])})
 
 
+@dataclass(frozen=True)
+class Rated:
+    """How an answer was made to which people may react."""
+
+    user: int  # who asked
+    model: str
+    decoding: str  # one of `bot.metrics.DECODINGS`
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Rated:
+        """Of the JSON of its note. Raises TypeError for what another version wrote."""
+        return cls(**fields)
+
+
 class Answers:
     """The notes of answers, by chat and key."""
 
@@ -130,7 +146,7 @@ class Answers:
     async def keep(self, chat_id: int, key: str, answer: Answer, *, looked_at: bool = False) -> None:
         """`looked_at`: as the method of this name says, at no further cost."""
         notes = [ANSWER.note(key, answer)]
-        if looked_at:
+        if looked_at and not answer.picture.private:
             notes.append(KNOWN.note(answer.picture.file_unique_id))
         await self._storage.note_all(chat_id, notes)
 
@@ -154,13 +170,19 @@ class Answers:
         return await BESIDE.find(self._storage, chat_id, key, list) or []
 
     async def keep_about(self, chat_id: int, messages: Sequence[int], subject: Subject) -> None:
-        """A command in reply to one of these messages is about this picture or clip."""
+        """A command in reply to one of these messages is about this picture or clip. Nothing of a private one."""
+        if subject.picture.private:
+            return
         await self._storage.note_all(chat_id, [ABOUT.note(message, subject) for message in messages])
 
     async def add_about(self, chat_id: int, key: str, message: int, answer: Answer) -> None:
         """This message goes with the answer, and a reply to it is about the same picture."""
         await self.add_beside(chat_id, key, [message])
         await self.keep_about(chat_id, [message], Subject(answer.picture, answer.user))
+
+    async def rate(self, chat_id: int, messages: Sequence[int], rated: Rated) -> None:
+        """Reactions to these messages are about an answer that was made so."""
+        await self._storage.note_all(chat_id, [RATED.note(message, rated) for message in messages])
 
     async def about(self, chat_id: int, message: int) -> Subject | None:
         return await ABOUT.find(self._storage, chat_id, message, Subject.of)
@@ -177,19 +199,29 @@ class Answers:
         await forget_answer(self._storage, chat_id, key)
         return True
 
+    async def owner(self, chat_id: int, key: str) -> int | None:
+        """Who asked for what was answered under this key, a photo, a clip or an album; None: that is not known."""
+        for kind in OWNED:
+            if (user := await kind.find(self._storage, chat_id, key, lambda about: about["user"])) is not None:
+                return int(user)
+        return None
+
     async def is_deleted(self, chat_id: int, key: str) -> bool:
         """Unlike an answer whose note was merely forgotten."""
         return await DELETED.exists(self._storage, chat_id, key)
 
     async def looked_at(self, chat_id: int, picture: Picture) -> None:
         """A worker has just had this picture: for a while it need not be sent again."""
-        await KNOWN.keep(self._storage, chat_id, picture.file_unique_id)
+        if not picture.private:
+            await KNOWN.keep(self._storage, chat_id, picture.file_unique_id)
 
     async def is_known(self, chat_id: int, picture: Picture, accepted: Accepted) -> bool:
         """Whether a worker is likely to have the features of this picture still.
 
         Also where an earlier process may have thought so: its job is in the queue then, without the picture.
         """
+        if picture.private:
+            return False
         return accepted.again or await KNOWN.exists(self._storage, chat_id, picture.file_unique_id)
 
 

@@ -65,7 +65,7 @@ class Buttons:
                 seed=ask.accepted.id,
                 known=await self._is_known(ask, answer),
             )
-            await self._serve(ask, answer, job, "more", partial(self._add, ask, key, answer))
+            await self._serve(ask, key, answer, job, "more", partial(self._add, ask, key, answer))
 
     async def choose_heatmap(self, ask: Ask, pressed: ChooseHeatmap) -> str | None:
         """Put the numbers of captions in the place of the buttons, or the buttons back. Returns what is said."""
@@ -97,11 +97,12 @@ class Buttons:
             raise Forgotten
 
         async def show(result: PhotoResult) -> None:
-            sent = await reply_picture(ask.message, result.sheet, "heatmap.jpg", replies.explained_caption(result))
+            words = replies.explained_caption(result)
+            sent = await reply_picture(ask.message, result.sheet, "heatmap.jpg", words, of=answer.picture)
             await self._answers.add_about(ask.chat, key, sent, answer)
 
         job = heatmap_job(ask.origin, answer.picture, answer.model, answer.captions[number - 1])
-        await self._serve(ask, answer, job, "heatmap", show)
+        await self._serve(ask, key, answer, job, "heatmap", show)
 
     async def weighed_words(self, ask: Ask, pressed: WeighedWords) -> None:
         """The chart of the words that were weighed for the main caption."""
@@ -110,12 +111,12 @@ class Buttons:
 
         async def show(result: PhotoResult) -> None:
             words = replies.explained_caption(result) if result.chart is None else replies.weighed_words(result)
-            sent = await reply_picture(ask.message, result.chart, "words.png", words)
+            sent = await reply_picture(ask.message, result.chart, "words.png", words, of=answer.picture)
             await self._answers.add_about(ask.chat, key, sent, answer)
 
         known = await self._is_known(ask, answer)
         job = words_job(ask.origin, answer.picture, answer.model, answer.main, known=known)
-        await self._serve(ask, answer, job, "chart", show)
+        await self._serve(ask, key, answer, job, "chart", show)
 
     async def compare(self, ask: Ask, pressed: CompareModels) -> None:
         """The main captions of both models, one below the other."""
@@ -123,12 +124,12 @@ class Buttons:
         ask, answer = await answer_pressed(ask, key, self._answers)
 
         async def show(result: PhotoResult) -> None:
-            sent = await ask.message.reply(replies.comparison(result, answer.model))
+            sent = await ask.message.reply(replies.comparison(result, answer.model, _own_words(ask)))
             await self._answers.add_about(ask.chat, key, sent.message_id, answer)
 
         known = await self._is_known(ask, answer)
         job = compare_job(ask.origin, answer.picture, answer.model, ask.settings, known=known)
-        await self._serve(ask, answer, job, "compare", show)
+        await self._serve(ask, key, answer, job, "compare", show)
 
     async def _is_known(self, ask: Ask, answer: Answer) -> bool:
         return await self._answers.is_known(ask.chat, answer.picture, ask.accepted)
@@ -136,30 +137,35 @@ class Buttons:
     async def delete(self, ask: Ask, pressed: DeleteAnswer | DeleteAlbum) -> str | None:
         """Delete all messages of an answer to a photo, an album or a clip, and what is noted of it.
 
-        Who asked for it may, and in a group its administrators; others are told so.
+        Who asked for it may, and in a group its administrators; others are told so. Raises Forgotten where it is not
+        known in a group whose it is.
         """
         key = pressed.key
-        answer = await self._answers.find(ask.chat, key)
-        owner = pressed.user if answer is None else answer.user
-        if not (
-            ask.message.chat.type == ChatType.PRIVATE
-            or ask.user == owner
-            or await is_administrator(ask.bot, ask.message.chat, ask.user)
-        ):
+        if await self._answers.is_deleted(ask.chat, key):
+            return None
+        owner = await self._answers.owner(ask.chat, key)
+        if ask.user != owner and not await is_administrator(ask.bot, ask.message.chat, ask.user):
+            if owner is None:
+                raise Forgotten
             return replies.not_your_answer()
-        messages = [ask.message.message_id, *await self._answers.beside(ask.chat, key)]
+        answer = await self._answers.find(ask.chat, key)
+        messages = set(await self._answers.beside(ask.chat, key))
         if answer is not None:
-            messages += [*(page.message for page in answer.pages if page.message), *answer.beside]
-        if not await self._answers.delete(ask.bot, ask.chat, key, messages):
+            messages.update((*(page.message for page in answer.pages if page.message), *answer.beside))
+        if ask.can_edit:  # else it may stand under another answer, whatever a client sends
+            messages.add(ask.message.message_id)
+        if not messages or not await self._answers.delete(ask.bot, ask.chat, key, messages):
             ask = ask.in_topic(answer.thread if answer is not None else None)
             await ask.message.reply(replies.cannot_be_deleted())
         return None
 
-    async def _serve(self, ask: Ask, answer: Answer, job: Job, kind: str, show: Show) -> None:
-        """Ask for a job on the answer's picture."""
+    async def _serve(self, ask: Ask, key: str, answer: Answer, job: Job, kind: str, show: Show) -> None:
+        """Ask for a job on the picture of the answer with this key."""
 
         async def send(result: Outcome) -> None:
             assert isinstance(result, PhotoResult)
+            if await self._answers.is_deleted(ask.chat, key):  # meanwhile
+                return
             if job.task.needs_media:
                 await self._answers.looked_at(ask.chat, answer.picture)
             await show(result)
@@ -169,8 +175,6 @@ class Buttons:
     async def _add(self, ask: Ask, key: str, answer: Answer, result: PhotoResult) -> None:
         """Put new captions below those of the answer's last message, and what does not fit into new ones."""
         chat_id, message = ask.chat, ask.message
-        if await self._answers.is_deleted(chat_id, key):  # meanwhile
-            return
         if (now := await self._answers.find(chat_id, key)) is not None:  # another process may have added to it
             answer = now.seen_at(message) if ask.can_edit else now
         new = [text for text in dict.fromkeys(replies.texts(result)) if text not in answer.shown]
@@ -204,6 +208,19 @@ class Buttons:
             end = first + len(words.captions)
             pages.append(Page(words.markup, (first, end), sent.message_id))
             first = end
+
+
+def _own_words(ask: Ask) -> str:
+    """What the person who pressed wrote under their photo, where nobody else reads the answer.
+
+    Nothing is kept of it: Telegram tells it with the press.
+    """
+    photo = ask.message.reply_to_message
+    if photo is None or ask.message.chat.type != ChatType.PRIVATE or photo.forward_origin is not None:
+        return ""
+    if photo.from_user is None or photo.from_user.id != ask.user or (photo.caption or "").startswith("/"):
+        return ""
+    return photo.caption or ""
 
 
 async def _edited(bot: Bot, chat_id: int, page: Page, markup: str, buttons: InlineKeyboardMarkup) -> bool:

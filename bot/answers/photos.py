@@ -6,14 +6,15 @@ import dataclasses
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramEntityTooLarge
 from aiogram.types import BufferedInputFile, InlineKeyboardMarkup, Message
 
 from bot import replies
 from bot.answers.ask import Ask
-from bot.answers.notes import Answer, Answers, Page, Subject, new_key, thread_of
+from bot.answers.history import remember
+from bot.answers.notes import Answer, Answers, Page, Rated, Subject, new_key, thread_of
 from bot.answers.send_once import Parts
 from bot.answers.subjects import picture_meant
 from bot.answers.voice import seconds
@@ -21,7 +22,8 @@ from bot.logs import impersonal
 from bot.sample_options import SampleRequest
 from bot.service.jobs import photo_job, sample_job
 from bot.service.requests import Requests
-from bot.storage.chats import Picture, Storage
+from bot.storage.chats import Picture, Storage, remember_last
+from bot.telegram.media import clip_of_live
 from bot.telegram.session import is_passing
 from model.serving.jobs import Outcome
 from model.serving.tasks.photo import PhotoResult
@@ -47,7 +49,7 @@ class Captioning:
 
     async def describe(self, ask: Ask, picture: Picture) -> None:
         """Answer a picture with its captions. Raises what `Requests.serve` raises."""
-        await self._storage.remember_picture(ask.chat, picture)
+        await remember_last(self._storage, ask.chat, picture)
         job = photo_job(ask.origin, picture, ask.model, ask.settings)
         await self._requests.serve(ask.request(picture, job, "photo"), partial(self.send, ask, picture))
 
@@ -67,7 +69,9 @@ class Captioning:
             async def answer() -> str:
                 main = words.captions[0] if words.captions else ""
                 key, buttons = await self._note(ask, picture, main, words, looked_at=job.task.needs_media)
-                await ask.message.reply(words.markup, reply_markup=buttons)
+                sent = await ask.message.reply(words.markup, reply_markup=buttons)
+                decoding = wanted.strategy(ask.settings.strategy)
+                await self._answers.rate(ask.chat, [sent.message_id], Rated(ask.user, ask.model, decoding))
                 return key
 
             parts = Parts(self._storage, ask.chat, ask.accepted, several=ask.settings.voice)
@@ -83,7 +87,8 @@ class Captioning:
         What is out is not sent again when the bot was killed after it.
         """
         assert isinstance(result, PhotoResult)
-        short_first, voice = ask.settings.short_first, ask.settings.voice
+        voice = ask.settings.voice
+        short_first = ask.settings.short_first and not ask.settings.alt_text
         parts = Parts(self._storage, ask.chat, ask.accepted, several=short_first or voice)
         beside: tuple[int, ...] = ()
         if short_first:
@@ -91,14 +96,19 @@ class Captioning:
             await self._answers.keep_about(ask.chat, beside, Subject(picture, ask.user))
         key = await parts.once("answer", partial(self._send_captions, ask, picture, result, beside))
         if voice:
-            await parts.once("voice", partial(self._send_voice, ask.message, key, result.main.text))
+            await parts.once("voice", partial(self._send_voice, ask.message, key, replies.spoken_caption(result)))
 
     async def _send_captions(self, ask: Ask, picture: Picture, result: PhotoResult, beside: tuple[int, ...]) -> str:
         """The key of the answer."""
-        words = replies.photo_answer(result)
-        others = (result.greedy.text,)
-        key, buttons = await self._note(ask, picture, result.main.text, words, others, beside, looked_at=True)
-        await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons)
+        words = (replies.alt_text_answer if ask.settings.alt_text else replies.photo_answer)(result)
+        main, others = result.main.text, [result.greedy.text]
+        if result.not_photo is not None:  # none was shown
+            main, others = "", []
+        key, buttons = await self._note(ask, picture, main, words, tuple(others), beside, looked_at=True)
+        sent = await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons, of=picture)
+        await self._answers.rate(ask.chat, [sent], Rated(ask.user, ask.model, ask.settings.decoding))
+        if ask.settings.history and (await self._storage.settings(ask.chat)).history:  # still
+            await remember(self._storage, ask.message, picture, replies.one_line(main), ask.accepted.received)
         return key
 
     async def _send_voice(self, message: Message, key: str, text: str) -> None:
@@ -140,7 +150,7 @@ class Captioning:
         looked_at: bool,
     ) -> tuple[str, InlineKeyboardMarkup]:
         """Note an answer that is about to be sent, perhaps also that a worker knows its picture; key and buttons."""
-        key = new_key()
+        key, clip = new_key(), clip_of_live(ask.message, picture)
         answer = Answer(
             picture=picture,
             user=ask.user,
@@ -151,7 +161,10 @@ class Captioning:
             others=others,
             beside=beside,
             thread=thread_of(ask.message),
+            live=clip is not None,
         )
+        if clip is not None:
+            await self._answers.keep_clip(ask.chat, key, Subject(clip, ask.user, answer.thread, clip=True))
         await self._answers.keep(ask.chat, key, answer, looked_at=looked_at)
         return key, answer.buttons(key)
 
@@ -168,15 +181,18 @@ async def reply_picture(
     words: str,
     buttons: InlineKeyboardMarkup | None = None,
     *,
+    of: Picture,
     alone: str | None = None,
 ) -> int:
     """A picture with words under it; its id. Where there is none, or Telegram does not take it, the words go alone.
 
-    `alone`: words to say then in place of words and buttons.
+    `of`: what it shows; as that is covered or protected, so is this. `alone`: words to say then in place of words and
+    buttons.
     """
     if data is not None:
+        how: dict[str, Any] = {"has_spoiler": of.spoiler or None, "protect_content": of.protected or None}
         try:
-            sent = await message.reply_photo(BufferedInputFile(data, name), caption=words, reply_markup=buttons)
+            sent = await message.reply_photo(BufferedInputFile(data, name), caption=words, reply_markup=buttons, **how)
         except (TelegramBadRequest, TelegramEntityTooLarge) as error:  # such as where bots may not send photos
             log.warning("a picture was refused (%s), the words go alone", impersonal(error.message))
         else:

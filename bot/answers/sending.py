@@ -13,6 +13,7 @@ from aiogram.exceptions import AiogramError
 
 from bot.answers.status import Waiting
 from bot.service.in_progress import Group
+from bot.storage.inbox import NOWHERE
 from bot.telegram.session import Hook, hooked
 
 ACTION_INTERVAL: Final = 4.5  # Telegram shows a chat action for 5 s
@@ -29,7 +30,10 @@ class TelegramDelivery:
 
     @asynccontextmanager
     async def busy_shown(self, group: Group) -> AsyncIterator[None]:
-        """Once for all that is in work in a chat, it shows "typing"."""
+        """Once for all that is in work in a chat, it shows "typing"; nothing where the bot is no member."""
+        if group.place.chat == NOWHERE:
+            yield
+            return
         self._waiting.watch(group)
         key = group.place.chat, group.place.thread
         if not self._users[key]:

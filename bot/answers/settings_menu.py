@@ -16,12 +16,14 @@ from aiogram.utils.i18n import gettext as _
 
 from bot import replies
 from bot.answers.ask import Ask
-from bot.answers.keyboards import Button, OpenSettings, in_rows, keyboard
+from bot.answers.history import forget_history
+from bot.answers.keyboards import Button, OpenSettings, in_rows, keyboard, stands_under
 from bot.chat_settings import BY_NAME, SETTINGS, ChatSettings, Setting, written
 from bot.i18n import locale_for
 from bot.storage.chats import Storage
 from bot.telegram.access import may_decide
 from bot.telegram.editing import Edits
+from bot.telegram.pacing import is_private
 
 ALL: Final = ""  # the page with all settings
 
@@ -78,20 +80,24 @@ class SettingsMenu:
         if isinstance(pressed, OpenSettings):
             await self._open(ask)
             return None
+        if not stands_under(pressed, ask.message):  # nor is another message made a menu
+            return replies.too_old_to_press()
         step = await self._change(ask.chat, ask.press.from_user, pressed)
         await self._show(ask.message, ask.press.from_user, step)
         return step.said
 
     async def _open(self, ask: Ask, page: str = ALL) -> None:
-        text, buttons = self._page(page, ask.settings, await self._can_speak())
+        text, buttons = self._page(page, ask.settings, await self._can_speak(), private=is_private(ask.chat))
         await ask.message.reply(text, reply_markup=buttons)
 
     async def _change(self, chat_id: int, user: User, press: MenuPress) -> Step:
         can_speak = await self._can_speak()
         async with self._turn:
             before = await self._storage.settings(chat_id)
-            step = self._decide(press, before, can_speak)
+            step = self._decide(press, before, can_speak, private=is_private(chat_id))
             if step.settings != before:
+                if before.history and not step.settings.history:
+                    await forget_history(self._storage, chat_id)
                 await self._storage.keep_settings(chat_id, step.settings)
         if step.said is not None or press.do not in ("set", "reset"):
             return step
@@ -106,10 +112,11 @@ class SettingsMenu:
         if step.page is None:
             return await _close(message)
         with self._speaking_to(user, step.settings):
-            text, buttons = self._page(step.page, step.settings, await self._can_speak())
+            private = is_private(message.chat.id)
+            text, buttons = self._page(step.page, step.settings, await self._can_speak(), private=private)
         await self._edits.edit(message, text, buttons)
 
-    def _decide(self, press: MenuPress, settings: ChatSettings, can_speak: bool) -> Step:
+    def _decide(self, press: MenuPress, settings: ChatSettings, can_speak: bool, *, private: bool) -> Step:
         match press.do:
             case "close":
                 return Step(None, settings)
@@ -117,7 +124,7 @@ class SettingsMenu:
                 return Step(ALL, ChatSettings())
             case "show" if press.name == ALL or (press.name in BY_NAME and not BY_NAME[press.name].is_switch):
                 return Step(press.name, settings)
-            case "set" if press.name in BY_NAME:
+            case "set" if press.name in BY_NAME and (private or not BY_NAME[press.name].personal):
                 with suppress(KeyError):
                     return self._set(settings, BY_NAME[press.name], press.value, can_speak)
         return Step(ALL, settings, replies.unknown_choice())
@@ -133,13 +140,16 @@ class SettingsMenu:
             settings = dataclasses.replace(settings, **{setting.name: value})
         return Step(ALL if setting.is_switch else setting.name, settings)
 
-    def _page(self, page: str, settings: ChatSettings, can_speak: bool) -> tuple[str, InlineKeyboardMarkup]:
+    def _page(
+        self, page: str, settings: ChatSettings, can_speak: bool, *, private: bool
+    ) -> tuple[str, InlineKeyboardMarkup]:
         settings = self._in_use(settings)
         close: Button = (_("✖ Close"), MenuPress(do="close"))
         if page == ALL:
-            rows = [[_setting_button(setting, settings, can_speak)] for setting in SETTINGS]
+            offered = [setting for setting in SETTINGS if private or not setting.personal]
+            rows = [[_setting_button(setting, settings, can_speak)] for setting in offered]
             rows.append([(_("↺ Reset all"), MenuPress(do="reset")), close])
-            return replies.settings_text(settings, can_speak=can_speak), keyboard(*rows)
+            return replies.settings_text(settings, offered, can_speak=can_speak), keyboard(*rows)
         setting, current = BY_NAME[page], getattr(settings, page)
         buttons: list[Button] = [
             (

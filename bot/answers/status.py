@@ -1,4 +1,7 @@
-"""The message that tells a person who waits how far it is, and its removal, whatever happens meanwhile."""
+"""What tells people who wait that they were heard, and its removal, whatever happens meanwhile.
+
+In private chats that is a message that says how far it is; in groups a reaction to what they sent.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from aiogram import Bot
-from aiogram.exceptions import AiogramError, TelegramBadRequest
-from aiogram.types import ReplyParameters
+from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramRetryAfter
+from aiogram.types import ReactionTypeEmoji, ReplyParameters
 
 from bot import replies
 from bot.answers.keyboards import cancel_button
@@ -22,12 +25,16 @@ from bot.service.in_progress import Group, Work
 from bot.storage.inbox import Inbox, Notice
 from bot.telegram.editing import is_not_modified
 from bot.telegram.pacing import Pacer, is_private
+from bot.telegram.session import is_passing
 from model.serving.queue import JobProducer
 from model.serving.redis.address import RedisRefused
 
 log = logging.getLogger(__name__)
 
 CLEANUP: Final = 5.0
+ACCEPTED: Final = "👀"
+TAKE_BACKS: Final = 5  # tries to take a reaction back
+PAUSE: Final = 1.0  # seconds between two of them
 LOOKS: Final = 20  # jobs whose place is asked for, to find the next in line; more than a batch holds
 FAILURES: Final = (AiogramError, StorageError, RedisRefused, OSError)
 
@@ -45,10 +52,10 @@ RHYTHM: Final = Rhythm()
 
 
 class Waiting:
-    """Shows at most one status at a place, for all that is in work there.
+    """Shows at most one status at a place, for all that is in work there; in groups 👀 at each message instead.
 
-    Telegram counts each change as a message. A status takes only what the chat and the bot have to spare, so that no
-    answer waits for it.
+    A group that takes no reactions gets the status. Telegram counts each change as a message. A status takes only what
+    the chat and the bot have to spare, so that no answer waits for it.
     """
 
     def __init__(self, bot: Bot, queue: JobProducer, inbox: Inbox, pacer: Pacer, rhythm: Rhythm = RHYTHM) -> None:
@@ -61,18 +68,29 @@ class Waiting:
 
     def watch(self, group: Group) -> None:
         """Tell the person of what is in work until it is over, beside: no answer is held up by it."""
+        if is_private(group.place.chat):
+            self._tell(group)
+            return
+        for message in {work.message for work in group.works} - group.marked:
+            group.marked.add(message)
+            self._spawn(self._mark(group, message))
+
+    def _tell(self, group: Group) -> None:
         if not group.watched:
             group.watched = True
-            task = asyncio.create_task(self._follow(group))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._spawn(self._follow(group))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def remove_left(self) -> None:
         """Delete what killed processes left on display."""
         try:
             for notice in await self._inbox.notices_left():
-                await _delete(self._bot, notice)
-                await self._inbox.notice_removed(notice)
+                if await _removed(self._bot, notice):
+                    await self._inbox.notice_removed(notice)
         except (StorageError, RedisRefused) as error:
             log.warning("messages from before could not be looked up: %s", error)
 
@@ -82,6 +100,26 @@ class Waiting:
             await asyncio.wait(self._tasks, timeout=CLEANUP)
         for task in self._tasks:
             task.cancel()
+
+    async def _mark(self, group: Group, message: int) -> None:
+        """Show at a message that it was accepted, until nothing that it asked for is in work."""
+        notice, shown = Notice(group.place.chat, -message), True
+        try:
+            await self._inbox.notice_shown(notice)
+            await self._bot.set_message_reaction(notice.chat, message, [ReactionTypeEmoji(emoji=ACCEPTED)])
+        except TelegramBadRequest:  # such as where a group takes no reactions, or not this one
+            shown = False
+            self._tell(group)
+        except FAILURES as error:
+            log.info("a reaction could not be shown (%s)", type(error).__name__)
+        while works := [work for work in group.works if work.message == message]:
+            await works[0].over.wait()
+        group.marked.discard(message)
+        try:
+            if not shown or await _removed(self._bot, notice):
+                await self._inbox.notice_removed(notice)
+        except FAILURES as error:
+            log.warning("a reaction could not be taken back (%s)", type(error).__name__)
 
     async def _follow(self, group: Group) -> None:
         if not group.works:  # over before it began, such as for a file that is too large
@@ -172,15 +210,34 @@ class _Status:
     async def remove(self) -> None:
         """Raises StorageError or RedisRefused."""
         if self.notice is not None:
-            await _delete(self._bot, self.notice)
+            await _removed(self._bot, self.notice)
             await self._inbox.notice_removed(self.notice)
 
 
-async def _delete(bot: Bot, notice: Notice) -> None:
+async def _removed(bot: Bot, notice: Notice) -> bool:
+    """Whether a notice is gone, or nothing can be done about it."""
     try:
-        await bot.delete_message(notice.chat, notice.message)
+        if notice.message > 0:
+            await bot.delete_message(notice.chat, notice.message)
+        else:
+            return await _taken_back(bot, notice.chat, -notice.message)
     except AiogramError as error:  # deleted by hand, too old, or the chat is gone
         log.info("a status could not be removed (%s)", type(error).__name__)
+    return True
+
+
+async def _taken_back(bot: Bot, chat: int, message: int) -> bool:
+    """Whether the bot's reaction to a message is gone. Raises AiogramError where it cannot be helped."""
+    for _ in range(TAKE_BACKS):
+        try:
+            return await bot.set_message_reaction(chat, message, [])
+        except TelegramRetryAfter as error:
+            await asyncio.sleep(error.retry_after)
+        except AiogramError as error:
+            if not is_passing(error):
+                raise
+            await asyncio.sleep(PAUSE)
+    return False
 
 
 async def _is_over(group: Group, pause: float) -> bool:

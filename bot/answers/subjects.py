@@ -11,7 +11,7 @@ from aiogram.types import ExternalReplyInfo, Message
 from bot.answers.keyboards import key_below
 from bot.answers.notes import Answers
 from bot.errors import Forgotten, LinkInstead, NoClip, NoPicture, NotOfClips, WhichOne
-from bot.storage.chats import Picture, Storage
+from bot.storage.chats import Picture, Storage, remember_last
 from bot.telegram.media import Medium, SentClip, check_shown, medium_of
 
 LINKS: Final = (MessageEntityType.URL, MessageEntityType.TEXT_LINK)
@@ -28,7 +28,7 @@ async def medium_meant(bot: Bot, message: Message, answers: Answers, storage: St
     own = medium_of(message)
     if own is not None:
         if isinstance(own, Picture):
-            await storage.remember_picture(message.chat.id, own)
+            await remember_last(storage, message.chat.id, own)
         return own
     if (shown := replied_medium(bot, message)) is not None:
         return shown
@@ -91,7 +91,7 @@ async def _answered(bot: Bot, message: Message, answers: Answers, storage: Stora
     kind, key = below
     if kind == "album":
         raise WhichOne
-    if kind == "answer":
+    if kind in ("answer", "colours"):
         if (answer := await answers.find(chat_id, key)) is None:
             raise Forgotten
         return answer.picture

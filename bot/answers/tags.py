@@ -121,7 +121,7 @@ class Tags:
         alone = ask.press is None
         if alone:
             await self._answers.keep(ask.chat, key, answer)
-        sent: Message = await ask.message.reply(words, reply_markup=delete_button(key, answer.user) if alone else None)
+        sent: Message = await ask.message.reply(words, reply_markup=delete_button(key) if alone else None)
         await self._answers.add_about(ask.chat, key, sent.message_id, answer)
 
 

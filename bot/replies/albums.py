@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from aiogram.utils.i18n import gettext as _
 
 from bot.replies.failures import failure
-from bot.replies.photos import confidence
+from bot.replies.photos import confidence, main_caption, spoken_caption
 from bot.replies.text import MAX_CAPTION, MAX_TEXT, escaped, fitting, length, one_line, shortened
 from model.errors import AnimatedPicture
 from model.serving.jobs import Outcome
@@ -21,17 +21,19 @@ def album_answer(found: Mapping[int, Outcome | Exception], limit: int = MAX_TEXT
 
 
 def album_captions(found: Mapping[int, Outcome | Exception]) -> list[str]:
-    """The captions that there are, numbered. Plain text."""
+    """The captions that there are, numbered, as they are read aloud. Plain text."""
     results = ((number, each) for number, each in sorted(found.items()) if isinstance(each, PhotoResult))
-    return [f"{number}. {_caption(each.main.text)}" for number, each in results]
+    return [f"{number}. {spoken_caption(each)}" for number, each in results]
 
 
 def _line(number: int, found: Outcome | Exception, room: int) -> str:
-    if isinstance(found, PhotoResult):
+    if isinstance(found, PhotoResult) and found.not_photo is None:
         sure = confidence(found.main)
         room -= length(f"{number}.  · {sure}")
-        return f"{number}. {shortened(_caption(found.main.text), room)} · {sure}"
-    if isinstance(found, AnimatedPicture):
+        return f"{number}. {shortened(main_caption(found), room)} · {sure}"
+    if isinstance(found, PhotoResult):
+        words = main_caption(found)
+    elif isinstance(found, AnimatedPicture):
         words = _("It moves: its moments come in an answer of their own.")
     else:
         words = failure(found) if isinstance(found, Exception) else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
-from bot.replies.text import MAX_CAPTION, clock, escaped, length, one_line, shortened
+from bot.replies.text import MAX_CAPTION, MAX_TEXT, clock, escaped, fitting, length, one_line, shortened
 from model.serving.tasks.clip import ClipFrame, ClipResult
 
 
@@ -23,6 +23,13 @@ def moment(frame: ClipFrame, limit: int = MAX_CAPTION) -> str:
     text = _caption(frame)
     time = f" · {clock(frame.time)}"
     return escaped(shortened(text, limit - length(time)) + time)
+
+
+def moments_alone(result: ClipResult, limit: int = MAX_TEXT) -> str:
+    """The moments of a clip without their pictures, each on a line, and one line on the whole clip."""
+    summary = clip_summary(result)
+    lines = fitting([f"{clock(frame.time)} {_caption(frame)}" for frame in result.moments], limit - length(summary))
+    return "\n".join(map(escaped, [*lines, summary]))
 
 
 def clip_summary(result: ClipResult) -> str:

@@ -145,11 +145,17 @@ WORDS: Final[dict[str, Callable[[Any], str]]] = {
     "album_forgotten": lambda error: _(
         "I no longer know which album this was: its time is over, or it was deleted with /forget. Please send it again."
     ),
+    "protected": lambda error: _(
+        "This picture is protected from being passed on, so I do not show it again. I only describe it."
+    ),
     # files and pictures
     "too_big": too_big,
     "gone": lambda error: _("Telegram no longer gives me this file. Please send it again."),
     "empty": lambda error: _("This file is empty. Please send another one."),
     "not_image": lambda error: not_a_picture(),
+    "unread_image": lambda error: _(
+        "This is a kind of picture that I do not read. Please send it as JPEG, PNG, WebP or HEIC, or as a photo."
+    ),
     "svg": lambda error: _(
         "This is a vector drawing (SVG), and I only see pictures made of pixels. "
         "Please export it as PNG, or send a screenshot of it."
@@ -174,6 +180,9 @@ WORDS: Final[dict[str, Callable[[Any], str]]] = {
     ),
     # clips
     "not_a_clip": lambda error: _("I find no moving picture in this file. Please send a video, or a GIF."),
+    "unread_clip": lambda error: _(
+        "This is a kind of clip that I do not read. Please send it as MP4, MOV, MKV or WebM, or as a video."
+    ),
     "damaged_clip": lambda error: _(
         "This clip is damaged, or did not arrive whole. Please send it again, or send another one."
     ),

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from aiogram.utils.i18n import gettext as _
 
+from bot.replies.photos import photo_answer
 from bot.replies.profile import help_on_commands
+from model.serving.tasks.photo import PhotoResult, WireCaption
+
+EXAMPLE: Final = PhotoResult(  # the answer that README.md shows with docs/answer.jpg
+    WireCaption("a cat is sitting on a green field", 0.05),
+    (
+        WireCaption("a cat is wearing a large blue tie", 0.0),
+        WireCaption("a cat laying on a small brown and white horse", 0.0),
+        WireCaption("a cat is wearing a green and white tie", 0.0),
+        WireCaption("a small cat is sitting on a large green field", 0.0),
+        WireCaption("a cat is sitting on a red blanket", 0.0),
+    ),
+    None,
+)
 
 
 def closed() -> str:
@@ -15,6 +31,22 @@ def start() -> str:
     return _(
         "Hello! Send me a photo, and I will tell you in words what is in it.\n\n/help tells you what else I can do."
     )
+
+
+def start_with_example() -> str:
+    """The same with the example under its picture."""
+    return "\n\n".join(
+        [
+            _("Hello! Send me a photo, and I will answer like this:"),
+            photo_answer(EXAMPLE).markup,
+            _("/help tells you what else I can do."),
+        ]
+    )
+
+
+def example() -> str:
+    """The example alone, for those who asked for something without a picture."""
+    return "\n\n".join([photo_answer(EXAMPLE).markup, _("So I answer a photo. Send me one of yours.")])
 
 
 def about(*, sheets: bool) -> str:
@@ -53,6 +85,16 @@ def send_a_photo(*, group: bool) -> str:
             "and I will tell you in words what is in it. /help tells you what else I can do."
         )
     return _("Send me a photo, and I will tell you in words what is in it. /help tells you what else I can do.")
+
+
+def guest_waits() -> str:
+    """In a chat that the bot is no member of, until there is an answer."""
+    return _("I am looking at it. The captions will come here.")
+
+
+def guest_hint() -> str:
+    """The answer there to words about no picture."""
+    return _("Mention me in reply to a photo or a clip, or in the words under one, and I will tell you what is in it.")
 
 
 def unknown_command() -> str:

@@ -27,8 +27,6 @@ def shown_instead(kind: str) -> str:
             return drawn_sticker()
         case "paid_media":
             return locked_media()
-        case "live_photo":
-            return _("Send me a photo, and I will tell you in words what is in it. /help tells you what else I can do.")
     return only_pictures()
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
+
 from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
@@ -15,10 +18,24 @@ def stats(report: Report) -> str:
     now = [
         _queue(report.queue),
         _("Given up and kept for a look: {count}").format(count=report.dead_letters),
+        *_webhook(report),
         _("Running for {duration}").format(duration=_duration(report.uptime)),
     ]
     day = [_("What was counted cannot be read now.")] if report.day is None else _day(report.day)
     return "\n\n".join([_section(_("The last 24 hours"), day), _section(_("Now"), now)])
+
+
+def _webhook(report: Report) -> list[str]:
+    """What Telegram says of the webhook, where there is one."""
+    if (health := report.webhook) is None:
+        return []
+    lines = [_("At the webhook wait: {count}").format(count=health.pending)]
+    if not health.ours:
+        lines.append(_("Telegram calls another address than this bot's, or none."))
+    if health.error and health.since is not None:
+        ago = _duration(max(0.0, time.time() - health.since))
+        lines.append(_("Last error of the webhook, {ago} ago: {error}").format(ago=ago, error=health.error))
+    return lines
 
 
 def _section(title: str, lines: list[str]) -> str:
@@ -35,6 +52,10 @@ def _day(day: Day) -> list[str]:
         kinds = ", ".join(f"{kind} {count}" for kind, count in day.failures.items())
         lines.append(_("Failures: {kinds}").format(kinds=kinds))
     lines += map(_latency, day.latencies)
+    lines += [
+        _("Reactions to {model}, {decoding}: 👍 {good}, 👎 {bad}, other {other}").format(**dataclasses.asdict(each))
+        for each in day.reactions
+    ]
     return [*lines, ngettext("{count} person", "{count} people", day.people).format(count=day.people)]
 
 
@@ -52,6 +73,7 @@ def _latency(latency: Latency) -> str:
         "rank": _("Choices"),
         "compare": _("Comparisons"),
         "clip": _("Clips"),
+        "guest": _("As a guest"),
     }
     name = names.get(latency.kind, latency.kind)
     if latency.median is None or latency.p95 is None:

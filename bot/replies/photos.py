@@ -5,19 +5,32 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from aiogram.utils.i18n import get_i18n
 from aiogram.utils.i18n import gettext as _
 
-from bot.replies.text import MAX_CAPTION, MAX_TEXT, escaped, fitting, length, one_line, shortened
+from bot.replies.text import (
+    ELLIPSIS,
+    MAX_CAPTION,
+    MAX_TEXT,
+    cut_at_word,
+    escaped,
+    fitting,
+    length,
+    one_line,
+    shortened,
+)
+from model.doubt import SURE, NotPhoto, is_unsure, percent
 from model.drawing.labels import Deficiency, Labels, likelihood
 from model.serving.tasks.photo import PhotoResult, WeighedWord, WireCaption
 
-# Confidence is the probability that a caption is right: a caption of which one is "sure" is right at least twice as
-# often as it is wrong, and one of which one is "unsure" is wrong more than twice as often as it is right.
-SURE: Final = 2 / 3
-FAIRLY_SURE: Final = 1 / 3
+CAPTION_LANGUAGE: Final = "en"
+OF_A_PICTURE: Final = re.compile(  # who listens to an alt text knows that it is one of a picture
+    r"^(?:there is )?(?:an? |the )?(?:black and white |colou?r |old |blurry )*(?:photo(?:graph)?|picture|image) of ",
+    re.IGNORECASE,
+)
 MOST_OTHERS: Final = 3  # words told of beside the one that was said
 
 
@@ -32,27 +45,77 @@ class Words:
 def photo_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
     """The main caption in bold, its confidence, the greedy one, then the sampled ones, numbered; none comes twice.
 
+    Of what is no photo only that. Of a main caption of which only the beginning is shown, the whole comes next.
     Samples that do not fit into `limit` (counted as Telegram does, without markup) are left out from the end.
     """
+    if result.not_photo is not None:
+        return Words(_page([main_caption(result)]), ())
     sureness = confidence(result.main)
     main = shortened(main_caption(result), limit - 1 - length(sureness))
-    samples = [text for text in dict.fromkeys(texts(result)) if text != main]
+    whole = one_line(result.main.text)
+    samples = [text for text in dict.fromkeys(texts(result)) if text != whole]
     lines = numbered(samples, 1)
-    if (greedy := one_line(result.greedy.text)) and greedy not in (main, *samples):
+    if (greedy := one_line(result.greedy.text)) and greedy not in (whole, *samples):
         lines.insert(0, _("my first thought: {caption}").format(caption=greedy))
+    if is_unsure(result.main.confidence) and result.main.beginning:
+        lines.insert(0, _("perhaps in full: {caption}").format(caption=whole))
     others = len(lines) - len(samples)
     lines = fitting(lines, limit - length(f"{main}\n{sureness}"))
     return Words(_page([main, sureness, *lines]), tuple(samples[: max(0, len(lines) - others)]))
 
 
+def alt_text_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
+    """The main caption as one sentence, in a block that is copied when it is pressed."""
+    return Words(f"<pre>{escaped(cut_at_word(alt_text(main_caption(result)), limit))}</pre>", ())
+
+
+def alt_text(caption: str) -> str:
+    """A caption as authors of pages want it: what is seen, with a capital first letter and a full stop."""
+    shown = OF_A_PICTURE.sub("", caption) or caption
+    return shown[:1].upper() + shown[1:] + ("" if shown.endswith((".", "!", "?", ELLIPSIS)) else ".")
+
+
 def main_caption(result: PhotoResult) -> str:
-    """Plain text."""
-    return shortened(one_line(result.main.text), MAX_TEXT) or _("I cannot say what is in this picture.")
+    """What is said first: hedged where it is doubtful; of what is no photo, what it looks like. Plain text."""
+    return not_a_photo(result.not_photo) if result.not_photo is not None else hedged(result.main)
+
+
+def hedged(caption: WireCaption) -> str:
+    """A caption, or as much of it as is likely where the whole is doubtful. Plain text."""
+    if not (whole := shortened(one_line(caption.text), MAX_TEXT)):
+        return _("I cannot say what is in this picture.")
+    if is_unsure(caption.confidence):
+        return _("perhaps: {caption}").format(caption=caption.beginning or whole)
+    return whole
+
+
+def not_a_photo(found: NotPhoto) -> str:
+    """What is said instead of a caption. Plain text."""
+    match found.kind:
+        case "blank":
+            return _("This picture looks blank; I only describe photos.")
+        case "drawing":
+            return _("This looks like a drawing, a diagram or a logo; I only describe photos.")
+        case "noise":
+            return _("This looks like noise; I only describe photos.")
+        case "screen" | "text":
+            return _("This looks like text or a screenshot; I only describe photos.")
+    return _("This does not look like a photo; I only describe photos.")
+
+
+def spoken_caption(result: PhotoResult) -> str:
+    """What is read aloud: in English, as all captions are."""
+    with get_i18n().use_locale(CAPTION_LANGUAGE):
+        return main_caption(result)
 
 
 def sample_answer(result: PhotoResult) -> Words:
-    """Each sampled caption on a line of its own, none twice."""
+    """Each sampled caption on a line of its own, none twice; before those of what is no photo, what it looks like."""
     samples = list(dict.fromkeys(texts(result)))
+    if result.not_photo is not None:
+        first = main_caption(result)
+        lines = fitting(numbered(samples, 1), MAX_TEXT - length(first))
+        return Words(_page([first, *lines]), tuple(samples[: len(lines)]))
     if not samples:
         return Words(escaped(main_caption(result)), ())
     return new_page(samples, 1)
@@ -72,25 +135,31 @@ def more_on_page(markup: str, captions: Sequence[str], first: int, limit: int) -
     return Words("\n".join([markup, *map(escaped, lines)]), tuple(captions[: len(lines)]))
 
 
-def comparison(result: PhotoResult, model: str) -> str:
-    """The main captions of both models, `model`'s first."""
-    parts = [_compared(result.main, model)]
+def comparison(result: PhotoResult, model: str, wrote: str = "") -> str:
+    """The main captions of both models, `model`'s first, and what the person who reads this wrote under the photo."""
+    parts = [escaped(not_a_photo(result.not_photo))] if result.not_photo is not None else []
+    parts.append(_compared(result.main, model))
     if result.other is not None:
         parts.append(_compared(result.other, "baseline" if model == "attention" else "attention"))
     else:
         parts.append(_("The other model is not installed here."))
+    if words := shortened(one_line(wrote), MAX_CAPTION):
+        parts.append(_("you wrote: {words}").format(words=escaped(words)))
     return "\n\n".join(parts)
 
 
 def _compared(caption: WireCaption, model: str) -> str:
     name = _("the model with attention") if model == "attention" else _("the model without attention")
-    text = one_line(caption.text) or _("I cannot say what is in this picture.")
-    return _page([shortened(text, MAX_CAPTION), f"{confidence(caption)} · {name}"])
+    return _page([shortened(hedged(replace(caption, beginning="")), MAX_CAPTION), f"{confidence(caption)} · {name}"])
 
 
 def explained_caption(result: PhotoResult) -> str:
     """What stands under the sheet of one caption."""
-    return _page([shortened(main_caption(result), MAX_CAPTION)])
+    return _page([shortened(_explained(result), MAX_CAPTION)])
+
+
+def _explained(result: PhotoResult) -> str:
+    return one_line(result.main.text) or _("I cannot say what is in this picture.")
 
 
 def weighed_words(result: PhotoResult) -> str:
@@ -102,7 +171,7 @@ def weighed_words(result: PhotoResult) -> str:
     )
     after = [why] if any(_passed_over(step) for step in result.weighed) else []
     around = length("\n".join(["", legend, *after]))
-    main = shortened(main_caption(result), MAX_CAPTION - around)
+    main = shortened(_explained(result), MAX_CAPTION - around)
     steps = fitting(map(_weighed, result.weighed), MAX_CAPTION - around - length(main))
     return _page([main, legend, *steps, *after])
 
@@ -157,14 +226,14 @@ def deficiency(kind: Deficiency, *, chosen: bool) -> str:
 
 def confidence(caption: WireCaption) -> str:
     """Confidence as a word, with the figure."""
-    percent = round(100 * min(1.0, max(0.0, caption.confidence)))
-    if percent >= 100 * SURE:
+    shown = percent(caption.confidence)
+    if shown >= 100 * SURE:
         words = _("sure ({percent} %)")
-    elif percent >= 100 * FAIRLY_SURE:
+    elif not is_unsure(caption.confidence):
         words = _("fairly sure ({percent} %)")
     else:
         words = _("unsure ({percent} %)")
-    return words.format(percent=percent)
+    return words.format(percent=shown)
 
 
 def texts(result: PhotoResult) -> list[str]:

@@ -7,6 +7,7 @@ from aiogram.utils.i18n import ngettext
 
 from bot.storage.chats import LONGEST_NOTE, PICTURE_KEPT
 from bot.storage.inbox import DEAD_KEPT, REMEMBERED
+from bot.storage.notes import GUEST, HISTORY, RATED
 from model.serving.tasks.cache import SECONDS
 
 HOUR = 3600.0
@@ -31,6 +32,23 @@ def privacy() -> str:
             "The pictures and clips that I answered: their names at Telegram, the number there of who asked, and the "
             "captions that I gave, for {time} at most. The buttons under my answers need them."
         ).format(time=_days(LONGEST_NOTE)),
+        _(
+            "Of a picture or clip that is covered as a spoiler, or protected from being passed on: only what the "
+            "buttons under my answer need. It does not count as the last picture of the chat."
+        ),
+        _(
+            "Only where you switched history on in /settings: the photos of our private chat, by their names at "
+            "Telegram, with my captions, for {time} at most, until you switch it off. Photos that are covered or "
+            "protected are never among them. You find them by my name with @ in any chat; nobody else does."
+        ).format(time=_days(HISTORY.lifetime)),
+        _(
+            "That I answered a message in which you mentioned me: as a code made of its number, for {time}, for it may "
+            "come to me twice."
+        ).format(time=_hours(GUEST.lifetime)),
+        _(
+            "How I made an answer: with the numbers of its message and of who asked, for {time}. Reactions to it are "
+            "counted as good, bad or other, without who reacted; the counts last about a day."
+        ).format(time=_hours(RATED.lifetime)),
         _(
             "What I found in recent pictures and clips: numbers, and the captions of a clip's frames, in the memory of "
             "the program only, for {time} at most."

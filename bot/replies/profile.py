@@ -18,23 +18,30 @@ from model.tagging.lists import DESCRIPTIONS, names
 
 @dataclass(frozen=True)
 class CommandRow:
-    """A command that people can send. Its texts are translated where they are shown."""
+    """A command that people can send. Its texts are translated where they are shown.
+
+    Handlers are registered by these rows, see `handlers/command_table.py`.
+    """
 
     name: str
     description: str  # in the menu
     help: str = ""  # in the answer to /help
     figures: Mapping[str, object] = field(default_factory=dict)  # in that
+    in_menu: bool = True
     in_groups: bool = False  # in their menu, too; the others are a person's own business
-    for_admins: bool = False  # in no other menu than theirs
+    for_admins: bool = False  # in no other menu than theirs, and understood nowhere else
+    under_media: bool = False  # understood in the caption of a picture or clip, too
     works: bool = False  # causes work, which /cancel stops
 
 
 COMMANDS: Final = (  # in the order of the menu
+    CommandRow("start", N_("An example of my answers"), in_menu=False),  # Telegram has a button for it
     CommandRow(
         "caption",
         N_("Describe a picture: send this as a reply to it"),
         N_("/caption, as a reply to a picture or a clip, also one of another chat, describes that one."),
         in_groups=True,
+        under_media=True,
         works=True,
     ),
     CommandRow(
@@ -48,6 +55,7 @@ COMMANDS: Final = (  # in the order of the menu
         ),
         {"least": COUNTS[0], "most": COUNTS[1], "coldest": TEMPERATURES[0], "hottest": TEMPERATURES[1]},
         in_groups=True,
+        under_media=True,
         works=True,
     ),
     CommandRow(
@@ -55,6 +63,7 @@ COMMANDS: Final = (  # in the order of the menu
         N_("The last picture, as seen with colour blindness"),
         N_("/colours shows the last picture, or the one that you reply to, as people with colour blindness see it."),
         in_groups=True,
+        under_media=True,
         works=True,
     ),
     CommandRow(
@@ -69,6 +78,7 @@ COMMANDS: Final = (  # in the order of the menu
         {"count": len(names("default")) // 10 * 10},
         in_groups=True,
         works=True,
+        under_media=True,
     ),
     CommandRow(
         "choose",
@@ -77,6 +87,7 @@ COMMANDS: Final = (  # in the order of the menu
         {"least": DESCRIPTIONS[0], "most": DESCRIPTIONS[1]},
         in_groups=True,
         works=True,
+        under_media=True,
     ),
     CommandRow(
         "settings",
@@ -118,7 +129,7 @@ def commands(*, groups: bool = False, admins: bool = False) -> list[BotCommand]:
     return [
         BotCommand(command=row.name, description=translated(row.description))
         for row in COMMANDS
-        if (row.in_groups or not groups) and (admins or not row.for_admins)
+        if row.in_menu and (row.in_groups or not groups) and (admins or not row.for_admins)
     ]
 
 

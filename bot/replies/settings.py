@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from aiogram.utils.i18n import gettext as _
@@ -10,14 +11,20 @@ from aiogram.utils.i18n import gettext as translated
 from bot.chat_settings import SETTINGS, ChatSettings, Setting
 
 
-def settings_text(settings: ChatSettings, *, can_speak: bool) -> str:
-    """All settings, one a line; `settings.model` is the one in use."""
+def settings_text(settings: ChatSettings, offered: Sequence[Setting], *, can_speak: bool) -> str:
+    """The settings that are offered, one a line; `settings.model` is the one in use."""
     head = _("Settings of this chat. Each button opens or switches what it names.")
-    lines = [setting_line(setting, settings, can_speak=can_speak) for setting in SETTINGS]
+    lines = [setting_line(setting, settings, can_speak=can_speak) for setting in offered]
     note = _(
         "The voice message reads the captions aloud. The short answer is the caption of a single picture, or those "
-        "of a clip's moments, alone in a message before the whole answer; it helps those who use a screen reader."
+        "of a clip's moments, alone in a message before the whole answer; it helps those who use a screen reader. "
+        "With alt text on, I answer a photo with one sentence and nothing else; press it to copy it."
     )
+    if any(each.name == "history" for each in offered):
+        note += "\n\n" + _(
+            "With history on, I remember the photos that you send me here, with my captions, so that you find them "
+            "again: write my name with @ and a word of a caption in any chat. Switched off, all of it is forgotten."
+        )
     missing = [translated(each.why) for each in SETTINGS if _is_missing(each, settings, can_speak)]
     return "\n\n".join([head, "\n".join(lines), note, *missing])
 

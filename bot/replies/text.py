@@ -8,6 +8,7 @@ from typing import Final
 
 MAX_CAPTION: Final = 1024  # characters under a photo
 MAX_TEXT: Final = 4096  # characters of a message
+MAX_TITLE: Final = 100  # characters in a list of results
 ELLIPSIS: Final = "…"
 LONGEST_SPOKEN: Final = 1000  # characters, as many as model/speech.py speaks
 
@@ -24,6 +25,16 @@ def shortened(text: str, limit: int) -> str:
     while text and length(text) > limit - length(ELLIPSIS):
         text = text[:-1]
     return text.rstrip() + ELLIPSIS
+
+
+def cut_at_word(text: str, limit: int) -> str:
+    """As `shortened`, but no word is broken, unless the first one alone is too long."""
+    short = shortened(text, limit)
+    if short == text:
+        return text
+    kept = short.removesuffix(ELLIPSIS)
+    words = kept if text[len(kept) :][:1].isspace() else kept.rpartition(" ")[0].rstrip()
+    return words + ELLIPSIS if words else short
 
 
 def one_line(text: str) -> str:

@@ -32,6 +32,7 @@ class Work:
     sending: bool = False  # the answer is on its way: too late to cancel
     cancelled: bool = False
     scope: asyncio.Timeout | None = None  # what `cancel` ends: see `interruptible`
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def wanted(self) -> bool:
@@ -88,6 +89,7 @@ class Group:
     works: list[Work] = field(default_factory=list)
     over: asyncio.Event = field(default_factory=asyncio.Event)
     watched: bool = False  # somebody tells the person of it
+    marked: set[int] = field(default_factory=set)  # the messages that show that they were accepted
 
     @property
     def wanted(self) -> list[Work]:
@@ -117,6 +119,7 @@ class InWork:
             yield group
         finally:
             group.works.remove(work)
+            work.over.set()
             if not group.works:
                 del self._groups[group.place]
                 group.over.set()

@@ -49,17 +49,17 @@ def _job(origin: Origin, task: Task, request: str = "") -> Job:
     return Job(origin.id, origin.user, task, request, origin.place)
 
 
-def photo_job(origin: Origin, picture: Picture, model: str, settings: ChatSettings) -> Job:
-    """Caption a photo as the chat's settings say."""
+def photo_job(origin: Origin, picture: Picture, model: str, settings: ChatSettings, *, sheet: bool = True) -> Job:
+    """Caption a photo as the chat's settings say. `sheet`: whether a heatmap can be shown."""
     return _job(
         origin,
         PhotoTask(
             model=model,
-            samples=settings.samples,
+            samples=0 if settings.alt_text else settings.samples,
             sampling=settings.sampling,
             beam=settings.beam_width,
-            sheet=model == "attention" and settings.heatmap,
-            picture=picture.file_unique_id,
+            sheet=sheet and model == "attention" and settings.heatmap and not settings.alt_text,
+            picture=picture.cache_name,
             labels=origin.labels,
         ),
         origin.request,
@@ -86,7 +86,7 @@ def sample_job(
             seed=seed if wanted.seed is None else wanted.seed,
             sheet=False,
             exclude=(),
-            picture=picture.file_unique_id,
+            picture=picture.cache_name,
             known=known,
         ),
     )
@@ -112,7 +112,7 @@ def more_job(
             seed=seed,
             sheet=False,
             exclude=shown,
-            picture=picture.file_unique_id,
+            picture=picture.cache_name,
             labels=origin.labels,
             known=known,
         ),
@@ -124,7 +124,7 @@ def heatmap_job(origin: Origin, picture: Picture, model: str, caption: str) -> J
     return _job(
         origin,
         PhotoTask(
-            model=model, samples=0, sheet=True, explain=caption, picture=picture.file_unique_id, labels=origin.labels
+            model=model, samples=0, sheet=True, explain=caption, picture=picture.cache_name, labels=origin.labels
         ),
     )
 
@@ -139,7 +139,7 @@ def words_job(origin: Origin, picture: Picture, model: str, caption: str, *, kno
             sheet=False,
             chart=True,
             explain=caption,
-            picture=picture.file_unique_id,
+            picture=picture.cache_name,
             labels=origin.labels,
             known=known,
         ),
@@ -156,7 +156,7 @@ def compare_job(origin: Origin, picture: Picture, model: str, settings: ChatSett
             beam=settings.beam_width,
             sheet=False,
             compare=True,
-            picture=picture.file_unique_id,
+            picture=picture.cache_name,
             labels=origin.labels,
             known=known,
         ),
@@ -180,14 +180,16 @@ def rank_job(origin: Origin, picture: Picture, texts: Sequence[str], *, known: b
 
 def clip_job(origin: Origin, clip: Picture, model: str, moments: int | None) -> Job:
     """Find the moments of a clip; None: as many as differ."""
-    return _job(origin, ClipTask(model=model, moments=moments, labels=origin.labels), origin.request)
+    return _job(
+        origin, ClipTask(model=model, moments=moments, keep=not clip.private, labels=origin.labels), origin.request
+    )
 
 
 def album_item_job(origin: Origin, picture: Picture, model: str, settings: ChatSettings) -> Job:
     """Caption one photo of an album: the main caption alone."""
     return _job(
         origin,
-        PhotoTask(model=model, samples=0, beam=settings.beam_width, sheet=False, picture=picture.file_unique_id),
+        PhotoTask(model=model, samples=0, beam=settings.beam_width, sheet=False, picture=picture.cache_name),
         origin.request,
     )
 

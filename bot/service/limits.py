@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
 from cachetools import TTLCache
 
 from bot.errors import TooFast
-from bot.storage.inbox import Accepted
 from model.serving.limits import Bucket, Rate
 
 RECENT: Final = 32  # completions that an estimate is made from
@@ -23,7 +24,7 @@ BURST: Final = 20  # two full albums, sent picture by picture
 INTERVAL: Final = 3.0  # seconds; 20 a minute, as many messages as Telegram lets a bot send to one group
 SWEEP_SECONDS: Final = 60.0
 REFUSED_SECONDS: Final = 60.0
-WAITED: Final = 30.0  # seconds; as long as the bot may pause between two tries of an outage of Telegram
+QUIET: Final = 2.0
 
 
 @dataclass
@@ -83,17 +84,41 @@ class Throttle:
         return len(self._people)
 
 
-def waited(accepted: Accepted, asked: float | None, began: float) -> bool:
-    """Whether an update waited while the bot, which `began` its work then (seconds since the epoch), was down.
+class Slots:
+    """Room for so many at a time. Who is not heard of for a while gives the slot to the next, and goes on beside it."""
 
-    `asked`: when the person sent it, in seconds since the epoch. Of a press of a button Telegram does not say that
-    (None): those count as waited that come right after the start.
-    """
-    if accepted.again:
-        return True
-    if asked is None:
-        return accepted.received < began + WAITED
-    return asked < int(began) or accepted.received - asked > WAITED  # Telegram tells whole seconds
+    def __init__(self, most: int, most_open: int, quiet: float | None = None) -> None:
+        """`most_open`: with those that gave their slot away. `quiet`: seconds without a sign of life, else `QUIET`."""
+        self._free = asyncio.Semaphore(most)
+        self._open = asyncio.Semaphore(most_open)
+        self._quiet = QUIET if quiet is None else quiet
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[Callable[[], None]]:
+        """A slot, in turn; what to call at each sign of life."""
+        async with self._open:
+            await self._free.acquire()
+            loop = asyncio.get_running_loop()
+            timer: asyncio.TimerHandle | None = None
+
+            def give_away() -> None:
+                nonlocal timer
+                timer = None
+                self._free.release()
+
+            def heard() -> None:
+                nonlocal timer
+                if timer is not None:
+                    timer.cancel()
+                    timer = loop.call_later(self._quiet, give_away)
+
+            timer = loop.call_later(self._quiet, give_away)
+            try:
+                yield heard
+            finally:
+                if timer is not None:
+                    timer.cancel()
+                    self._free.release()
 
 
 class Refusals:

@@ -15,8 +15,10 @@ from bot.config import Settings
 from bot.errors import PictureError
 from bot.metrics import BotMetrics
 from bot.service.in_progress import Group, InWork, Work, interruptible
-from bot.service.limits import Pace, Throttle, waited
-from model.errors import CaptionError, JobCancelled
+from bot.service.limits import Pace, Slots, Throttle
+from bot.service.turns import Turns
+from bot.storage.inbox import Accepted
+from model.errors import AnimatedPicture, CaptionError, JobCancelled
 from model.serving.client import Client
 from model.serving.job_context import working_for
 from model.serving.jobs import Job, Outcome
@@ -25,11 +27,14 @@ from model.serving.queue import Busy, JobProducer
 
 T = TypeVar("T")
 Send = Callable[[Outcome], Awaitable[None]]
+Fetch = Callable[[Callable[[], None]], Awaitable[bytes]]  # the media; called with what to call at each sign of life
 
 log = logging.getLogger(__name__)
 
-DOWNLOADS: Final = 32  # at once
+DOWNLOADS: Final = 32  # at once, of which something arrives
+OPEN_DOWNLOADS: Final = 256  # with those that stall
 UNHEARD: Final = 0.5  # seconds of waiting after which it is asked whether an answer is still wanted
+IN_TURN: Final = ("photo", "album")  # kinds of requests whose answers keep the order of one person's messages
 ROOM: Final = 0.1  # the share of a full queue that must be done before newcomers are likely to get in
 
 
@@ -39,8 +44,8 @@ class Request(Work):
 
     kind: str  # as the metrics name it
     size: int  # bytes of the media, for which room in memory is kept
-    fetch: Callable[[], Awaitable[bytes]]  # the media
-    asked: float | None  # when the person asked, in seconds since the epoch; None: that is not known
+    fetch: Fetch
+    update: int  # that brought it
 
 
 class Delivery(Protocol):
@@ -67,6 +72,7 @@ class Requests:
         in_work: InWork,
         delivery: Delivery,
         throttle: Throttle,
+        turns: Turns | None = None,
         *,
         metrics: BotMetrics | None = None,
     ) -> None:
@@ -76,12 +82,12 @@ class Requests:
         self._in_work = in_work
         self._delivery = delivery
         self._throttle = throttle
+        self._turns = turns or Turns()
         self._pace = Pace()
         self._metrics = metrics or BotMetrics()
         self._budget = ByteBudget(settings.max_media_bytes)
-        self._downloads = asyncio.Semaphore(DOWNLOADS)
+        self._downloads = Slots(DOWNLOADS, OPEN_DOWNLOADS)
         self._admitted: set[str] = set()  # jobs that this process must forget when they are settled
-        self._began = time.time()
         self.sending: set[asyncio.Task[Any]] = set()  # whose answers are on their way
 
     async def settle(self, job: str, *, again: bool) -> None:
@@ -128,19 +134,37 @@ class Requests:
     ) -> None:
         first = requests[0]
         with working_for(first.job.id), ExitStack() as entered:
+            if first.kind not in IN_TURN:
+                self.let_pass(first.accepted)
             groups = [entered.enter_context(self._in_work.enter(request)) for request in requests]
-            if not waited(first.accepted, first.asked, self._began):
+            if not (first.accepted.again or first.accepted.waited):
                 self._throttle.check(first.job.user, first.job.request or first.job.id)
             for request in requests:
                 await self._admit(request.job, request.accepted.again)
                 self._admitted.add(request.job.id)
             async with self._delivery.busy_shown(groups[0]):
-                results = await _all_of(map(do, requests))
-            self._pace.completed()
+                try:
+                    results = await _all_of(map(do, requests))
+                except (JobCancelled, AnimatedPicture):  # nothing is said of it, or only later, as of a clip
+                    raise
+                except (CaptionError, PictureError):
+                    await self._turn(requests)
+                    raise
+                self._pace.completed()
+                await self._turn(requests)
             with self._delivery.hooked(FirstSend(requests, self.sending, self._queue)):
                 await send(results)
             log.info("answered")
         self._metrics.answered(first.kind, None if first.accepted.again else time.time() - first.accepted.received)
+
+    def let_pass(self, accepted: Accepted) -> None:
+        """The answer to this update may come out of turn: nothing waits for it."""
+        self._turns.leave(accepted.id)
+
+    async def _turn(self, requests: Sequence[Request]) -> None:
+        """Wait until what the person asked before is answered. Raises JobCancelled."""
+        async with interruptible(*requests):
+            await self._turns.wait([request.update for request in requests])
 
     async def _outcome(self, request: Request) -> Outcome | Exception:
         """The result, or why there is none. Raises JobCancelled and what is no fault of this one request."""
@@ -177,9 +201,9 @@ class Requests:
         """The media, downloaded; room for them in memory is kept as long as `held` is open."""
         async with interruptible(request):
             await held.enter_async_context(self._budget.hold(request.size))
-            async with self._downloads:
+            async with self._downloads.one() as heard:
                 began = time.monotonic()
-                media = await request.fetch()
+                media = await request.fetch(heard)
         self._metrics.downloaded(len(media), time.monotonic() - began)
         return media
 

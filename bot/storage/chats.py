@@ -24,6 +24,18 @@ class Picture:
     file_id: str
     file_unique_id: str
     file_size: int | None = None  # bytes, as Telegram says
+    spoiler: bool = False  # people see it only after a tap
+    protected: bool = False  # it may not be passed on, nor shown again but on the sheet of its captions
+
+    @property
+    def private(self) -> bool:
+        """Whether no more is kept of it than the buttons under its answer need."""
+        return self.spoiler or self.protected
+
+    @property
+    def cache_name(self) -> str:
+        """Under which workers may keep what they find in it; empty: they may not."""
+        return "" if self.private else self.file_unique_id
 
 
 @dataclass(frozen=True)
@@ -79,3 +91,11 @@ class Storage(Protocol):
 
     async def forget_chat(self, chat_id: int) -> None:
         """Delete all of the above of a chat."""
+
+
+async def remember_last(storage: Storage, chat_id: int, picture: Picture) -> None:
+    """Make this the chat's last picture; one that is private leaves the chat without any. Raises StorageError."""
+    if picture.private:
+        await storage.forget_note(chat_id, PICTURE)
+    else:
+        await storage.remember_picture(chat_id, picture)

@@ -18,6 +18,9 @@ ASKED: Final = "_asked"  # beside the fields of an update: earlier versions, whi
 Order = tuple[float, int]  # in which updates came
 
 
+NOWHERE: Final = 0  # the chat of a `Place` that the bot is no member of
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a person asked: the chat, its topic if it has topics, and who."""
@@ -68,6 +71,7 @@ class Accepted:
     received: float  # seconds since the epoch
     again: bool = False  # it was accepted at an earlier time, perhaps by an earlier process
     asked: Asked | None = None
+    waited: bool = False  # at Telegram, while the bot was down or did not reach it
 
     @property
     def order(self) -> Order:
@@ -87,10 +91,10 @@ class DeadLetter:
 
 @dataclass(frozen=True)
 class Notice:
-    """A message of the bot that is to be deleted when it is no longer true."""
+    """A message of the bot that is to be deleted when it is no longer true, or its reaction to another message."""
 
     chat: int
-    message: int
+    message: int  # negative: the reaction to the message with the positive number is to be taken back
 
 
 @dataclass(frozen=True)

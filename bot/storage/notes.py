@@ -65,7 +65,11 @@ BESIDE: Final = NoteKind("beside", 2 * DAY, personal=False, of_answer=True)  # m
 DELETED: Final = NoteKind("deleted", DAY, personal=False)  # what was pressed before is done by then
 # By the id of a message.
 ABOUT: Final = NoteKind("about", 2 * DAY, personal=True)  # what a chart, a voice message … is about
+RATED: Final = NoteKind("rated", 2 * DAY, personal=True)  # how an answer was made, to which people may react
+# By a hash of a message that Telegram may bring twice, and in the private chat of who wrote it.
+GUEST: Final = NoteKind("guest", DAY, personal=False)  # the update that answers it
 # By the unique id of a file.
+HISTORY: Final = NoteKind("history", LONGEST_NOTE, personal=True)  # a photo and its caption, see bot/answers/history.py
 KNOWN: Final = NoteKind("known", 3600.0, personal=False)  # as long as workers keep features
 # By the id of an update.
 PARTS: Final = NoteKind("parts", DAY, personal=False)  # which messages of an answer are sent
@@ -73,7 +77,8 @@ MOVES: Final = NoteKind("moves", DAY, personal=False)  # its picture turned out 
 # By the media group, and a part of it.
 ALBUM: Final = NoteKind("album", 3600.0, personal=False)  # items and plans, see `bot/answers/album_plans.py`
 
-KINDS: Final = (ANSWER, CLIP, ALBUM_HEATMAP, BESIDE, DELETED, ABOUT, KNOWN, PARTS, MOVES, ALBUM)
+OWNED: Final = (ANSWER, CLIP, ALBUM_HEATMAP)  # by the key of an answer, whose it is
+KINDS: Final = (ANSWER, CLIP, ALBUM_HEATMAP, BESIDE, DELETED, ABOUT, RATED, GUEST, HISTORY, KNOWN, PARTS, MOVES, ALBUM)
 
 
 async def forget_answer(storage: Storage, chat_id: int, key: str) -> None:

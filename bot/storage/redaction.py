@@ -12,6 +12,7 @@ FILE: Final = (
     *("file_id", "file_unique_id", "file_size", "mime_type", "width", "height", "length", "duration"),
     *("type", "is_animated", "is_video"),
 )
+SHOWN: Final = ("has_media_spoiler", "has_protected_content")  # how the picture may be shown
 COMMAND: Final = re.compile(r"/(?P<name>\w{1,32})(?:@\w+)?(?:\s+(?P<rest>.*))?", re.ASCII | re.DOTALL)
 
 
@@ -51,7 +52,7 @@ def _reduced_message(message: dict[str, Any]) -> dict[str, Any]:
 
 def _media(source: dict[str, Any]) -> dict[str, Any]:
     """The pictures and clips that a message, or one item of paid media, shows: their files, without their names."""
-    kept: dict[str, Any] = {}
+    kept: dict[str, Any] = {name: source[name] for name in SHOWN if name in source}
     if source.get("photo"):
         kept["photo"] = [_file(source["photo"][-1])]
     for kind in MEDIA[1:-1]:

@@ -57,9 +57,12 @@ class AccessMiddleware(BaseMiddleware):
     ) -> Any:
         user: User | None = data.get("event_from_user")
         chat: Chat | None = data.get("event_chat")
+        if isinstance(event, Message) and event.guest_query_id is not None:  # its chat's number may be another's, too
+            chat = None
         if any(each is not None and each.id in self._allowed for each in (user, chat)):
             return await handler(event, data)
-        if isinstance(event, Message) and event.chat.type == ChatType.PRIVATE and event.chat.id not in self._told:
+        private = chat is not None and chat.type == ChatType.PRIVATE
+        if isinstance(event, Message) and private and event.chat.id not in self._told:
             self._told[event.chat.id] = True
             await event.reply(replies.closed())
         if isinstance(event, CallbackQuery):

@@ -7,8 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from aiogram import Bot
+from aiogram.types import WebhookInfo
 from aiohttp import web
 
+from bot.logs import impersonal
+from bot.stats import WebhookHealth
 from model.serving.health import Deadline
 from model.serving.queue import Status
 
@@ -34,6 +38,16 @@ class Accepting(Protocol):
     accepting: bool
 
 
+async def ask_webhook(bot: Bot, url: str | None) -> WebhookHealth:
+    """What Telegram says of the webhook at this address. Raises AiogramError."""
+    return webhook_health(await bot.get_webhook_info(), url)
+
+
+def webhook_health(info: WebhookInfo, url: str | None) -> WebhookHealth:
+    since = None if info.last_error_date is None else info.last_error_date.timestamp()
+    return WebhookHealth(info.pending_update_count, info.url == url, impersonal(info.last_error_message or ""), since)
+
+
 class Wellness:
     """What is well and what is not; nothing of people, no address and no secret.
 
@@ -55,6 +69,7 @@ class Wellness:
         self._recording = recording
         self._webhook = webhook
         self._clock = clock
+        self.telegram_says: WebhookHealth | None = None  # as it was asked last
         self._seen: Status | None = None
         self._seen_at = -FRESH
         self._looking = asyncio.Lock()
@@ -75,6 +90,8 @@ class Wellness:
         found: dict[str, Any] = {"well": all(parts.values()), **parts}
         if status is not None:
             found |= {"waiting": sum(status.waiting.values()), "in_work": status.in_work, "workers": status.workers}
+        if (says := self.telegram_says) is not None:
+            found["webhook"] = {"ours": says.ours, "pending": says.pending, "error": says.error, "error_at": says.since}
         return found
 
     async def _status(self) -> Status | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import PurePath
 from typing import Final, TypeAlias
@@ -19,6 +19,7 @@ from aiogram.types import (
     Animation,
     Document,
     ExternalReplyInfo,
+    LivePhoto,
     Message,
     PhotoSize,
     Sticker,
@@ -39,17 +40,17 @@ TRIES: Final = 5
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 4.0
 TIMEOUT: Final = 120
+STALLED: Final = 15  # seconds without a byte; then the room in memory goes to others, and it is tried again later
 EXTENSIONS: Final = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
         *(".avif", ".avifs", ".heic", ".heif", ".heics", ".heifs", ".hif"),
     )
 )
-SHOWN_INSTEAD: Final = (  # stickers that are drawn, media not paid for, live photos without the photo in them
+SHOWN_INSTEAD: Final = (  # stickers that are drawn, media not paid for
     *(
         "sticker",
         "paid_media",
-        "live_photo",
         "audio",
         "voice",
         "contact",
@@ -79,14 +80,24 @@ Medium: TypeAlias = Picture | SentClip
 def medium_of(source: Message | ExternalReplyInfo) -> Medium | None:
     """The picture or clip that a message carries, or a message of another chat that is replied to.
 
-    A photo in its largest size, a video, a GIF, a video note, a sticker (not those that are drawn), a file that claims
-    to be any of them; else the first one among paid media that were paid for, in a poll's question, or in a rich
-    message. What a file is in truth shows when it is read.
+    A photo in its largest size, the still picture of a live photo, a video, a GIF, a video note, a sticker (not those
+    that are drawn), a file that claims to be any of them; else the first one among paid media that were paid for, in a
+    poll's question, or in a rich message. What a file is in truth shows when it is read.
     """
     for carrier in _carriers(source):
         if (medium := _clip_in(carrier) or _picture_in(carrier)) is not None:
-            return medium
+            return _as_shown(medium, source)
     return None
+
+
+def _as_shown(medium: Medium, source: Message | ExternalReplyInfo) -> Medium:
+    """The same, with what the message says of how it may be shown."""
+    spoiler = bool(source.has_media_spoiler)
+    protected = isinstance(source, Message) and bool(source.has_protected_content)
+    if not (spoiler or protected):
+        return medium
+    file = replace(medium.file if isinstance(medium, SentClip) else medium, spoiler=spoiler, protected=protected)
+    return replace(medium, file=file) if isinstance(medium, SentClip) else file
 
 
 def picture_of(source: Message | ExternalReplyInfo) -> Picture | None:
@@ -117,12 +128,13 @@ def _clip_in(carrier: TelegramObject) -> SentClip | None:
         is_gif = kind == "image/gif" or suffix == ".gif"
         if kind.startswith("video/") or is_gif or suffix in CLIP_EXTENSIONS:
             return SentClip(_file(document), maybe_still=is_gif)
+    if (live := getattr(carrier, "live_photo", None)) is not None and not _sizes(carrier):
+        return SentClip(_file(live), live.duration)
     return None
 
 
 def _picture_in(carrier: TelegramObject) -> Picture | None:
-    sizes = getattr(carrier, "photo", None) or getattr(getattr(carrier, "live_photo", None), "photo", None)
-    if sizes:
+    if sizes := _sizes(carrier):
         return _file(sizes[-1])
     if (sticker := getattr(carrier, "sticker", None)) is not None and not sticker.is_animated:
         return _file(sticker)
@@ -133,7 +145,22 @@ def _picture_in(carrier: TelegramObject) -> Picture | None:
     return None
 
 
-def _file(sent: PhotoSize | Document | Sticker | Video | Animation | VideoNote) -> Picture:
+def _sizes(carrier: TelegramObject) -> list[PhotoSize] | None:
+    """Of a photo, or of the still picture of a live one."""
+    return getattr(carrier, "photo", None) or getattr(getattr(carrier, "live_photo", None), "photo", None)
+
+
+def clip_of_live(message: Message, still: Picture) -> Picture | None:
+    """The clip of the live photo that this is the still picture of, in the message or in what it replies to."""
+    for source in (message, message.reply_to_message, message.external_reply):
+        for carrier in _carriers(source) if source is not None else ():
+            live, sizes = getattr(carrier, "live_photo", None), _sizes(carrier)
+            if live is not None and sizes and sizes[-1].file_unique_id == still.file_unique_id:
+                return _file(live)
+    return None
+
+
+def _file(sent: PhotoSize | Document | LivePhoto | Sticker | Video | Animation | VideoNote) -> Picture:
     return Picture(sent.file_id, sent.file_unique_id, sent.file_size)
 
 
@@ -183,17 +210,17 @@ def download_size(bot: Bot, picture: Picture) -> int:
     return size if limit is None else min(size, limit)
 
 
-async def download(bot: Bot, picture: Picture) -> bytes:
-    """The bytes of a picture.
+async def download(bot: Bot, picture: Picture, heard: Callable[[], None] = lambda: None) -> bytes:
+    """The bytes of a picture. `heard` is called for each part that arrives.
 
     Raises TooBig (before any download where the size is known), Gone, or TelegramNetworkError when the network fails
-    several times over.
+    several times over, or nothing arrives for `STALLED` seconds.
     """
     check_size(bot, picture.file_size)
     backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
     for attempt in range(1, TRIES + 1):
         try:
-            return await _fetch(bot, picture)
+            return await _fetch(bot, picture, heard)
         except aiohttp.ClientResponseError as error:
             if error.status == HTTPStatus.NOT_FOUND and attempt > 1:
                 raise Gone("Telegram no longer has the file") from None
@@ -206,9 +233,9 @@ async def download(bot: Bot, picture: Picture) -> bytes:
     raise TelegramNetworkError(GetFile(file_id=picture.file_id), f"download failed: {reason}")
 
 
-async def _fetch(bot: Bot, picture: Picture) -> bytes:
+async def _fetch(bot: Bot, picture: Picture, heard: Callable[[], None]) -> bytes:
     try:
-        file = await bot.get_file(picture.file_id)
+        file = await bot.get_file(picture.file_id, request_timeout=STALLED)
     except TelegramBadRequest as error:
         if "too big" in error.message.lower():
             raise TooBig(HOSTED_LIMIT) from None
@@ -216,9 +243,21 @@ async def _fetch(bot: Bot, picture: Picture) -> bytes:
     check_size(bot, file.file_size)
     if file.file_path is None:
         raise Gone("Telegram gave no path")
-    buffer = _Bounded(download_limit(bot))
+    loop = asyncio.get_running_loop()
+
+    def arrived() -> None:
+        heard()
+        silence.reschedule(loop.time() + STALLED)
+
+    buffer = _Bounded(download_limit(bot), arrived)
     try:
-        await bot.download_file(file.file_path, buffer, timeout=TIMEOUT)
+        async with asyncio.timeout(STALLED) as silence:
+            await bot.download_file(file.file_path, buffer, timeout=TIMEOUT)
+    except TimeoutError:
+        if silence.expired():
+            log.info("a download stalled")
+            raise TelegramNetworkError(GetFile(file_id=picture.file_id), "download stalled") from None
+        raise
     except (FileNotFoundError, PermissionError) as error:
         log.error(
             "a file of the local Bot API server cannot be read (%s): is its folder there for this process, "
@@ -230,13 +269,15 @@ async def _fetch(bot: Bot, picture: Picture) -> bytes:
 
 
 class _Bounded(io.BytesIO):
-    """Refuses to grow beyond a limit, whatever size was announced."""
+    """Refuses to grow beyond a limit, whatever size was announced. `arrived` is called for each part."""
 
-    def __init__(self, limit: int | None) -> None:
+    def __init__(self, limit: int | None, arrived: Callable[[], None]) -> None:
         super().__init__()
         self._limit = limit
+        self._arrived = arrived
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
         if self._limit is not None and self.tell() + len(data) > self._limit:
             raise TooBig(self._limit)
+        self._arrived()
         return super().write(data)

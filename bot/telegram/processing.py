@@ -30,10 +30,13 @@ from bot.errors import OUR_FAULT, StorageError
 from bot.i18n import locale_for
 from bot.logs import impersonal, whereabouts
 from bot.metrics import BotMetrics
+from bot.service.jobs import job_id
+from bot.service.turns import Turns
 from bot.storage.chats import Storage
 from bot.storage.inbox import Accepted, Asked, GiveUp, Inbox, Recorded
 from bot.telegram.session import worth_another_try
 from bot.telegram.updates import is_spoken_to, places, read_update
+from model.serving.job_context import traced
 from model.serving.outage import Backoff
 from model.serving.redis.address import RedisRefused
 
@@ -70,6 +73,7 @@ class Processor:
         asked_for: AskedFor,
         storage: Storage,
         *,
+        turns: Turns | None = None,
         max_attempts: int,
         metrics: BotMetrics | None = None,
         first_pause: float = FIRST_PAUSE,
@@ -86,6 +90,7 @@ class Processor:
         self._first_pause = first_pause
         self._in_work: set[int] = set()
         self._suspects: list[Recorded] = []
+        self._turns = turns or Turns()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
 
@@ -128,11 +133,16 @@ class Processor:
             self._spawn(self._one_by_one())
         return len(entries)
 
-    def start(self, entry: Recorded, *, again: bool = False) -> None:
-        """Process an update in a task, unless it is in work already. `again`: it was accepted before."""
+    def start(self, entry: Recorded, *, again: bool = False, waited: bool = False) -> None:
+        """Process an update in a task, unless it is in work already.
+
+        `again`: it was accepted before. `waited`: as `Accepted.waited` says.
+        """
         if entry.id not in self._in_work:
             self._in_work.add(entry.id)
-            self._spawn(self._process(entry, again))
+            if entry.asked is not None and entry.asked.work == "photo" and "message" in entry.body:
+                self._turns.enter(entry.id, entry.asked.place)
+            self._spawn(self._process(entry, again, waited))
 
     async def drain(self, grace: float, sending: Collection[asyncio.Task[Any]] = ()) -> None:
         """Wait for what is in work, at most `grace` seconds, then stop the rest.
@@ -176,11 +186,11 @@ class Processor:
                     await self._done(entry, outcome, again=True)
             self._suspects.remove(entry)
 
-    async def _process(self, entry: Recorded, again: bool) -> None:
+    async def _process(self, entry: Recorded, again: bool, waited: bool) -> None:
         """Until it is answered, or cannot be."""
         backoff = Backoff(self._first_pause, LONGEST_PAUSE)
         try:
-            while not (outcome := await self._attempt(entry, again)):
+            while not (outcome := await self._attempt(entry, again, waited)):
                 if time.time() - entry.received > TOO_OLD:
                     log.error("update %d could not be answered in a day and is given up", entry.id)
                     self._metrics.failed("given_up")
@@ -192,6 +202,7 @@ class Processor:
                 again = True
             await self._done(entry, outcome, again=again)
         finally:
+            self._turns.leave(entry.id)
             self._in_work.discard(entry.id)
 
     async def _done(self, entry: Recorded, outcome: GiveUp | bool, *, again: bool) -> None:
@@ -203,13 +214,17 @@ class Processor:
         else:
             await self._persist(self._inbox.acknowledge, entry.id)
 
-    async def _attempt(self, entry: Recorded, again: bool) -> GiveUp | bool:
+    async def _attempt(self, entry: Recorded, again: bool, waited: bool = False) -> GiveUp | bool:
         """Whether the update is done with, or given up; False: it is worth another try later."""
+        with traced(job_id(self._bot.id, entry.id)):
+            return await self._try(entry, again, waited)
+
+    async def _try(self, entry: Recorded, again: bool, waited: bool) -> GiveUp | bool:
         try:
             update = read_update(entry.body, self._bot)
             _ = update.event_type  # the dispatcher would warn of an unknown one by showing it
             asked = entry.asked or await self._asked_for(entry.body)
-            accepted = Accepted(entry.id, entry.received, again, asked)
+            accepted = Accepted(entry.id, entry.received, again, asked, waited)
             outcome = await self._dispatcher.feed_update(self._bot, update, accepted=accepted)
             return outcome if isinstance(outcome, GiveUp) else True
         except UpdateTypeLookupError:
@@ -230,6 +245,8 @@ class Processor:
                 await self._unforeseen(entry, error)
         except Exception as error:
             await self._unforeseen(entry, error)
+        finally:
+            self._turns.leave(entry.id)
         return True
 
     async def _unforeseen(self, entry: Recorded, error: Exception) -> None:

@@ -18,6 +18,7 @@ from aiogram.client.session.middlewares.base import BaseRequestMiddleware, NextR
 from aiogram.exceptions import (
     AiogramError,
     ClientDecodeError,
+    TelegramAPIError,
     TelegramEntityTooLarge,
     TelegramMigrateToChat,
     TelegramNetworkError,
@@ -25,7 +26,7 @@ from aiogram.exceptions import (
     TelegramServerError,
     TelegramUnauthorizedError,
 )
-from aiogram.methods import DeleteWebhook, GetMe, Response, SendChatAction, TelegramMethod
+from aiogram.methods import DeleteWebhook, GetMe, Response, SendChatAction, SetMessageReaction, TelegramMethod
 from aiogram.methods.base import TelegramType
 
 from bot.errors import OUR_FAULT
@@ -39,10 +40,29 @@ PATIENCE: Final = 60.0  # seconds of failures, then the caller decides
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 10.0
 MOST_FLOOD_WAITS: Final = 10
+TOO_MANY: Final = 429
 
 
 class Session(AiohttpSession):
-    """aiogram's, but closing at once where there is no TLS to take leave of."""
+    """aiogram's, but closing at once where there is no TLS to take leave of, and prepared for half an answer."""
+
+    def check_response(
+        self, bot: Bot, method: TelegramMethod[TelegramType], status_code: int, content: str
+    ) -> Response[TelegramType]:
+        """Success without a result, and a failure that says nothing more, are the server's trouble."""
+        try:
+            response = super().check_response(bot, method, status_code, content)
+        except TelegramAPIError as error:
+            error.message = error.message or "no description"
+            if status_code == TOO_MANY:
+                wait = getattr(error, "retry_after", 1)
+                raise TelegramRetryAfter(method, error.message, wait) from None
+            raise
+        except TypeError:  # of a description that is not there
+            raise TelegramServerError(method, "no description") from None
+        if response.result is None:
+            raise TelegramServerError(method, "an answer without a result")
+        return response
 
     async def close(self) -> None:
         if self._session is not None and self.api.base.startswith("http://"):
@@ -50,10 +70,10 @@ class Session(AiohttpSession):
         await super().close()
 
 
-class GetRawUpdates(TelegramMethod[list[dict[str, Any]]]):
+class GetRawUpdates(TelegramMethod[list[Any]]):
     """getUpdates, with the updates as they came: one that cannot be understood must not hide the others."""
 
-    __returning__ = list[dict[str, Any]]
+    __returning__ = list[Any]
     __api_method__ = "getUpdates"
 
     offset: int | None = None
@@ -61,9 +81,9 @@ class GetRawUpdates(TelegramMethod[list[dict[str, Any]]]):
     allowed_updates: list[str] | None = None
 
 
-# Start and polling have loops of their own; a chat action that failed is not worth repeating.
+# Start, polling and reactions have loops of their own; a chat action that failed is not worth repeating.
 NOT_REPEATED: Final = frozenset(
-    method.__api_method__ for method in (GetRawUpdates, GetMe, DeleteWebhook, SendChatAction)
+    method.__api_method__ for method in (GetRawUpdates, GetMe, DeleteWebhook, SendChatAction, SetMessageReaction)
 )
 
 

@@ -14,6 +14,8 @@ from pydantic import ValidationError
 
 log = logging.getLogger(__name__)
 
+MAX_NUMBER: Final = 2**63 - 1  # as storages can hold
+LONGEST_NUMBER: Final = 20  # digits and a sign
 # Without these a message would mean something else.
 ESSENTIAL: Final = frozenset(
     [
@@ -22,6 +24,22 @@ ESSENTIAL: Final = frozenset(
         *("photo", "document", "video", "animation", "video_note", "sticker", "paid_media"),
     ]
 )
+
+
+def loads(text: str | bytes) -> Any:
+    """JSON, with null for each number that takes more than 64 bits: no storage could hold it. Raises ValueError."""
+    return json.loads(text, parse_int=_number)
+
+
+def _number(text: str) -> int | None:
+    number = int(text) if len(text) <= LONGEST_NUMBER else MAX_NUMBER + 1
+    return number if -MAX_NUMBER <= number <= MAX_NUMBER else None
+
+
+def is_numbered(update: Any) -> bool:
+    """Whether this is an update that can be told from others, and kept."""
+    number = update.get("update_id") if isinstance(update, dict) else None
+    return type(number) is int and 0 <= number <= MAX_NUMBER
 
 
 def read_update(body: dict[str, Any], bot: Bot, *, quietly: bool = False) -> Update:

@@ -21,10 +21,12 @@ from aiohttp import web
 
 from bot.errors import ConfigurationError, WrongToken
 from bot.logs import whereabouts
-from bot.telegram.health_endpoint import HEALTH, Wellness
+from bot.storage.inbox import Recorded
+from bot.telegram.health_endpoint import HEALTH, Wellness, webhook_health
 from bot.telegram.polling import until_connected
 from bot.telegram.receiving import Reception
 from bot.telegram.recorder import Recorder
+from bot.telegram.updates import is_numbered, loads
 from model.serving.outage import Outage, reason_of
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,10 @@ log = logging.getLogger(__name__)
 ADDRESS: Final = "0.0.0.0"  # noqa: S104 the proxy may be in another container
 SECRET_HEADER: Final = "X-Telegram-Bot-Api-Secret-Token"  # noqa: S105 its name alone
 MAX_BODY: Final = 1024 * 1024  # bytes; an update is seldom larger than 10 kB
-MAX_UPDATE_ID: Final = 2**63 - 1  # as an inbox can hold
+HEAD_SECONDS: Final = 10.0  # for a request to begin
+MOST_HEAD: Final = 16 * 1024  # bytes of its head
+MOST_CONNECTIONS: Final = 200  # open at once
+IDLE_SECONDS: Final = 75.0  # between two requests of one connection; longer than a proxy keeps it
 BODY_SECONDS: Final = 15.0  # for a request to arrive
 RECORD_SECONDS: Final = 25.0  # for an update to be written down, then Telegram is told to come again
 CONNECTIONS: Final = 40  # that Telegram may open at once; each only waits for the inbox
@@ -77,28 +82,106 @@ class Webhook:
 def parse_update(body: bytes) -> dict[str, Any]:
     """Raises ValueError for what is no update."""
     try:
-        update = json.loads(body)
+        update = loads(body)
         json.dumps(update, ensure_ascii=False).encode()  # half a surrogate pair cannot be written down
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    number = update.get("update_id") if isinstance(update, dict) else None
-    if not isinstance(update, dict) or type(number) is not int or not 0 <= number <= MAX_UPDATE_ID:
+    if not is_numbered(update):
         raise ValueError("no update")
-    return update
+    numbered: dict[str, Any] = update
+    return numbered
 
 
 @web.middleware
 async def unforeseen(
     request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Failures are logged without what the request said."""
+    """Failures are logged without what the request said. Only whom the bot knows may come again by this connection."""
+    response: web.StreamResponse
     try:
-        return await handler(request)
-    except web.HTTPException:
+        response = await handler(request)
+    except web.HTTPException as error:
+        error.force_close()
         raise
     except Exception as error:
         log.error("a request failed unforeseen:\n%s", whereabouts(error))
-        return web.Response(status=FAILED)
+        response = web.Response(status=FAILED)
+    if response.status == NOT_TELEGRAM or request.method != "POST":
+        response.force_close()
+    return response
+
+
+class Door:
+    """Lets connections to a server in once the head of their first request is there: slow ones take no place.
+
+    Where too many are open, the one that has said nothing for longest goes first.
+    """
+
+    def __init__(
+        self,
+        server: web.Server,
+        *,
+        seconds: float,
+        most: int,
+    ) -> None:
+        """`seconds`: for a first request to begin. `most`: connections open at once."""
+        self._server = server
+        self._seconds = seconds
+        self._most = most
+        self._outside: dict[_Arrival, None] = {}  # in the order in which they came
+
+    def __call__(self) -> asyncio.Protocol:
+        return _Arrival(self)
+
+    def come(self, arrival: _Arrival, transport: asyncio.Transport) -> asyncio.TimerHandle:
+        self._outside[arrival] = None
+        if len(self._outside) + len(self._server.connections) > self._most:
+            next(iter(self._outside)).turn_away()
+        return asyncio.get_running_loop().call_later(self._seconds, transport.abort)
+
+    def go(self, arrival: _Arrival) -> None:
+        self._outside.pop(arrival, None)
+
+    def let_in(self, arrival: _Arrival, transport: asyncio.Transport, head: bytes) -> None:
+        """The server takes over, as if the connection had been its own from the beginning."""
+        self.go(arrival)
+        handler = self._server()
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
+        handler.data_received(head)
+
+    def close(self) -> None:
+        for arrival in list(self._outside):
+            arrival.turn_away()
+
+
+class _Arrival(asyncio.Protocol):
+    """A connection whose first request has not begun."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._head = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._overdue = self._door.come(self, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._head += data
+        if b"\r\n\r\n" in self._head:
+            self._overdue.cancel()
+            self._door.let_in(self, self._transport, self._head)
+        elif len(self._head) > MOST_HEAD:
+            self._transport.abort()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._overdue.cancel()
+        self._door.go(self)
+
+    def turn_away(self) -> None:
+        self._door.go(self)
+        self._transport.abort()
 
 
 @asynccontextmanager
@@ -109,11 +192,15 @@ async def listening(webhook: Webhook, wellness: Wellness, path: str, port: int) 
     app.router.add_get(HEALTH, wellness.answer)
     silent = logging.getLogger(f"{__name__}.http")  # aiohttp's own tracebacks quote what strangers send
     silent.setLevel(logging.CRITICAL + 1)
-    runner = web.AppRunner(app, access_log=None, logger=silent, shutdown_timeout=CLOSING_SECONDS)
+    runner = web.AppRunner(
+        app, access_log=None, logger=silent, shutdown_timeout=CLOSING_SECONDS, keepalive_timeout=IDLE_SECONDS
+    )
     await runner.setup()
+    assert runner.server is not None
+    door, server = Door(runner.server, seconds=HEAD_SECONDS, most=MOST_CONNECTIONS), None
     try:
         try:
-            await web.TCPSite(runner, ADDRESS, port).start()
+            server = await asyncio.get_running_loop().create_server(door, ADDRESS, port)
         except OSError as error:
             raise ConfigurationError(
                 f"WEBHOOK_PORT {port} cannot be used ({error.strerror}): another process has it, or this one may not; "
@@ -122,6 +209,9 @@ async def listening(webhook: Webhook, wellness: Wellness, path: str, port: int) 
         yield
     finally:
         webhook.accepting = False
+        if server is not None:
+            server.close()
+        door.close()
         await runner.cleanup()
 
 
@@ -133,15 +223,23 @@ async def receive_by_webhook(reception: Reception) -> None:
     """
     settings, processor = reception.settings, reception.processor
     assert settings.webhook_url is not None
-    recorder = Recorder(processor.record, processor.start, reception.metrics.polled)
+    waiting = 0  # updates that have waited at Telegram for this bot: those that come first
+
+    def start(entry: Recorded) -> None:
+        nonlocal waiting
+        processor.start(entry, waited=waiting > 0)
+        waiting -= 1
+
+    recorder = Recorder(processor.record, start, reception.metrics.polled)
     webhook = Webhook(settings.require_webhook_secret(), recorder)
     wellness = Wellness(reception.contact, reception.queue, recorder, webhook)
     async with listening(webhook, wellness, urlsplit(settings.webhook_url).path, settings.webhook_port):
         await until_connected(reception.bot.me)
+        waiting = (await until_connected(reception.bot.get_webhook_info)).pending_update_count
         recovered = await processor.recover(others=settings.redis_url is not None)
         await until_connected(lambda: announce(reception))
         writing = asyncio.create_task(recorder.run())
-        looking = asyncio.create_task(look(reception))
+        looking = asyncio.create_task(look(reception, wellness, LOOK_SECONDS))
         tasks = [writing, looking]
         try:
             webhook.accepting = True
@@ -175,7 +273,7 @@ async def announce(reception: Reception) -> None:
     reception.note_contact(0)
 
 
-async def look(reception: Reception, every: float = LOOK_SECONDS) -> None:
+async def look(reception: Reception, wellness: Wellness | None = None, every: float = LOOK_SECONDS) -> None:
     """Ask Telegram from time to time how the webhook fares, for ever. Raises WrongToken.
 
     Nothing tells a quiet day from one on which Telegram does not get through. Contact is noted only while this
@@ -193,6 +291,8 @@ async def look(reception: Reception, every: float = LOOK_SECONDS) -> None:
             await outage.pause(reason_of(error))
             continue
         outage.worked()
+        if wellness is not None:
+            wellness.telegram_says = webhook_health(info, reception.settings.webhook_url)
         if info.url == reception.settings.webhook_url:
             reception.note_contact(0)
         elif ours:

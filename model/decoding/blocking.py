@@ -1,9 +1,4 @@
-"""Words that may not come next: rules against repetition and against captions that break off.
-
-The word lists are of English captions; a word's place in them was checked against the training captions, where each
-of `BAD_ENDINGS` but "on" (1.6 %, "looks on"), "over" (0.9 %) and "be", "after", "do" ends fewer than 0.5 % of the
-captions that it could end. Words that often end a good caption ("by", "up", "off", "around", "her") are not in it.
-"""
+"""Words that may not come next: rules against repetition and against captions that break off."""
 
 import itertools
 from collections.abc import Collection, Sequence
@@ -14,28 +9,8 @@ import torch
 from torch import Tensor
 
 from model.network.vocabulary import END, PAD, SPECIAL, Vocabulary
+from model.words import BAD_ENDINGS, DETERMINERS, FUNCTION_WORDS
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-DETERMINERS: Final = _words("a an the this these those some his its their our my your each every")
-CONJUNCTIONS: Final = _words("and or but nor as than while because if when where which who whose that")  # relatives too
-PREPOSITIONS: Final = _words(
-    "of in on at to for from with without into onto upon over under between among against through across along near "
-    "beside next during toward towards atop like before after"
-)
-AUXILIARIES: Final = _words(
-    "is are was were be been being am has have had do does did could will would should may might must"
-)
-BAD_ENDINGS: Final = DETERMINERS | CONJUNCTIONS | PREPOSITIONS | AUXILIARIES | _words("wearing holding very")
-# What a caption may say more than once; any other word only once, see `Blocking`.
-FUNCTION_WORDS: Final = BAD_ENDINGS | _words(
-    "by up down out off around away past behind above below inside outside back "
-    "it he she they him her them himself herself itself themselves other others another both not there "
-    "one two three four five several many front top side"
-)
 PENALTY: Final = 1e4  # off a log-probability: never chosen while any other word is left
 
 

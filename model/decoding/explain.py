@@ -13,12 +13,9 @@ from torch import Tensor
 
 from model.captions import END_OF_CAPTION, Step
 from model.decoding.search import StepModel, word_log_probs
+from model.errors import Unexplainable
 from model.network.decoder import DecoderState
 from model.network.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
-
-
-class Unexplainable(ValueError):
-    """A text that this network cannot have said; the message says why, without the text."""
 
 
 @dataclass(frozen=True)

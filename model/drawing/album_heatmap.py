@@ -7,8 +7,8 @@
     2  two people on a beach                 11 %
     …
 
-It is as wide as Telegram shows photos, and at most as high as a phone held upright. Where not all words find room,
-those stand there that looked hardest at one place, articles and the like last. Each photo has a scale of its own, from
+It is as wide as Telegram shows photos, and at most as high as a phone held upright. Only words that name something to
+look at have a tile, things and colours first. Each photo has a scale of its own, from
 no attention to its peak, which is printed beside its caption: photos differ so much that one scale left some blank.
 """
 
@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw
 
 from model.drawing.labels import ENGLISH, Labels, percent
 from model.drawing.style import ACCENT, BACKGROUND, GAP, dim, fit, font, overlay, paste_scale, write
+from model.words import placed
 
 WIDTH: Final = 1280
 TALLEST: Final = 2400  # pixels: Telegram keeps photos of up to 2560
@@ -34,14 +35,6 @@ _TILE: Final = 250  # pixels, height at most
 _FEW: Final = 5  # up to so many photos get two lines of tiles each
 _RATIOS: Final = (0.5, 1.6)  # of tiles, width / height; other photos are shown whole in a tile of these
 _FAINT: Final = (150, 150, 154)
-# Words of captions that name nothing to look at.
-# fmt: off
-_LITTLE: Final = frozenset((
-    "a", "an", "the", "and", "while", "that", "which", "who", "this", "there", "it", "its", "his", "her", "their",
-    "is", "are", "has", "have", "very", "as", "at", "by", "for", "from", "in", "into", "of", "off", "on", "out",
-    "over", "to", "up", "with",
-))
-# fmt: on
 
 
 @dataclass(frozen=True)
@@ -83,9 +76,9 @@ def _block(item: Captioned, most: int, lines: int) -> Image.Image:
     small = fit(item.photo.convert("RGB"), (width, height))
     tiles, peak = [("", small)], 0.0
     if item.attention is not None and item.attention.size:
-        peak = float(item.attention.max())
+        shown = placed(item.words, columns * lines - 1)
+        peak = float(item.attention[shown].max())
         dimmed = dim(small)
-        shown = _to_show(item.words, item.attention, columns * lines - 1)
         tiles += [(item.words[word], overlay(dimmed, item.attention[word], peak)) for word in shown]
     line = height + _LABEL + GAP
     block = Image.new("RGB", (WIDTH, _BETWEEN + _TITLE + line * -(-len(tiles) // columns)), BACKGROUND)
@@ -98,13 +91,6 @@ def _block(item: Captioned, most: int, lines: int) -> Image.Image:
         at = (left + width / 2, top + height + _LABEL / 2)
         write(draw, word, at, width, 22, smallest=10, anchor="mm")
     return block
-
-
-def _to_show(words: Sequence[str], attention: npt.NDArray[np.float32], most: int) -> list[int]:
-    """`most` of the words, in the order of the caption: those that looked hardest at one region, little ones last."""
-    peaks = attention.reshape(len(attention), -1).max(axis=1)
-    chosen = sorted(range(len(words)), key=lambda word: (words[word] in _LITTLE, -peaks[word]))
-    return sorted(chosen[:most])
 
 
 def _write_title(draw: ImageDraw.ImageDraw, item: Captioned, peak: float) -> None:

@@ -1,4 +1,6 @@
-"""One sheet for one caption: the photo, then the photo under each word's attention map. Free of torch.
+"""One sheet for one caption: the photo, then the photo under the attention maps of its words. Free of torch.
+
+Only words that name something to look at have a tile, MOST at most, things and colours first: fewer tiles are larger.
 
 The maps are drawn as they are: all words of a sheet share one scale, from no attention to the sheet's peak, and the
 scale is printed beside its colours. Nothing is stretched word by word, so a diffuse look stays pale.
@@ -13,7 +15,9 @@ from PIL import Image, ImageDraw
 
 from model.drawing.labels import ENGLISH, Labels, percent
 from model.drawing.style import BACKGROUND, GAP, INK, dim, fit, fitting_size, font, overlay, paste_scale, write
+from model.words import placed
 
+MOST: Final = 5  # words
 SIDE: Final = 1280  # the sheet's longer side is at most this, in pixels
 _TITLE: Final = 0.17  # of a tile's width
 _FAINT: Final = (120, 120, 120)
@@ -31,6 +35,8 @@ def draw_sheet(
     """
     if len(words) != len(attention):
         raise ValueError(f"{len(words)} words, but {len(attention)} maps")
+    shown = placed(words, MOST)
+    words, attention = [words[i] for i in shown], attention[shown]
     columns, (width, height), title = _layout(photo.size, len(words) + 1)
     small = fit(photo.convert("RGB"), (width, height))
     dimmed = dim(small)

@@ -16,22 +16,26 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from model.errors import ClipTooLarge, DamagedClip, EmptyFile, NotAClip
+from model.errors import ClipTooLarge, DamagedClip, EmptyFile, NotAClip, OutOfMemory
 from model.media.formats import (
     HEAD,
     Animation,
     animation_container,
     animation_timing,
+    unread_clip,
     video_container,
     without_large_extras,
 )
 from model.media.frames import LONG_SIDE, Budget, Clip, ClipLimits, Frame, choose_frames
 from model.media.images import upright_rgb
+from model.media.memory import DECODING
 from model.media.video import on_disk, open_video
 
 __all__ = ["Clip", "ClipLimits", "Frame", "open_clip"]
 
 MOST_PADDED: Final = 4  # times what arrived of a file that breaks off
+# Bytes a pixel of a frame that decoders keep, measured by tests/model/media/test_memory.py.
+_ANIMATED: Final[dict[Animation, int]] = {"gif": 24, "webp": 24, "png": 24, "avif": 24}
 
 
 @contextlib.contextmanager
@@ -43,8 +47,9 @@ def open_clip(source: bytes | str | os.PathLike[str], limits: ClipLimits | None 
     ...     for frame in clip:
     ...         print(frame.time, frame.image.shape)
 
-    Raises EmptyFile, NotAClip, DamagedClip, ClipTooLarge, ClipTooLong, ClipTooSlow; ClipsUnavailable where PyAV
-    cannot be loaded; OSError for a path that cannot be read.
+    It waits for room in memory beside whatever else is being decoded, and has it while the block runs.
+    Raises EmptyFile, NotAClip, UnreadClip, DamagedClip, ClipTooLarge, ClipTooLong, ClipTooSlow, OutOfMemory;
+    ClipsUnavailable where PyAV cannot be loaded; OSError for a path that cannot be read.
     """
     limits = limits or ClipLimits()
     budget = Budget(limits.decoding)
@@ -58,16 +63,22 @@ def open_clip(source: bytes | str | os.PathLike[str], limits: ClipLimits | None 
         raise EmptyFile("the file is empty")
     if size > limits.bytes:
         raise ClipTooLarge(f"{size:,} bytes are more than {limits.bytes:,}")
-    if (container := video_container(head)) is not None:
-        with on_disk(source) as path, contextlib.ExitStack() as cleanup:
-            yield open_video(path, container, limits, budget, cleanup)
-    elif (kind := animation_container(head)) is not None:
-        yield _open_animation(source if isinstance(source, bytes) else Path(source).read_bytes(), kind, limits, budget)
-    else:
-        raise NotAClip("not a clip in a format that is read here")
+    try:
+        with contextlib.ExitStack() as cleanup:
+            if (container := video_container(head)) is not None:
+                yield open_video(cleanup.enter_context(on_disk(source)), container, limits, budget, cleanup)
+            elif (kind := animation_container(head)) is not None:
+                data = source if isinstance(source, bytes) else Path(source).read_bytes()
+                yield _open_animation(data, kind, limits, budget, cleanup)
+            else:
+                raise unread_clip(head) or NotAClip("not a clip in a format that is read here")
+    except MemoryError as error:
+        raise OutOfMemory(f"no memory for the clip: {error}") from error
 
 
-def _open_animation(data: bytes, kind: Animation, limits: ClipLimits, budget: Budget) -> Clip:
+def _open_animation(
+    data: bytes, kind: Animation, limits: ClipLimits, budget: Budget, cleanup: contextlib.ExitStack
+) -> Clip:
     timing = animation_timing(data, kind)
     if len(timing.durations) < 2:
         raise NotAClip("a still picture, or the first of an animation whose rest is missing")
@@ -83,6 +94,9 @@ def _open_animation(data: bytes, kind: Animation, limits: ClipLimits, budget: Bu
         data += bytes(timing.end - len(data))
     elif kind == "png":
         data = without_large_extras(data)
+    with budget.pause():
+        cost = _ANIMATED[kind] * timing.size[0] * timing.size[1] + len(data)
+        cleanup.enter_context(DECODING.hold(cost, lasting=True))
     frames = _animation_frames(data, kind, stamps, chosen, limits, budget)
     return Clip(duration, [stamps[i] for i in chosen], frames, budget)
 
@@ -96,6 +110,8 @@ def _animation_frames(
             file = cleanup.enter_context(Image.open(io.BytesIO(data), formats=[kind.upper()]))
             # A PNG may begin with a picture for those who see no more.
             first = int(getattr(file, "default_image", False))
+        except MemoryError:
+            raise
         except Exception as error:  # decoders of damaged files raise nearly anything
             raise DamagedClip(f"the animation cannot be opened: {error}") from error
         limits.check_pixels(*file.size, animated=True)  # a container may say less than its decoder
@@ -104,7 +120,9 @@ def _animation_frames(
             try:
                 file.seek(first + index)
                 file.load()
-                image = upright_rgb(file.copy()) if index in wanted else None
+                image = upright_rgb(file, reduced=True) if index in wanted else None
+            except MemoryError:
+                raise
             except Exception:
                 return
             if image is not None:

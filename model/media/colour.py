@@ -15,6 +15,7 @@ from PIL import Image, ImageFilter
 # Codes of ITU-T H.273, as FFmpeg gives them.
 _PQ: Final = 16  # transfer characteristics
 _HLG: Final = 18
+HDR: Final = frozenset({_PQ, _HLG})
 _BT2020: Final = 9  # primaries
 _DISPLAY_P3: Final = 12
 _UNSPECIFIED: Final = 2
@@ -36,7 +37,7 @@ def screen_colours(image: Image.Image, transfer: int, primaries: int) -> Image.I
     HDR (PQ and HLG, ITU-R BT.2100) is mapped to its range: a frame that shows nothing brighter than 100 cd/m² keeps its
     brightness, white paper of 203 cd/m² becomes white, light beyond is compressed. Wide gamuts are clipped.
     """
-    hdr = transfer in (_PQ, _HLG)
+    hdr = transfer in HDR
     if hdr and primaries == _UNSPECIFIED:
         primaries = _BT2020
     if not hdr and primaries not in _TO_BT709:
@@ -60,7 +61,7 @@ def _table(transfer: int, primaries: int, white: float) -> npt.NDArray[np.float3
     blue, green, red = np.meshgrid(light, light, light, indexing="ij")
     linear = np.stack([red, green, blue], axis=-1) @ np.array(_TO_BT709.get(primaries, np.eye(3))).T
     linear = np.clip(linear / white, 0.0, None)
-    if transfer in (_PQ, _HLG):
+    if transfer in HDR:
         room = 1.0 - _KNEE
         compressed = 1.0 - room * np.exp(-(np.maximum(linear, _KNEE) - _KNEE) / room)
         linear = np.where(linear > _KNEE, compressed, linear)

@@ -20,10 +20,14 @@ from model.errors import (
     OnlyZeros,
     PdfDocument,
     TruncatedImage,
+    UnreadClip,
+    UnreadImage,
     VectorDrawing,
     WebPage,
 )
+from model.media import iso_media
 from model.media.iso_media import avif_timing, boxes_end
+from model.media.jpeg import jpeg_frame
 
 Video = Literal[  # FFmpeg's names of the demuxers
     "mov", "matroska", "avi", "asf", "flv", "mpegts", "mpeg", "mpegvideo", "ogg", "dv"
@@ -58,6 +62,45 @@ _PICTURES: Final = re.compile(
     rb"|....ftyp(?:avi[fs]|hei[cmsx]|hev[cmsx]|m[is]f1)",
     re.DOTALL,
 )
+# How kinds that are not read here begin: pictures, then clips.
+_UNREAD_PICTURES: Final = re.compile(
+    b"|".join(
+        (
+            rb"\xff\x0a|\0\0\0\x0cJXL ",  # JPEG XL
+            rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  |II\xbc\x01",  # JPEG 2000, JPEG XR
+            rb"....ftypcrx |FUJIFILMCCD-RAW|FOVb|IIR[OS]|MMOR|IIU\0",  # raw pictures of cameras
+            rb"8BPS|gimp xcf|icns|\0\0[\x01\x02]\0[^\0]\0",  # Photoshop, GIMP, icons
+            rb"\x76\x2f\x31\x01|#\?(?:RADIANCE|RGBE)|SDPX|XPDS|II\+\0|MM\0\+|SIMPLE  =",  # EXR, HDR, DPX, BigTIFF, FITS
+            rb"DDS |FLIF|BPG\xfb|qoif|AT&TFORM|\x8aMNG|P[1-7][\n ]",  # DirectDraw, FLIF, BPG, QOI, DjVu, MNG, netpbm
+            rb"\x59\xa6\x6a\x95|\x01\xda[\0\x01]|\x0a\x05\x01\x08",  # Sun, SGI, PCX
+            rb"\xd7\xcd\xc6\x9a|\x01\0\0\0.{36} EMF",  # Windows metafiles
+        )
+    ),
+    re.DOTALL,
+)
+_UNREAD_CLIPS: Final = re.compile(
+    b"|".join(
+        (
+            rb"\.RMF|[CFZ]WS[\x03-\x32]|NSV[fs]|BIK[bdfghi]|SMK[24]",  # RealMedia, Flash, NSV, Bink, Smacker
+            rb"\x06\x0e\x2b\x34\x02\x05\x01\x01|\0\0\0\0\x01\xbc|\xb7\xd8\0\x20\x37\x49\xda\x11",  # MXF, GXF, WTV
+            rb"DKIF|nut/multimedia|YUV4MPEG2",  # IVF, NUT
+        )
+    ),
+    re.DOTALL,
+)
+# TIFF: bytes of a value, by its type
+_TIFF_SIZES: Final = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    11: 4,
+    13: 4,
+}
 _SVG: Final = re.compile(rb"<svg[\s>]|<!doctype\s+svg", re.IGNORECASE)
 _HTML: Final = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|script)[\s>]", re.IGNORECASE)
 
@@ -231,6 +274,14 @@ def without_large_extras(png: bytes) -> bytes:
     return b"".join([*kept, png[at:]])
 
 
+def stated_colours(data: bytes) -> tuple[int, int] | None:
+    """Colour primaries and transfer characteristics (H.273) of a PNG (cICP), HEIC or AVIF, where it states them."""
+    if not data.startswith(PNG):
+        return iso_media.stated_colours(data)
+    chunk = data.find(b"\0\0\0\x04cICP", 8, data.find(b"IDAT", 8))
+    return (data[chunk + 8], data[chunk + 9]) if chunk > 0 else None
+
+
 def _inflates_far(profile: bytes) -> bool:
     """Whether the content of an iCCP chunk (name, 0, method, compressed data) is more than Pillow inflates."""
     try:
@@ -247,6 +298,8 @@ def _avif(data: bytes) -> _Parsed:
 def not_a_picture(data: bytes) -> MediaError:
     """What is wrong with a file that no decoder of pictures knows."""
     head = data[:LOOKED_AT]
+    if (unread := unread_picture(data)) is not None:
+        return unread
     if _PICTURES.match(head):
         if breaks_off(data):
             return TruncatedImage("the picture breaks off in its first bytes")
@@ -262,6 +315,48 @@ def not_a_picture(data: bytes) -> MediaError:
     if page:
         return WebPage("a web page, not a picture")
     return NotAnImage("not a picture in a format that is read here")
+
+
+def unread_picture(data: bytes) -> UnreadImage | None:
+    """What is said of a good picture, as far as its header tells, of a kind that is not read here; None for others.
+
+    `data`: of one that Pillow does not open, or not decode.
+    """
+    if _UNREAD_PICTURES.match(data):
+        return UnreadImage("a picture of a kind that is not read here")
+    if data[:3] == b"\xff\xd8\xff" and (frame := jpeg_frame(data)) is not None and not frame.is_read:
+        return UnreadImage(f"a JPEG of {frame.bits} bits, kind {frame.kind:x}")
+    if data[:4] in (b"II*\0", b"MM\0*") and _is_whole_tiff(data):
+        return UnreadImage("a TIFF of a kind that is not read here, such as a raw picture of a camera")
+    return None
+
+
+def unread_clip(head: bytes) -> UnreadClip | None:
+    """What is said of a clip in a container that is not read here; None for other files."""
+    return UnreadClip("a clip of a kind that is not read here") if _UNREAD_CLIPS.match(head) else None
+
+
+def _is_whole_tiff(data: bytes) -> bool:
+    """Whether the first directory of a TIFF is sound, and what it points to is in the file."""
+    order = "<" if data[:2] == b"II" else ">"
+    try:
+        (at,) = struct.unpack_from(f"{order}I", data, 4)
+        (count,) = struct.unpack_from(f"{order}H", data, at)
+        tags: dict[int, tuple[int, ...]] = {}
+        for entry in range(at + 2, at + 2 + 12 * count, 12):
+            tag, kind, number = struct.unpack_from(f"{order}HHI", data, entry)
+            size = _TIFF_SIZES.get(kind, 8) * number
+            (place,) = (entry + 8,) if size <= 4 else struct.unpack_from(f"{order}I", data, entry + 8)
+            if place + size > len(data):
+                return False
+            if kind in (3, 4) and number <= len(data):
+                tags[tag] = struct.unpack_from(f"{order}{number}{'H' if kind == 3 else 'I'}", data, place)
+    except struct.error:
+        return False
+    starts = tags.get(273) or tags.get(324) or ()  # of strips, of tiles
+    sizes = tags.get(279) or tags.get(325) or ()
+    within = all(start + size <= len(data) for start, size in zip(starts, sizes, strict=False))
+    return {256, 257} <= tags.keys() and len(starts) == len(sizes) > 0 and within
 
 
 def breaks_off(data: bytes) -> bool:

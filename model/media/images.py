@@ -5,17 +5,40 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import threading
-from collections.abc import Iterator
+import re
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from model.errors import CaptionError, DamagedImage, EmptyFile, ImageTooLarge, TruncatedImage
-from model.media.formats import HEAD, PNG, breaks_off, is_heif, not_a_picture, without_large_extras
+from model.errors import (
+    AnimatedPicture,
+    CaptionError,
+    DamagedImage,
+    EmptyFile,
+    ImageTooLarge,
+    OutOfMemory,
+    TruncatedImage,
+    UnreadImage,
+)
+from model.media.colour import HDR, screen_colours
+from model.media.formats import (
+    HEAD,
+    PNG,
+    breaks_off,
+    is_clip,
+    is_heif,
+    not_a_picture,
+    stated_colours,
+    unread_picture,
+    without_large_extras,
+)
 from model.media.iso_media import claimed_pixels
+from model.media.jpeg import END_OF_IMAGE, JpegFrame, jpeg_frame
+from model.media.memory import DECODING, MIB
+from model.media.profiles import GAMMAS, PRIMARIES, SRGB, matrix_profile
+from model.media.rows import HeifPixels, Pixels, WebpPixels, reduced_avif, strips
 
 MAX_PIXELS: Final = 100_000_000  # of a picture that is decoded at all
 MAX_KEPT: Final = 8_000_000
@@ -24,13 +47,27 @@ FORMATS: Final[tuple[str, ...]] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", 
 WORKING_SIDE: Final = 1280  # larger pictures are reduced as they are decoded, their longer side not below this
 LEAST_SIDE: Final = 299  # nor their shorter side below this, unless MAX_KEPT needs it
 
-_LARGE: Final = threading.Semaphore(1)  # held while more than MAX_KEPT pixels are in memory
 _STRIP: Final = 1_000_000  # pixels that are converted at once
+_WORK: Final = 32 * MIB  # bytes that this takes, and smaller things
+# Bytes a pixel of decoders that keep more than Pillow's own copy; measured by tests/model/media/test_memory.py.
+_DECODER: Final = {"WEBP": 16.5, "AVIF": 12.0, "HEIF": 8.0}
+_ROWS: Final = {"WEBP": 4.5, "AVIF": 4.0, "HEIF": 5.0}  # the same of `model.media.rows`
+_WEBP_ALPHA: Final = 7.0  # of a lossy picture with transparency, which is a second picture
+_WHOLE: Final = 8  # bytes a pixel of copies of a picture that is not reduced
+_NARROW: Final = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}  # bytes a pixel; 4 of other modes
+_ABOUT_MEMORY: Final = re.compile(r"memory|allocat", re.IGNORECASE)  # what decoders say when they got none
+_REFUSALS: Final = re.compile(r"unsupported|not supported|not available|unknown|cannot handle", re.IGNORECASE)
+_MISSING: Final = 0.02  # of a JPEG's pixels; one that breaks off so near its end is shown
+_UNLIKE: Final = 16  # levels of 255
+_JPEG: Final = b"\xff\xd8\xff"  # how one begins
 _ORIENTATION: Final = 0x0112  # EXIF and TIFF
+_ROWS_PER_STRIP: Final = 278  # TIFF
+_TILE_WIDTH: Final = 322  # TIFF
 _BITS_PER_SAMPLE: Final = 258  # TIFF
 _PHOTOMETRIC: Final = 262  # TIFF; 0: white is zero
 _MAX_PROFILE: Final = 8 * 1024 * 1024  # bytes; a larger colour profile is not looked at
 _SRGB_GAMMA: Final = 1 / 2.2  # as a PNG says it
+_STATED: Final = "stated_colours"  # of a picture's `info`: codes of primaries and transfer characteristics, or None
 _ALIKE: Final = 2  # levels of 255: a profile that changes no colour by more is that of sRGB
 
 
@@ -38,9 +75,10 @@ def open_image(data: bytes) -> Image.Image:
     """Decode a picture of any mode, colours and orientation to upright sRGB, transparency flattened on white.
 
     Of an animated picture the first frame, of several pages the first, of several pictures the one meant as such. The
-    result has at most MAX_KEPT pixels or so; larger pictures are decoded one at a time, and reduced before anything
-    else is done with them.
-    Raises EmptyFile, NotAnImage, ImageTooLarge (more than MAX_PIXELS), TruncatedImage or DamagedImage.
+    result has at most MAX_KEPT pixels or so; larger pictures are reduced before anything else is done with them. It
+    waits for room in memory beside whatever else is being decoded.
+    Raises EmptyFile, NotAnImage, UnreadImage, ImageTooLarge (more than MAX_PIXELS), TruncatedImage, DamagedImage or
+    OutOfMemory.
     """
     if not data:
         raise EmptyFile("the file is empty")
@@ -53,28 +91,116 @@ def open_image(data: bytes) -> Image.Image:
             width, height = file.size
             if max(width * height, claimed_pixels(data) if file.format == "HEIF" else 0) > MAX_PIXELS:
                 raise ImageTooLarge(f"more than {MAX_PIXELS:,} pixels, shown as {width} x {height}")
-            if file.format in ("JPEG", "MPO"):
+            if file.format in ("PNG", "AVIF", "HEIF"):
+                file.info[_STATED] = stated_colours(data)
+            jpeg = jpeg_frame(data) if file.format in ("JPEG", "MPO") else None
+            if jpeg is not None:
                 file.draft("RGB", _draft_size(width, height))
-            with _LARGE if file.width * file.height > MAX_KEPT else contextlib.nullcontext():
-                file.load()
-                return _upright(_to_rgb(file, _factor(file.size)), file)
-    except (CaptionError, MemoryError):
+            with DECODING.hold(_cost(file, data, jpeg)):
+                decoded = _decoded(file, data)
+                return _upright(_to_rgb(decoded, _factor(decoded.size)), file)
+    except CaptionError:
         raise
     except UnidentifiedImageError as error:
         raise not_a_picture(data) from error
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(f"more than {MAX_PIXELS:,} pixels") from error
     except Exception as error:  # decoders of damaged files raise nearly anything
-        if data.startswith(PNG) and len(lighter := without_large_extras(data)) < len(data):
-            return open_image(lighter)
-        if breaks_off(data):
-            raise TruncatedImage(f"the picture breaks off: {error}") from error
-        raise DamagedImage(f"the picture does not decode: {error}") from error
+        if (mended := _mended(data)) is not None:
+            return open_image(mended)
+        raise _fault(data, error) from error
 
 
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode as sRGB, transparency flattened on white, turned as its EXIF orientation says."""
-    return _upright(_to_rgb(image), image)
+def open_photo(data: bytes) -> Image.Image:
+    """As `open_image`. Raises AnimatedPicture for one that moves, too."""
+    if is_clip(data):
+        raise AnimatedPicture("it moves, and is to be asked for as a clip")
+    return open_image(data)
+
+
+def _cost(file: Image.Image, data: bytes, jpeg: JpegFrame | None) -> int:
+    """About how many bytes it takes to decode a picture that Pillow has opened, its RGB copy with them."""
+    pixels = file.width * file.height
+    cost = round(pixels * _bytes_a_pixel(file, data)) + _WORK
+    if jpeg is not None:
+        cost += jpeg.kept_bytes
+    if file.format == "TIFF":  # its decoder unpacks a strip at once, and the file is copied
+        tags = getattr(file, "tag_v2", {})
+        rows = min(file.height, int(tags.get(_ROWS_PER_STRIP, file.height)))
+        strip = 0 if _TILE_WIDTH in tags else file.width * rows * sum(tags.get(_BITS_PER_SAMPLE, (8,))) // 8
+        cost += len(data) + strip
+    return cost + (_WHOLE * pixels if pixels <= MAX_KEPT else 0)
+
+
+def _bytes_a_pixel(file: Image.Image, data: bytes) -> float:
+    kind = file.format or ""
+    if not _by_rows(file):
+        return _DECODER.get(kind, _NARROW.get(file.mode, 4))
+    return _WEBP_ALPHA if kind == "WEBP" and b"ALPH" in data[:_MAX_PROFILE] else _ROWS[kind]
+
+
+def _by_rows(file: Image.Image) -> bool:
+    """Whether a large picture is decoded by `model.media.rows`."""
+    if file.width * file.height <= MAX_KEPT or getattr(file, "is_animated", False):
+        return False
+    return file.format in _ROWS and (file.format != "AVIF" or file.mode == "RGB")
+
+
+def _decoded(file: Image.Image, data: bytes) -> Pixels:
+    if _by_rows(file):
+        with contextlib.suppress(ImportError):
+            if file.format != "AVIF":
+                return HeifPixels(data, file) if file.format == "HEIF" else WebpPixels(data, file)
+            if (reduced := reduced_avif(data, file, _factor(file.size))) is not None:
+                return reduced
+    file.load()
+    return file
+
+
+def _mended(data: bytes) -> bytes | None:
+    """A file that shows the same and that decoders do not refuse; None if there is none."""
+    if data.startswith(PNG) and len(lighter := without_large_extras(data)) < len(data):
+        return lighter
+    if data.startswith(_JPEG) and breaks_off(data) and _nearly_whole(whole := data.rstrip(b"\xff") + END_OF_IMAGE):
+        return whole
+    return None
+
+
+def _nearly_whole(jpeg: bytes) -> bool:
+    """Whether what an end of image was put to shows nearly all of its pixels.
+
+    What is missing is made up by the decoder: from zeros, or from whatever else stands there.
+    """
+    found = []
+    try:
+        for made_up in (b"", b"\x5a\xa5" * 512):
+            with Image.open(io.BytesIO(jpeg[:-2] + made_up + END_OF_IMAGE), formats=["JPEG", "MPO"]) as file:
+                file.draft("RGB", _draft_size(*file.size))
+                found.append(np.asarray(file.convert("L"), dtype=int))
+    except Exception:  # decoders of damaged files raise nearly anything
+        return False
+    return float((np.abs(found[0] - found[1]) > _UNLIKE).mean()) <= _MISSING
+
+
+def _fault(data: bytes, error: Exception) -> CaptionError:
+    """Why a picture that was recognised does not decode."""
+    if isinstance(error, MemoryError) or (
+        isinstance(error, OSError | RuntimeError) and _ABOUT_MEMORY.search(str(error))
+    ):
+        return OutOfMemory(f"no memory for the picture: {error}")
+    if breaks_off(data):
+        return TruncatedImage(f"the picture breaks off: {error}")
+    if isinstance(error, KeyError) or _REFUSALS.search(str(error)):
+        return UnreadImage(f"a picture of a kind that is not read here: {error}")
+    return unread_picture(data) or DamagedImage(f"the picture does not decode: {error}")
+
+
+def upright_rgb(image: Image.Image, *, reduced: bool = False) -> Image.Image:
+    """A picture of any mode as sRGB, transparency flattened on white, turned as its EXIF orientation says.
+
+    reduced: a large one as `open_image` reduces it.
+    """
+    return _upright(_to_rgb(image, _factor(image.size) if reduced else 1), image)
 
 
 @functools.cache
@@ -107,18 +233,22 @@ def _factor(size: tuple[int, int]) -> int:
     return max(1, factor)
 
 
-def _to_rgb(image: Image.Image, factor: int = 1) -> Image.Image:
+def _to_rgb(image: Pixels, factor: int = 1) -> Image.Image:
     """sRGB, transparency flattened on white, `factor` times smaller; a strip at a time, so that no large copy is made.
 
     Means are taken of the colours that are seen: of palettes, 16 bits and transparency, none could be taken before.
     """
     levels, to_srgb = _levels(image), _to_srgb(image)
-    if factor == 1:
+    if factor == 1 and isinstance(image, Image.Image):
         out = _flat_rgb(image, levels, to_srgb)
     else:
-        out = Image.new("RGB", (-(-image.width // factor), -(-image.height // factor)))
-        for top, strip in _strips(image, factor):
+        width, height = image.size
+        out = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+        for top, strip in strips(image, _rows(width, factor)):
             out.paste(_flat_rgb(strip, levels, to_srgb).reduce(factor), (0, top // factor))
+    primaries, transfer = _stated(image)
+    if transfer in HDR:
+        return screen_colours(out, transfer, primaries)
     if to_srgb is None or image.mode == "CMYK":
         return _with_gamma(out, image.info)
     return _applied(to_srgb, out.getchannel(0) if _is_grey(image) else out)
@@ -127,13 +257,19 @@ def _to_rgb(image: Image.Image, factor: int = 1) -> Image.Image:
 def _with_gamma(image: Image.Image, info: dict[str | tuple[int, int], Any]) -> Image.Image:
     """The picture, encoded with the `gamma` that a PNG without a profile tells of, as one encoded with that of sRGB."""
     gamma = info.get("gamma", _SRGB_GAMMA)
-    if "icc_profile" in info or "srgb" in info or not 0.1 <= gamma <= 10 or abs(gamma - _SRGB_GAMMA) < 0.02:
+    if (
+        info.get(_STATED)
+        or "icc_profile" in info
+        or "srgb" in info
+        or not 0.1 <= gamma <= 10
+        or abs(gamma - _SRGB_GAMMA) < 0.02
+    ):
         return image
     levels = [round(255 * (level / 255) ** (_SRGB_GAMMA / gamma)) for level in range(256)]
     return image.point(levels * 3)
 
 
-def _is_grey(image: Image.Image) -> bool:
+def _is_grey(image: Pixels) -> bool:
     return image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
 
 
@@ -143,11 +279,35 @@ def _applied(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image
     return out
 
 
-def _to_srgb(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
+def _to_srgb(image: Pixels) -> ImageCms.ImageCmsTransform | None:
     """From the colours that the picture's profile tells of; None if they are to be taken as sRGB."""
     profile = image.info.get("icc_profile")
+    if profile is None and not _is_grey(image) and image.mode != "CMYK":
+        profile = _stated_profile(image)
     if isinstance(profile, bytes) and len(profile) <= _MAX_PROFILE:
         return _transform(profile, "CMYK" if image.mode == "CMYK" else "L" if _is_grey(image) else "RGB")
+    return None
+
+
+def _stated(image: Pixels) -> tuple[int, int]:
+    """Codes of its primaries and transfer characteristics; zeros where it states none, or has a profile instead."""
+    stated = image.info.get(_STATED)
+    return (0, 0) if stated is None or "icc_profile" in image.info else stated
+
+
+def _stated_profile(image: Pixels) -> bytes | None:
+    """What stands for a profile in a picture that tells of its colours by numbers; None if they are those of sRGB."""
+    primaries, transfer = _stated(image)
+    if primaries or transfer:
+        if transfer in HDR or (primaries not in PRIMARIES and transfer not in GAMMAS):
+            return None
+        return matrix_profile(PRIMARIES.get(primaries, SRGB), GAMMAS.get(transfer))
+    chromaticity = image.info.get("chromaticity")
+    if chromaticity is None or "srgb" in image.info:
+        return None
+    gamma = image.info.get("gamma", _SRGB_GAMMA)
+    with contextlib.suppress(ValueError):
+        return matrix_profile(tuple(chromaticity), None if abs(gamma - _SRGB_GAMMA) < 0.02 else 1 / max(0.1, gamma))
     return None
 
 
@@ -170,11 +330,9 @@ def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
     return int(np.abs(shown.astype(int) - colours).max()) <= _ALIKE
 
 
-def _strips(image: Image.Image, factor: int = 1) -> Iterator[tuple[int, Image.Image]]:
-    """Strips of the whole width, each of a multiple of `factor` rows, with the row where it begins."""
-    rows = factor * max(1, _STRIP // (image.width * factor))
-    for top in range(0, image.height, rows):
-        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+def _rows(width: int, factor: int = 1) -> int:
+    """How many rows are converted at once, a multiple of `factor`."""
+    return factor * max(1, _STRIP // (width * factor))
 
 
 def _flat_rgb(
@@ -192,7 +350,7 @@ def _flat_rgb(
     return image.convert("RGB")
 
 
-def _levels(image: Image.Image) -> tuple[float, float] | None:
+def _levels(image: Pixels) -> tuple[float, float] | None:
     """The values that mean black and white, of greyscale wider than 8 bits; None for all other pictures.
 
     They are the format's whole range; of 32 bits and of fractions, what the picture has.
@@ -204,7 +362,7 @@ def _levels(image: Image.Image) -> tuple[float, float] | None:
     if image.mode not in ("I", "F"):
         return None
     lows, tops = [], []
-    for _, strip in _strips(image):
+    for _, strip in strips(image, _rows(image.size[0])):
         values = np.asarray(strip, dtype=np.float64)
         if (values := values[np.isfinite(values)]).size:
             lows.append(float(values.min()))

@@ -49,6 +49,18 @@ def claimed_pixels(data: bytes) -> int:
     return most
 
 
+def stated_colours(data: bytes) -> tuple[int, int] | None:
+    """Colour primaries and transfer characteristics (H.273) of a HEIF or AVIF picture, where it states them."""
+    for meta in _boxes(data, 0, len(data), b"meta"):
+        for properties in _boxes(data, meta[0] + 4, meta[1], b"iprp"):
+            for container in _boxes(data, *properties, b"ipco"):
+                for start, end in _boxes(data, *container, b"colr"):
+                    if data[start : start + 4] == b"nclx" and end - start >= 8:
+                        primaries, transfer = struct.unpack_from(">HH", data, start + 4)
+                        return primaries, transfer
+    return None
+
+
 def _picture_track(data: bytes, trak: tuple[int, int]) -> tuple[tuple[int, int], list[float]] | None:
     """None for a track of something else, such as the transparency."""
     media = next(_boxes(data, *trak, b"mdia"), None)

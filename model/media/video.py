@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -20,28 +20,46 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from model.errors import ClipsUnavailable, ClipTooLarge, DamagedClip, NotAClip
+from model.errors import ClipsUnavailable, ClipTooLarge, DamagedClip, NotAClip, UnreadClip
 from model.media.colour import screen_colours
 from model.media.formats import Video
 from model.media.frames import LONG_SIDE, Budget, Clip, ClipLimits, Frame, choose_frames
 from model.media.images import upright_rgb
+from model.media.memory import DECODING, MIB
+from model.media.rows import BT601, BT709, MATRICES
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.filter import Graph
     from av.packet import Packet
+    from av.video.codeccontext import VideoCodecContext
     from av.video.frame import VideoFrame
     from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
+# The decoders that files of people need, by FFmpeg's names. No other is ever opened.
+CODECS: Final = frozenset(
+    {
+        *("h264", "hevc", "vp8", "libvpx", "vp9", "libvpx-vp9", "libdav1d"),
+        *("mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v1", "msmpeg4v2", "msmpeg4", "h263", "h263p", "h263i"),
+        *("flv", "wmv1", "wmv2", "wmv3", "vc1", "theora", "vp3", "vp6", "vp6a", "vp6f"),
+        *("svq1", "svq3", "cinepak", "rpza", "qtrle", "mjpeg", "mjpegb", "png", "gif"),
+        *("prores", "dnxhd", "dvvideo", "rawvideo", "v210", "huffyuv", "ffvhuff", "ffv1"),
+    }
+)
 _MOST_THREADS: Final = 4  # of one decoder, each of which keeps frames of its own
+_PICTURES_KEPT: Final = 16  # that others are made of, at most
+_LEVEL_PIXELS: Final = (
+    180_000_000  # of all these together, as the highest levels of H.264 allow; HEVC keeps six at least
+)
+_FEWEST_KEPT: Final = 6  # of HEVC, however large
+_BESIDE: Final = 3  # frames of the deinterlacer, and the one that is converted
+_WORK: Final = 32 * MIB
 _EDGES: Final = 4_000_000  # pixels that decoders add around the largest frames
 _MAX_STRETCH: Final = 8  # a sample aspect ratio beyond 1:8 or 8:1 is a fault of the file
 _UNREADABLE_RUN: Final = 64  # broken packets in a row, after which nothing better is expected
 _STILLS: Final = frozenset({"mjpeg", "png", "bmp", "gif", "tiff", "webp"})  # codecs of covers and thumbnails, too
 _WITH_ALPHA: Final = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # decoders of transparency, which FFmpeg's own leave out
-_MATRICES: Final = frozenset({1, 4, 5, 6, 7, 9})  # from YCbCr to RGB (H.273) that swscale knows
-_BT709, _BT601 = 1, 5
 _PROGRESSIVE: Final = 1  # FFmpeg's field order; 0 is unknown
 _HD: Final = 576  # lines; a higher picture that does not say its matrix has that of BT.709
 
@@ -83,32 +101,51 @@ def open_video(path: str, demuxer: Video, limits: ClipLimits, budget: Budget, cl
         stream = _video_stream(container)
         width, height = stream.codec_context.width, stream.codec_context.height
         if not width * height:  # damaged, or refused by its decoder as too large: as the container says
-            with contextlib.closing(_open(path, demuxer, limits, codecs="none")) as undecoded:
+            with contextlib.closing(_open(path, demuxer, limits, codecs=["none"])) as undecoded:
                 stated = _video_stream(undecoded).codec_context
                 width, height = stated.width, stated.height
         limits.check_pixels(width, height)
+        cost = _cost(stream.codec_context, width * height)
         timing = _timing(container, stream, demuxer, limits, budget)
     chosen = choose_frames(timing.times, timing.duration)
+    with budget.pause():
+        cleanup.enter_context(DECODING.hold(cost, lasting=True))
     container = cleanup.enter_context(contextlib.closing(_open(path, demuxer, limits)))
     frames = _frames(container, _video_stream(container), timing, chosen, limits, budget)
     return Clip(timing.duration, [timing.times[index] for index in chosen], frames, budget)
 
 
-def _open(path: str, demuxer: Video, limits: ClipLimits, codecs: str | None = None) -> InputContainer:
+def _cost(context: VideoCodecContext, pixels: int) -> int:
+    """About how many bytes it takes to decode frames of so many pixels."""
+    bits = 12 if context.format is None else max(8, context.format.padded_bits_per_pixel)
+    kept = 0 if context.codec.intra_only else min(_PICTURES_KEPT, max(_FEWEST_KEPT, _LEVEL_PIXELS // max(1, pixels)))
+    return pixels * bits // 8 * (kept + _threads() + _BESIDE) + _WORK
+
+
+def _threads() -> int:
+    return min(_MOST_THREADS, os.cpu_count() or 1)
+
+
+def _open(path: str, demuxer: Video, limits: ClipLimits, codecs: Iterable[str] = CODECS) -> InputContainer:
     """codecs: the only ones that may be used to find out what is in the file."""
     av: Any = pyav()
-    options = {"protocol_whitelist": "file", "format_whitelist": demuxer, "max_pixels": str(limits.pixels + _EDGES)}
-    if codecs is not None:
-        options["codec_whitelist"] = codecs
+    options = {
+        "protocol_whitelist": "file",
+        "format_whitelist": demuxer,
+        "codec_whitelist": ",".join(codecs),
+        "max_pixels": str(limits.pixels + _EDGES),
+    }
     try:
         container: InputContainer = av.open(path, "r", demuxer, options, metadata_errors="replace")
+    except MemoryError:
+        raise
     except (av.FFmpegError, ValueError) as error:
         raise DamagedClip(f"the clip cannot be opened: {error}") from error
     return container
 
 
 def _video_stream(container: InputContainer) -> VideoStream:
-    """The stream that players show: not a cover, not a thumbnail. Raises NotAClip and DamagedClip."""
+    """The stream that players show: not a cover, not a thumbnail. Raises NotAClip, UnreadClip and DamagedClip."""
     from av.stream import Disposition
 
     no_video = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -126,8 +163,8 @@ def _video_stream(container: InputContainer) -> VideoStream:
         return True, not still, bool(stream.disposition & Disposition.default), context.width * context.height
 
     best = max(streams, key=rank)
-    if best.codec_context is None:
-        raise DamagedClip("the clip's pictures are encoded in a way that is not read here")
+    if best.codec_context is None or best.codec_context.codec.name not in CODECS:
+        raise UnreadClip("the clip's pictures are encoded in a way that is not read here")
     return best
 
 
@@ -174,6 +211,8 @@ def _timing(
     lengths = shown if exact else decoded
     rate = float(stream.average_rate or stream.guessed_rate or 25)
     rate = rate if 0.1 <= rate <= 1000.0 else 25.0
+    if packets == 1 and stream.codec_context.name in _STILLS and container.streams.audio:
+        raise NotAClip("there is sound in it, and one still picture")
     if not lengths:  # no timestamps: those of an even frame rate
         exact, step = False, max(1, round(1 / rate / base))
         lengths = {index * step: step for index in range(max(1, packets))}
@@ -236,7 +275,7 @@ def _decoded(
     context = stream.codec_context
     if stream.metadata.get("alpha_mode") == "1" and context.name in _WITH_ALPHA:
         context = av.CodecContext.create(_WITH_ALPHA[context.name], "r")
-    context.thread_type, context.thread_count = "AUTO", min(_MOST_THREADS, os.cpu_count() or 1)
+    context.thread_type, context.thread_count = "AUTO", _threads()
     context.options = {"max_pixels": str(limits.pixels + _EDGES)}
     stamps = {timing.stamps[index] for index in chosen}
     # Of other interlaced clips, a packet may be half a frame.
@@ -247,6 +286,8 @@ def _decoded(
         nonlocal failures, delay
         try:
             frames = context.decode(packet)
+        except MemoryError:
+            raise
         except (av.FFmpegError, ValueError):
             failures += 1
             return []
@@ -322,8 +363,8 @@ def _displayed(
     width, height = frame.width * stretch, float(frame.height)
     scale = min(1.0, LONG_SIDE / max(width, height))
     matrix = frame.colorspace
-    if matrix not in _MATRICES:
-        matrix = _BT709 if frame.height > _HD else _BT601
+    if matrix not in MATRICES:
+        matrix = BT709 if frame.height > _HD else BT601
     clear = frame.format.name != "pal8" and any(component.is_alpha for component in frame.format.components)
     try:
         converted = reformatter.reformat(
@@ -335,6 +376,8 @@ def _displayed(
             interpolation=Interpolation.AREA,
             threads=1,
         )
+    except MemoryError:
+        raise
     except (pyav().FFmpegError, ValueError):
         return None
     image = Image.fromarray(converted.to_ndarray())

@@ -3,9 +3,11 @@
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 DecoderKind = Literal["attention", "baseline"]
+NetworkKind = Literal["attention", "baseline", "transformer"]  # those that can be trained, too
+NETWORKS: Final[tuple[NetworkKind, ...]] = get_args(NetworkKind)
 Rnn = Literal["lstm", "gru"]
 
 
@@ -96,7 +98,7 @@ class EncoderConfig(_Config):
 class DecoderConfig(_Config):
     """One decoder. `embedding` is also the width of the tied output layer."""
 
-    kind: DecoderKind
+    kind: NetworkKind
     vocabulary_size: int
     channels: int = 1280
     embedding: int = 512
@@ -105,14 +107,18 @@ class DecoderConfig(_Config):
     dropout: float = 0.5
     max_words: int = 20
     rnn: Rnn = "lstm"
+    layers: int = 3  # of a transformer
+    heads: int = 8
 
     def __post_init__(self) -> None:
-        if self.kind not in MODELS:
-            raise ConfigError(f"unknown decoder {self.kind!r}; known: {', '.join(MODELS)}")
+        if self.kind not in NETWORKS:
+            raise ConfigError(f"unknown decoder {self.kind!r}; known: {', '.join(NETWORKS)}")
         if self.rnn not in ("lstm", "gru"):
             raise ConfigError(f"unknown recurrent network {self.rnn!r}; known: lstm, gru")
         sizes = (self.vocabulary_size, self.channels, self.embedding, self.hidden, self.attention, self.max_words)
-        if min(sizes) < 1:
+        if min(*sizes, self.layers, self.heads) < 1:
             raise ConfigError("decoder sizes must be positive")
+        if self.kind == "transformer" and self.embedding % self.heads:
+            raise ConfigError(f"{self.heads} heads do not share {self.embedding} numbers evenly")
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError(f"dropout must be in [0, 1), not {self.dropout}")

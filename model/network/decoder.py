@@ -1,9 +1,10 @@
-"""The two caption decoders behind one interface: `init_state` once per image, then `step` word by word.
+"""The caption decoders behind one interface: `init_state` once per image, then `step` word by word.
 
 Shapes: B images, K sequences of each, R regions, C channels, H hidden, A attention, E embedding, V vocabulary.
 """
 
 import abc
+import math
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -23,8 +24,9 @@ class DecoderState:
 
     hidden: Tensor  # (B, K, H)
     cell: Tensor | None  # (B, K, H); a GRU has none
-    keys: Tensor | None = None  # (B, 1, R, A), exponentials: see `AttentionDecoder`
-    values: Tensor | None = None  # (B, R, E)
+    keys: Tensor | None = None  # (B, 1, R, A), exponentials: see `AttentionDecoder`; of a transformer (B, L, N, R, D)
+    values: Tensor | None = None  # (B, R, E); of a transformer (B, L, N, R, D)
+    past: Tensor | None = None  # (B, K, L, 2, N, T, D), keys and values of the words read: see `TransformerDecoder`
 
     def repeat(self, count: int) -> Self:
         """The same state for `count` sequences an image; the state must have K = 1."""
@@ -32,18 +34,24 @@ class DecoderState:
             self,
             hidden=self.hidden.expand(-1, count, -1),  # (B, count, H)
             cell=None if self.cell is None else self.cell.expand(-1, count, -1),
+            past=None if self.past is None else self.past.expand(-1, count, *self.past.shape[2:]),
         )
 
     def reorder(self, index: Tensor) -> Self:
         """Sequence k of image b continues sequence index[b, k] of the same image. index: (B, K') int64."""
-        index = index.unsqueeze(-1).expand(-1, -1, self.hidden.shape[-1])  # (B, K', H)
-        cell = None if self.cell is None else self.cell.gather(1, index)
-        return replace(self, hidden=self.hidden.gather(1, index), cell=cell)
+        own = {name: getattr(self, name) for name in ("hidden", "cell", "past")}  # (B, K, …)
+        return replace(self, **{name: _sequences(tensor, index) for name, tensor in own.items() if tensor is not None})
 
     def images(self, index: Tensor | slice) -> Self:
         """The state of a choice of the images, which may repeat. index: (B',) int64, or a slice."""
         held = {name: tensor[index] for name, tensor in vars(self).items() if tensor is not None}
         return replace(self, **held)
+
+
+def _sequences(tensor: Tensor, index: Tensor) -> Tensor:
+    """Of a tensor (B, K, …) what `DecoderState.reorder` leaves, (B, K', …)."""
+    index = index.view(*index.shape, *[1] * (tensor.dim() - 2))
+    return tensor.gather(1, index.expand(-1, -1, *tensor.shape[2:]))
 
 
 class Decoder(nn.Module, abc.ABC):
@@ -190,6 +198,103 @@ class AttentionDecoder(Decoder):
         return torch.exp(2.0 * x.float().clamp(-self._LARGEST, self._LARGEST))
 
 
+class TransformerDecoder(Decoder):
+    """Layers that look back at the words read, then at the regions (Vaswani et al., NeurIPS 2017), norms first.
+
+    Embedding and layers are E wide, with N heads of D = E / N each; the feed-forward layers are 4 H wide inside. Keys
+    and values of the regions are computed once an image, those of the words once a word: the state keeps them. The
+    attention that a step returns is that of the last layer to the regions, averaged over its heads.
+    """
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__(config)
+        self.features_norm = nn.LayerNorm(config.channels)
+        self.regions = nn.Linear(config.channels, config.embedding)
+        self.positions = nn.Embedding(config.max_words + 1, config.embedding)  # of <start> and each word
+        nn.init.normal_(self.positions.weight, std=0.05)
+        self.layers = nn.ModuleList([_TransformerLayer(config) for _ in range(config.layers)])
+        self.norm = nn.LayerNorm(config.embedding)
+
+    def init_state(self, features: Tensor) -> DecoderState:
+        features = self.features_norm(features).to(self.regions.weight.dtype)  # (B, R, C)
+        regions = self.dropout(self.regions(features))  # (B, R, E)
+        pairs = [layer.of_regions(regions) for layer in self._layers()]
+        keys, values = (torch.stack(each, dim=1) for each in zip(*pairs, strict=True))  # (B, L, N, R, D)
+        past = keys.new_zeros(len(keys), 1, keys.shape[1], 2, keys.shape[2], 0, keys.shape[4])
+        hidden = regions.new_zeros(len(keys), 1, regions.shape[-1])
+        return DecoderState(hidden=hidden, cell=None, keys=keys, values=values, past=past)
+
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor | None]:
+        assert state.keys is not None
+        assert state.values is not None
+        assert state.past is not None
+        words = self.embedding(tokens).to(self.positions.weight.dtype) + self.positions.weight[state.past.shape[-2]]
+        hidden = self.dropout(words)  # (B, K, E)
+        attention, past = hidden, []
+        for i, layer in enumerate(self._layers()):
+            hidden, read = layer.look_back(hidden, state.past[:, :, i])
+            hidden, attention = layer.look_at(hidden, state.keys[:, i], state.values[:, i])
+            past.append(read)
+        state = replace(state, hidden=hidden, past=torch.stack(past, dim=2))
+        return self.predict(self.norm(hidden)), state, attention
+
+    def _layers(self) -> list["_TransformerLayer"]:
+        return [layer for layer in self.layers if isinstance(layer, _TransformerLayer)]
+
+
+class _TransformerLayer(nn.Module):
+    """Shapes: N heads, D numbers in each."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        width, self.heads = config.embedding, config.heads
+        self.own_norm, self.look_norm, self.forward_norm = (nn.LayerNorm(width) for _ in range(3))
+        self.own, self.own_output = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.query, self.look_output = nn.Linear(width, width), nn.Linear(width, width)
+        self.pairs = nn.Linear(width, 2 * width)
+        self.inner, self.outer = nn.Linear(width, 4 * config.hidden), nn.Linear(4 * config.hidden, width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def of_regions(self, regions: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of regions (B, R, E), each (B, N, R, D)."""
+        keys, values = self._heads(self.pairs(regions)).chunk(2, dim=-3)
+        return keys, values
+
+    def look_back(self, hidden: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """hidden: (B, K, E); past: (B, K, 2, N, T, D). Returns both, the second with this word, T + 1."""
+        made: Tensor = self.own(self.own_norm(hidden))
+        made = made.view(*hidden.shape[:2], 3, self.heads, 1, -1)  # (B, K, 3, N, 1, D)
+        past = torch.cat([past.to(made.dtype), made[:, :, 1:]], dim=-2)
+        weights = _closeness(made[:, :, 0], past[:, :, 0])  # (B, K, N, 1, T + 1)
+        found = (weights.to(past.dtype) @ past[:, :, 1]).flatten(2)  # (B, K, E)
+        return hidden + self.dropout(self.own_output(found)), past
+
+    def look_at(self, hidden: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """hidden: (B, K, E); keys, values: of the regions. Returns hidden, and attention (B, K, R)."""
+        weights = _closeness(self._heads(self.query(self.look_norm(hidden))), keys)  # (B, N, K, R)
+        found = (weights.to(values.dtype) @ values).transpose(1, 2).flatten(2)  # (B, K, E)
+        hidden = hidden + self.dropout(self.look_output(found))
+        inner = functional.gelu(self.inner(self.forward_norm(hidden)))
+        return hidden + self.dropout(self.outer(self.dropout(inner))), weights.mean(dim=1)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(B, S, M E) → (B, M N, S, D)."""
+        parts = x.shape[-1] * self.heads // self.query.in_features  # M N
+        return x.view(*x.shape[:2], parts, -1).transpose(1, 2)
+
+
+def _closeness(queries: Tensor, keys: Tensor) -> Tensor:
+    """Softmax of scaled products, in fp32. queries (…, S, D), keys (…, T, D) → (…, S, T)."""
+    products: Tensor = queries @ keys.transpose(-1, -2)
+    return (products.float() / math.sqrt(queries.shape[-1])).softmax(dim=-1)
+
+
 def build_decoder(config: DecoderConfig) -> Decoder:
     """A freshly initialised decoder of the configured kind."""
-    return AttentionDecoder(config) if config.kind == "attention" else BaselineDecoder(config)
+    match config.kind:
+        case "attention":
+            return AttentionDecoder(config)
+        case "baseline":
+            return BaselineDecoder(config)
+        case "transformer":
+            return TransformerDecoder(config)

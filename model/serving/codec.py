@@ -12,14 +12,17 @@ import functools
 import json
 import struct
 import types
-from collections.abc import Sequence
-from typing import Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, TypeAlias, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 MAGIC: Final = b"CAPT"
 VERSION: Final = 3
 _PREFIX: Final = struct.Struct(">4sBI")
 
+_PLAIN: Final = {float, int, str, bool}
+
 T = TypeVar("T")
+Decoder: TypeAlias = Callable[[Any, Sequence[bytes]], Any]
 
 
 class WireError(ValueError):
@@ -63,42 +66,68 @@ def encode(value: Any, attachments: list[bytes]) -> Any:
         attachments.append(value)
         return len(attachments) - 1
     if isinstance(value, tuple):
-        return [encode(item, attachments) for item in value]
+        return list(value) if set(map(type, value)) <= _PLAIN else [encode(item, attachments) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: encode(getattr(value, field.name), attachments) for field in dataclasses.fields(value)}
+        return {name: encode(getattr(value, name), attachments) for name in _fields(type(value))}
     return value
 
 
 def decode(kind: type[T], value: Any, attachments: Sequence[bytes] = ()) -> T:
     """The dataclass that `encode` was given. Raises WireError where the fields, their types or values differ."""
     try:
-        found: T = _decode(kind, value, attachments)
+        found: T = _decoder(cast(Any, kind))(value, attachments)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise WireError(f"not a {kind.__name__}: {error}") from error
     return found
 
 
 @functools.cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
+def _fields(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
-def _decode(kind: Any, value: Any, attachments: Sequence[bytes]) -> Any:
-    if dataclasses.is_dataclass(kind):
-        hints = _hints(cast(Any, kind))
-        return kind(**{name: _decode(hints[name], each, attachments) for name, each in value.items()})  # type: ignore[operator]
-    if kind is bytes:
-        return attachments[value]
+@functools.cache
+def _decoder(kind: Any) -> Decoder:
+    """For a type of values: made once, as an answer has thousands of figures."""
     origin, arguments = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return lambda value, attachments: kind(  # type: ignore[operator]
+            **{name: _decoder(hints[name])(each, attachments) for name, each in value.items()}
+        )
+    if kind is bytes:
+        return lambda value, attachments: attachments[value]
     if origin in (Union, types.UnionType):
-        [some] = [argument for argument in arguments if argument is not types.NoneType]
-        return None if value is None else _decode(some, value, attachments)
+        [some] = [_decoder(argument) for argument in arguments if argument is not types.NoneType]
+        return lambda value, attachments: None if value is None else some(value, attachments)
     if origin is tuple:
+        return _tuple_decoder(arguments)
+    return _plain_decoder(kind, arguments if origin is Literal else ())
+
+
+def _tuple_decoder(arguments: tuple[Any, ...]) -> Decoder:
+    every = _decoder(arguments[0]) if arguments[1:] == (...,) else None
+    parts = [] if every else [_decoder(argument) for argument in arguments]
+    floats = arguments == (float, ...)
+
+    def decoded(value: Any, attachments: Sequence[bytes]) -> tuple[Any, ...]:
         if not isinstance(value, list):
             raise TypeError(f"{value!r} is no list")
-        parts = [arguments[0]] * len(value) if arguments[1:] == (...,) else arguments
-        return tuple(_decode(part, each, attachments) for part, each in zip(parts, value, strict=True))
-    allowed = arguments if origin is Literal else None
-    if value not in allowed if allowed else not isinstance(value, (int, float) if kind is float else kind):
-        raise TypeError(f"{value!r} is no {kind}")
-    return value
+        if floats and set(map(type, value)) <= {float}:
+            return tuple(value)
+        if every is not None:
+            return tuple([every(each, attachments) for each in value])
+        return tuple(part(each, attachments) for part, each in zip(parts, value, strict=True))
+
+    return decoded
+
+
+def _plain_decoder(kind: Any, allowed: Sequence[Any]) -> Decoder:
+    types = (int, float) if kind is float else kind
+
+    def decoded(value: Any, attachments: Sequence[bytes]) -> Any:
+        if value not in allowed if allowed else not isinstance(value, types):
+            raise TypeError(f"{value!r} is no {kind}")
+        return value
+
+    return decoded

@@ -1,9 +1,10 @@
 """Calibrate confidence: `python -m model.training.calibrate --model attention --data flickr8k --split val`.
 
-Captions a validation split, asks which captions are right (CIDEr against their references above a threshold), fits
-`model.calibration` for greedy and beam captions and keeps the fit in the decoder's file, tensors untouched. A
-`<model>-sampling` file beside it gets a fit of its own greedy captions. The expected calibration error is estimated
-by cross-validation; `--check SPLIT` measures it on a split that was not fitted. Draws a reliability plot.
+Captions the validation split of one or several data sets, asks which captions are right (CIDEr against their references
+above a threshold), fits `model.calibration` for greedy and beam captions and keeps the fit in the decoder's file,
+tensors untouched. A `<model>-sampling` file beside it gets a fit of its own greedy captions. The expected calibration
+error is estimated by cross-validation; `--check` measures it on splits that were not fitted. Draws a reliability plot
+of the last one.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from typing import Self
 import numpy as np
 
 from model.calibration import (
+    FITS,
     THRESHOLD,
     Calibration,
     Fit,
@@ -50,6 +52,16 @@ class Judged:
             words=[len(caption.words) for caption in captions],
             geometric_means=np.array([caption.geometric_mean for caption in captions]),
             right=(cider > threshold).tolist(),
+        )
+
+    @classmethod
+    def together(cls, parts: Sequence[Self]) -> Self:
+        """The captions of several data sets as one."""
+        return cls(
+            mean_log_probs=[each for part in parts for each in part.mean_log_probs],
+            words=[each for part in parts for each in part.words],
+            geometric_means=np.concatenate([part.geometric_means for part in parts]),
+            right=[each for part in parts for each in part.right],
         )
 
 
@@ -113,37 +125,40 @@ def draw(path: Path, judged: dict[Fit, Judged], estimates: dict[Fit, Floats], ti
 def calibrate(options: argparse.Namespace, captioner: Captioner, name: str) -> None:
     """Fit, report, draw and keep the calibration of one decoder, whose file is `<name>.safetensors`."""
     tokenizer: Tokenizer = "PTB" if java() else "simple"
-    data = Path(options.data).name
-    splits = {split: load_split(resolve_data(options.data), split) for split in (options.split, options.check) if split}
+    fitted = [(data, options.split) for data in options.data]
+    checked = [(data or options.data[0], split) for data, _, split in (each.rpartition(":") for each in options.check)]
+    examples = {part: load_split(resolve_data(part[0]), part[1])[: options.limit] for part in (*fitted, *checked)}
+    names = {part: f"{Path(part[0]).name} {part[1]}" for part in examples}
 
-    def judged_on(split: str) -> dict[Fit, Judged]:
+    def judged_on(part: tuple[str, str]) -> dict[Fit, Judged]:
         return judge(
             captioner,
-            splits[split][: options.limit],
+            examples[part],
             beam=options.beam,
             threshold=options.threshold,
             tokenizer=tokenizer,
             batch=options.batch,
         )
 
-    judged = judged_on(options.split)
+    parts = [judged_on(part) for part in fitted]
+    judged = {search: Judged.together([part[search] for part in parts]) for search in FITS}
     fits = {search: fit_logistic(c.mean_log_probs, c.words, c.right) for search, c in judged.items()}
     calibration = Calibration(options.threshold, fits)
-    print(f"{name}, {data} {options.split}, {tokenizer} tokeniser, right: CIDEr > {options.threshold:g}")
+    shown = " and ".join(names[part] for part in fitted)
+    print(f"{name}, {shown}, {tokenizer} tokeniser, right: CIDEr > {options.threshold:g}")
     estimates = {search: cross_validated(c.mean_log_probs, c.words, c.right) for search, c in judged.items()}
     report(judged, estimates, "10-fold cross-validation")
     for search, fit in fits.items():
         print(f"  {search:6}  {fit}")
-    shown = options.split
-    if options.check:
-        shown = options.check
-        judged = judged_on(options.check)
+    for part in checked:
+        judged = judged_on(part)
         estimates = {search: predict(fits[search], c.mean_log_probs, c.words) for search, c in judged.items()}
-        print(f"{name}, {data} {options.check}, by the fit to {options.split}")
+        shown = names[part]
+        print(f"{name}, {shown}, by the fit to {options.split}")
         report(judged, estimates, "not fitted")
     if options.plot:
         file = Path(options.plot) / f"calibration-{name}.png"
-        draw(file, judged, estimates, f"{name}, {data} {shown}", options.threshold)
+        draw(file, judged, estimates, f"{name}, {shown}", options.threshold)
         print(f"plot: {file}")
     if not options.dry_run:
         write_calibration(Path(options.weights) / f"{name}.safetensors", calibration)
@@ -152,9 +167,11 @@ def calibrate(options: argparse.Namespace, captioner: Captioner, name: str) -> N
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m model.training.calibrate", description=__doc__.split("\n")[0])
-    add_data_options(parser)
+    add_data_options(parser, several=True)
     parser.add_argument("--split", default="val", help="what is fitted, default val")
-    parser.add_argument("--check", default="", metavar="SPLIT", help="a split to measure on, e.g. test")
+    parser.add_argument(
+        "--check", nargs="*", default=[], metavar="[DATA:]SPLIT", help="splits to measure on, e.g. test coco:dev"
+    )
     parser.add_argument("--beam", type=int, default=3, help="width of the beam whose captions are fitted, default 3")
     parser.add_argument("--threshold", type=float, default=THRESHOLD, help=f"of CIDEr, default {THRESHOLD}")
     parser.add_argument("--plot", default="docs", metavar="DIR", help="where the plot goes, default docs; '': none")

@@ -21,7 +21,7 @@ from model.captioner import Caption, Captioner
 from model.decoding.sampling import Sampling
 from model.decoding.search import BeamSearch
 from model.network.checkpoint import CheckpointError
-from model.network.config import MODELS
+from model.network.config import NETWORKS
 from model.network.vocabulary import tokenize
 from model.training.data import DataError, Example, load_images, load_split, resolve_data
 from model.training.scores import (
@@ -190,12 +190,15 @@ def load_examples(data: str, split: str | None) -> tuple[str, list[Example]]:
         return "dev", load_split(root, "dev")
 
 
-def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """The options of all programs that caption a data set with the shipped weights."""
+def add_data_options(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """The options of all programs that caption a data set, or `several`, with the shipped weights."""
     parser.add_argument("--weights", default="weights", help="the folder of the weights")
-    parser.add_argument("--model", choices=list(MODELS), default="attention")
+    parser.add_argument("--model", choices=NETWORKS, default="attention")
     parser.add_argument(
-        "--data", default="flickr8k", help="a folder in the Karpathy layout, or its name in DATASETS_DIR"
+        "--data",
+        nargs="+" if several else None,
+        default=["flickr8k"] if several else "flickr8k",
+        help="a folder in the Karpathy layout, or its name in DATASETS_DIR",
     )
     parser.add_argument("--batch", type=int, default=32, help="images in one run of the network")
     parser.add_argument("--limit", type=int, help="only the first so many images of the split")

@@ -22,23 +22,22 @@ import torch
 from torch import Tensor, nn
 
 from model.captioner import Captioner
-from model.decoding.blocking import FUNCTION_WORDS
 from model.network.decoder import Decoder
 from model.network.vocabulary import SPECIAL, UNKNOWN, Vocabulary
 from model.training.data import DataError, Example, encode_captions, load_split, resolve_data
 from model.training.loop import Objective, Run, run_command
 from model.training.networks import Networks
 from model.training.train import CrossEntropy, TrainConfig
+from model.words import FUNCTION_WORDS, NUMBERS
 
 HELD_OUT: Final = 50  # one photo of so many is for validation
-NUMBERS: Final = frozenset(["one", "two", "three", "four", "five", "several", "many"])  # they can be seen, too
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig(TrainConfig):
     """The options of training without photos. `encoder` is the one that the decoder is meant for; only its sizes count.
 
-    Raises ValueError for `finetune`: there is nothing that an encoder could read.
+    Raises ValueError for `finetune` and `grounding`: there is nothing that an encoder could read.
     """
 
     text: str = "captions_text"  # a folder with captions.jsonl.gz, or its name in DATASETS_DIR
@@ -50,8 +49,9 @@ class PretrainConfig(TrainConfig):
     pictures: int = 0
 
     def __post_init__(self) -> None:
-        if self.finetune:
-            raise ValueError("without photos there is nothing to train an encoder on")
+        super().__post_init__()
+        if self.finetune or self.grounding:
+            raise ValueError("without photos there is nothing to train an encoder on, and nowhere to look")
         if not 0 <= self.strangers < self.regions:
             raise ValueError(
                 f"{self.strangers} strangers leave none of {self.regions} regions to the photo's own words"

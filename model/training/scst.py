@@ -22,6 +22,7 @@ from model.decoding.search import word_log_probs
 from model.network.decoder import Decoder, DecoderState
 from model.network.vocabulary import END, PAD, SPECIAL, START, Vocabulary, tokenize
 from model.training.data import Example, encode_captions
+from model.training.grounding import Grounding
 from model.training.loop import Objective, RunConfig, run_command
 from model.training.losses import caption_loss, draw, leave_one_out, policy_loss
 from model.training.networks import Networks, continued
@@ -32,13 +33,16 @@ from model.training.scores import CiderD
 class ScstConfig(RunConfig):
     """The options of self-critical training. `encoder` is the one that the decoder was trained on.
 
-    Raises ValueError for fewer than two samples: an image's other samples are the baseline.
+    Raises ValueError for fewer than two samples (an image's other samples are the baseline), and for grounding
+    without `xe_weight`.
     """
 
     start_from: str  # the decoder to begin with: the best that cross-entropy gave
     samples: int = 5  # captions drawn of each image
     temperature: float = 1.0
     xe_weight: float = 0.0  # of the references' cross-entropy, mixed in to keep language and variety
+    grounding: float = 0.0  # within it, see `model.training.train`
+    collages: float = 0.25
     dropout: float = 0.0
     epochs: int = 10
     rate: float = 5e-5  # peak learning rate
@@ -53,6 +57,8 @@ class ScstConfig(RunConfig):
     def __post_init__(self) -> None:
         if self.samples < 2:
             raise ValueError(f"the baseline is the mean of an image's other samples: {self.samples} are too few")
+        if self.grounding and not self.xe_weight:
+            raise ValueError("grounding is a part of the references' cross-entropy, which has no weight")
 
     def networks(self, examples: Sequence[Example]) -> Networks:
         return continued(Path(self.encoder), Path(self.start_from), dropout=self.dropout)
@@ -143,6 +149,7 @@ class SelfCritical(Objective):
         self.config = config
         self.reward = Reward(examples, networks.vocabulary)
         self.captions = encode_captions(examples, networks.vocabulary, self.decoder.config.max_words)
+        self.grounding = Grounding.of(examples, self.captions, networks, config.data) if config.grounding else None
 
     def forward(self, inputs: Tensor, rows: list[int], progress: float) -> tuple[Tensor, int, dict[str, float]]:
         sampled = sample_captions(
@@ -156,7 +163,14 @@ class SelfCritical(Objective):
         advantages = leave_one_out(rewards).flatten().to(inputs.device)  # (B * K,)
         loss = policy_loss(sampled.log_probs, advantages[sampled.rows])
         if self.config.xe_weight:
-            cross_entropy, _ = caption_loss(self.decoder, inputs, [self.captions[row] for row in rows])
+            looks = None
+            if self.grounding is not None:
+                count = round(self.config.collages * len(rows))
+                inputs, looks = self.grounding.collages(inputs, count), self.grounding.looks(rows, count)
+            captions = [self.captions[row] for row in rows]
+            cross_entropy = caption_loss(
+                self.decoder, inputs, captions, looks=looks, grounding=self.config.grounding
+            ).mean
             loss = loss + self.config.xe_weight * cross_entropy
         values = {
             "reward": float(rewards.mean()),

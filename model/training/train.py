@@ -13,9 +13,10 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from model.network.config import MODELS
+from model.network.config import NETWORKS
 from model.network.vocabulary import Vocabulary
 from model.training.data import Example, encode_captions
+from model.training.grounding import Grounding, Looks
 from model.training.loop import Objective, RunConfig, run_command
 from model.training.losses import caption_loss
 from model.training.networks import Networks, continued, fresh, named_encoder
@@ -23,24 +24,36 @@ from model.training.networks import Networks, continued, fresh, named_encoder
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(RunConfig):
-    """The options of cross-entropy training. `encoder` may also be the name of a torchvision backbone."""
+    """The options of cross-entropy training. `encoder` may also be the name of a torchvision backbone.
+
+    Raises ValueError for a share that is none, or a negative weight of grounding.
+    """
 
     encoder_weights: str = ""  # of a named backbone, a torchvision state dict; empty: torchvision's own, downloaded
-    decoder: str = field(default="attention", metadata={"choices": tuple(MODELS)})
+    decoder: str = field(default="attention", metadata={"choices": NETWORKS})
     rnn: str = field(default="lstm", metadata={"choices": ("lstm", "gru")})
     start_from: str = ""  # a decoder checkpoint to continue, sizes and words as there; empty: a fresh decoder
     finetune: bool = False  # train the encoder too
+    only: tuple[str, ...] = ()  # the decoder's parts that are trained, e.g. keys query score; (): all
     encoder_rate: float = 5e-5  # peak learning rate of the encoder
     embedding: int = 512
     hidden: int = 512
     attention: int = 512
+    layers: int = 3  # of a transformer
+    heads: int = 8
     min_count: int = 4  # rarer words are <unk>
     max_words: int = 20
 
     label_smoothing: float = 0.1
     dropout: float = 0.5
     scheduled_sampling: float = 0.0  # by the end, the share of input words that the decoder draws itself
+    grounding: float = 0.0  # weight of -log of the attention in a word's place: `model.training.grounding`
+    collages: float = 0.25  # with it, the share of a batch's photos that are shown beside another
     coverage: float = 0.0  # weight of the doubly stochastic attention (Show, Attend and Tell, eq. 14); there it is 1
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.collages <= 1.0 or self.grounding < 0.0:
+            raise ValueError(f"a share of {self.collages} of collages, or a weight of {self.grounding} for grounding")
 
     def networks(self, examples: Sequence[Example]) -> Networks:
         encoder_file = named_encoder(self.encoder, self.encoder_weights, Path(self.out))
@@ -54,6 +67,8 @@ class TrainConfig(RunConfig):
             embedding=self.embedding,
             hidden=self.hidden,
             attention=self.attention,
+            layers=self.layers,
+            heads=self.heads,
             dropout=self.dropout,
             max_words=self.max_words,
         )
@@ -68,7 +83,13 @@ class TrainConfig(RunConfig):
 
     def peak_rates(self, objective: Objective) -> list[tuple[nn.Module, float]]:
         encoder = [] if objective.encoder is None else [(objective.encoder, self.encoder_rate)]
-        return [*super().peak_rates(objective), *encoder]
+        if not self.only:
+            return [*super().peak_rates(objective), *encoder]
+        parts = dict(objective.decoder.named_children())
+        if unknown := set(self.only) - set(parts):
+            raise ValueError(f"the decoder has no {', '.join(sorted(unknown))}; its parts are {', '.join(parts)}")
+        objective.decoder.requires_grad_(False)
+        return [*((parts[name].requires_grad_(True), self.rate) for name in self.only), *encoder]
 
 
 class CrossEntropy(Objective):
@@ -78,24 +99,37 @@ class CrossEntropy(Objective):
         super().__init__(networks, tuned=config.finetune)
         self.config = config
         self.captions = encode_captions(examples, networks.vocabulary, config.max_words)
+        self.grounding: Grounding | None = None
+        if config.grounding:
+            self.grounding = Grounding.of(examples, self.captions, networks, config.data)
 
     def forward(self, inputs: Tensor, rows: list[int], progress: float) -> tuple[Tensor, int, dict[str, float]]:
         features = inputs if self.encoder is None else self.encoder(inputs)
-        return self.loss(features, [self.captions[row] for row in rows], progress)
+        looks = None
+        if self.grounding is not None:
+            count = round(self.config.collages * len(rows))
+            features, looks = self.grounding.collages(features, count), self.grounding.looks(rows, count)
+        return self.loss(features, [self.captions[row] for row in rows], progress, looks)
 
     def loss(
-        self, features: Tensor, captions: Sequence[Sequence[Sequence[int]]], progress: float
+        self,
+        features: Tensor,
+        captions: Sequence[Sequence[Sequence[int]]],
+        progress: float,
+        looks: Looks | None = None,
     ) -> tuple[Tensor, int, dict[str, float]]:
         """What `forward` returns, from the regions (B, R, C) and the captions of each image as indices."""
-        loss, words = caption_loss(
+        loss, words, misplaced = caption_loss(
             self.decoder,
             features,
             captions,
             label_smoothing=self.config.label_smoothing,
             own_words=self.config.scheduled_sampling * progress,
             coverage=self.config.coverage,
+            looks=looks,
+            grounding=self.config.grounding,
         )
-        return loss, words, {"loss": loss.item()}
+        return loss, words, {"loss": loss.item()} | ({} if looks is None else {"misplaced": misplaced})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

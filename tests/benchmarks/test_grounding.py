@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 from benchmarks import grounding
-from benchmarks.grounding import Box, collage, covered, inside, main, measure_collages, measure_people, peak
+from benchmarks.grounding import collage, covered, main, measure_collages, measure_people, peak
 from model.captioner import Captioner
 from model.captions import Caption
 from model.training.data import Example, load_split
+from model.training.grounding import Box, inside
 from tests.conftest import PHOTOS, WEIGHTS
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -12,7 +13,12 @@ from pydantic import SecretStr
 from bot.config import Settings
 from bot.logs import configure_logging, impersonal, whereabouts
 from model.serving.job_context import working_for
+from model.serving.jobs import decode_job, encode_job
 from model.serving.outage import reason_of
+from tests.support.fake_queue import captions, eventually, running_bot
+from tests.support.fake_telegram import FakeTelegram, Person
+from tests.support.local_queue import WORKER, joined_queue, take
+from tests.support.pictures import PHOTO
 
 TOKEN = "123456789:AAE-secret_part_of_the_token_xyz"
 
@@ -69,6 +75,33 @@ async def test_lines_name_the_job_they_are_about(capsys: pytest.CaptureFixture[s
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(": ")[2] for line in lines[:3]] == ["at work job=1-7", "at work job=1-8", "idle"]
     assert [json.loads(line).get("job") for line in lines[3:]] == ["1-7", "1-8", None]
+
+
+async def test_one_trace_goes_through_bot_queue_and_worker(
+    server: FakeTelegram, ann: Person, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also through lines that name no job."""
+    queue = joined_queue()
+    async with running_bot(server, queue, tmp_path):
+        configure_logging(Settings(log_format="json"))
+        server.faults.add("sendMessage", "blocked", times=1)
+        command = await ann.send_text("/help")
+        photo = await ann.send_photo(PHOTO)
+        lease = await take(queue, "photo")
+        job = decode_job(json.loads(json.dumps(encode_job(lease.job))))  # as it gets to the worker
+        with working_for(job.id):
+            logging.getLogger("worker").info("done")
+        await queue.finish(WORKER, job.id, captions())
+        await ann.next_message()
+        await eventually(lambda: server.confirmed(photo))
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    traces = {line["trace"] for line in lines if line.get("job") == job.id}
+    assert [len(trace) for trace in traces] == [32]
+    assert {line["message"] for line in lines if line.get("trace") in traces} >= {"done", "answered"}
+    [refused] = [line for line in lines if "refused the answer" in line["message"]]
+    assert str(server.update_id(command)) in refused["message"]
+    assert "job" not in refused
+    assert refused["trace"] not in traces
 
 
 def test_the_password_alone_is_taken_out_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiogram.utils.i18n import get_i18n
 
 from bot import replies
 from bot.i18n import create_i18n, locale_of
 from bot.replies.text import spoken
+from model.doubt import NotPhoto, english
 from model.serving.tasks.photo import PhotoResult, WireCaption
 from model.speech import LONGEST_TEXT
 from tests.support import bot_api_rules as rules
@@ -118,11 +121,46 @@ def test_confidence_is_a_word_with_its_figure(confidence: float, words: str) -> 
     assert replies.confidence(WireCaption("a cat", confidence)) == words
 
 
+def test_an_unsure_caption_is_hedged_and_its_likely_beginning_comes_first() -> None:
+    unsure = WireCaption("a <cat> on a blue sofa", 0.2)
+    result = PhotoResult(unsure, (WireCaption("a dog", 0.1),))
+    said = "perhaps: a <cat> on a blue sofa"
+    assert as_seen(replies.photo_answer(result).markup) == [said, "unsure (20 %)", "1. a dog"]
+    assert replies.spoken_caption(result) == said
+    begun = PhotoResult(dataclasses.replace(unsure, beginning="a <cat>"), ())
+    assert as_seen(replies.photo_answer(begun).markup) == [
+        "perhaps: a <cat>",
+        "unsure (20 %)",
+        "perhaps in full: a <cat> on a blue sofa",
+    ]
+    assert as_seen(replies.explained_caption(begun)) == ["a <cat> on a blue sofa"]
+    sure = PhotoResult(WireCaption("a cat", 0.34, "a"), ())
+    assert replies.main_caption(sure) == "a cat"
+
+
+@pytest.mark.parametrize("kind", ["blank", "drawing", "noise", "screen", "text", "hologram"])
+def test_of_what_is_no_photo_no_caption_is_shown_unless_it_is_asked_for(kind: str) -> None:
+    found = NotPhoto(kind, 0.97)
+    result = dataclasses.replace(captions("a <cat>", "a dog"), not_photo=found)
+    said = english(found)
+    assert said.endswith("I only describe photos.")
+    assert replies.photo_answer(result) == replies.Words(f"<b>{said}</b>", ())
+    assert replies.main_caption(result) == said
+    assert replies.sample_answer(result) == replies.Words(
+        f"<b>{said}</b>\n1. a &lt;cat&gt;\n2. a dog", ("a <cat>", "a dog")
+    )
+    assert replies.comparison(result, "attention").startswith(f"{said}\n\n<b>a cat on a sofa</b>")
+    assert replies.album_answer({1: result}) == f"1. {said}"
+    with get_i18n().use_locale("ru"):
+        assert "я описываю только фото" in replies.main_caption(result)
+        assert replies.album_captions({1: result}) == [f"1. {said}"]  # read aloud by an English voice
+
+
 def test_the_models_are_compared_side_by_side() -> None:
     result = PhotoResult(WireCaption("a <cat>", 0.7), (), other=WireCaption("a dog", 0.2))
     assert replies.comparison(result, "baseline") == (
         "<b>a &lt;cat&gt;</b>\nsure (70 %) · the model without attention\n\n"
-        "<b>a dog</b>\nunsure (20 %) · the model with attention"
+        "<b>perhaps: a dog</b>\nunsure (20 %) · the model with attention"
     )
     alone = replies.comparison(PhotoResult(WireCaption("", 0.0), ()), "attention")
     assert alone.endswith("The other model is not installed here.")
@@ -153,3 +191,27 @@ def test_no_caption_of_a_picture_comes_twice() -> None:
     words = replies.photo_answer(PhotoResult(drawn.greedy, drawn.samples, best=best))
     assert as_seen(words.markup)[2:] == ["1. a dog", "2. a cat sits"]
     assert words.captions == ("a dog", "a cat sits")
+
+
+@pytest.mark.parametrize(
+    ("caption", "sentence"),
+    [
+        ("a cat on a sofa", "A cat on a sofa."),
+        ("a photo of a cat", "A cat."),
+        ("A black and white picture of two men", "Two men."),
+        ("there is an image of the sea.", "The sea."),
+        ("a man with a photo of a cat", "A man with a photo of a cat."),
+        ("a photograph of ", "A photograph of."),
+        ("ёж!", "Ёж!"),
+    ],
+)
+def test_an_alt_text_is_a_sentence_about_what_is_seen(caption: str, sentence: str) -> None:
+    assert replies.alt_text(replies.one_line(caption)) == sentence
+
+
+def test_no_word_is_broken_where_it_can_be_helped() -> None:
+    assert replies.cut_at_word("one two three", 13) == "one two three"
+    assert replies.cut_at_word("one two three", 12) == "one two…"
+    assert replies.cut_at_word("one two three", 8) == "one two…"
+    assert replies.cut_at_word("one two three", 7) == "one…"
+    assert replies.cut_at_word("indivisible", 5) == "indi…"

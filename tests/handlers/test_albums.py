@@ -24,6 +24,7 @@ from bot.answers.albums import Albums
 from bot.answers.answer import Answering
 from bot.answers.asked import asked_for
 from bot.answers.clips import Clips
+from bot.answers.guests import Guests
 from bot.answers.notes import Answers
 from bot.answers.photos import Captioning
 from bot.answers.sending import TelegramDelivery
@@ -691,6 +692,7 @@ async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: Redi
                 answering=Answering(requests, captioning, clips, answers, storage),
                 albums=Albums(requests, storage, sheets, answers, captioning),
                 album_sheets=sheets,
+                guests=Guests(requests, storage, settings.model, on=True),
                 settings=settings,
                 queue=queue,
                 metrics=BotMetrics(),

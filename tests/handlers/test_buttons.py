@@ -22,6 +22,7 @@ from bot.replies.text import length
 from bot.storage.sqlite import Database
 from bot.storage.sqlite_chats import SqliteStorage
 from model.decoding.sampling import Sampling
+from model.doubt import NotPhoto
 from model.serving.jobs import Job
 from model.serving.tasks.photo import PhotoResult, WeighedWord, WireCaption
 from tests.support import bot_api_rules as rules
@@ -29,6 +30,7 @@ from tests.support.conversation import (
     BACK,
     COLOURS,
     COMPARE,
+    COPY,
     DELETE,
     HEATMAP,
     MORE,
@@ -47,7 +49,7 @@ from tests.support.fake_queue import FakeQueue, captions, eventually, last, runn
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.jobs import photo_of
 from tests.support.pictures import PHOTO, SHEET, picture
-from tests.support.records import BOT_ID, keep
+from tests.support.records import BOT_ID, everything, keep
 from tests.support.voices import Spoken
 
 CHART = picture(400, 300, "PNG")
@@ -66,6 +68,11 @@ async def queue(server: FakeTelegram, tmp_path: Path) -> AsyncIterator[FakeQueue
         yield queue
 
 
+def carried(message: Message) -> list[str]:
+    rows = message["reply_markup"]["inline_keyboard"]
+    return [button["callback_data"] for row in rows for button in row if "callback_data" in button]
+
+
 def says(text: str, message: Message) -> bool:
     return text in "".join(words(message))
 
@@ -81,7 +88,7 @@ def forget_notes(folder: Path, pattern: str = "answer:%") -> None:
 
 async def test_an_answer_has_its_buttons(queue: FakeQueue, ann: Person) -> None:
     answer = await answered(ann)
-    assert button_rows(answer) == [[MORE, HEATMAP], [WEIGHED, COLOURS], [TAGS, COMPARE], [SETTINGS, DELETE]]
+    assert button_rows(answer) == [[MORE, HEATMAP], [WEIGHED, COLOURS], [TAGS, COMPARE], [COPY], [SETTINGS, DELETE]]
     job = last(queue)
     photo = ann.messages[1]["photo"][-1]
     assert (job.place, photo_of(job).picture, photo_of(job).known) == (
@@ -91,6 +98,54 @@ async def test_an_answer_has_its_buttons(queue: FakeQueue, ann: Person) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("caption", "copied"),
+    [
+        ("a cat on a sofa", "a cat on a sofa"),
+        ("a  <b> &\n cat", "a <b> & cat"),
+        ("a man and " * 40, "a man and " * 25 + "a man…"),
+        ("я" * 300, "я" * 255 + "…"),
+        ("🐈" * 300, "🐈" * 127 + "…"),
+    ],
+)
+async def test_the_main_caption_can_be_copied_as_plain_text(
+    queue: FakeQueue, ann: Person, caption: str, copied: str
+) -> None:
+    queue.outcome = lambda job, media: captions(greedy=caption)
+    answer = await answered(ann)
+    [button] = [each for row in answer["reply_markup"]["inline_keyboard"] for each in row if each["text"] == COPY]
+    assert button == {"text": COPY, "copy_text": {"text": copied}}
+
+
+async def test_with_no_caption_there_is_nothing_to_copy(queue: FakeQueue, ann: Person) -> None:
+    queue.outcome = lambda job, media: captions(greedy="")
+    assert button_rows(await answered(ann))[2:] == [[TAGS, COMPARE], [SETTINGS, DELETE]]
+
+
+@pytest.mark.parametrize(
+    ("language", "off", "on"),
+    [("en", "Alt text: off", "Alt text: on"), ("ru", "Альт-текст: нет", "Альт-текст: да")],
+)
+async def test_alt_text_is_one_sentence_to_copy(
+    server: FakeTelegram, queue: FakeQueue, language: str, off: str, on: str
+) -> None:
+    person = server.person("Ann", language_code=language)
+    await person.send_text("/settings")
+    menu = await person.next_message()
+    assert await press(person, menu, off) == on
+    queue.outcome = lambda job, media: captions(greedy="a photo of a cat & a dog")
+    answer = await answered(person)
+    assert answer["text"] == "A cat & a dog."
+    assert [each["type"] for each in answer["entities"]] == ["pre"]
+    task = photo_of(last(queue))
+    assert (task.samples, task.sheet) == (0, False)
+    assert [MORE in row or "🎲 Ещё описания" in row for row in button_rows(answer)] == [True, *[False] * 4]
+    queue.outcome = work
+    await press(person, answer, button_rows(answer)[0][0])
+    more = await edited(person, answer, lambda m: "1. a cat with 1 <legs>" in m["text"])
+    assert words(more)[0] == "A cat & a dog."
+
+
 async def test_buttons_speak_russian(server: FakeTelegram, queue: FakeQueue) -> None:
     olga = server.person("Ольга", language_code="ru")
     answer = await answered(olga)
@@ -98,6 +153,7 @@ async def test_buttons_speak_russian(server: FakeTelegram, queue: FakeQueue) -> 
         ["🎲 Ещё описания", "🔥 Тепловая карта"],
         ["📊 Варианты слов", "🎨 Цвета"],
         ["🏷 Теги", "↔ Сравнить модели"],
+        ["📋 Скопировать"],
         ["⚙ Настройки", "🗑 Удалить"],
     ]
     assert "Выберите номер" in str(await press(olga, answer, "🔥 Тепловая карта"))
@@ -128,6 +184,26 @@ async def test_more_captions_come_below_the_others_and_none_comes_twice(queue: F
     await edited(ann, answer, lambda m: "15. a cat with 15 <legs>" in m["caption"])
     assert len({photo_of(job).seed for job in queue.jobs.values()}) == 3
     assert len(ann.bot_messages()) == 1
+
+
+async def test_what_is_no_photo_has_captions_only_when_they_are_asked_for(
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voice = Spoken()
+    monkeypatch.setattr("bot.app.Voice", lambda: voice)
+    await keep(tmp_path, ann.id, ChatSettings(voice=True))
+
+    def refused(job: Job, media: bytes) -> PhotoResult:
+        return dataclasses.replace(worked(job, media), not_photo=NotPhoto("screen", 0.98))
+
+    async with running_bot(server, FakeQueue(refused), tmp_path):
+        await ann.send_photo(PHOTO)
+        answer, _spoken = [await ann.next_message() for _ in range(2)]
+        said = "This looks like text or a screenshot; I only describe photos."
+        assert words(answer) == voice.texts == [said]
+        await press(ann, answer, MORE)
+        longer = await edited(ann, answer, lambda m: "5. a cat" in m["text"])
+        assert words(longer) == [said, *(f"{number}. a cat with {number} <legs>" for number in range(1, 6))]
 
 
 async def test_captions_without_a_sheet_grow_as_well(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
@@ -376,11 +452,44 @@ async def test_what_is_pressed_after_its_answer_was_deleted_gets_silence(queue: 
     await eventually(lambda: not ann.bot_messages())
     for row in answer["reply_markup"]["inline_keyboard"]:
         for button in row:
-            if button["text"] not in (SETTINGS, DELETE):
+            if button["text"] not in (COPY, SETTINGS, DELETE):
                 await tampered(ann, answer, button["callback_data"])
     await ann.send_text("/help")
     await ann.next_message()
     assert len(ann.bot_messages()) == 1
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "you wrote: my <cat>"), ("ru", "вы написали: my <cat>")])
+async def test_what_the_person_wrote_stands_beside_what_the_models_say(
+    server: FakeTelegram, queue: FakeQueue, language: str, said: str
+) -> None:
+    person = server.person("Ann", language_code=language)
+    compare = {"en": COMPARE, "ru": "↔ Сравнить модели"}[language]
+    await press(person, await answered(person, "my  <cat>"), compare)
+    assert words(await person.next_message())[-1] == said
+    for caption in (None, "/caption please"):
+        await press(person, await answered(person, caption), compare)
+        assert said[:5] not in words(await person.next_message())[-1]
+
+
+async def test_what_somebody_wrote_is_not_repeated_to_others(
+    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bob = server.person("Bob")
+    group = server.group("Cats", ann)
+    theirs = await answered(bob, "Marked-Words")
+    forwarded = await ann.forward(next(iter(bob.messages.values())))
+    asked = [(ann, await ann.next_message())]
+    in_group = await answered(ann, f"Marked-Words {GROUP}", group)
+    asked += [(ann, in_group), (bob, in_group), (ann, theirs)]  # the last one is forged
+    for presser, answer in asked:
+        await tampered(presser, answer, next(data for data in carried(answer) if data.startswith("ac:")))
+    await eventually(lambda: len(queue.jobs) == 7)
+    await eventually(lambda: len(group.bot_messages()) == 3)
+    said = [words(each) for chat in (ann, bob, group) for each in chat.bot_messages()]
+    assert "Marked" in forwarded["caption"]
+    assert "Marked" not in str(said) + caplog.text
+    await eventually(lambda: "Marked" not in everything(tmp_path))
 
 
 async def test_both_models_side_by_side(queue: FakeQueue, ann: Person) -> None:
@@ -390,7 +499,7 @@ async def test_both_models_side_by_side(queue: FakeQueue, ann: Person) -> None:
         "a cat on a sofa",
         "fairly sure (47 %) · the model with attention",
         "",
-        "a dog on a sofa",
+        "perhaps: a dog on a sofa",
         "unsure (20 %) · the model without attention",
     ]
     job = last(queue)
@@ -517,7 +626,9 @@ async def test_buttons_of_a_message_that_telegram_shows_no_more_still_work(
     await ann.send_photo(PHOTO, GROUP, chat=forum, thread_id=7)
     answer = await forum.next_message()
     data = {
-        button["text"]: button["callback_data"] for row in answer["reply_markup"]["inline_keyboard"] for button in row
+        button["text"]: button.get("callback_data", "")
+        for row in answer["reply_markup"]["inline_keyboard"]
+        for button in row
     }
     await ann.delete(answer)
 
@@ -527,7 +638,7 @@ async def test_buttons_of_a_message_that_telegram_shows_no_more_still_work(
         assert message["message_thread_id"] == 7
         return message
 
-    assert words(await pressed(data[COMPARE]))[3] == "a dog on a sofa"
+    assert words(await pressed(data[COMPARE]))[3] == "perhaps: a dog on a sofa"
     assert words(await pressed(data[WEIGHED]))[0] == "a cat on a sofa"
     choice = await pressed(data[HEATMAP])
     assert words(choice)[1] == "2. a cat with 2 <legs>"

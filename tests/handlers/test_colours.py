@@ -225,7 +225,7 @@ async def test_forged_presses_do_nothing(queue: FakeQueue, ann: Person, data: st
     done = len(queue.jobs)
     assert await tampered(ann, answer, data.format(key=key_of(answer))) is None
     await ann.send_text("/start")
-    assert (await ann.next_message())["text"].startswith("Hello")
+    assert (await ann.next_message())["caption"].startswith("Hello")
     assert len(queue.jobs) == done
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from bot.answers.example import Example
 from model.errors import DamagedImage, EmptyFile, ImageTooLarge, JobCrashed, JobFailed, NotAnImage
-from tests.support.conversation import entity, replied
+from tests.conftest import ROOT
+from tests.support.conversation import buttons, entity, press, replied, tampered, words
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.jobs import photo_of
@@ -154,6 +157,68 @@ async def test_sample_with_no_photo_says_to_send_one(queue: FakeQueue, ann: Pers
 
 
 @pytest.mark.parametrize(
+    ("language", "button", "hello", "last"),
+    [
+        ("en", "👁 Show an example", "Hello! Send me a photo, and I will answer like this:", "So I answer a photo."),
+        ("ru", "👁 Показать пример", "Здравствуйте! Пришлите мне фото, и я отвечу так:", "Так я отвечаю на фото."),
+    ],
+)
+async def test_an_example_is_shown_at_the_start_and_to_the_empty_handed(
+    server: FakeTelegram, queue: FakeQueue, language: str, button: str, hello: str, last: str
+) -> None:
+    """The example is the answer that README.md shows, with its picture."""
+    readme = (ROOT / "README.md").read_text("utf-8")
+    example = [line.removeprefix("> ") for line in readme.splitlines() if line.startswith("> ")]
+    lines = [line.removesuffix("<br>").replace("\\", "").strip("*") for line in example]
+    person = server.person("P", language_code=language)
+    await person.send_text("/start")
+    start = await person.next_message()
+    assert words(start)[0] == hello
+    assert words(start)[2] == lines[0]
+    assert words(start)[4:9] == lines[2:7]
+    assert "5 %" in words(start)[3]
+    assert server.file_bytes(start["photo"][-1]["file_id"]) == (ROOT / "docs" / "answer.jpg").read_bytes()
+    await person.send_text("/sample")
+    said = await person.next_message()
+    assert buttons(said) == [button]
+    for _ in range(2):  # the second press is forged
+        await tampered(person, said, f"e:{person.id}")
+    shown = await person.wait_for(lambda now: now["message_id"] == said["message_id"] and "photo" in now)
+    assert words(shown)[:7] == words(start)[2:9]
+    assert words(shown)[-1].startswith(last)
+    assert buttons(shown) == []
+    assert shown["photo"] == start["photo"]  # Telegram got it once
+    assert len(person.bot_messages()) == 2
+
+
+async def test_only_who_was_empty_handed_is_shown_the_example(
+    server: FakeTelegram, queue: FakeQueue, ann: Person
+) -> None:
+    group = server.group("Cats", ann)
+    await ann.send_text("/sample", chat=group)
+    said = await group.next_message()
+    bob = server.person("Bob")
+    assert "Only the person who asked" in str(await press(bob, said, "👁 Show an example"))
+    assert "Only the person who asked" in str(await tampered(bob, said, f"e:{ann.id}"))
+    assert await press(ann, said, "👁 Show an example") is None
+    await group.wait_for(lambda now: "photo" in now)
+
+
+@pytest.mark.parametrize("kind", ["too_old", None])
+async def test_the_example_without_its_picture(
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Literal["too_old"] | None
+) -> None:
+    """Where Telegram refuses it, or the program was installed without its documentation."""
+    if kind is None:
+        monkeypatch.setattr("bot.app.Example", lambda: Example(tmp_path / "none.jpg"))
+    else:
+        server.faults.add("sendPhoto", kind)
+    async with running_bot(server, FakeQueue(), tmp_path):
+        await ann.send_text("/start")
+        assert "Hello!" in (await ann.next_message())["text"]
+
+
+@pytest.mark.parametrize(
     ("error", "words"),
     [
         (EmptyFile("x"), "is empty"),
@@ -179,9 +244,9 @@ async def test_each_failure_has_its_own_words(
 async def test_a_file_of_more_than_20_mb_is_not_downloaded(
     server: FakeTelegram, queue: FakeQueue, ann: Person, olga: Person
 ) -> None:
-    for person, words in ((ann, "larger than 20 MB"), (olga, "больше 20 МБ")):
+    for person, said in ((ann, "larger than 20 MB"), (olga, "больше 20 МБ")):
         await person.send_document(PHOTO, "big.png", "image/png", file_size=20 * 1024 * 1024 + 1)
-        assert words in (await person.next_message())["text"]
+        assert said in (await person.next_message())["text"]
     assert not [call for call in server.calls if call.method in ("getFile", "download")]
 
 
@@ -236,14 +301,14 @@ async def test_start_and_help_in_both_languages(server: FakeTelegram, queue: Fak
     for code, hello, english in (("en", "Hello", "in English"), ("ru", "Здравствуйте", "на английском")):
         person = server.person("P", language_code=code)
         await person.send_text("/start")
-        assert hello in (await person.next_message())["text"]
+        assert hello in (await person.next_message())["caption"]
         await person.send_text("/help")
         text = (await person.next_message())["text"]
         assert english in text
         assert "/sample 8 t=1.2" in text
     nobody = server.person("Q", language_code="ja")
     await nobody.send_text("/start")
-    assert "Hello" in (await nobody.next_message())["text"]
+    assert "Hello" in (await nobody.next_message())["caption"]
 
 
 async def test_anything_else_gets_a_helpful_line(queue: FakeQueue, ann: Person) -> None:
@@ -261,10 +326,6 @@ async def test_anything_else_gets_a_helpful_line(queue: FakeQueue, ann: Person) 
     ann.server.push("message", linked | bare)
     assert "do not open links" in await answer_to(linked)
     assert "do not know this command" in await answer_to(await ann.send_text("/dance"))
-    lively = {key: value for key, value in linked.items() if key != "text"}
-    ids = {"file_id": "x", "file_unique_id": "y"}
-    ann.server.push("message", lively | {"live_photo": ids | {"width": 1, "height": 1, "duration": 1}, "photo": []})
-    assert "Send me a photo" in await answer_to(linked)
     assert "only look at pictures" in await answer_to(await ann.send_voice(b"x"))
     assert "only look at pictures" in await answer_to(await ann.send_location(1.0, 2.0))
     assert "only look at pictures" in await answer_to(await ann.send_contact("1", "Bob"))

@@ -289,6 +289,7 @@ async def test_all_that_is_said_in_a_topic_is_answered_there(
 async def test_notices_of_a_topic_are_shown_there(
     server: FakeTelegram, ann: Person, eve: Person, tmp_path: Path
 ) -> None:
+    server.faults.add("setMessageReaction", "too_old")  # so that there is a status
     forum = server.group("Forum", ann, is_forum=True)
     queue = FakeQueue(alive=0)
     queue.open.clear()

@@ -15,7 +15,7 @@ from model.serving.jobs import JobFailure
 from model.serving.queue import Lease
 from model.serving.tasks.clip import ClipFrame, ClipResult
 from model.serving.tasks.photo import PhotoResult, WireCaption
-from tests.support.conversation import replied
+from tests.support.conversation import buttons, replied, tampered
 from tests.support.fake_queue import eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.jobs import photo_of
@@ -153,14 +153,46 @@ async def test_paid_media_that_were_paid_for_and_those_that_were_not(
     assert (await ann.next_message())["caption"].startswith("a cat")
 
 
-async def test_a_live_photo_is_the_photo(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
-    message = await ann.send_text("/start")
-    await ann.next_message()
-    still = server.store_photo(PHOTO)
-    film = server.store("video", b"mov", {"width": 64, "height": 48, "duration": 3})["video"]
-    bare = {key: value for key, value in message.items() if key not in ("text", "entities")}
-    server.push("message", bare | still | {"live_photo": film | still})
+@pytest.mark.parametrize(("language", "button"), [("en", "▶ As a clip"), ("ru", "▶ Как ролик")])
+async def test_a_live_photo_is_the_photo_and_on_a_press_the_clip(
+    server: FakeTelegram, queue: LocalQueue, ann: Person, language: str, button: str
+) -> None:
+    person = server.person("P", language_code=language)
+    await person.send_live_photo(PHOTO, b"moving", "at the sea")
     assert await looked_at(queue) == PHOTO
+    answer = await person.next_message()
+    assert answer["caption"].startswith("a cat")
+    await person.press(answer, button)
+    assert await watched(queue) == b"moving"
+    timeline = await person.wait_for(lambda m: "0:09" in m.get("caption", ""))
+    assert "2" in timeline["caption"]
+    await tampered(person, answer, "al:forged")
+    said = {"en": "which clip this was", "ru": "какой это был ролик"}[language]
+    await person.wait_for(lambda m: said in m.get("text", ""))
+
+
+async def test_a_photo_is_no_live_photo(queue: LocalQueue, ann: Person) -> None:
+    live = await ann.send_live_photo(PHOTO, b"moving")
+    assert await looked_at(queue) == PHOTO
+    await ann.next_message()
+    await ann.send_photo(PHOTO, reply_to=live)
+    assert await looked_at(queue) == PHOTO
+    assert "▶ As a clip" not in buttons(await ann.next_message())
+    await ann.send_text("/caption", reply_to=live)
+    assert await looked_at(queue) == PHOTO
+    assert "▶ As a clip" in buttons(await ann.next_message())
+
+
+async def test_a_live_photo_without_its_still_picture_is_a_clip(
+    server: FakeTelegram, queue: LocalQueue, ann: Person
+) -> None:
+    message = await ann.send_live_photo(PHOTO, b"moving")
+    assert await looked_at(queue) == PHOTO
+    await ann.next_message()
+    live = {key: value for key, value in message["live_photo"].items() if key != "photo"}
+    server.push("message", message | {"live_photo": live, "photo": []})
+    assert await watched(queue) == b"moving"
+    await ann.wait_for(lambda m: "0:09" in m.get("caption", ""))
 
 
 # -- animated pictures

@@ -58,6 +58,8 @@ async def test_settings_are_told_in_words_and_on_buttons(queue: FakeQueue, ann: 
         "Language: as in Telegram",
         "Voice message: not available",
         "Short answer first: off",
+        "Alt text: off",
+        "History: off",
     ]
     assert menu["text"].split("\n\n")[1].split("\n") == lines
     assert buttons(menu) == [*lines, "↺ Reset all", "✖ Close"]
@@ -316,7 +318,7 @@ async def test_the_language_of_a_chat_wins_over_those_of_its_people(
     await olga.send_text("/start", chat=group)
     assert "Hello" in (await group.next_message())["text"]
     await olga.send_text("/start")
-    assert "Здравствуйте" in (await olga.next_message())["text"]
+    assert "Здравствуйте" in (await olga.next_message())["caption"]
 
 
 async def test_words_sent_outside_of_handlers_follow_the_chats_language(

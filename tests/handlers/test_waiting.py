@@ -208,7 +208,45 @@ async def test_with_no_worker_the_person_is_told_once_and_the_status_goes_away(
     await eventually(lambda: len(olga.bot_messages()) == 1)
 
 
-async def test_in_a_group_each_has_a_status_of_their_own(server: FakeTelegram, queue: FakeQueue, ann: Person) -> None:
+async def test_in_a_group_what_is_accepted_shows_it_until_it_is_answered(
+    server: FakeTelegram, queue: FakeQueue, ann: Person
+) -> None:
+    bob = server.person("Bob")
+    group = server.group("Cats", ann)
+    photos = [await person.send_photo(PHOTO, "@captions_test_bot", chat=group) for person in (ann, bob)]
+    marked = {photo["message_id"]: ["👀"] for photo in photos}
+    await eventually(lambda: group.reactions == marked)
+    await asyncio.sleep(0.3)  # longer than until a status
+    assert group.bot_messages() == []
+    queue.open.set()
+    await eventually(lambda: group.reactions == {message: [] for message in marked})
+    assert sorted(map(replied, group.bot_messages())) == sorted(marked)
+
+
+async def test_a_reaction_is_taken_back_after_faults_and_after_a_kill(
+    server: FakeTelegram, queue: FakeQueue, tmp_path: Path
+) -> None:
+    ann = server.person("Ann")
+    group = server.group("Cats", ann)
+    async with running_bot(server, queue, tmp_path, grace=0.2, rhythm=QUICK):
+        photo = await ann.send_photo(PHOTO, "@captions_test_bot", chat=group)
+        await eventually(lambda: group.reactions)
+        server.faults.add("setMessageReaction", "429", times=1, retry_after=1)
+        server.faults.add("setMessageReaction", "500", times=1)
+        queue.open.set()
+        await eventually(lambda: group.reactions == {photo["message_id"]: []})
+    with contextlib.closing(sqlite3.connect(tmp_path / "bot.sqlite3")) as database, database:
+        row = (424242, group.id, -photo["message_id"], "a process that was killed")
+        database.execute("INSERT INTO notices VALUES (?, ?, ?, ?)", row)
+    group.reactions[photo["message_id"]] = ["👀"]
+    async with running_bot(server, queue, tmp_path, rhythm=QUICK):
+        await eventually(lambda: group.reactions == {photo["message_id"]: []})
+
+
+async def test_where_a_group_takes_no_reactions_each_has_a_status_of_their_own(
+    server: FakeTelegram, queue: FakeQueue, ann: Person
+) -> None:
+    server.faults.add("setMessageReaction", "too_old")
     bob = server.person("Bob")
     group = server.group("Cats", ann)
     photos = [await person.send_photo(PHOTO, "@captions_test_bot", chat=group) for person in (ann, bob)]
@@ -320,7 +358,7 @@ async def test_only_what_was_asked_in_this_chat_is_cancelled(
 ) -> None:
     group = server.group("Cats", vic)
     await vic.send_photo(PHOTO, "@captions_test_bot", chat=group)
-    await group.wait_for(lambda m: "looking at your picture" in m.get("text", ""), 60)
+    await eventually(lambda: list(group.reactions.values()) == [["👀"]])
     await vic.send_text("/cancel")
     await says(vic, "There is nothing to cancel.")
     await vic.send_text("/cancel", chat=group)
@@ -329,6 +367,7 @@ async def test_only_what_was_asked_in_this_chat_is_cancelled(
 
 async def test_only_who_asked_may_cancel(server: FakeTelegram, real_queue: LocalQueue, vic: Person) -> None:
     """Whatever a client sends: a button's data can be forged."""
+    server.faults.add("setMessageReaction", "too_old")  # so that there is a status with a button
     bob = server.person("Bob")
     group = server.group("Clips", vic)
     await vic.send_video(b"mp4", "@captions_test_bot", chat=group)
@@ -348,6 +387,7 @@ async def test_administrators_cancel_what_one_of_them_asked_for_without_a_name(
     server: FakeTelegram, queue: FakeQueue, ann: Person
 ) -> None:
     """Who writes in the name of the group presses under a name of their own."""
+    server.faults.add("setMessageReaction", "too_old")  # so that there is a status with a button
     bob = server.person("Bob")
     group = server.group("Cats", ann)
     anonymous = {"id": 1087968824, "is_bot": True, "first_name": "Group", "username": "GroupAnonymousBot"}
@@ -364,6 +404,7 @@ async def test_a_closed_bot_answers_presses_of_strangers(
     server: FakeTelegram, real_queue: LocalQueue, tmp_path: Path
 ) -> None:
     ann, olga = server.person("Ann"), server.person("Ольга", language_code="ru")
+    server.faults.add("setMessageReaction", "too_old")  # so that there is a status with a button
     group = server.group("Clips", ann)
     async with running_bot(server, real_queue, tmp_path, rhythm=QUICK, allowed_ids=frozenset({ann.id})):
         await ann.send_video(b"mp4", "@captions_test_bot", chat=group)
@@ -624,8 +665,17 @@ async def test_what_an_update_asks_for(telegram: Bot, update: dict[str, Any], ki
     assert (asked.work if asked is not None else None) == kind
 
 
-WORKING = {"am": "photo", "ah": "photo", "aw": "photo", "ac": "photo", "as": "photo", "m": "clip", "t": "clip"}
-WORKING |= {"av": "photo", "ak": "photo", "ag": "photo"}  # colours and tags
+WORKING = {
+    "am": "photo",
+    "ah": "photo",
+    "aw": "photo",
+    "ac": "photo",
+    "as": "photo",
+    "m": "clip",
+    "t": "clip",
+    "al": "clip",
+}
+WORKING |= {"av": "photo", "ak": "photo", "ag": "photo", "al": "clip"}  # colours, tags, live photos
 
 
 async def test_a_button_counts_only_as_the_work_it_is_known_to_give(telegram: Bot) -> None:

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -52,13 +51,6 @@ def test_the_steps_apart_give_the_same(captioner: Captioner, two_scenes: bytes) 
     assert [moment.time for moment in apart.moments] == [moment.time for moment in whole.moments]
     assert [frame.text for frame in apart.frames] == [frame.text for frame in whole.frames]
     assert describe(captioner, []) == []
-
-
-def test_word_vectors_are_means_of_embeddings(captioner: Captioner) -> None:
-    [captions] = captioner.caption([Image.new("RGB", (64, 64), "green")], samples=0)
-    [vector] = captioner.word_vectors([captions.greedy])
-    rows = captioner.decoder.embedding.weight[captioner.vocabulary.encode(captions.greedy.text)]
-    assert np.allclose(vector, rows.detach().numpy().mean(axis=0), atol=1e-6)
 
 
 def test_what_goes_wrong_while_decoding_is_raised(captioner: Captioner, tmp_path: Path) -> None:

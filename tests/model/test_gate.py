@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from model.captioner import Captioner
-from model.captions import NotPhoto
 from model.command import CaptionRequest, caption_files
+from model.doubt import NotPhoto
 from model.gate import GATE_FILE, Gate, pooled
 from model.network.checkpoint import CheckpointError, fingerprint
 from model.training.fit_gate import fit, log_odds, main, operating_point, roc_area

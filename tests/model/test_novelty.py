@@ -23,7 +23,6 @@ def clip(
     return FrameFeatures(
         times=[step * i for i in range(len(scenes))],
         vision=vision.astype(np.float32),
-        words=np.abs(vision[:, :20]).astype(np.float32),
         looks=[(looks or {}).get(i) or picture(s if s >= 0 else 50 + i) for i, s in enumerate(scenes)],
     )
 
@@ -88,6 +87,14 @@ def test_dark_flat_and_blurred_frames_are_no_moments(fault: dict[str, float], pl
     assert [scenes[i] for i in novelty.chosen] == [0, 1]
 
 
+@pytest.mark.parametrize(("contrast", "frames", "moments"), [(10.0, 4, 2), (10.0, 1, 1), (2.0, 4, 1)])
+def test_a_dim_shot_that_lasts_is_a_scene_but_black_is_none(contrast: float, frames: int, moments: int) -> None:
+    dim = picture(1, sharpness=SHARP * contrast / 50, brightness=12.0, contrast=contrast)
+    scenes = [0] * 8 + [1] * frames
+    novelty = find_moments(clip(scenes, looks=dict.fromkeys(range(8, 8 + frames), dim)))
+    assert len(novelty.chosen) == moments
+
+
 def test_a_frame_that_interrupts_a_scene_is_no_moment_but_a_short_shot_of_a_long_clip_is() -> None:
     scenes = [0] * 6 + [-1] + [0] * 6
     assert len(find_moments(clip(scenes)).chosen) == 1
@@ -126,7 +133,7 @@ def test_bad_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         find_moments(clip([0]), count=0)
     with pytest.raises(ValueError, match="0 frames"):
-        find_moments(FrameFeatures([], np.empty((0, 4), np.float32), np.empty((0, 4), np.float32), []))
+        find_moments(FrameFeatures([], np.empty((0, 4), np.float32), []))
 
 
 def test_farthest_points_leave_nothing_far_away() -> None:

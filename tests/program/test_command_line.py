@@ -10,6 +10,7 @@ import pty
 import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -206,3 +207,23 @@ def test_caption_refuses_bad_options() -> None:
         result = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
         assert result.returncode == 2
         assert "error" in result.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="Linux shows what a process began with")
+def test_a_worker_of_redis_keeps_no_token(tmp_path: Path) -> None:
+    """Neither in its environment nor in what Linux shows of the one that it was started with."""
+    settings = environment(BOT_TOKEN=TOKEN, WEB_TOKEN="x" * 20, REDIS_URL="redis://127.0.0.1:1", DATA_DIR=str(tmp_path))
+    process = subprocess.Popen(
+        [sys.executable, "start.py", "worker"], cwd=ROOT, env=settings, stderr=subprocess.DEVNULL
+    )
+    try:
+        shown = b"BOT_TOKEN"
+        while b"BOT_TOKEN" in shown or b"REDIS_URL" not in shown:
+            shown = Path(f"/proc/{process.pid}/environ").read_bytes()
+            assert process.poll() is None
+            time.sleep(0.05)
+        assert TOKEN.encode() not in shown
+        assert b"WEB_TOKEN" not in shown
+    finally:
+        process.kill()
+        process.wait()

@@ -21,6 +21,7 @@ from bot.config import Settings
 from model.serving.health import Deadline
 from model.serving.queue import Status
 from tests.conftest import ROOT
+from tests.support.corpus import WORKER_MEMORY
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 INSTRUCTIONS = [
@@ -185,12 +186,13 @@ def test_each_setting_is_documented_with_a_value_that_is_understood() -> None:
     )
     settings = Settings.load(dict(example))
     assert settings.webhook_url == "https://example.org/captions"
-    assert settings == Settings(webhook_url=settings.webhook_url, metrics_port=9100)
+    assert settings == Settings(webhook_url=settings.webhook_url, metrics_port=9100, sentry_dsn=settings.sentry_dsn)
     table = (ROOT / "README.md").read_text()
     assert [name for name, _ in example if f"`{name}`" not in table] == []
 
 
 async def test_the_health_endpoint_shows_what_is_documented() -> None:
+    from bot.stats import WebhookHealth
     from bot.telegram.health_endpoint import HEALTH, Wellness
 
     written = (ROOT / "docs" / "operations.md").read_text()
@@ -198,6 +200,7 @@ async def test_the_health_endpoint_shows_what_is_documented() -> None:
     [shown] = re.findall(r"```json\n(\{.*\})\n```", written)
     queue = AsyncMock(status=AsyncMock(return_value=Status({"photo": 3}, in_work=1, open_requests=4, workers=2)))
     wellness = Wellness(Deadline("no contact", 1), queue, Mock(failing=False), Mock(accepting=True))
+    wellness.telegram_says = WebhookHealth(pending=0, ours=True)
     assert await wellness.report() == json.loads(shown)
 
 
@@ -206,9 +209,20 @@ def test_workers_have_no_way_out_and_nothing_is_published() -> None:
     for name in (*WORKERS, "redis"):
         assert SERVICES[name]["networks"] == ["queue"]
     assert not any("ports" in service for service in SERVICES.values())
-    for name in ("bot", "web", *WORKERS):
-        assert SERVICES[name]["read_only"] is True
-        assert SERVICES[name]["cap_drop"] == ["ALL"]
+    for service in SERVICES.values():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+    assert SERVICES["redis"]["user"] == "redis"  # without capabilities its entry point cannot become this user itself
+
+
+def test_a_worker_has_the_memory_that_it_needs_and_not_more() -> None:
+    for name in WORKERS:
+        limit = SERVICES[name]["mem_limit"]
+        assert SERVICES[name]["memswap_limit"] == limit
+        size = int(limit[:-1]) << {"m": 20, "g": 30}[limit[-1]]
+        assert WORKER_MEMORY < size <= 3 * WORKER_MEMORY
+    assert f"`mem_limit: {SERVICES['worker']['mem_limit']}`" in (ROOT / "docs" / "operations.md").read_text()
 
 
 def test_redis_forgets_nothing() -> None:
@@ -216,6 +230,7 @@ def test_redis_forgets_nothing() -> None:
     command = redis["command"]
     for option, setting in (("--appendonly", "yes"), ("--appendfsync", "always"), ("--maxmemory-policy", "noeviction")):
         assert command[command.index(option) + 1] == setting
+    assert "--maxmemory" in command  # else it would fill the machine, and never refuse
     assert redis["volumes"] == ["redis:/data"]
     assert "redis" in COMPOSE["volumes"]
     assert "healthcheck" in redis

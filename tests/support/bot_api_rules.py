@@ -24,6 +24,7 @@ MAX_DOWNLOAD: Final = 20 * MEGABYTE
 MAX_PHOTO: Final = 10 * MEGABYTE
 MAX_UPLOAD: Final = 50 * MEGABYTE
 MAX_TEXT: Final = 4096
+SHOWN: Final = ("has_media_spoiler", "has_protected_content")  # of a message, when they are true
 MAX_CAPTION: Final = 1024
 
 CONFLICT_POLLING: Final = (
@@ -279,8 +280,17 @@ def check_reply_markup(markup: dict[str, Any]) -> None:
             raise bad_request("can't parse inline keyboard button: Text buttons are unallowed in the inline keyboard")
         if "callback_data" in button and not 1 <= len(str(button["callback_data"]).encode()) <= 64:
             raise bad_request("BUTTON_DATA_INVALID")
+        if "copy_text" in button and not 1 <= utf16_length(str(button["copy_text"].get("text", ""))) <= 256:
+            raise bad_request("BUTTON_COPY_TEXT_INVALID")
     if sum(len(row) for row in rows) > 100:
         raise bad_request("REPLY_MARKUP_TOO_LONG")
+
+
+def check_chatless(markup: dict[str, Any]) -> None:
+    """Under what is sent by way of a query, a button of this bot works only where it needs no chat."""
+    for button in (button for row in markup.get("inline_keyboard", ()) for button in row):
+        if "callback_data" in button:
+            raise bad_request("a button that needs a chat where there is none")
 
 
 def picture_size(data: bytes, *, decode: bool = False) -> tuple[int, int] | None:

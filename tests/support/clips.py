@@ -57,7 +57,9 @@ def video(
     codec = _CODECS.get(codec, codec)
     height, width = frames[0].shape[:2]
     with av.open(str(path), "w") as file:
-        stream: Any = file.add_stream(codec, rate=Fraction(rate), options=_GOOD.get(codec, {}) | dict(options or {}))
+        stream: Any = file.add_stream(
+            codec, rate=Fraction(rate).limit_denominator(1001), options=_GOOD.get(codec, {}) | dict(options or {})
+        )
         stream.width, stream.height = width, height
         stream.pix_fmt = layout or _LAYOUTS.get(codec, "yuv420p")
         if times is not None:

@@ -9,7 +9,7 @@ from tests.support.fake_telegram import Chat, FakeTelegram, Message, Person
 from tests.support.pictures import PHOTO
 
 MORE, HEATMAP, WEIGHED = "🎲 More captions", "🔥 Heatmap", "📊 Words weighed"
-COLOURS, TAGS, COMPARE = "🎨 Colours", "🏷 Tags", "↔ Compare models"
+COLOURS, TAGS, COMPARE, COPY = "🎨 Colours", "🏷 Tags", "↔ Compare models", "📋 Copy"
 SETTINGS, DELETE, BACK = "⚙ Settings", "🗑 Delete", "◀ Back"
 ONLY_ADMINISTRATORS = "In a group only its administrators can change this."
 

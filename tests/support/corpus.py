@@ -23,7 +23,7 @@ pillow_heif.register_heif_opener()  # to write HEIC
 FRAMES: Final = 10_000  # of the long GIF
 FRAME_SECONDS: Final = 0.02
 BOMB_SIDE: Final = 50_000
-WORKER_MEMORY: Final = 3 * 1024**3  # bytes that a worker on a CPU takes at most; see docs/operations.md
+WORKER_MEMORY: Final = 2 * 1024**3  # bytes that a worker on a CPU takes at most; see docs/operations.md
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 OPTIONAL_UPDATES: Final = {"chat_member", "message_reaction", "message_reaction_count"}
-MEDIA_KINDS: Final = ("photo", "video", "animation", "document", "voice", "video_note", "sticker")
+MEDIA_KINDS: Final = ("photo", "video", "animation", "document", "voice", "video_note", "sticker", "live_photo")
 EXTENSIONS: Final = {"photo": ".jpg", "voice": ".oga", "sticker": ".webp", "document": ""}
 CLIP: Final[Json] = {"width": 320, "height": 240, "duration": 3, "mime_type": "video/mp4"}
 STICKER: Final[Json] = {
@@ -97,6 +97,9 @@ FaultKind = Literal[
     "lose_response",  # processed, but the connection is cut before the answer; half of a download
     "delay",  # processed after `seconds`
     "slow",  # the bytes of a download arrive over `seconds`
+    "stall",  # half of a download, and nothing more
+    "no_result",  # processed, and answered with success and no result
+    "bare",  # an answer of 500 that says nothing but that it failed
     "blocked",  # 403
     "reply_not_found",  # the message replied to is gone; honours allow_sending_without_reply
     "too_old",  # 400, as for a callback query that waited for minutes, or a message to delete after two days
@@ -288,6 +291,8 @@ class Where(TypedDict, total=False):
     thread_id: int | None
     reply_to: Message | None
     media_group_id: str | None
+    has_media_spoiler: bool
+    has_protected_content: bool
 
 
 class Details(Where, total=False):
@@ -318,6 +323,7 @@ class Person(Chat):
         chat.members[self.id] = self
         if (group := where.get("media_group_id")) is not None:
             content = content | {"media_group_id": group}
+        content = content | {name: True for name in rules.SHOWN if where.get(name)}
         message = chat.new_message(self.user, content, where.get("thread_id"), where.get("reply_to"))
         self.server.push("message", message)
         return copy.deepcopy(message)
@@ -374,6 +380,14 @@ class Person(Chat):
     async def send_video_note(self, data: bytes, **details: Unpack[Details]) -> Message:
         return await self._show("video_note", data, None, {"length": 240, "duration": 3}, details)
 
+    async def send_live_photo(
+        self, still: bytes, moving: bytes, caption: str | None = None, **where: Unpack[Where]
+    ) -> Message:
+        """As for old clients, the message has the still picture as `photo`, too."""
+        content = self.server.store("live_photo", moving, CLIP) | self.server.store_photo(still)
+        content["live_photo"]["photo"] = content["photo"]
+        return await self._say(content | caption_part(caption), where)
+
     async def send_sticker(self, data: bytes, **details: Unpack[Details]) -> Message:
         return await self._show("sticker", data, None, STICKER, details)
 
@@ -414,6 +428,13 @@ class Person(Chat):
         chat = self.server.chats[message["chat"]["id"]]
         del chat.messages[message["message_id"]]
         chat.removed_by_people.add(message["message_id"])
+
+    def react(self, message: Message, *emoji: str, before: Sequence[str] = ()) -> int:
+        """Change one's reactions to a message; the update, of which a bot hears where it is an administrator."""
+        lists = {"old_reaction": before, "new_reaction": emoji}
+        changed = {name: [{"type": "emoji", "emoji": each} for each in found] for name, found in lists.items()}
+        where = {name: message[name] for name in ("chat", "message_id")}
+        return self.server.push("message_reaction", where | {"user": self.user, "date": int(time.time())} | changed)
 
     async def press(self, message: Message, button: str) -> Json:
         """Press the inline button with this text or callback data; returns the callback query."""
@@ -489,6 +510,9 @@ class FakeTelegram:
         self.warnings: list[str] = []
         self.chats: dict[int, Chat] = {}
         self.callback_answers: dict[str, Json] = {}
+        self.inline_answers: dict[str, Json] = {}  # by the id of the query
+        self.inline_messages: dict[str, Message] = {}  # what was sent by way of a query, by its own kind of id
+        self.guest_answers: dict[str, str] = {}  # the id of the query → that of the message
         self.commands: dict[str, list[Json]] = {}
         self.profile: dict[str, str] = {}
         self.webhook: Json = {}
@@ -526,6 +550,8 @@ class FakeTelegram:
             "deleteMessages": self._delete_messages,
             "setMessageReaction": self._set_reaction,
             "answerCallbackQuery": self._answer_callback_query,
+            "answerGuestQuery": self._answer_guest_query,
+            "answerInlineQuery": self._answer_inline_query,
             "setMyCommands": self._set_commands,
             "getMyCommands": self._get_commands,
             "deleteMyCommands": self._set_commands,
@@ -631,9 +657,10 @@ class FakeTelegram:
             self.warnings.append(f"update {kind} is not in allowed_updates")
         return update_id
 
-    def push_anything(self, update: Json) -> int:
+    def push_anything(self, update: Json, update_id: int | None = None) -> int:
         """Queue an update of any kind and shape, as one from before `allowed_updates` changed, or of a newer server."""
-        update_id = next(self._update_ids)
+        if update_id is None:
+            update_id = next(self._update_ids)
         self._pending[update_id] = {"update_id": update_id} | copy.deepcopy(update)
         self.changed()
         return update_id
@@ -642,6 +669,38 @@ class FakeTelegram:
         query_id = str(4_000_000_000 + next(self._numbers))
         self._queries.add(query_id)
         return query_id
+
+    def elsewhere(self, person: "Person", content: Json, **more: Any) -> Message:
+        """A message in a chat that the bot is no member of; `push_guest` brings it to the bot."""
+        chat = {"id": -1_000_000_900_000 - next(self._numbers), "type": "supergroup", "title": "Elsewhere"}
+        numbers = {"message_id": next(self._numbers), "date": int(time.time())}
+        return numbers | {"chat": chat, "from": person.user} | content | more
+
+    def push_guest(self, message: Message) -> str:
+        """Bring a message in which the bot was mentioned; the id of the query."""
+        query_id = self.new_query()
+        self.push("guest_message", message | {"guest_query_id": query_id})
+        return query_id
+
+    async def guest_answer(self, query_id: str, true: Callable[[Message], object]) -> Message:
+        """The message that answers a guest query, once this is so."""
+
+        def ready() -> Message | None:
+            message = self.inline_messages.get(self.guest_answers.get(query_id, ""))
+            return message if message is not None and true(message) else None
+
+        found = await self.until(ready, 60)
+        assert found is not None, self.inline_messages
+        return copy.deepcopy(found)
+
+    async def inline(self, person: "Person", words: str, offset: str = "") -> Json:
+        """Write the name of the bot and these words in some chat; the bot's answer."""
+        number = self.new_query()
+        query = {"id": number, "from": person.user, "query": words, "offset": offset, "chat_type": "group"}
+        self.push("inline_query", query)
+        found = await self.until(lambda: self.inline_answers.get(number), 60)
+        assert found is not None
+        return found
 
     def new_media_group(self) -> str:
         return str(13_000_000_000 + next(self._numbers))
@@ -731,12 +790,17 @@ class FakeTelegram:
             self.changed()
         if fault is not None and fault.kind == "lose_response":
             return cut(request)
+        if fault is not None and fault.kind == "no_result":
+            return web.json_response({"ok": True})
         return web.json_response({"ok": True, "result": call.result})
 
     async def _break(self, fault: Fault, call: Call, request: web.Request) -> web.StreamResponse | None:
         """Let a fault happen before the call is processed; None lets the call go on."""
         if error := error_of_fault(fault, call.method):
             raise error
+        if fault.kind == "bare":
+            call.error = "500 without a description"
+            return web.json_response({"ok": False}, status=500)
         if fault.kind in ("500_html", "502_html"):
             call.error = f"{fault.kind[:3]} with a body that is not JSON"
             return proxy_page(fault)
@@ -772,6 +836,13 @@ class FakeTelegram:
         if fault is not None and fault.kind == "lose_response":
             call.error = "connection cut"
             await response.write(data[: len(data) // 2])
+            return cut(request, response)
+        if fault is not None and fault.kind == "stall":
+            await response.write(data[: len(data) // 2])
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(fault.seconds):
+                    await fault.over.wait()
+            call.error = "stalled"
             return cut(request, response)
         slowly = fault.seconds / 10 if fault is not None and fault.kind == "slow" else 0
         step = max(1, -(-len(data) // 10) if slowly else len(data))
@@ -914,7 +985,8 @@ class FakeTelegram:
         """The message a call names; no fault of the bot if people removed it in the meantime."""
         chat, number = self._chat(call), call.params.get("message_id", 0)
         if number not in chat.messages:
-            raise bad_request(f"message to {verb} not found", violation=number not in chat.removed_by_people)
+            gone = number in chat.removed_by_people or verb == "react"  # people may delete what they sent
+            raise bad_request(f"message to {verb} not found", violation=not gone)
         return chat.messages[number]
 
     def _post(self, call: Call, content: Json) -> Message:
@@ -928,13 +1000,15 @@ class FakeTelegram:
             rules.check_reply_markup(params["reply_markup"])
             if "inline_keyboard" in params["reply_markup"]:
                 content["reply_markup"] = params["reply_markup"]
+        if params.get("protect_content"):
+            content["has_protected_content"] = True
         return chat.new_message(self.bot, content, params.get("message_thread_id"), reply_to)
 
     def _send_message(self, call: Call) -> Message:
         return self._post(call, text_part(call.params))
 
     def _send_media(self, kind: str, call: Call) -> Message:
-        content = self._media(kind, call.params[kind], call) | text_part(call.params, "caption")
+        content = self._media(kind, call.params[kind], call) | text_part(call.params, "caption") | covered(call.params)
         return self._post(call, content)
 
     def _send_media_group(self, call: Call) -> list[Message]:
@@ -951,7 +1025,8 @@ class FakeTelegram:
             raise bad_request("a media group can't have reply_markup")
         group = {"media_group_id": self.new_media_group()}
         contents = [
-            self._media(item["type"], item.get("media"), call, item) | text_part(item, "caption") for item in media
+            self._media(item["type"], item.get("media"), call, item) | text_part(item, "caption") | covered(item)
+            for item in media
         ]
         return [self._post(call, content | group) for content in contents]
 
@@ -1003,7 +1078,25 @@ class FakeTelegram:
         message |= content | {"edit_date": int(time.time())}
         return message
 
-    def _edit_text(self, call: Call) -> Message:
+    def _edit_inline(self, call: Call) -> bool:
+        """Edit the text of what was sent by way of a query."""
+        message = self.inline_messages.get(call.params["inline_message_id"])
+        if message is None:
+            raise bad_request("MESSAGE_ID_INVALID")
+        content = text_part(call.params)
+        if "reply_markup" in call.params:
+            rules.check_reply_markup(call.params["reply_markup"])
+            rules.check_chatless(call.params["reply_markup"])
+            content["reply_markup"] = call.params["reply_markup"]
+        if content == message:
+            raise bad_request(rules.NOT_MODIFIED)
+        message.clear()
+        message |= content
+        return True
+
+    def _edit_text(self, call: Call) -> Message | bool:
+        if "inline_message_id" in call.params:
+            return self._edit_inline(call)
         if "text" not in self._message(call, "edit"):
             raise bad_request("there is no text in the message to edit")
         return self._edit(call, replaced=("text", "entities"), content=text_part(call.params))
@@ -1020,7 +1113,8 @@ class FakeTelegram:
         if media.get("type") not in ("photo", "video", "animation", "document"):
             raise bad_request("wrong type of the media")
         content = self._media(media["type"], media.get("media"), call, media) | text_part(media, "caption")
-        replaced = (*MEDIA_KINDS, "text", "entities", "caption", "caption_entities")
+        content |= covered(media)
+        replaced = (*MEDIA_KINDS, "text", "entities", "caption", "caption_entities", "has_media_spoiler")
         return self._edit(call, replaced=replaced, content=content)
 
     def _edit_reply_markup(self, call: Call) -> Message:
@@ -1059,6 +1153,49 @@ class FakeTelegram:
             self.warnings.append(f"callback query {query_id} was answered twice")
         self.callback_answers[query_id] = call.params
         return True
+
+    def _answer_guest_query(self, call: Call) -> Json:
+        query_id = call.params["guest_query_id"]
+        if query_id not in self._queries or query_id in self.guest_answers:
+            raise bad_request(rules.MISSING["callback_query_id"], violation=query_id in self.guest_answers)
+        content = self._result(call.params["result"])
+        self.guest_answers[query_id] = f"inline-{query_id}"
+        self.inline_messages[f"inline-{query_id}"] = content
+        return {"inline_message_id": f"inline-{query_id}"}
+
+    def _answer_inline_query(self, call: Call) -> bool:
+        params = call.params
+        query_id = params["inline_query_id"]
+        if query_id not in self._queries or query_id in self.inline_answers:
+            raise bad_request(rules.MISSING["callback_query_id"], violation=query_id in self.inline_answers)
+        if len(params["results"]) > 50 or len({each["id"] for each in params["results"]}) < len(params["results"]):
+            raise bad_request("RESULT_ID_DUPLICATE or too many results")
+        if len(params.get("next_offset", "").encode()) > 64:
+            raise bad_request("NEXT_OFFSET_INVALID")
+        if (button := params.get("button")) is not None and not re.fullmatch(
+            r"[A-Za-z0-9_-]{1,64}", button["start_parameter"]
+        ):
+            raise bad_request("START_PARAM_INVALID")
+        results = [each | {"sent": self._result(each)} for each in params["results"]]
+        self.inline_answers[query_id] = params | {"results": results}
+        return True
+
+    def _result(self, result: Json) -> Message:
+        """The message that a result of a query becomes: an article, or a photo that the bot has from Telegram."""
+        if not 1 <= len(str(result["id"]).encode()) <= 64:
+            raise bad_request("RESULT_ID_INVALID")
+        if "reply_markup" in result:
+            rules.check_chatless(result["reply_markup"])
+        match result["type"]:
+            case "article" if result["title"]:
+                content = result["input_message_content"]
+                return text_part(content | {"text": content["message_text"]})
+            case "photo":
+                stored = self._files.get(result["photo_file_id"])
+                if stored is None or stored.kind != "photo":
+                    raise bad_request("wrong file identifier/HTTP URL specified")
+                return copy.deepcopy(stored.part) | text_part(result, "caption")
+        raise bad_request(f"the fake server does not know results of type {result['type']}")
 
     # Profile and members
 
@@ -1143,6 +1280,11 @@ def text_part(source: Json, name: Literal["text", "caption"] = "text") -> Json:
     if entities:
         part["entities" if name == "text" else "caption_entities"] = entities
     return part
+
+
+def covered(source: Json) -> Json:
+    """What a message has whose picture was sent as a spoiler."""
+    return {"has_media_spoiler": True} if source.get("has_spoiler") else {}
 
 
 async def read_request(request: web.Request) -> tuple[Json, dict[str, Upload]]:

@@ -20,6 +20,16 @@ def waiting_in(folder: Path) -> list[int]:
         return [row[0] for row in connection.execute("SELECT id FROM updates WHERE body IS NOT NULL ORDER BY id")]
 
 
+def everything(folder: Path) -> str:
+    """All that lies in the bot's file, but for the updates it has in work."""
+    connection = sqlite3.connect(folder / "bot.sqlite3")
+    try:
+        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return "\n".join(f"{table}: {row}" for table in tables for row in connection.execute(f"SELECT * FROM {table}"))
+    finally:
+        connection.close()
+
+
 async def kept(folder: Path, chat_id: int) -> ChatSettings:
     """The settings of a chat."""
     database = await Database.open(folder)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from array import array
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,9 +15,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from model.serving.jobs import Job
-from model.serving.tasks.photo import PhotoResult, WireCaption
+from model.serving.tasks.photo import PhotoResult, WireCaption, WireMaps
 from tests.support.fake_queue import FakeQueue, worked
 from tests.support.jobs import photo_of
+from tests.support.program import PATIENCE, Program
 from web.app import create_app
 from web.errors import ERRORS
 from web.settings import WebSettings
@@ -24,9 +26,8 @@ from web.settings import WebSettings
 
 def detailed(caption: WireCaption) -> WireCaption:
     words = tuple(caption.text.split())
-    return replace(
-        caption, words=words, log_probs=(-0.5,) * len(words), attention=(((0.25, 0.25), (0.25, 0.25)),) * len(words)
-    )
+    maps = WireMaps((len(words), 2, 2), array("I", [250_000] * 4 * len(words)).tobytes())
+    return replace(caption, words=words, log_probs=(-0.5,) * len(words), attention=maps)
 
 
 def captioned(job: Job, media: bytes = b"") -> PhotoResult:
@@ -82,6 +83,22 @@ async def served(queue: Any, settings: WebSettings | None = None, **options: Any
             yield Web(app, queue, client)
         server.should_exit = True
         await running
+
+
+def at(port: int) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE)
+
+
+async def answered(client: httpx.AsyncClient, program: Program, wanted: Callable[[httpx.Response], object]) -> None:
+    """Wait until /health answers as wanted."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                if wanted(await client.get("/health")):
+                    return
+            except httpx.ConnectError:
+                assert program.runs()
+            await asyncio.sleep(0.1)
 
 
 PHOTO = b"\xff\xd8 a photo"

@@ -1,17 +1,25 @@
-"""POST /v1/explain and POST /v1/colours, and what the server says of itself."""
+"""What is answered beside captions and clips, and what the server says of itself."""
 
 from __future__ import annotations
 
+import io
+import math
+import re
 import tomllib
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bot.i18n import create_i18n
 from bot.replies.photos import drawn_labels
-from model.errors import JobFailed
+from model.errors import Unexplainable, UnknownWord
 from model.serving.jobs import Job
+from model.serving.limits import Rate
 from model.serving.tasks.colours import ColoursResult, ColoursTask
+from model.serving.tasks.features import FeaturesResult, FeaturesTask
+from model.serving.tasks.words import WordsResult, WordsTask
 from tests.conftest import ROOT, WEIGHTS
 from tests.support.fake_queue import FakeQueue, last
 from tests.support.jobs import photo_of
@@ -48,7 +56,7 @@ async def test_the_caption_is_needed_and_checked(web: Web, params: dict[str, str
 
 
 async def test_what_the_model_cannot_say_is_refused() -> None:
-    error = JobFailed("a caption that cannot be explained: 1 of 2 words are not in the model's vocabulary")
+    error = Unexplainable("1 of 2 words are not in the model's vocabulary")
     async with web_of(FakeQueue(lambda job, media: error)) as web:
         response = await web.client.post("/v1/explain?caption=qwertz+cat", content=PHOTO, headers=JPEG)
         assert kind(response) == "unexplainable"
@@ -64,8 +72,55 @@ async def test_colours_are_answered_as_a_picture() -> None:
         assert response.headers["content-type"] == "image/jpeg"
         assert response.content == b"\xff\xd8tritanopia"
         assert kind(await web.client.post("/v1/colours?kind=x", content=PHOTO, headers=JPEG)) == "option"
-        assert kind(await web.client.post("/v1/colours")) == "no_file"
-        assert kind(await web.client.post("/v1/colours", files=[("file", PHOTO)] * 2)) == "too_many_files"
+
+
+@pytest.mark.parametrize(("layout", "shape"), [("pooled", (4,)), ("grid", (1, 2, 4))])
+async def test_features_are_a_numpy_file_or_json(layout: str, shape: tuple[int, ...]) -> None:
+    values = np.arange(math.prod(shape), dtype="<f4").reshape(shape) / 3
+
+    def outcome(job: Job, media: bytes) -> Any:
+        assert job.task == FeaturesTask(pooled=layout == "pooled")
+        return FeaturesResult(values.shape, values.tobytes())
+
+    async with web_of(FakeQueue(outcome)) as web:
+        post = partial(web.client.post, "/v1/features", content=PHOTO, headers=JPEG)
+        file = await post(params={"layout": layout})
+        assert file.headers["content-type"] == "application/octet-stream"
+        read = np.load(io.BytesIO(file.content))
+        assert (read.dtype, read.tolist()) == (np.float32, values.tolist())
+        found = (await post(params={"layout": layout, "format": "json"})).json()
+        assert found == {"layout": layout, "shape": list(shape), "features": values.tolist()}
+        assert kind(await post(params={"layout": "all"})) == "option"
+
+
+async def test_a_word_is_answered_with_those_near_it() -> None:
+    def outcome(job: Job, media: bytes) -> Any:
+        assert isinstance(job.task, WordsTask)
+        if job.task.word != "cat":
+            return UnknownWord("secret")
+        assert (job.task.model, job.task.count, media) == ("baseline", 2, b"")
+        return WordsResult("cat", (0.5, -0.25), (("kitten", 0.45), ("dog", 0.38)))
+
+    async with web_of(FakeQueue(outcome), WebSettings(rate=Rate(1e3, 3))) as web:
+        found = await web.client.get("/v1/words/cat?model=baseline&nearest=2")
+        assert found.json() == {
+            "word": "cat",
+            "model": "baseline",
+            "embedding": [0.5, -0.25],
+            "nearest": [{"word": "kitten", "similarity": 0.45}, {"word": "dog", "similarity": 0.38}],
+        }
+        assert kind(await web.client.get("/v1/words/qwertz")) == "unknown_word"
+        assert kind(await web.client.get("/v1/words/cat?nearest=101")) == "option"
+        assert kind(await web.client.get("/v1/words/cat")) == "rate"
+        assert not web.queue.admitted
+
+
+@pytest.mark.parametrize("path", ["explain?caption=a", "colours", "features", "clips"])
+async def test_one_file_is_needed_and_no_more(web: Web, path: str) -> None:
+    assert kind(await web.client.post(f"/v1/{path}")) == "no_file"
+    assert kind(await web.client.post(f"/v1/{path}", content=b"", headers=JPEG)) == "empty"
+    assert kind(await web.client.post(f"/v1/{path}", files=[("file", PHOTO)] * 2)) == "too_many_files"
+    assert not web.queue.jobs
 
 
 async def test_the_server_says_what_it_is() -> None:
@@ -76,6 +131,16 @@ async def test_the_server_says_what_it_is() -> None:
     assert info["limits"]["photo_bytes"] == 20 * 1024 * 1024
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert info["version"] == VERSION == project["version"]
+
+
+def test_each_word_is_there_in_both_languages() -> None:
+    script = (ROOT / "web" / "static" / "page.js").read_text()
+    languages = re.split(r"^  ru: \{", script, maxsplit=1, flags=re.MULTILINE)
+    english = set(re.findall(r"(?:^|[{,]) ?\n?\s*(\w+): \"", languages[0]))
+    russian = set(re.findall(r"(?:^|[{,]) ?\n?\s*(\w+): \"", languages[1].split("errors: {")[0]))
+    assert english == russian
+    page = (ROOT / "web" / "static" / "index.html").read_text()
+    assert set(re.findall(r'data-words="(\w+)"', page)) <= english
 
 
 def test_drawn_pictures_say_the_same_as_the_bots() -> None:

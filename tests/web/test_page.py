@@ -2,210 +2,283 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import re
+import dataclasses
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
+import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, async_playwright, expect
 
-from tests.conftest import PHOTOS, ROOT
-from tests.support.browser import Page, browser, chromium
+from model.doubt import NotPhoto
+from model.errors import TruncatedImage
+from model.serving.jobs import Job, JobFailure
+from model.serving.tasks.photo import PhotoResult
+from tests.conftest import PHOTOS
 from tests.support.fake_queue import FakeQueue, eventually, last
 from tests.support.jobs import photo_of
 from tests.support.local_queue import WORKER, clip_result, joined_queue, take
 from tests.support.web import Web, captioned, served
 from web.settings import WebSettings
 
+CHROMIUM: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
-    pytest.mark.skipif(chromium() is None, reason="no Chromium is installed: apt-get install chromium"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium"),
     pytest.mark.xdist_group("browser"),
+    pytest.mark.asyncio(loop_scope="module"),
 ]
 
+PATIENCE = 120.0  # seconds
 CAT = PHOTOS / "cat.jpg"
-CAPTIONS = "document.querySelectorAll('#captions li').length"
+CLIP: Any = {"name": "clip.mp4", "mimeType": "video/mp4", "buffer": b"a clip"}
 HEAT = (
-    "(() => { const c = document.querySelector('#heat'); if (!c.width || !c.height) return 0;"
-    "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.reduce((a, b) => a + b, 0); })()"
+    "() => { const c = document.querySelector('#heat'); if (!c.width || !c.height) return 0;"
+    "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.reduce((a, b) => a + b, 0); }"
 )
-STATUS = "document.querySelector('#status').textContent"
+FILES = (
+    "(photo) => { const bytes = Uint8Array.from(atob(photo), (c) => c.charCodeAt(0)); const files = new DataTransfer();"
+    "files.items.add(new File([bytes], 'cat.jpg', {type: 'image/jpeg'})); return files; }"
+)
+COPY = (
+    "async () => { const image = document.querySelector('#picture');"
+    "const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);"
+    "canvas.getContext('2d').drawImage(image, 0, 0);"
+    "await navigator.clipboard.write([new ClipboardItem({'image/png': await canvas.convertToBlob()})]); }"
+)
 
 Opened = Callable[..., Any]
+expect.set_options(timeout=1000 * PATIENCE)
 
 
-@pytest.fixture
-async def opened() -> AsyncIterator[Opened]:
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--disable-gpu"])
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def opened(browser: Browser) -> AsyncIterator[Opened]:
     """Opens the page of a queue; at the end no script may have failed, nor broken the content security policy."""
     async with AsyncExitStack() as stack:
-        pages: list[Page] = []
+        complaints: list[str] = []
 
         async def open_page(queue: Any, settings: WebSettings | None = None) -> tuple[Web, Page]:
             web = await stack.enter_async_context(served(queue, settings))
-            page = await stack.enter_async_context(browser())
-            pages.append(page)
-            await page.shape(1280, 900)
-            await page.open(str(web.client.base_url))
+            context = await browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
+            stack.push_async_callback(context.close)
+            await context.grant_permissions(["clipboard-read", "clipboard-write"])
+            page = await context.new_page()
+            page.set_default_timeout(1000 * PATIENCE)
+            page.on("pageerror", lambda error: complaints.append(str(error)))
+            page.on("console", lambda said: complaints.append(said.text) if "Policy" in said.text else None)
+            await page.goto(str(web.client.base_url))
             return web, page
 
         yield open_page
-        assert [page.complaints for page in pages] == [[]] * len(pages)
+        assert complaints == []
 
 
-async def test_a_photo_is_captioned_and_its_words_show_where_the_network_looked(opened: Opened) -> None:
+async def show(page: Page, file: Any = CAT, captions: int = 7) -> None:
+    """Choose a photo and wait for its captions."""
+    await page.set_input_files("#file", file)
+    await expect(page.locator("#captions li")).to_have_count(captions)
+
+
+async def test_words_show_where_the_network_looked(opened: Opened) -> None:
     _, page = await opened(FakeQueue(captioned))
-    await page.choose("#file", CAT)
-    await page.until(f"{CAPTIONS} === 7")
-    assert (
-        await page.run("document.querySelector('#captions li').innerText.split('\\n')[0].trim()")
-        == "a cat on a red sofa"
-    )
-    assert "a cat on a red sofa" in await page.run(STATUS)
-    assert await page.run(HEAT) == 0
-    before = await page.screenshot()
-    await page.point("#captions li.main .word")
-    await page.until(f"{HEAT} > 0")
-    assert await page.screenshot() != before
-    assert "of its attention" in await page.run("document.querySelector('#looked').textContent")
-    await page.point("h1")
-    await page.until(f"{HEAT} === 0")
+    await show(page)
+    main = page.locator("#captions li.main")
+    await expect(main).to_contain_text("a cat on a red sofa")
+    await expect(page.locator("#status")).to_contain_text("a cat on a red sofa")
+    word, stage = main.locator(".word").first, page.locator("#stage")
+    plain = await stage.screenshot(), await word.screenshot()
+    await word.hover()
+    await page.wait_for_function(f"({HEAT})() > 0")
+    assert plain[0] != await stage.screenshot()
+    assert plain[1] != await word.screenshot()  # what is under the cursor
+    await expect(page.locator("#looked")).to_contain_text("of its attention")
+    await page.hover("h1")
+    await page.wait_for_function(f"({HEAT})() === 0")
 
 
-async def test_a_slider_draws_other_captions_without_sending_the_photo_again(opened: Opened) -> None:
+async def test_what_is_no_photo_gets_captions_only_on_request_and_an_unsure_one_is_hedged(opened: Opened) -> None:
+    def refused(job: Job, media: bytes) -> PhotoResult:
+        return dataclasses.replace(captioned(job, media), not_photo=NotPhoto("text", 0.97), sheet=None)
+
+    _, page = await opened(FakeQueue(refused))
+    await show(page, captions=1)
+    words = "This looks like text or a screenshot; I only describe photos."
+    await expect(page.locator("#captions li.main")).to_contain_text(words)
+    await expect(page.locator("#status")).to_contain_text(words)
+    await page.click("#options button")
+    await expect(page.locator("#captions li")).to_have_count(6)
+    await expect(page.locator("#captions li.main")).to_contain_text(words)
+
+    def unsure(job: Job, media: bytes) -> PhotoResult:
+        found = captioned(job, media)
+        assert found.best is not None
+        return dataclasses.replace(found, best=dataclasses.replace(found.best, confidence=0.2, beginning="a cat"))
+
+    _, page = await opened(FakeQueue(unsure))
+    await show(page, captions=8)
+    await expect(page.locator("#captions li.main")).to_contain_text("perhaps: a cat")
+    await expect(page.locator("#captions li.main")).not_to_contain_text("sofa")
+    await expect(page.locator("#status")).to_contain_text("perhaps: a cat")
+
+
+async def test_sliders_draw_other_captions_without_sending_the_photo_again(opened: Opened) -> None:
     web, page = await opened(FakeQueue(captioned))
-    await page.choose("#file", CAT)
-    await page.until(f"{CAPTIONS} === 7")
-    await page.run(
-        "(() => { const s = document.querySelector('#samples'); s.value = 2; s.dispatchEvent(new Event('input'));"
-        "s.dispatchEvent(new Event('change', {bubbles: true})); })()"
-    )
-    await page.until(f"{CAPTIONS} === 4")
+    await show(page)
+    await page.locator("#samples").fill("2")
+    await expect(page.locator("#captions li")).to_have_count(4)
+    await expect(page.locator("output[for=samples]")).to_have_text("2")
+    drawn = photo_of(last(web.queue))
+    assert (drawn.known, drawn.samples) == (True, 2)
+    await page.click("#options button")
+    await eventually(lambda: len(web.queue.jobs) == 3)
     again = photo_of(last(web.queue))
-    assert again.known
-    assert again.samples == 2
-    assert await page.run("document.querySelector('output[for=samples]').textContent") == "2"
+    assert (again.known, again.samples) == (True, 2)
+    assert again.seed != drawn.seed
 
 
-async def test_words_weighed_and_both_models(opened: Opened) -> None:
-    _, page = await opened(FakeQueue(captioned))
-    await page.choose("#file", CAT)
-    await page.until(f"{CAPTIONS} === 7")
-    await page.run("document.querySelector('.weigh').click()")
-    await page.until("document.querySelectorAll('#more tbody tr').length === 3")
-    assert "<cat> 41 %" in await page.run("document.querySelector('#more').innerText")
-    await page.run("document.querySelector('#compare').click()")
-    await page.until("document.querySelectorAll('#more tbody tr').length === 2")
+async def test_words_weighed_both_models_and_the_visits_history(opened: Opened) -> None:
+    web, page = await opened(FakeQueue(captioned))
+    await show(page)
+    await page.locator(".weigh").first.click()
+    await expect(page.locator("#more tbody tr")).to_have_count(3)
+    await expect(page.locator("#more")).to_contain_text("<cat> 41 %")
+    await page.click("#compare")
+    await expect(page.locator("#more .model")).to_have_count(2)
+    assert {photo_of(job).model for job in web.queue.jobs.values()} == {"attention", "baseline"}
+    await show(page, PHOTOS / "temple.jpg")
+    asked = len(web.queue.jobs)
+    await expect(page.locator("#history button")).to_have_count(2)
+    await page.locator("#history button").last.click()
+    await expect(page.locator("#captions li")).to_have_count(7)
+    await expect(page.locator("#more")).to_be_empty()
+    assert len(web.queue.jobs) == asked
 
 
-@pytest.mark.parametrize("how", ["drop", "paste"])
-async def test_a_photo_is_dropped_or_pasted(opened: Opened, how: str) -> None:
+async def test_a_photo_is_dropped_and_pasted(opened: Opened) -> None:
     web, page = await opened(FakeQueue(captioned))
     photo = base64.b64encode(CAT.read_bytes()).decode()
-    event = (
-        "new DragEvent('drop', {dataTransfer: files, bubbles: true, cancelable: true})"
-        if how == "drop"
-        else "new ClipboardEvent('paste', {clipboardData: files, bubbles: true})"
-    )
-    await page.run(
-        f"(() => {{ const bytes = Uint8Array.from(atob('{photo}'), c => c.charCodeAt(0));"
-        "const files = new DataTransfer();"
-        "files.items.add(new File([bytes], 'cat.jpg', {type: 'image/jpeg'}));"
-        f"document.body.dispatchEvent({event}); }})()"
-    )
-    await page.until(f"{CAPTIONS} === 7")
-    assert len(web.queue.jobs) == 1
+    files = await page.evaluate_handle(FILES, photo)
+    await page.dispatch_event("#drop", "drop", {"dataTransfer": files})
+    await expect(page.locator("#captions li")).to_have_count(7)
+    await page.evaluate(COPY)
+    await page.keyboard.press("Control+V")
+    await expect(page.locator("#history button")).to_have_count(2)
+    assert len(web.queue.jobs) == 2
 
 
 async def test_the_keyboard_is_enough(opened: Opened) -> None:
     _, page = await opened(FakeQueue(captioned))
-    await page.choose("#file", CAT)
-    await page.until(f"{CAPTIONS} === 7")
-    for _ in range(20):
-        await page.key("Tab", 9)
-        if await page.run("document.activeElement.className") == "word":
-            break
-    assert await page.run(f"document.activeElement.className === 'word' && {HEAT} > 0")
-    await page.key("Enter", 13, "\r")
-    assert await page.run("document.activeElement.getAttribute('aria-pressed')") == "true"
-    for _ in range(60):
-        await page.key("Tab", 9)
-        if await page.run("document.activeElement.id") == "temperature":
-            break
-    await page.key("ArrowRight", 39)
-    assert await page.run("document.querySelector('#temperature').value") == "0.7"
+
+    async def tab(selector: str) -> None:
+        for _ in range(80):
+            await page.keyboard.press("Tab")
+            if await page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+                return
+        raise AssertionError(f"the Tab key does not lead to {selector}")
+
+    page.once("filechooser", lambda chooser: chooser.set_files(CAT))
+    await tab("#file")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#captions li")).to_have_count(7)
+    await tab(".word")
+    assert await page.evaluate(HEAT) > 0
+    await page.keyboard.press("Enter")
+    assert await page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
+    await tab("#temperature")
+    await page.keyboard.press("ArrowRight")
+    await expect(page.locator("#temperature")).to_have_value("0.7")
+    await tab("#compare")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#more .model")).to_have_count(2)
 
 
-async def test_a_clip_shows_its_progress_and_its_moments(opened: Opened, tmp_path: Path) -> None:
+async def test_a_clip_shows_its_progress_and_its_moments_and_another_is_cancelled(opened: Opened) -> None:
     queue = joined_queue()
     web, page = await opened(queue)
-    clip = tmp_path / "clip.mp4"
-    clip.write_bytes(b"a clip")
-    await page.choose("#file", clip)
-    async with asyncio.timeout(60):
-        lease = await take(queue)
-    await page.until("!document.querySelector('#clip').hidden")
+    await page.set_input_files("#file", CLIP)
+    lease = await take(queue)
     await queue.progress(WORKER, lease.job.id, 0.4)
-    await page.until("document.querySelector('#progress').value === 40")
+    await expect(page.locator("#progress")).to_have_js_property("value", 40)
     await queue.finish(WORKER, lease.job.id, clip_result(3))
-    await page.until("document.querySelectorAll('#moments img').length === 3")
-    assert await page.run("document.querySelectorAll('#timeline line').length") == 3
-    assert await page.run("[...document.querySelectorAll('#moments img')].every(i => i.src.startsWith('blob:'))")
-    await page.choose("#file", clip)
+    await expect(page.locator("#moments img")).to_have_count(3)
+    await expect(page.locator("#timeline line")).to_have_count(3)
+    assert await page.evaluate("[...document.querySelectorAll('#moments img')].every((each) => each.naturalWidth > 0)")
+    await page.set_input_files("#file", CLIP)
     await take(queue)
-    await page.until("!document.querySelector('#working').hidden")
-    await page.run("document.querySelector('#cancel').click()")
+    await page.click("#cancel")
     await eventually(lambda: not queue._entries)
+    await expect(page.locator("#working")).to_be_hidden()
     assert await web.metric('caption_web_cancelled_jobs_total{why="asked"}') == 1
 
 
-async def test_the_token_is_asked_for_once(opened: Opened) -> None:
+async def test_a_picture_that_moves_is_sent_as_a_clip(opened: Opened) -> None:
+    queue = joined_queue()
+    _, page = await opened(queue)
+    await page.set_input_files("#file", {**CLIP, "name": "a.webp", "mimeType": "image/webp"})
+    lease = await take(queue, "photo")
+    await queue.fail(WORKER, lease.job.id, JobFailure("animated", "it moves"))
+    lease = await take(queue)
+    await queue.finish(WORKER, lease.job.id, clip_result(3))
+    await expect(page.locator("#moments img")).to_have_count(3)
+
+
+async def test_the_token_is_asked_for_until_it_is_right_and_then_no_more(opened: Opened) -> None:
     token = "a-token-of-16-or-more"
-    queue = FakeQueue(captioned)
-    _, page = await opened(queue, WebSettings(token=token))
-    await page.choose("#file", CAT)
-    await page.until("document.querySelector('#login').open")
-    await page.run(
-        f"(() => {{ document.querySelector('#token').value = {token!r};"
-        "document.querySelector('#login button').click(); })()"
-    )
-    await page.until(f"{CAPTIONS} === 7")
-    await page.run("document.querySelector('#compare').click()")
-    await page.until("document.querySelectorAll('#more tbody tr').length === 2")
-    assert not await page.run("document.querySelector('#login').open")
+    _, page = await opened(FakeQueue(captioned), WebSettings(token=token))
+    await page.set_input_files("#file", CAT)
+    await expect(page.locator("#login")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#error")).not_to_be_empty()
+    await page.set_input_files("#file", CAT)
+    for tried in ("wrong", token):
+        await page.fill("#token", tried)
+        await page.keyboard.press("Enter")
+    await expect(page.locator("#captions li")).to_have_count(7)
+    await page.click("#compare")
+    await expect(page.locator("#more .model")).to_have_count(2)
+    await expect(page.locator("#login")).to_be_hidden()
 
 
 async def test_a_photo_that_is_refused_is_explained_in_russian(opened: Opened) -> None:
-    from model.errors import TruncatedImage
-
     _, page = await opened(FakeQueue(lambda job, media: TruncatedImage("x")))
-    english = await page.run("[...document.querySelectorAll('[data-words]')].map(e => e.textContent)")
-    await page.run(
-        "(() => { const l = document.querySelector('#language'); l.value = 'ru';"
-        "l.dispatchEvent(new Event('change')); })()"
-    )
-    russian = await page.run("[...document.querySelectorAll('[data-words]')].map(e => e.textContent)")
+    words = page.locator("[data-words]")
+    english = await words.all_text_contents()
+    await page.select_option("#language", "ru")
+    russian = await words.all_text_contents()
     assert [one for one, two in zip(english, russian, strict=True) if one == two] == []
-    assert await page.run("document.documentElement.lang") == "ru"
-    await page.choose("#file", CAT)
-    await page.until("document.querySelector('#error').textContent")
-    assert await page.run("document.querySelector('#error').textContent") == "Изображение обрывается."
+    await expect(page.locator("html")).to_have_attribute("lang", "ru")
+    await page.set_input_files("#file", CAT)
+    await expect(page.locator("#error")).to_have_text("Изображение обрывается.")
 
 
-async def test_it_fits_a_phone(opened: Opened) -> None:
-    _, page = await opened(FakeQueue(captioned))
-    await page.shape(360, 740, dark=True)
-    await page.choose("#file", CAT)
-    await page.until(f"{CAPTIONS} === 7")
-    assert await page.run("document.documentElement.scrollWidth") <= 360
-
-
-def test_each_word_is_there_in_both_languages() -> None:
-    script = (ROOT / "web" / "static" / "page.js").read_text()
-    languages = re.split(r"^  ru: \{", script, maxsplit=1, flags=re.MULTILINE)
-    english = set(re.findall(r"(?:^|[{,]) ?\n?\s*(\w+): \"", languages[0]))
-    russian = set(re.findall(r"(?:^|[{,]) ?\n?\s*(\w+): \"", languages[1].split("errors: {")[0]))
-    assert english == russian
-    page = (ROOT / "web" / "static" / "index.html").read_text()
-    assert set(re.findall(r'data-words="(\w+)"', page)) <= english
+@pytest.mark.slow
+async def test_it_is_accessible_and_fits_in_light_and_dark_on_desktop_and_phone(opened: Opened) -> None:
+    queue = joined_queue()
+    _, clips = await opened(queue)
+    await clips.set_input_files("#file", CLIP)
+    await queue.finish(WORKER, (await take(queue)).job.id, clip_result(3))
+    await expect(clips.locator("#moments img")).to_have_count(3)
+    _, photos = await opened(FakeQueue(captioned))
+    await show(photos)
+    await photos.locator(".weigh").first.click()
+    await expect(photos.locator("#more tbody tr")).to_have_count(3)
+    await photos.locator(".word").first.click()
+    for page in (clips, photos):
+        for width, height in ((1280, 900), (360, 740)):
+            await page.set_viewport_size({"width": width, "height": height})
+            for scheme in ("light", "dark"):
+                await page.emulate_media(color_scheme=scheme)
+                found = (await Axe().run(page)).response["violations"]
+                assert [(each["id"], each["nodes"]) for each in found] == [], (width, scheme)
+            assert await page.evaluate("document.documentElement.scrollWidth") <= width

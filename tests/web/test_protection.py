@@ -111,6 +111,8 @@ async def test_each_answer_has_the_security_headers(web: Web) -> None:
     [
         "/v1/clips/..%2f..%2fetc%2fpasswd",
         "/v1/clips/../../etc/passwd",
+        "/v1/pictures/..%2f..%2fapp.py",
+        "/v1/words/..%2f..%2fapp",
         "/static/../app.py",
         "/static/%2e%2e/app.py",
         "/x",

@@ -19,12 +19,15 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from model.errors import UnknownWord
 from model.serving.jobs import Job
 from model.serving.limits import Rate
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursResult, ColoursTask
+from model.serving.tasks.features import FeaturesResult, FeaturesTask
 from model.serving.tasks.rank import RankResult, RankTask
 from model.serving.tasks.tags import TagsResult, TagsTask
+from model.serving.tasks.words import WordsResult, WordsTask
 from model.tagging.answers import Choice, Ranking, Tag
 from tests.support.fake_queue import FakeQueue
 from tests.support.local_queue import clip_result
@@ -36,13 +39,22 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 
 def outcome(job: Job, media: bytes) -> Any:
-    if isinstance(job.task, ClipTask):
-        return clip_result()
-    if isinstance(job.task, TagsTask):
-        return TagsResult((Tag("dog", 0.5, holds=True), Tag("minibar", None, unknown=("minibar",))))
-    if isinstance(job.task, RankTask):
-        return RankResult(Ranking((Choice("a dog", 0.5),), 0.5))
-    return ColoursResult(b"\xff\xd8") if isinstance(job.task, ColoursTask) else captioned(job, media)
+    match job.task:
+        case ClipTask():
+            return clip_result()
+        case ColoursTask():
+            return ColoursResult(b"\xff\xd8")
+        case TagsTask():
+            return TagsResult((Tag("dog", 0.5, holds=True), Tag("minibar", None, unknown=("minibar",))))
+        case RankTask():
+            return RankResult(Ranking((Choice("a dog", 0.5),), 0.5))
+        case FeaturesTask(pooled=pooled):
+            return FeaturesResult((2,) if pooled else (1, 1, 2), bytes(8))
+        case WordsTask(word=word) if "q" not in word:
+            return WordsResult(word, (0.5, -0.25), (("dog", 0.5),))
+        case WordsTask():
+            return UnknownWord("no")
+    return captioned(job, media)
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +72,11 @@ def address() -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.slow
 def test_each_answer_is_as_documented(address: str) -> None:
     schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
     operations: list[Any] = [found.ok() for found in schema.get_all_operations()]  # type: ignore[union-attr]
-    assert len(operations) >= 11
+    assert len(operations) >= 13
     seen: set[tuple[str, int]] = set()
     for operation in operations:
 
@@ -75,6 +88,6 @@ def test_each_answer_is_as_documented(address: str) -> None:
             seen.add((case.path, case.call_and_validate(checks=CHECKS, timeout=60).status_code))
 
         documented()
-    photo = {("/v1/captions", 200), ("/v1/explain", 200), ("/v1/colours", 200), ("/v1/tags", 200), ("/v1/clips", 202)}
-    assert photo <= seen
-    assert {(path, 422) for path, _ in photo} <= seen
+    photo = ("captions", "explain", "colours", "tags", "features")
+    assert {("/v1/clips", 202), ("/v1/words/{word}", 200), *((f"/v1/{name}", 200) for name in photo)} <= seen
+    assert {(f"/v1/{name}", 422) for name in (*photo, "clips", "words/{word}")} <= seen

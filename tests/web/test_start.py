@@ -1,33 +1,19 @@
-"""`start.py web` as a process of its own."""
+"""`start.py web` as a process of its own: what it refuses to do, and Redis away."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from tests.conftest import PHOTOS, ROOT
+from tests.conftest import ROOT
 from tests.support.program import PATIENCE, Program, environment, running
 from tests.support.redis_server import RedisServer, free_port
-
-
-async def answered(client: httpx.AsyncClient, program: Program, wanted: Callable[[httpx.Response], object]) -> None:
-    """Wait until /health answers as wanted."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                if wanted(await client.get("/health")):
-                    return
-            except httpx.ConnectError:
-                assert program.runs()
-            await asyncio.sleep(0.1)
+from tests.support.web import answered, at
 
 
 async def open_requests(client: httpx.AsyncClient, wanted: int) -> None:
@@ -35,10 +21,6 @@ async def open_requests(client: httpx.AsyncClient, wanted: int) -> None:
     async with asyncio.timeout(PATIENCE):
         while f"\ncaption_queue_open_requests {wanted}.0\n" not in (await client.get("/metrics")).text:
             await asyncio.sleep(0.1)
-
-
-def at(port: int) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE)
 
 
 def web(*, timeout: float = 120, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -49,7 +31,7 @@ def web(*, timeout: float = 120, **settings: str) -> subprocess.CompletedProcess
 
 
 def test_other_machines_are_let_in_only_with_a_token(tmp_path: Path) -> None:
-    for host in ("0.0.0.0", "::", "192.0.2.1"):
+    for host in ("0.0.0.0", "192.0.2.1"):
         done = web(DATA_DIR=str(tmp_path), WEB_HOST=host)
         assert done.returncode == 2
         assert "WEB_TOKEN" in done.stderr
@@ -86,31 +68,3 @@ async def test_it_waits_for_a_redis_that_is_away_and_says_so(tmp_path: Path) -> 
             assert await program.stop() == 0
         finally:
             await asyncio.to_thread(redis.kill)
-
-
-@pytest.mark.slow
-async def test_a_photo_is_captioned_as_in_the_terminal(tmp_path: Path) -> None:
-    photos = sorted(PHOTOS.glob("*.jpg"))
-    port = free_port()
-    program = Program(tmp_path, "web", WEB_PORT=str(port))
-    async with running(program), at(port) as client:
-        await answered(client, program, lambda health: health.json()["workers"])
-        found: list[dict[str, Any]] = []
-        for photo in photos:
-            response = await client.post("/v1/captions?seed=7", files={"file": (photo.name, photo.read_bytes())})
-            assert response.status_code == 200
-            found += response.json()["photos"]
-        assert await program.stop() == 0
-    terminal = subprocess.run(
-        [sys.executable, str(ROOT / "start.py"), "caption", *map(str, photos), "--seed", "7", "--json"],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    said = [json.loads(line) for line in terminal.stdout.splitlines()]
-    for here, there in zip(found, said, strict=True):
-        for name in ("greedy", "best"):
-            assert here[name]["text"] == there[name]["text"]
-            assert here[name]["confidence"] == pytest.approx(there[name]["confidence"], abs=0.01)
-        assert [each["text"] for each in here["samples"]] == [each["text"] for each in there["samples"]]

@@ -16,7 +16,11 @@ const WORDS = {
     no_map: "This model looks at the whole photo.", waiting: "In line, {place} before it", percent: "{percent} %",
     moments: "{count} moments found.", still: "One shot, little changes.", cancelled: "Cancelled.", at: "at {time}",
     novelty: "How unlike the rest each frame is, with the moments", not_shown: "This browser cannot show the file.",
-    offline: "The server cannot be reached.", shown: "Shown below.",
+    offline: "The server cannot be reached.", shown: "Shown below.", wrong: "This token is not right.", needed: "This server wants a token.",
+    perhaps: "perhaps: {text}", whole: "in full, beam search",
+    not_photo: "This does not look like a photo; I only describe photos.", not_blank: "This picture looks blank; I only describe photos.",
+    not_drawing: "This looks like a drawing, a diagram or a logo; I only describe photos.", not_noise: "This looks like noise; I only describe photos.",
+    not_screen: "This looks like text or a screenshot; I only describe photos.", not_text: "This looks like text or a screenshot; I only describe photos.",
   },
   ru: {
     title: "Описание изображений", language: "Язык", choose: "Фото или видео", drop: "Перетащите файл сюда, вставьте его или выберите.",
@@ -33,16 +37,23 @@ const WORDS = {
     no_map: "Эта модель смотрит на всё фото сразу.", waiting: "В очереди, впереди: {place}", percent: "{percent} %",
     moments: "Найдено моментов: {count}.", still: "Один план, почти ничего не меняется.", cancelled: "Отменено.", at: "в {time}",
     novelty: "Насколько каждый кадр не похож на остальные, и моменты", not_shown: "Этот браузер не может показать файл.",
-    offline: "Сервер недоступен.", shown: "Показано ниже.",
+    offline: "Сервер недоступен.", shown: "Показано ниже.", wrong: "Токен неверен.", needed: "Этому серверу нужен токен.",
+    perhaps: "возможно: {text}", whole: "целиком, лучевой поиск",
+    not_photo: "Это не похоже на фото, а я описываю только фото.", not_blank: "Похоже, здесь ничего нет, а я описываю только фото.",
+    not_drawing: "Похоже на рисунок, схему или логотип, а я описываю только фото.", not_noise: "Похоже на шум, а я описываю только фото.",
+    not_screen: "Похоже на текст или снимок экрана, а я описываю только фото.", not_text: "Похоже на текст или снимок экрана, а я описываю только фото.",
     errors: {
-      unauthorized: "Токен неверен.", rate: "Слишком много запросов. Подождите немного.", busy: "Слишком много запросов в работе.",
+      unauthorized: "Этому серверу нужен токен.", rate: "Слишком много запросов. Подождите немного.", busy: "Слишком много запросов в работе.",
       too_many_bytes: "Файл слишком большой.", too_large: "У фото слишком много пикселей.", empty: "Файл пуст.",
-      not_image: "Это не изображение известного здесь вида.", svg: "Это векторный рисунок. Нужен PNG или JPEG.", pdf: "Это PDF. Нужно изображение.",
+      not_image: "Это не изображение.", unread_image: "Изображения этого вида здесь не читаются. Нужен JPEG, PNG, WebP или HEIC.", svg: "Это векторный рисунок. Нужен PNG или JPEG.", pdf: "Это PDF. Нужно изображение.",
       web_page: "Это веб-страница. Нужно само изображение.", zeros: "В файле одни нули: он скопирован с ошибкой.", truncated: "Изображение обрывается.",
-      damaged: "Изображение повреждено.", not_a_clip: "Это не видео известного здесь вида.", damaged_clip: "В видео не читается ни один кадр.",
+      damaged: "Изображение повреждено.", not_a_clip: "Это не видео.", unread_clip: "Видео этого вида здесь не читаются. Нужен MP4, MOV, MKV или WebM.", damaged_clip: "В видео не читается ни один кадр.",
       clip_too_long: "Видео слишком длинное.", clip_too_large: "Видео слишком большое.", clip_too_slow: "Видео слишком долго читается.",
       crashed: "Файл не удалось обработать.", cancelled: "Отменено.", unexplainable: "Эта модель не могла сказать такое описание.",
+      out_of_memory: "Сейчас не хватило памяти. Попробуйте ещё раз.",
       unavailable: "Очередь недоступна. Попробуйте ещё раз.", timeout: "Не удалось успеть. Попробуйте позже.",
+      animated: "Это изображение движется.", slow_body: "Файл передаётся слишком медленно.", option: "Настройка не понята.",
+      features_gone: "Сейчас это не удалось. Попробуйте ещё раз.", not_found: "Этого здесь больше нет.",
       clips_unavailable: "Здесь нельзя читать видео.", failed: "Что-то пошло не так.",
     },
   },
@@ -106,12 +117,14 @@ async function call(path, options = {}) {
 
 let loggingIn = null;
 function login() {
-  loggingIn ??= new Promise((resolve) => {
-    $("token").value = "";
+  loggingIn ??= new Promise((resolve, reject) => {
+    $("wrong").textContent = token ? say("wrong") : "";
+    $("token").value = $("login").returnValue = "";
     $("login").addEventListener("close", () => {
+      loggingIn = null;
+      if ($("login").returnValue !== "enter") { reject(new ApiError("unauthorized", say("needed"))); return; }
       token = $("token").value.trim();
       sessionStorage.setItem("token", token);
-      loggingIn = null;
       resolve();
     }, { once: true });
     $("login").showModal();
@@ -181,27 +194,53 @@ async function sample(first = false) {
     if (of !== shown) return;
     shown.picture = photo.picture;
     shown.model = photo.model;
-    const main = photo.best ?? photo.greedy;
-    shown.captions = [["best", main], ...(photo.greedy.text !== main.text ? [["greedy", photo.greedy]] : []), ...photo.samples.map((each) => ["sample", each])];
+    shown.notPhoto = photo.not_photo?.kind;
+    const main = photo.best ?? photo.greedy, samples = photo.samples.map((each) => ["sample", each]);
+    if (shown.notPhoto) shown.captions = first ? [] : samples; // inventions: none unless asked for
+    else {
+      const whole = isUnsure(main) && main.beginning ? [["whole", main]] : [], greedy = photo.greedy.text !== main.text ? [["greedy", photo.greedy]] : [];
+      shown.captions = [["best", main], ...whole, ...greedy, ...samples];
+    }
     showCaptions();
-    $("picture").alt = main.text;
-    status(say("done", { text: main.text, count: photo.samples.length }));
+    const text = headline(shown);
+    $("picture").alt = text;
+    status(shown.notPhoto ? text : say("done", { text, count: photo.samples.length }));
     remember();
-  } catch (error) { fail(error); }
+  } catch (error) {
+    if (error.kind === "animated" && of === shown) openClip(of.file); else fail(error);
+  }
+}
+
+function isUnsure(caption) { return Math.round(100 * caption.confidence) < 100 / 3; } // as in model/doubt.py
+
+function hedged(caption, text) { return isUnsure(caption) ? say("perhaps", { text }) : text; }
+
+// What is said first: hedged where it is doubtful; of what is no photo, what it looks like.
+function headline({ notPhoto, captions }) {
+  if (notPhoto) return WORDS[language][`not_${notPhoto}`] ?? say("not_photo");
+  const [, main] = captions[0];
+  return hedged(main, main.beginning || main.text);
 }
 
 function showCaptions() {
   pinned = null;
   clearHeat();
-  $("captions").replaceChildren(...shown.captions.map(([kind, caption], row) => {
-    const words = caption.words.flatMap((word) => [wordButton(word), " "]);
+  const refused = shown.notPhoto ? [element("li", { className: "main", textContent: headline(shown) })] : [];
+  $("captions").replaceChildren(...refused, ...shown.captions.map(([kind, caption], row) => {
+    const main = !row && !shown.notPhoto;
+    const said = main && caption.beginning ? caption.words.slice(0, caption.beginning.split(" ").length) : caption.words;
+    const words = main ? hedgedButtons(caption, said) : wordButtons(said);
     const weigh = element("button", { type: "button", className: "weigh", textContent: say("weigh") });
     weigh.setAttribute("aria-label", `${say("weigh")}: ${caption.text}`);
     weigh.addEventListener("click", () => explain(caption.text));
     const about = `${say(kind)} · ${say("confidence", { percent: Math.round(100 * caption.confidence) })} `;
-    return element("li", { className: row ? "" : "main" }, ...words, element("div", { className: "kind" }, about, weigh));
+    return element("li", { className: main ? "main" : "" }, ...words, element("div", { className: "kind" }, about, weigh));
   }));
 }
+
+function wordButtons(words) { return words.flatMap((word) => [wordButton(word), " "]); }
+
+function hedgedButtons(caption, words) { return [...(isUnsure(caption) ? [say("perhaps", { text: "" })] : []), ...wordButtons(words)]; }
 
 function wordButton(word) {
   const button = element("button", { type: "button", className: "word", textContent: word.text });
@@ -274,15 +313,14 @@ async function explain(caption) {
 async function compare() {
   const signal = begin();
   try {
-    const lines = [];
-    for (const model of ["attention", "baseline"]) {
+    const models = await Promise.all(["attention", "baseline"].map(async (model) => {
       const { photos: [photo] } = await ask("/v1/captions", { model, samples: 0 }, signal);
       shown.picture = photo.picture;
       const main = photo.best ?? photo.greedy;
-      lines.push(element("tr", {}, element("th", { scope: "row", textContent: say(model) }), element("td", { textContent: main.text }),
-        element("td", { textContent: say("confidence", { percent: Math.round(100 * main.confidence) }) })));
-    }
-    showMore(element("h3", { textContent: say("compare") }), element("table", {}, element("tbody", {}, ...lines)));
+      return element("section", { className: "model" }, element("h4", { textContent: say(model) }), element("p", {}, ...hedgedButtons(main, main.words)),
+        element("p", { className: "kind", textContent: say("confidence", { percent: Math.round(100 * main.confidence) }) }));
+    }));
+    showMore(element("h3", { textContent: say("compare") }), element("div", { className: "models" }, ...models));
   } catch (error) { fail(error); }
 }
 
@@ -397,7 +435,7 @@ function remember() {
   }
   $("past").hidden = false;
   $("history").replaceChildren(...past.map((each) => {
-    const text = each.captions[0][1].text;
+    const text = headline(each);
     const button = element("button", { type: "button" }, element("img", { src: each.url, alt: "" }), text);
     button.addEventListener("click", () => {
       stopClip();
@@ -437,6 +475,7 @@ $("options").addEventListener("submit", (event) => { event.preventDefault(); sam
 $("compare").addEventListener("click", compare);
 $("sheet").addEventListener("click", () => drawn(say("sheet"), async (signal) => {
   const { photos: [photo] } = await (await upload("/v1/captions", { model: "attention", samples: 0, sheet: true, language }, signal)).json();
+  if (!photo.sheet) throw new ApiError("not_photo", headline({ notPhoto: photo.not_photo?.kind ?? "photo" }));
   return pictureAt(photo.sheet, signal);
 }));
 $("colours").addEventListener("submit", (event) => {

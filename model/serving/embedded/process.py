@@ -26,7 +26,7 @@ from model.serving.tasks import TASKS
 log = logging.getLogger(__name__)
 
 MARGIN: Final = 1.1  # a worker that holds a job for so many times its task's `SECONDS` hangs, and is killed
-SILENCE: Final = 50.0  # seconds without a heartbeat (2 s), after which a worker hangs; before its leases (60 s) end
+SILENCE: Final = 50.0  # seconds without a heartbeat (2 s), from when it is ready; before its leases (60 s) end
 SETTLED_SECONDS: Final = 60.0  # a worker that lived this long was well: the next restart is quick again
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0

@@ -49,7 +49,7 @@ class LocalQueue:
     _lines: dict[str, deque[str]] = field(default_factory=lambda: {line: deque() for line in LINES})
     _open: dict[int, Counter[str]] = field(default_factory=dict)  # person → request → its open jobs
     _workers: set[int] = field(default_factory=set)
-    _heard: dict[int, float] = field(default_factory=dict)  # worker → when it last extended its leases
+    _heard: dict[int, float] = field(default_factory=dict)  # worker → when it joined or last extended its leases
     _forgotten: dict[int, dict[str, None]] = field(default_factory=dict)  # worker → places it is to be told of
     _cancelled: TTLCache[str, bool] = field(default_factory=lambda: TTLCache(10_000, CANCELLED_SECONDS))
     _arrival: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -139,8 +139,9 @@ class LocalQueue:
     # -- the workers' side
 
     def join(self, worker: int) -> None:
-        """This worker is there and takes jobs."""
+        """This worker is there and takes jobs; from now on its silence is counted."""
         self._workers.add(worker)
+        self._heard.setdefault(worker, self.clock())
 
     async def leave(self, worker: int) -> None:
         """This worker is gone; what it held is delivered again, or fails when it has been tried often enough."""
@@ -228,7 +229,7 @@ class LocalQueue:
         return self.clock() - min(taken) if taken else 0.0
 
     def silent(self, worker: int) -> float:
-        """Seconds since this worker last extended its leases; 0 before it first did (it may be loading)."""
+        """Seconds since this worker joined or last extended its leases; 0 before it joined (it may be loading)."""
         heard = self._heard.get(worker)
         return 0.0 if heard is None else self.clock() - heard
 

@@ -8,12 +8,15 @@ from model.serving.tasks.album import AlbumTask
 from model.serving.tasks.base import Task
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursTask
+from model.serving.tasks.features import FeaturesTask
 from model.serving.tasks.photo import PhotoTask
 from model.serving.tasks.rank import RankTask
 from model.serving.tasks.tags import TagsTask
+from model.serving.tasks.words import WordsTask
 
 TASKS: Final[dict[str, type[Task]]] = {
-    task.NAME: task for task in (PhotoTask, ClipTask, AlbumTask, ColoursTask, TagsTask, RankTask)
+    task.NAME: task
+    for task in (PhotoTask, ClipTask, AlbumTask, ColoursTask, TagsTask, RankTask, FeaturesTask, WordsTask)
 }
 
 # The queue has two lines for each kind of line: see `model.serving.queue`.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-    from model.captions import Caption, CaptionSet
+    from model.captions import Caption, CaptionSet, NearWords
     from model.clip_moments import DescribedFrame, PreparedFrame
     from model.media.clips import ClipLimits
     from model.serving.metrics import WorkerMetrics
@@ -112,6 +112,12 @@ class Network(Protocol):
 
     def describe(self, model: str, frames: Sequence[PreparedFrame]) -> list[DescribedFrame]:
         """The same for frames of a clip: all of them, or what was wrong is raised."""
+
+    def encode(self, squares: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+        """The encoder's grid features, (B, rows, columns, channels). squares: as `Picture.square`."""
+
+    def near_words(self, model: str, word: str, count: int) -> NearWords:
+        """A word of a model's vocabulary, and those nearest to it. Raises UnknownWord."""
 
 
 class Tools(Protocol):

@@ -60,6 +60,7 @@ class ClipTask(Task):
 
     model: str = "attention"
     moments: int | None = None  # None: as many as differ
+    keep: bool = True  # whether workers may keep what they find, for another choice of moments
     labels: Labels = ENGLISH  # what is written on the timeline
 
     async def work(self, media: bytes, tools: Tools) -> ClipResult:
@@ -73,7 +74,8 @@ class ClipTask(Task):
                 duration = batch.duration
                 await tools.progress(len(described) / batch.expected)
         described.sort(key=lambda frame: frame.found.time)
-        tools.cache.keep_frames(tools.place, self.model, digest, [frame.found for frame in described], tools.put)
+        if self.keep:
+            tools.cache.keep_frames(tools.place, self.model, digest, [frame.found for frame in described], tools.put)
         return await tools.pixels(partial(_compose, self, described, duration))
 
 

@@ -7,7 +7,6 @@ from functools import partial
 from typing import ClassVar
 
 from model.drawing.labels import ENGLISH, Deficiency, Labels
-from model.errors import AnimatedPicture
 from model.serving.tasks.base import Result, Task, Tools
 
 
@@ -32,9 +31,6 @@ class ColoursTask(Task):
 
 def _draw(media: bytes, task: ColoursTask) -> ColoursResult:
     from model.drawing.colour_vision import draw_sheet
-    from model.media.formats import is_clip
-    from model.media.images import encode_jpeg, open_image
+    from model.media.images import encode_jpeg, open_photo
 
-    if is_clip(media):
-        raise AnimatedPicture("it moves, and its colours are not shown")
-    return ColoursResult(encode_jpeg(draw_sheet(open_image(media), task.kind, task.labels)))
+    return ColoursResult(encode_jpeg(draw_sheet(open_photo(media), task.kind, task.labels)))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from model.doubt import NotPhoto
 from model.drawing.labels import ENGLISH, Labels
-from model.errors import AnimatedPicture, FeaturesGone
+from model.errors import FeaturesGone
 from model.serving.tasks.base import CaptionOptions, Findings, Picture, Result, Task, Tools
 
 if TYPE_CHECKING:
@@ -20,13 +21,33 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class WireMaps:
+    """Attention as it travels: an answer has thousands of these figures, which are slow as JSON."""
+
+    shape: tuple[int, int, int]  # (words, rows, columns)
+    millionths: bytes  # uint32, little-endian
+
+    @classmethod
+    def of(cls, maps: npt.NDArray[np.float32]) -> WireMaps:
+        """maps: (words, rows, columns)."""
+        words, rows, columns = maps.shape
+        return cls((words, rows, columns), (maps * 1e6).round().astype("<u4").tobytes())
+
+    def as_lists(self) -> list[list[list[float]]]:
+        """(words, rows, columns), each map summing to 1."""
+        maps: Any = memoryview(self.millionths).cast("I", self.shape).tolist()
+        return [[[share / 1e6 for share in row] for row in rows] for rows in maps]
+
+
+@dataclass(frozen=True)
 class WireCaption:
     text: str
-    confidence: float  # geometric mean of the word probabilities, in [0, 1]
+    confidence: float  # estimated probability that it is right, in [0, 1]
+    beginning: str = ""  # where the whole is doubtful: its first words, which are likelier to be right
     # Only where `PhotoTask.details` asks for them:
     words: tuple[str, ...] = ()
     log_probs: tuple[float, ...] = ()  # (words,), natural logarithms
-    attention: tuple[tuple[tuple[float, ...], ...], ...] | None = None  # (words, rows, columns), each map sums to 1
+    attention: WireMaps | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +63,8 @@ class WeighedWord:
 class PhotoResult(Result):
     """The captions of one picture, and its heatmap sheet as a JPEG file, where one was drawn.
 
-    Of a task that explains a caption, that one is `greedy`, and there are no others.
+    Of a task that explains a caption, that one is `greedy`, and there are no others. The captions of what is no photo
+    are inventions, and no sheet is drawn of them.
     """
 
     greedy: WireCaption
@@ -52,6 +74,7 @@ class PhotoResult(Result):
     chart: bytes | None = None  # a PNG file, where one was asked for
     weighed: tuple[WeighedWord, ...] = ()  # what is on the chart
     other: WireCaption | None = None  # the other model's main caption, where it was asked for
+    not_photo: NotPhoto | None = None  # what the picture looks like, where it is probably no photo
 
     @property
     def main(self) -> WireCaption:
@@ -103,18 +126,17 @@ class PhotoTask(CaptionOptions, Task):
 
 def _open(media: bytes, size: int | None) -> tuple[npt.NDArray[np.uint8] | None, Image.Image]:
     """The picture as a square for the encoder, (size, size, 3), where `size` is given, and the picture."""
-    from model.media.formats import is_clip
-    from model.media.images import open_image, to_square
+    from model.media.images import WORKING_SIDE, open_photo, to_square
 
-    if is_clip(media):
-        raise AnimatedPicture("it moves, and is to be asked for as a clip")
-    photo = open_image(media)
-    return (None if size is None else to_square(photo, size)), photo
+    photo = open_photo(media)
+    square = None if size is None else to_square(photo, size)
+    photo.thumbnail((WORKING_SIDE, WORKING_SIDE))  # it is kept until it is drawn, and many are
+    return square, photo
 
 
 def compose(task: PhotoTask, photo: Image.Image | None, found: Findings) -> PhotoResult:
     """The answer: captions, the chart where one is asked for, the sheet where the model looks at regions and the
-    photo is there.
+    photo is there, and is one.
     """
     from model.drawing.heatmap import draw_sheet
     from model.drawing.style import encode_png
@@ -126,7 +148,7 @@ def compose(task: PhotoTask, photo: Image.Image | None, found: Findings) -> Phot
     wire = partial(_wire, details=task.details)
     if task.chart:
         chart = encode_png(draw_chart(main.steps, task.labels))
-    if task.sheet and photo is not None and main.attention is not None:
+    if task.sheet and photo is not None and main.attention is not None and captions.not_photo is None:
         sheet = encode_jpeg(draw_sheet(photo, main.words, main.attention, task.labels))
     return PhotoResult(
         greedy=wire(captions.greedy),
@@ -136,11 +158,16 @@ def compose(task: PhotoTask, photo: Image.Image | None, found: Findings) -> Phot
         chart=chart,
         weighed=tuple(map(_weighed, main.steps)) if task.chart else (),
         other=None if found.other is None else wire(found.other),
+        not_photo=None if captions.not_photo is None else _rounded_off(captions.not_photo),
     )
 
 
+def _rounded_off(found: NotPhoto) -> NotPhoto:
+    return replace(found, probability=round(found.probability, 4))
+
+
 def _wire(caption: Caption, details: bool) -> WireCaption:
-    short = WireCaption(caption.text, round(caption.confidence, 4))
+    short = WireCaption(caption.text, round(caption.confidence, 4), " ".join(caption.beginning))
     if not details:
         return short
     attention = caption.attention
@@ -148,12 +175,8 @@ def _wire(caption: Caption, details: bool) -> WireCaption:
         short,
         words=caption.words,
         log_probs=tuple(round(each, 6) for each in caption.log_probs.tolist()),
-        attention=None if attention is None else tuple(map(_rounded, attention.tolist())),
+        attention=None if attention is None else WireMaps.of(attention),
     )
-
-
-def _rounded(rows: list[list[float]]) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(round(share, 6) for share in row) for row in rows)
 
 
 def _weighed(step: Step) -> WeighedWord:

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from model.captioner import Captioner, Precision
-from model.captions import Caption, CaptionSet
+from model.captions import Caption, CaptionSet, NearWords
 from model.clip_moments import DescribedFrame, PreparedFrame, describe
-from model.decoding.explain import Unexplainable
 from model.decoding.sampling import Sampling
-from model.errors import JobFailed
+from model.errors import JobFailed, OptionError
 from model.network.checkpoint import CheckpointError
 from model.network.config import MODELS, DecoderKind
 from model.serving.tasks.base import CaptionOptions, Findings, Picture
@@ -85,6 +84,16 @@ class Captioners:
             raise failed[0]
         return [each for each in found if not isinstance(each, Exception)]
 
+    def encode(self, squares: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
+        """As `Network.encode`."""
+        config = self.encoder.encoder.config
+        features = self.encoder.encode(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))
+        grid: npt.NDArray[np.float32] = features.cpu().numpy()
+        return grid.reshape(len(squares), config.rows, config.columns, -1)
+
+    def near_words(self, model: str, word: str, count: int) -> NearWords:
+        return self[model].near_words(word, count)
+
     def _in_halves(
         self, run: Callable[[Sequence[T]], Sequence[R | Exception]], batch: Sequence[T]
     ) -> list[R | Exception]:
@@ -146,9 +155,9 @@ class Captioners:
             return list(self._group(shared, features, each))
         except JobFailed as error:
             return [error] * len(each)
-        except Unexplainable as error:
+        except OptionError as error:
             if len(each) == 1:
-                return [JobFailed(f"a caption that cannot be explained: {error}")]
+                return [error]
         rows = [slice(row, row + 1) for row in range(len(each))]
         return [self._found(shared, features[row], each[row])[0] for row in rows]
 

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from model.errors import CaptionError, JobFailed
+from model.errors import CaptionError, JobFailed, OutOfMemory
 from model.media.clips import ClipLimits
+from model.media.memory import DECODING
 from model.serving.health import Deadline
 from model.serving.job_context import working_for
 from model.serving.jobs import JobFailure
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 THREAD_SECONDS: Final = Task.SECONDS  # a thread that is at one file for longer hangs; so does the network
+CLIP_THREADS: Final = 2  # as many as there are lines of such jobs
 HEARTBEAT: Final = 2.0  # seconds; also how soon a cancelled job is dropped, and a chat's media are forgotten
 
 
@@ -113,6 +115,8 @@ class Worker:
         self._seconds = {name: task.SECONDS for name, task in TASKS.items()} | dict(seconds or {})
         self._heard = heard
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pixels")
+        # A clip keeps its room in memory between its frames: it must not wait for threads that wait for that room.
+        self._clips = ThreadPoolExecutor(CLIP_THREADS, thread_name_prefix="clips")
         self._began: dict[int, float] = {}  # thread for pixels → when it began what it is doing
         self._device = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._held: dict[str, _Held] = {}
@@ -144,6 +148,7 @@ class Worker:
         await self.consumer.give_back(list(self._held))
         self._device.shutdown()
         self._pool.shutdown()
+        self._clips.shutdown()
         if ended_by is not None:
             raise ended_by
 
@@ -189,6 +194,8 @@ class Worker:
 
     async def _fail(self, held: _Held, error: Exception) -> None:
         job = held.lease.job
+        if isinstance(error, MemoryError):
+            error = OutOfMemory(f"no memory: {error}")
         if not isinstance(error, CaptionError):
             log.error("failed", exc_info=error)
             error = JobFailed(f"{type(error).__name__}: {error}")
@@ -291,7 +298,9 @@ class Worker:
             if (problem := self.forward.missed()) is not None:
                 raise WorkerHung(problem)
             now = time.monotonic()
-            seconds = now - min(self._began.copy().values(), default=now)
+            # Waiting for room in memory does not count.
+            begun = [max(began, DECODING.let_in(thread)) for thread, began in self._began.copy().items()]
+            seconds = now - min(begun, default=now)
             if seconds > self.thread_seconds:  # a few of those, and no thread is left
                 raise WorkerHung(
                     f"a thread has been at one file for {seconds:.0f} s (at most {self.thread_seconds:.0f})"
@@ -322,7 +331,8 @@ class _Tools:
         self.max_batch = worker.max_batch
 
     def pixels(self, work: Callable[[], T]) -> Awaitable[T]:
-        return asyncio.get_running_loop().run_in_executor(self._worker._pool, self._worker._timed, work)
+        pool = self._worker._clips if self._held.lease.job.task.ONE_AT_A_TIME else self._worker._pool
+        return asyncio.get_running_loop().run_in_executor(pool, self._worker._timed, work)
 
     async def caption(self, picture: Picture) -> Findings:
         done: asyncio.Future[Findings] = asyncio.get_running_loop().create_future()

@@ -61,4 +61,4 @@ async def test_a_photo_waits_for_the_disk_twice(tmp_path: Path, monkeypatch: pyt
         await ann.send_photo(picture())
         await ann.next_message()
     start, end = [True], [True]
-    assert writes == [*start, True, False, False, True, *end]
+    assert writes == [*start, True, False, False, False, True, *end]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import pytest
 
@@ -49,11 +50,12 @@ class Desk:
         self.requests = Requests(Settings(), self.queue, self.in_work, self.window, Throttle())
 
     def ask(self, number: int = 1) -> Request:
-        async def fetch() -> bytes:
+        async def fetch(_: object) -> bytes:
             return b"media"
 
         job, accepted = make_job(f"job-{number}", ANN.user), Accepted(number, 100.0)
-        return Request(job=job, place=ANN, message=1, accepted=accepted, kind="photo", size=5, fetch=fetch, asked=100.0)
+        about: dict[str, Any] = {"place": ANN, "message": 1, "accepted": accepted, "kind": "photo", "update": number}
+        return Request(job=job, size=5, fetch=fetch, **about)
 
     async def answer(self, result: Outcome) -> None:
         self.answers.append(result)

@@ -6,15 +6,15 @@ import asyncio
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bot.errors import TooFast
-from bot.service.limits import Throttle, waited
-from bot.storage.inbox import Accepted
+from bot.service.limits import Throttle
 from tests.support.clock import Clock
 from tests.support.fake_queue import FakeQueue, eventually, running_bot
-from tests.support.fake_telegram import FakeTelegram
+from tests.support.fake_telegram import FakeTelegram, Person
 from tests.support.metrics import scrape, value
 from tests.support.pictures import PHOTO
 from tests.support.redis_server import free_port
@@ -90,22 +90,6 @@ def test_those_who_ask_no_more_are_forgotten() -> None:
     assert throttle.people == 1
 
 
-@pytest.mark.parametrize(
-    ("received", "again", "asked_at", "expected"),
-    [
-        (1000.9, False, 1000, False),  # in the second of the start: dates are whole seconds
-        (1500.0, False, 1495, False),
-        (1500.0, True, 1495, True),
-        (1003.0, False, 999, True),  # before the bot was there
-        (1500.0, False, 1460, True),  # Telegram was out of reach
-        (1500.0, False, None, False),  # a press
-        (1010.0, False, None, True),
-    ],
-)
-def test_what_waited_for_the_bot(received: float, again: bool, asked_at: float | None, expected: bool) -> None:
-    assert waited(Accepted(1, received, again), asked_at, began=1000.5) is expected
-
-
 def jobs_of(queue: FakeQueue, user: int, count: int) -> bool:
     return sum(job.user == user for job in queue.jobs.values()) == count
 
@@ -121,7 +105,6 @@ async def test_whoever_asks_too_fast_is_told_when_to_try_again(tmp_path: Path, m
         async with running_bot(server, queue, tmp_path, grace=0.1, metrics_port=port):
             await ann.send_text("/help")
             await ann.next_message()
-            await asyncio.sleep(1.1)  # what is dated before the start counts as waited
             for person, words in ((ann, "You ask faster than I can follow. "), (olga, "Вы спрашиваете быстрее")):
                 await person.send_album([PHOTO] * 3)
                 for _ in range(19):
@@ -153,12 +136,52 @@ async def test_a_group_hears_once_that_somebody_asks_too_fast(tmp_path: Path) ->
         assert len(group.bot_messages()) == 1
 
 
-async def test_what_was_sent_while_the_bot_was_down_is_all_answered(tmp_path: Path) -> None:
+SKEWS = [-3600.0, 0.0, 30.0, 3600.0]  # seconds by which this machine's clock is ahead of Telegram's
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+@pytest.mark.parametrize("webhook", [False, True])
+async def test_only_what_was_sent_while_the_bot_was_down_is_all_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, webhook: bool, skew: float
+) -> None:
+    """Whatever the clocks say. A hundred and one: Telegram hands over a hundred at a time."""
+    monkeypatch.setattr("bot.app.Throttle", partial(Throttle, clock=lambda: 1000.0))
+    changes: dict[str, Any] = {"max_per_user": 200}
+    if webhook:
+        port = free_port()
+        changes |= {"webhook_url": f"http://127.0.0.1:{port}/hook", "webhook_port": port}
+    async with FakeTelegram() as server:
+        ann, bob = server.person("Ann"), server.person("Bob")
+
+        def send(person: Person, count: int) -> None:
+            for _ in range(count):
+                photo = person.new_message(person.user, server.store_photo(PHOTO), None, None)
+                server.push("message", photo | {"date": int(time.time() - skew)})
+
+        send(ann, 101)
+        queue = FakeQueue()
+        queue.open.clear()
+        async with running_bot(server, queue, tmp_path, grace=0.1, **changes):
+            await eventually(partial(jobs_of, queue, ann.id, 101))
+            send(bob, 25)
+            assert "You ask faster than I can follow" in (await bob.next_message())["text"]
+            await eventually(partial(jobs_of, queue, bob.id, 20))
+
+
+async def test_what_waited_while_telegram_could_not_be_reached_is_all_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.app.Throttle", partial(Throttle, clock=lambda: 1000.0))
+    monkeypatch.setattr("bot.telegram.polling.AWAY", 0.3)
     async with FakeTelegram() as server:
         ann = server.person("Ann")
-        photo = ann.new_message(ann.user, server.store_photo(PHOTO), None, None)
-        for _ in range(25):
-            server.push("message", photo | {"date": int(time.time()) - 60})
         queue = FakeQueue()
+        queue.open.clear()
         async with running_bot(server, queue, tmp_path, grace=0.1):
-            await eventually(lambda: len(queue.jobs) == 25)
+            outage = server.faults.add("getUpdates", "drop", times=2)
+            await ann.send_text("/help")  # the poll that is under way brings it
+            await eventually(lambda: outage.fired)
+            for _ in range(25):
+                await ann.send_photo(PHOTO)
+            await eventually(partial(jobs_of, queue, ann.id, 25))
+            assert outage.fired == 2

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiogram.exceptions import TelegramNetworkError
 from aiogram.types import Message
 
 from bot.app import create_bot
@@ -14,8 +15,9 @@ from bot.errors import Gone, TooBig
 from bot.storage.chats import Picture
 from bot.telegram import media
 from bot.telegram.media import download, picture_of
-from tests.support.fake_queue import settings_for
+from tests.support.fake_queue import FakeQueue, eventually, running_bot, settings_for
 from tests.support.fake_telegram import FakeTelegram
+from tests.support.pictures import PHOTO
 
 
 def message(**content: Any) -> Message:
@@ -88,3 +90,32 @@ async def test_a_file_id_that_is_not_known(tmp_path: Path) -> None:
     async with FakeTelegram() as server, create_bot(settings_for(server, tmp_path)) as bot:
         with pytest.raises(Gone):
             await download(bot, Picture("nothing", "u"))
+
+
+async def test_a_download_that_stalls_is_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media, "STALLED", 0.2)
+    heard: list[None] = []
+    async with FakeTelegram() as server, create_bot(settings_for(server, tmp_path)) as bot:
+        picture = await stored(server, bytes(300_000))
+        fault = server.faults.add("download", "stall", times=1, seconds=60.0)
+        with pytest.raises(TelegramNetworkError, match="stalled"):
+            await download(bot, picture, lambda: heard.append(None))
+        assert heard
+        fault.over.set()
+        server.faults.add("download", "slow", seconds=1.0)  # longer than that, but not without a byte
+        assert await download(bot, picture) == bytes(300_000)
+
+
+async def test_files_that_stall_keep_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more people than there are downloads at once."""
+    monkeypatch.setattr("bot.service.limits.QUIET", 0.1)
+    async with FakeTelegram() as server:
+        stalled = server.faults.add("download", "stall", times=35, seconds=600.0)
+        async with running_bot(server, FakeQueue(), tmp_path, grace=0.1):
+            for number in range(35):
+                await server.person(f"Person {number}").send_photo(PHOTO)
+            await eventually(lambda: stalled.fired == 35)
+            ann = server.person("Ann")
+            await ann.send_photo(PHOTO)
+            await ann.next_message()
+            stalled.over.set()

@@ -110,7 +110,13 @@ async def test_only_messages_and_buttons_are_asked_for(server: FakeTelegram, ann
     async with running_bot(server, FakeQueue(), tmp_path):
         await ann.send_text("hello")
         await ann.next_message()
-    assert sorted(server.sent(method="getUpdates")[0].params["allowed_updates"]) == ["callback_query", "message"]
+    assert sorted(server.sent(method="getUpdates")[0].params["allowed_updates"]) == [
+        "callback_query",
+        "guest_message",
+        "inline_query",
+        "message",
+        "message_reaction",
+    ]
 
 
 # Trouble with Telegram
@@ -154,6 +160,57 @@ async def test_a_person_who_blocked_the_bot_is_not_written_to_for_ever(
         await eventually(lambda: not waiting_in(tmp_path))
     refused = [call for call in server.calls if call.error and call.method == "sendMessage"]
     assert len(refused) == 1
+
+
+@pytest.mark.parametrize("kind", ["no_result", "bare"])
+@pytest.mark.parametrize("method", ["getUpdates", "getMe", "sendPhoto", "getFile", "sendChatAction"])
+async def test_half_an_answer_of_telegram_is_its_trouble(
+    server: FakeTelegram,
+    ann: Person,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    kind: Any,
+    method: str,
+) -> None:
+    """Success without a result, and a failure without a reason. What was asked for is tried again."""
+    fault = server.faults.add(method, kind, times=2)
+    async with running_bot(server, FakeQueue(lambda job, media: captions(sheet=PHOTO)), tmp_path):
+        photo = await ann.send_photo(PHOTO)
+        await server.until(lambda: ann.bot_messages() or None, 60)
+        await eventually(lambda: not waiting_in(tmp_path))
+    assert set(answers(ann)) == {photo["message_id"]}
+    assert fault.fired
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.parametrize("number", [2**70, 2**63, -1, None, "7", 1e30, True])
+async def test_an_update_that_cannot_be_kept_is_dropped_and_takes_no_other_along(
+    server: FakeTelegram, ann: Person, tmp_path: Path, caplog: pytest.LogCaptureFixture, number: Any
+) -> None:
+    server._pending[2**80] = {"update_id": number, "message": {"text": "odd"}}  # no offset of the bot confirms it
+    async with running_bot(server, FakeQueue(), tmp_path) as bot:
+        photos = [await ann.send_photo(PHOTO) for _ in range(3)]
+        await all_answered(server, ann, photos)
+        server._pending.pop(2**80)
+        assert not bot.task.done()
+    assert [each.getMessage() for each in caplog.records if "dropped" in each.getMessage()] == [
+        "1 updates have no number that can be kept, and are dropped"
+    ]
+
+
+@pytest.mark.parametrize("where", ["chat", "from", "message"])
+async def test_a_number_too_large_for_any_storage_is_as_one_that_is_not_there(
+    server: FakeTelegram, ann: Person, tmp_path: Path, caplog: pytest.LogCaptureFixture, where: str
+) -> None:
+    photo = server.store_photo(PHOTO)
+    message = {"message_id": 5, "date": 1, "chat": dict(ann.shape), "from": dict(ann.user), **photo}
+    (message if where == "message" else message[where])["message_id" if where == "message" else "id"] = 2**70
+    async with running_bot(server, FakeQueue(), tmp_path):
+        server.push_anything({"message": message})
+        await ann.send_text("/start")
+        await ann.wait_for(lambda m: str(m.get("text")).startswith("Hello"), 60)
+        await eventually(lambda: not waiting_in(tmp_path))
+    assert "unforeseen" not in caplog.text
 
 
 # Nothing is lost

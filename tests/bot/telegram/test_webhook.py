@@ -9,6 +9,7 @@ import itertools
 import json
 import logging
 import re
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -117,7 +118,13 @@ async def test_photos_and_presses_are_answered(server: FakeTelegram, ann: Person
     [call] = server.sent(method="setWebhook")
     assert call.params["url"] == hooked.url
     assert call.params["secret_token"] == SECRET
-    assert sorted(call.params["allowed_updates"]) == ["callback_query", "message"]
+    assert sorted(call.params["allowed_updates"]) == [
+        "callback_query",
+        "guest_message",
+        "inline_query",
+        "message",
+        "message_reaction",
+    ]
     assert not call.params.get("drop_pending_updates")
     assert server.sent(method="getUpdates") == []
 
@@ -416,6 +423,41 @@ async def test_health_says_what_is_well_and_no_secret(server: FakeTelegram, tmp_
         assert not any(secret in shown for secret in (SECRET, TOKEN, TOKEN.partition(":")[2], hooked.url))
 
 
+@pytest.mark.parametrize("language", ["en", "ru"])
+async def test_operators_see_what_telegram_says_of_the_webhook(
+    server: FakeTelegram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str
+) -> None:
+    monkeypatch.setattr("bot.telegram.webhook.LOOK_SECONDS", 0.05)
+    admin = server.person("Ann", language_code=language)
+    async with hooked_bot(server, FakeQueue(), tmp_path, admin_ids=frozenset({admin.id})) as hooked:
+        server.webhook["last_error"] = {
+            "last_error_date": int(time.time()) - 7200,
+            "last_error_message": 'Wrong response for "Ann" of -1001234567890: 502',
+        }
+
+        async def says() -> dict[str, Any]:
+            found: dict[str, Any] = (await get(hooked.health))[1].get("webhook", {})
+            return found
+
+        async with asyncio.timeout(60):
+            while not (await says()).get("error"):
+                await asyncio.sleep(0.02)
+        found = await says()
+        assert (found["ours"], found["pending"], found["error"]) == (True, 0, 'Wrong response for "…" of #: 502')
+        assert found["error_at"] == server.webhook["last_error"]["last_error_date"]
+        await admin.send_text("/stats")
+        text = (await admin.next_message())["text"]
+        assert {"en": "At the webhook wait:", "ru": "У вебхука ждут:"}[language] in text
+        last = {"en": "Last error of the webhook, 2 h 0 min ago", "ru": "Последняя ошибка вебхука, 2 ч 0 мин назад"}
+        assert f'{last[language]}: Wrong response for "…" of #: 502' in text
+        server.webhook["url"] = "http://127.0.0.1:9/elsewhere"
+        await admin.send_text("/stats")
+        text = (await admin.next_message())["text"]
+        assert {"en": "calls another address", "ru": "другой адрес"}[language] in text
+        while (await says())["ours"]:
+            await asyncio.sleep(0.02)
+
+
 async def test_health_says_what_is_not_well(
     server: FakeTelegram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -444,6 +486,65 @@ async def test_before_telegram_is_reached_health_says_so_and_updates_are_not_acc
             await asyncio.sleep(0.01)
         assert (status, report["well"], report["accepting"]) == (503, False, False)
         assert await post(settings["webhook_url"], b'{"update_id": 7}') == 503
+
+
+async def opened(port: int, first: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(first)
+    return reader, writer
+
+
+async def test_a_connection_that_does_not_begin_is_closed(
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Silent, or with a head that never ends; others are served meanwhile, and pieces put together."""
+    monkeypatch.setattr("bot.telegram.webhook.HEAD_SECONDS", 1.0)
+    port = free_port()
+    async with hooked_bot(server, FakeQueue(), tmp_path, webhook_port=port) as hooked:
+        silent, slow = await opened(port), await opened(port, b"POST /bots/captions:1 HTTP/1.1\r\nHost: x\r\n")
+        endless = await opened(port, b"GET / HTTP/1.1\r\n" + b"X: " + b"x" * 20_000)
+        pieces = await opened(port, b"GET /health HTTP/1.1\r\nHost: x\r\n")
+        await answered(server, ann, [await ann.send_text("hello")])
+        pieces[1].write(b"\r\n")
+        assert (await pieces[0].readline()).startswith(b"HTTP/1.1 200")
+        for reader, writer in (silent, slow, endless):
+            with contextlib.suppress(ConnectionError):
+                assert await asyncio.wait_for(reader.read(), 60) == b""
+            writer.close()
+        pieces[1].close()
+        assert (await get(hooked.health))[0] == 200
+
+
+async def test_no_more_connections_are_open_than_there_is_room_for(
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that has said nothing for longest goes first, and Telegram always gets in."""
+    monkeypatch.setattr("bot.telegram.webhook.MOST_CONNECTIONS", 10)
+    port = free_port()
+    async with hooked_bot(server, FakeQueue(), tmp_path, webhook_port=port):
+        strangers = [await opened(port) for _ in range(30)]
+        await answered(server, ann, [await ann.send_text("hello") for _ in range(3)])
+        await asyncio.sleep(0)
+        gone = [reader.at_eof() or reader.exception() is not None for reader, _ in strangers]
+        assert sum(gone) >= 20
+        assert gone[0]
+        for _, writer in strangers:
+            writer.close()
+
+
+async def test_whom_the_bot_does_not_know_keeps_no_connection(server: FakeTelegram, tmp_path: Path) -> None:
+    port = free_port()
+    async with hooked_bot(server, FakeQueue(), tmp_path, webhook_port=port) as hooked:
+        for head in (b"POST /bots/captions:1", b"GET /health", b"GET /nothing"):
+            reader, writer = await opened(port, head + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            assert (await asyncio.wait_for(reader.read(), 60)).startswith(b"HTTP/1.1 ")  # until it is closed
+            writer.close()
+        async with aiohttp.ClientSession() as session:  # who knows the secret may come again by the same
+            for number in (5, 6):
+                async with session.post(
+                    hooked.url, json={"update_id": number}, headers={SECRET_HEADER: SECRET}
+                ) as said:
+                    assert (said.status, said.headers.get("Connection")) == (200, None)
 
 
 async def test_a_port_in_use_is_said_clearly(server: FakeTelegram, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from model.captioner import Captioner
 from model.captions import END_OF_CAPTION, Caption
-from model.decoding.explain import Unexplainable
 from model.decoding.sampling import Sampling
+from model.errors import Unexplainable
 
 
 def assert_same(found: Caption, decoded: Caption) -> None:

@@ -6,6 +6,7 @@ from PIL import Image
 
 from model.drawing.heatmap import SIDE, draw_sheet
 from model.media.images import encode_jpeg
+from model.words import placed
 from tests.support.attention_maps import maps
 
 
@@ -48,6 +49,18 @@ def test_words_share_one_scale() -> None:
         return float(cell.max())
 
     assert brightest_tile_contrast(weak) > 2 * brightest_tile_contrast(strong)
+
+
+def test_words_without_a_place_have_no_tile() -> None:
+    """A sheet of a caption is that of its things and colours, what is done last, at most five."""
+    photo = Image.new("RGB", (300, 200), "teal")
+    words = "two brown dogs are running through the tall green grass".split()  # noqa: SIM905
+    places = maps(*[(row % 8, row % 5) for row in range(len(words))])
+    shown = [words.index(word) for word in ("brown", "dogs", "tall", "green", "grass")]
+    assert placed(words, 7) == [*shown, words.index("two"), words.index("running")]
+    expected = draw_sheet(photo, [words[i] for i in shown], places[shown])
+    assert np.array_equal(np.asarray(draw_sheet(photo, words, places)), np.asarray(expected))
+    assert draw_sheet(photo, ["a", "the"], maps((0, 0), (1, 1))).size == draw_sheet(photo, ["x", "y"], places[:2]).size
 
 
 def test_words_and_maps_must_agree() -> None:

@@ -18,8 +18,8 @@ from model.network.checkpoint import (
     save_decoder,
     save_encoder,
 )
-from model.network.config import ConfigError, DecoderConfig, EncoderConfig
-from model.network.decoder import AttentionDecoder, build_decoder
+from model.network.config import NETWORKS, ConfigError, DecoderConfig, EncoderConfig
+from model.network.decoder import AttentionDecoder, TransformerDecoder, build_decoder
 from model.network.encoder import Encoder
 from model.network.vocabulary import END, START, Vocabulary
 from model.training.losses import caption_loss
@@ -75,7 +75,7 @@ def test_batch_normalisation_never_learns_its_statistics(encoder: Encoder) -> No
     encoder.eval()
 
 
-@pytest.mark.parametrize("kind", ["attention", "baseline"])
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_step_shapes_and_attention_sums_to_one(kind: str) -> None:
     decoder = build_decoder(tiny_config(kind)).eval()
     state = decoder.init_state(torch.randn(2, 9, 6)).repeat(3)
@@ -114,13 +114,39 @@ def test_attention_decoder_follows_the_equations() -> None:
     torch.testing.assert_close(logits[0, 0], expected)
 
 
-@pytest.mark.parametrize("kind", ["attention", "baseline"])
+def test_a_transformer_reads_each_word_in_the_light_of_those_before() -> None:
+    """Step by step over its cache it says what one causal pass over the whole caption says."""
+    torch.manual_seed(5)
+    d = build_decoder(tiny_config("transformer")).eval()
+    assert isinstance(d, TransformerDecoder)
+    features, words = torch.randn(2, 9, 6), torch.tensor([[START, 5, 6, 7], [START, 9, 8, 4]])
+    state, said = d.init_state(features), []
+    for t in range(4):
+        logits, state, _ = d.step(words[:, t : t + 1], state)
+        said.append(logits[:, 0])
+    regions = d.regions(d.features_norm(features))
+    x = d.embedding(words) + d.positions.weight[:4]
+    causal = torch.full((4, 4), -torch.inf).triu(1)
+    for layer in d._layers():
+        q, k, v = layer.own(layer.own_norm(x)).view(2, 4, 3, 8, 1).permute(2, 0, 3, 1, 4)
+        looked = functional.scaled_dot_product_attention(q, k, v, attn_mask=causal)
+        x = x + layer.own_output(looked.transpose(1, 2).flatten(2))
+        q = layer.query(layer.look_norm(x)).view(2, 4, 8, 1).transpose(1, 2)
+        k, v = layer.pairs(regions).view(2, 9, 2, 8, 1).permute(2, 0, 3, 1, 4)
+        x = x + layer.look_output(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        x = x + layer.outer(functional.gelu(layer.inner(layer.forward_norm(x))))
+    torch.testing.assert_close(torch.stack(said, dim=1), d.predict(d.norm(x)))
+    with pytest.raises(ConfigError, match="evenly"):
+        dataclasses.replace(tiny_config("transformer"), heads=3)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_loss_of_captions_of_many_lengths_is_that_of_each_alone(kind: str) -> None:
     """Sorting by length and dropping what is over must change nothing."""
     decoder = build_decoder(tiny_config(kind)).eval()
     features = torch.randn(2, 9, 6)
     captions = [[[4, 5, 6, 7], [8]], [[5, 5], [9, 10, 11], [4]]]
-    together, words = caption_loss(decoder, features, captions, label_smoothing=0.1)
+    together, words, _ = caption_loss(decoder, features, captions, label_smoothing=0.1)
     total = torch.zeros(())
     for image, several in enumerate(captions):
         for caption in several:
@@ -161,8 +187,8 @@ def test_coverage_is_the_sum_of_squares_of_equation_14() -> None:
     torch.manual_seed(2)
     decoder = build_decoder(tiny_config()).eval()
     features, captions = torch.randn(2, 9, 6), [[[4, 5, 6]], [[7], [8, 9]]]
-    plain, words = caption_loss(decoder, features, captions)
-    regularised, _ = caption_loss(decoder, features, captions, coverage=0.5)
+    plain, words, _ = caption_loss(decoder, features, captions)
+    regularised = caption_loss(decoder, features, captions, coverage=0.5).mean
     expected = torch.zeros(())
     for image, several in enumerate(captions):
         for caption in several:
@@ -224,6 +250,6 @@ def test_configs_refuse_what_no_network_has() -> None:
     with pytest.raises(ConfigError, match="dropout"):
         DecoderConfig(kind="baseline", vocabulary_size=9, dropout=1.0)
     with pytest.raises(ConfigError, match="unexpected keyword"):
-        DecoderConfig.from_json('{"kind": "baseline", "vocabulary_size": 9, "layers": 2}')
+        DecoderConfig.from_json('{"kind": "baseline", "vocabulary_size": 9, "depth": 2}')
     config = DecoderConfig(kind="baseline", vocabulary_size=9)
     assert DecoderConfig.from_json(config.to_json()) == config

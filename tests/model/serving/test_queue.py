@@ -602,7 +602,9 @@ async def test_workers_that_are_gone_are_swept_away(redis: OnRedis, monkeypatch:
             await asyncio.sleep(0.02)
 
 
-async def test_a_full_redis_takes_nothing_new_and_what_it_holds_is_done(redis: OnRedis) -> None:
+async def test_a_full_redis_takes_nothing_new_and_what_it_holds_is_done(
+    redis: OnRedis, caplog: pytest.LogCaptureFixture
+) -> None:
     queue, worker = await redis.producer(), await redis.consumer()
     await line_up(queue, "a", "b")
     assert await taken(worker, 1) == [("a", 1)]
@@ -627,6 +629,9 @@ async def test_a_full_redis_takes_nothing_new_and_what_it_holds_is_done(redis: O
         redis.server.call("CONFIG", "SET", "maxmemory", "0")
     await asyncio.wait_for(refused, SOON)
     assert await taken(worker) == [("c", 1)]
+    [full] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "Redis fails" in full
+    assert "OOM" in full  # as docs/operations.md says
 
 
 async def test_a_job_of_another_version_stands_in_nobodys_way(redis: OnRedis) -> None:

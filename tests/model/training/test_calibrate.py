@@ -153,15 +153,17 @@ def test_the_command_calibrates_both_decoders_of_a_folder_and_draws(
     }.items():
         shutil.copy(WEIGHTS / f"{source}.safetensors", weights / f"{name}.safetensors")
     encoder = fingerprint(weights / "encoder.safetensors")
-    options = ["--data", str(dataset), "--weights", str(weights), "--device", "cpu", "--plot", str(tmp_path / "docs")]
+    data = [str(dataset)] * 2  # as of two data sets
+    options = ["--data", *data, "--weights", str(weights), "--device", "cpu", "--plot", str(tmp_path / "docs")]
     assert calibrate.main([*options, "--dry-run", "--limit", "4"]) == 0
     assert (
         load_decoder(weights / "attention.safetensors").calibration
         == load_decoder(WEIGHTS / "attention.safetensors").calibration
     )
-    assert calibrate.main([*options, "--check", "test"]) == 0
+    assert calibrate.main([*options, "--check", "test", f"{dataset}:val"]) == 0
     out = capsys.readouterr().out
-    assert "crops val, simple tokeniser, right: CIDEr > 0.5" in out
+    assert "crops val and crops val, simple tokeniser, right: CIDEr > 0.5" in out
+    assert "crops val, by the fit to val" in out
     assert "crops test, by the fit to val" in out
     for name in ("attention", "attention-sampling"):
         calibration = load_decoder(weights / f"{name}.safetensors").calibration

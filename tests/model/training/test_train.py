@@ -263,3 +263,14 @@ def test_every_field_is_an_option() -> None:
     arguments = ["--encoder", "e", "--out", "o", "--data", "a", "b", "--finetune", "--rate", "0.5", "--batch", "7"]
     settings = parse_options(TrainConfig, arguments, program="train", description="")
     assert settings == TrainConfig(encoder="e", out="o", data=("a", "b"), finetune=True, rate=0.5, batch=7)
+
+
+def test_only_the_named_parts_of_a_decoder_are_trained(dataset: Path, encoder_file: Path, tmp_path: Path) -> None:
+    settings = config(dataset, encoder_file, tmp_path / "run", epochs=1, only=("keys", "query"), grounding=1.0)
+    run = Run(settings)
+    before = {name: tensor.clone() for name, tensor in run.networks.decoder.state_dict().items()}
+    run.train()
+    changed = {n for n, t in run.networks.decoder.state_dict().items() if not torch.equal(t, before[n])}
+    assert {name.partition(".")[0] for name in changed} == {"keys", "query"}
+    with pytest.raises(ValueError, match="no eyes"):
+        Run(dataclasses.replace(settings, only=("eyes",)))

@@ -16,7 +16,7 @@ def grid(value: float = 0.0) -> Tensor:
     return torch.full((64, 1280), value, dtype=torch.bfloat16)
 
 
-FRAME = FrameDescription(1.5, "a dog", 0.5, np.zeros(4, np.float32), np.zeros(3, np.float32))
+FRAME = FrameDescription(1.5, "a dog", 0.5, np.zeros(4, np.float32))
 
 
 class Clock:
@@ -63,6 +63,4 @@ def test_nothing_of_a_frames_pixels_is_cached() -> None:
     cache = Cache()
     cache.keep_frames("chat", "attention", b"digest", [FRAME], put=1e9)
     assert cache.frames("chat", "attention", b"digest") == {1.5: FRAME}
-    assert {field.name for field in dataclasses.fields(FrameDescription)} == {
-        *("time", "text", "confidence", "vision", "words")
-    }
+    assert {field.name for field in dataclasses.fields(FrameDescription)} == {*("time", "text", "confidence", "vision")}

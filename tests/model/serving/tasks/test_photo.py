@@ -19,7 +19,7 @@ from torch import Tensor
 
 from model.captioner import Captioner
 from model.decoding.sampling import Sampling
-from model.errors import EmptyFile, FeaturesGone, JobFailed
+from model.errors import EmptyFile, FeaturesGone, JobFailed, Unexplainable
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import Job
 from model.serving.metrics import WorkerMetrics
@@ -150,10 +150,10 @@ async def test_what_cannot_be_explained_fails_alone(served: Served) -> None:
     assert isinstance(cat, PhotoResult)
     assert isinstance(dog, PhotoResult)
     assert (cat.greedy.text, dog.greedy.text) == ("a cat", "a dog")
-    assert isinstance(unknown, JobFailed)
+    assert isinstance(unknown, Unexplainable)
     assert "1 of 4 words" in str(unknown)
     assert "qwertz" not in str(unknown)  # people's words are not for the log
-    assert isinstance(empty, JobFailed)
+    assert isinstance(empty, Unexplainable)
 
 
 @pytest.mark.parametrize("model", ["attention", "baseline"])
@@ -166,7 +166,7 @@ async def test_details_are_told_where_they_are_asked_for(served: Served, model: 
         assert len(caption.log_probs) == len(caption.words)
         assert all(each <= 0 for each in caption.log_probs)
         assert (caption.attention is not None) == (model == "attention")
-        for rows in caption.attention or ():
+        for rows in caption.attention.as_lists() if caption.attention else ():
             assert [len(row) for row in rows] == [8] * 8
             assert sum(map(sum, rows)) == pytest.approx(1, abs=1e-4)
     assert texts(short) == texts(result)

@@ -34,6 +34,7 @@ from model.serving.worker import worker as worker_module
 from model.serving.worker.network import Captioners
 from model.serving.worker.worker import Worker, WorkerHung, choose
 from tests.conftest import ROOT
+from tests.support.clock import Clock
 from tests.support.jobs import make_job
 from tests.support.pipes import Pipes, job
 
@@ -212,7 +213,7 @@ async def test_a_stopped_worker_finishes_or_hands_back(captioners: Captioners, p
 # -- the child process
 
 CHILD = """
-import asyncio, os, sys, time
+import asyncio, os, signal, sys, time
 sys.path.insert(0, {root!r})
 from model.serving.embedded.process import connect_to_parent
 from model.serving.tasks.photo import PhotoResult, WireCaption
@@ -226,6 +227,8 @@ async def main():
                 os._exit(1)
             if lease.media == b"hang":
                 await asyncio.sleep(1000)
+            if lease.media == b"stopped":
+                os.kill(os.getpid(), signal.SIGSTOP)
             if lease.media == b"silence":
                 await consumer.extend([])
                 time.sleep(1000)
@@ -266,7 +269,14 @@ async def test_a_worker_that_can_never_start_is_not_started_again() -> None:
         await asyncio.wait_for(child.run(), 60)
 
 
-@pytest.mark.parametrize(("media", "limit"), [(b"hang", {"seconds": {"photo": 0.5}}), (b"silence", {"silence": 0.5})])
+@pytest.mark.parametrize(
+    ("media", "limit"),
+    [
+        (b"hang", {"seconds": {"photo": 0.5}}),
+        (b"silence", {"silence": 0.5}),
+        (b"stopped", {"silence": 0.5}),  # before its first heartbeat
+    ],
+)
 async def test_a_worker_that_hangs_or_falls_silent_is_killed_and_replaced(media: bytes, limit: dict[str, Any]) -> None:
     queue = LocalQueue(max_attempts=1)
     command = [sys.executable, "-c", CHILD.format(root=str(ROOT))]
@@ -281,6 +291,22 @@ async def test_a_worker_that_hangs_or_falls_silent_is_killed_and_replaced(media:
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_silence_is_counted_from_when_a_worker_is_ready() -> None:
+    clock = Clock()
+    queue = LocalQueue(clock=clock)
+    await clock.pass_time(300)  # it loads
+    assert queue.silent(1) == 0
+    taking = asyncio.create_task(queue.take(1, "photo", 1))  # it is ready, and is stopped before its first heartbeat
+    await clock.pass_time(51)
+    assert queue.silent(1) == 51
+    await queue.extend(1, [])
+    assert queue.silent(1) == 0
+    taking.cancel()
+    await queue.leave(1)
+    await clock.pass_time(51)
+    assert queue.silent(1) == 0
 
 
 async def test_a_clip_may_take_longer_than_a_picture() -> None:
@@ -494,8 +520,9 @@ async def test_a_clip_is_answered_with_its_moments(pipes: Pipes, captioners: Cap
     assert decode_outcome(*unpack(pack(fields, parts))) == result
 
 
-async def test_another_choice_of_moments_needs_no_second_look(
-    pipes: Pipes, captioners: Captioners, clip: bytes, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("keep", [True, False])
+async def test_another_choice_of_moments_needs_no_second_look_unless_nothing_may_be_kept(
+    pipes: Pipes, captioners: Captioners, clip: bytes, monkeypatch: pytest.MonkeyPatch, keep: bool
 ) -> None:
     batches: list[int] = []
     describe = Captioners.describe
@@ -506,12 +533,12 @@ async def test_another_choice_of_moments_needs_no_second_look(
 
     monkeypatch.setattr(Captioners, "describe", counted)
     async with working(pipes.consumer, captioners):
-        await pipes.queue.put(job("first", task=ClipTask), clip)
+        await pipes.queue.put(job("first", task=ClipTask, keep=keep), clip)
         first = await pipes.queue.wait("first")
         looked_at = len(batches)
-        await pipes.queue.put(job("more", task=ClipTask, moments=5), clip)
+        await pipes.queue.put(job("more", task=ClipTask, moments=5, keep=keep), clip)
         more = await pipes.queue.wait("more")
-    assert looked_at == len(batches)
+    assert len(batches) == (looked_at if keep else 2 * looked_at)
     assert isinstance(first, ClipResult)
     assert isinstance(more, ClipResult)
     assert (len(first.moments), len(more.moments)) == (3, 5)

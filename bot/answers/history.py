@@ -1,0 +1,65 @@
+"""The photos that a person was answered in their private chat, with the captions: only where they switched it on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from aiogram.enums import ChatType
+from aiogram.types import Message
+
+from bot.storage.chats import Picture, Storage
+from bot.storage.notes import HISTORY
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """A photo and its main caption."""
+
+    user: int
+    file_id: str
+    caption: str
+    answered: float  # when, in seconds since the epoch
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Remembered:
+        """Of the JSON of its note. Raises TypeError for what another version wrote."""
+        return cls(**fields)
+
+
+async def remember(storage: Storage, message: Message, picture: Picture, caption: str, answered: float) -> None:
+    """Keep a photo that `message` shows or replies to, unless it is covered, protected, or no photo of a private chat.
+
+    The caller looks after the consent, `ChatSettings.history`.
+    """
+    if message.chat.type != ChatType.PRIVATE or message.from_user is None or not caption:
+        return
+    if _may_be_kept(message, picture):
+        found = Remembered(message.from_user.id, picture.file_id, caption, answered)
+        await HISTORY.keep(storage, message.chat.id, picture.file_unique_id, found)
+
+
+async def remembered(storage: Storage, user: int) -> list[Remembered]:
+    """What is kept for a person, the newest first."""
+    found = []
+    for fields in (await HISTORY.find_all(storage, user)).values():
+        try:
+            found.append(Remembered.of(fields))
+        except TypeError:
+            continue
+    return sorted(found, key=lambda each: each.answered, reverse=True)
+
+
+async def forget_history(storage: Storage, user: int) -> None:
+    """Forget all of it: the consent was taken back."""
+    for name in await HISTORY.find_all(storage, user):
+        await HISTORY.forget(storage, user, name)
+
+
+def _may_be_kept(message: Message, picture: Picture) -> bool:
+    """Whether the picture is a photo that everybody may see who sees its message."""
+    for source in (message, message.reply_to_message):
+        if source is None or not source.photo or source.photo[-1].file_unique_id != picture.file_unique_id:
+            continue
+        return not source.has_media_spoiler and not source.has_protected_content
+    return False

@@ -1,0 +1,86 @@
+"""How much memory the decoders of a process take together. Free of torch, av and Pillow."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+MIB: Final = 1024 * 1024
+ALL: Final = 900 * MIB  # of pictures and clips together
+CLIPS: Final = 400 * MIB  # of these, clips: the costliest pictures have room beside them
+
+
+@dataclass(eq=False)
+class _Ticket:
+    size: int
+    lasting: bool
+    let_in: bool = False
+
+
+class MemoryBudget:
+    """Bytes that decoders may hold at once, given out in the order in which they are asked for.
+
+    A decoder that needs more than there is runs alone. Those that last (a clip's, which waits for the network between
+    its frames) have a share of their own, and do not keep those behind them waiting when only that share is used up.
+    """
+
+    def __init__(self, size: int = ALL, lasting: int = CLIPS, clock: Callable[[], float] = time.monotonic) -> None:
+        self.size = size
+        self.lasting = lasting
+        self.most = 0  # bytes that were held at once
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._waiting: list[_Ticket] = []
+        self._held = self._held_lasting = 0
+        self._let_in: dict[int, float] = {}  # thread → when it last got what it had to wait for
+
+    @contextlib.contextmanager
+    def hold(self, size: int, *, lasting: bool = False) -> Iterator[None]:
+        """Wait for `size` bytes, and keep them while the block runs."""
+        ticket = _Ticket(min(size, self.lasting if lasting else self.size), lasting)
+        thread = threading.get_ident()
+        with self._changed:
+            self._waiting.append(ticket)
+            self._admit()
+            if not ticket.let_in:
+                self._let_in[thread] = math.inf
+                try:
+                    self._changed.wait_for(lambda: ticket.let_in)
+                finally:
+                    self._let_in[thread] = self._clock()
+                    if not ticket.let_in:
+                        self._waiting.remove(ticket)
+                        self._admit()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= ticket.size
+                self._held_lasting -= ticket.size * lasting
+                self._admit()
+
+    def let_in(self, thread: int) -> float:
+        """When a thread last got what it had to wait for; infinity while it waits, 0 if it never had to."""
+        return self._let_in.get(thread, 0.0)
+
+    def _admit(self) -> None:
+        """Let in all for whom there is room, in their order."""
+        for ticket in self._waiting[:]:
+            if ticket.lasting and self._held_lasting + ticket.size > self.lasting:
+                continue
+            if self._held + ticket.size > self.size:
+                break
+            ticket.let_in = True
+            self._waiting.remove(ticket)
+            self._held += ticket.size
+            self._held_lasting += ticket.size * ticket.lasting
+            self.most = max(self.most, self._held)
+        self._changed.notify_all()
+
+
+DECODING: Final = MemoryBudget()  # of this process

@@ -1,0 +1,177 @@
+"""Inline mode: what a person finds of their own photos, and what nobody else does."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.chat_settings import ChatSettings
+from tests.support.conversation import answered, buttons, menu_of, press, tampered
+from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
+from tests.support.fake_telegram import FakeTelegram, Message, Person
+from tests.support.pictures import PHOTO
+from tests.support.records import everything, keep, kept
+
+
+def found(answer: dict[str, Any]) -> list[str]:
+    """The captions of what is offered, as they would be sent."""
+    return [each["sent"]["caption"] for each in answer["results"]]
+
+
+async def shown(queue: FakeQueue, person: Person, caption: str) -> Message:
+    """A photo of which the bot says this."""
+    queue.outcome = lambda job, media: captions(greedy=caption)
+    await answered(person)
+    return next(each for each in reversed(person.messages.values()) if not each["from"]["is_bot"])
+
+
+@pytest.mark.parametrize(
+    ("language", "off", "on", "switch", "empty", "other"),
+    [
+        ("en", "History: off", "History: on", "Switch history on", "Nothing here yet", "None of your photos"),
+        ("ru", "История: нет", "История: да", "Включите историю", "Здесь пока пусто", "Ни в одном описании"),
+    ],
+)
+async def test_people_find_their_own_photos_once_they_switched_history_on(
+    server: FakeTelegram,
+    queue: FakeQueue,
+    unpaced: None,
+    language: str,
+    off: str,
+    on: str,
+    switch: str,
+    empty: str,
+    other: str,
+) -> None:
+    person = server.person("P", language_code=language)
+    await shown(queue, person, "a horse in a field")  # before it is on
+    answer = await server.inline(person, "")
+    assert (answer["results"], answer["is_personal"], answer["cache_time"]) == ([], True, 0)
+    assert answer["button"]["text"].startswith(switch)
+    await person.send_text(f"/start {answer['button']['start_parameter']}")
+    menu = await person.next_message()
+    assert await press(person, menu, off) == on
+    assert (await server.inline(person, ""))["button"]["text"].startswith(empty)
+    dog = await shown(queue, person, "a brown dog <runs> on the grass")
+    await shown(queue, person, "a dog and a cat")
+    answer = await server.inline(person, "")
+    assert found(answer) == ["a dog and a cat", "a brown dog <runs> on the grass"]
+    assert answer["results"][1]["sent"]["photo"] == dog["photo"]
+    assert "button" not in answer
+    assert found(await server.inline(person, "DOG br")) == ["a brown dog <runs> on the grass"]
+    assert (await server.inline(person, "horse"))["button"]["text"].startswith(other)
+    assert (await server.inline(person, "og"))["results"] == []
+    assert await press(person, menu, on) == off
+    assert await press(person, menu, off) == on
+    assert (await server.inline(person, ""))["button"]["text"].startswith(empty)  # switched off, all was forgotten
+
+
+async def test_nobody_finds_the_photos_of_others(
+    server: FakeTelegram, ann: Person, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    bob = server.person("Marked-Bob")
+    for person in (ann, bob):
+        await keep(tmp_path, person.id, ChatSettings(history=True))
+    queue = FakeQueue()
+    async with running_bot(server, queue, tmp_path):
+        await shown(queue, ann, "a dog of ann")
+        await shown(queue, bob, "a dog of bob")
+        assert found(await server.inline(bob, "dog")) == ["a dog of bob"]
+        assert found(await server.inline(server.person("Eve"), "dog")) == []
+        query = server.new_query()
+        forged = {"id": query, "from": bob.user, "query": "marked-query", "offset": "-1"}
+        server.push("inline_query", forged)
+        number = server.push("inline_query", forged | {"id": "forged", "offset": "9" * 70})
+        await eventually(lambda: server.confirmed(number) and server.inline_answers.get(query))
+        assert server.inline_answers[query]["results"] == []
+        await eventually(lambda: "marked" not in everything(tmp_path).casefold())
+    assert "marked" not in caplog.text.casefold()
+
+
+async def test_what_is_in_work_when_history_is_switched_off_is_not_kept(
+    server: FakeTelegram, ann: Person, tmp_path: Path, unpaced: None
+) -> None:
+    await keep(tmp_path, ann.id, ChatSettings(history=True))
+    queue = FakeQueue()
+    queue.open.clear()
+    async with running_bot(server, queue, tmp_path):
+        await ann.send_photo(PHOTO)
+        await eventually(lambda: queue.jobs)
+        menu = await menu_of(ann)
+        assert await press(ann, menu, "History: on") == "History: off"
+        queue.open.set()
+        await ann.next_message()
+        assert await press(ann, menu, "History: off") == "History: on"
+        assert (await server.inline(ann, ""))["results"] == []
+
+
+async def test_forget_deletes_the_history_and_the_consent(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
+    await keep(tmp_path, ann.id, ChatSettings(history=True))
+    queue = FakeQueue()
+    async with running_bot(server, queue, tmp_path):
+        await shown(queue, ann, "a dog of ann")
+        await eventually(lambda: "a dog of ann" in everything(tmp_path))
+        await ann.send_text("/forget")
+        question = await ann.next_message()
+        await press(ann, question, "🗑 Delete")
+        await ann.wait_for(lambda m: "really" in m.get("text", ""))
+        await press(ann, question, "🗑 Yes, delete it")
+        await ann.wait_for(lambda m: "I have deleted" in m.get("text", ""))
+        assert (await server.inline(ann, ""))["button"]["text"].startswith("Switch history on")
+    assert "a dog of ann" not in everything(tmp_path)
+    assert await kept(tmp_path, ann.id) == ChatSettings()
+
+
+@pytest.mark.parametrize("mark", ["has_media_spoiler", "has_protected_content"])
+async def test_covered_and_protected_photos_are_never_kept(
+    server: FakeTelegram, ann: Person, tmp_path: Path, mark: str
+) -> None:
+    await keep(tmp_path, ann.id, ChatSettings(history=True))
+    queue = FakeQueue(lambda job, media: captions(greedy="a covered dog"))
+    async with running_bot(server, queue, tmp_path):
+        message = ann.new_message(ann.user, server.store_photo(PHOTO) | {mark: True}, None, None)
+        server.push("message", message)
+        await ann.next_message()
+        await ann.send_text("/caption", reply_to=message)
+        await ann.next_message()
+        await ann.send_document(PHOTO, "a.png", "image/png")  # it could not be sent as a photo
+        await ann.next_message()
+        assert (await server.inline(ann, ""))["results"] == []
+    assert '"history:' not in everything(tmp_path)
+    assert "'history:" not in everything(tmp_path)
+
+
+async def test_in_groups_there_is_no_history(server: FakeTelegram, ann: Person, tmp_path: Path, unpaced: None) -> None:
+    group = server.group("Cats", ann)
+    await keep(tmp_path, ann.id, ChatSettings(history=True))
+    queue = FakeQueue(lambda job, media: captions(greedy="a dog"))
+    async with running_bot(server, queue, tmp_path):
+        menu = await menu_of(ann, "/settings", group)
+        assert not [label for label in buttons(menu) if "History" in label]
+        assert "History" not in menu["text"]
+        assert "no such choice" in str(await tampered(ann, menu, "set:set:history:1"))
+        await answered(ann, "@captions_test_bot", group)
+        assert (await server.inline(ann, ""))["results"] == []
+    assert not (await kept(tmp_path, group.id)).history
+
+
+async def test_more_than_fit_come_page_by_page(
+    server: FakeTelegram, ann: Person, tmp_path: Path, unpaced: None
+) -> None:
+    await keep(tmp_path, ann.id, ChatSettings(history=True))
+    queue = FakeQueue()
+    async with running_bot(server, queue, tmp_path, admin_ids=frozenset({ann.id})):  # without limits
+        message = await shown(queue, ann, "a dog")
+        for _ in range(50):
+            again = ann.new_message(ann.user, server.store_photo(PHOTO), None, None)
+            server.push("message", again)
+        await eventually(lambda: everything(tmp_path).count("'history:") == 51)
+        first = await server.inline(ann, "dog")
+        assert len(first["results"]) == 50
+        second = await server.inline(ann, "dog", first["next_offset"])
+        assert [each["sent"]["photo"] for each in second["results"]] == [message["photo"]]
+        assert "next_offset" not in second or second["next_offset"] == ""

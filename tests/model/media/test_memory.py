@@ -1,0 +1,262 @@
+"""What decoders may take together, and what they do take."""
+
+from __future__ import annotations
+
+import io
+import math
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image
+
+from model.media.memory import MIB, MemoryBudget
+from tests.conftest import ROOT
+from tests.support import clips
+
+pillow_heif.register_heif_opener()  # to write HEIC
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux says how much a process took")
+
+
+class Decoders:
+    """Threads that hold room until they are told to end."""
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self.budget = budget
+        self.holding: list[str] = []
+        self._ends: dict[str, threading.Event] = {}
+        self._threads: list[threading.Thread] = []
+
+    def begin(self, name: str, size: int, *, lasting: bool = False) -> None:
+        """Returns when it holds its room, or waits for it."""
+        end, asked = self._ends.setdefault(name, threading.Event()), threading.Event()
+
+        def hold() -> None:
+            asked.set()
+            with self.budget.hold(size, lasting=lasting):
+                self.holding.append(name)
+                end.wait()
+            self.holding.remove(name)
+
+        thread = threading.Thread(target=hold, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+        asked.wait()
+        self.until(lambda: name in self.holding or self.budget.let_in(thread.ident or 0) == math.inf)
+
+    def end(self, name: str) -> None:
+        self._ends[name].set()
+        self.until(lambda: name not in self.holding)
+
+    def until(self, true: Callable[[], bool]) -> None:
+        while not true():
+            threading.Event().wait(0.001)
+
+
+def test_room_is_given_out_in_order() -> None:
+    decoders = Decoders(MemoryBudget(10, 4))
+    for name, size in (("a", 6), ("large", 8), ("small", 1)):
+        decoders.begin(name, size)
+    assert decoders.holding == ["a"]  # the small one does not overtake
+    decoders.end("a")
+    decoders.until(lambda: len(decoders.holding) == 2)
+    assert sorted(decoders.holding) == ["large", "small"]
+    decoders.begin("alone", 99)
+    decoders.end("large")
+    assert decoders.holding == ["small"]
+    decoders.end("small")
+    decoders.until(lambda: decoders.holding == ["alone"])
+    decoders.end("alone")
+    assert decoders.budget.most == 10
+
+
+def test_clips_leave_room_for_pictures() -> None:
+    decoders = Decoders(MemoryBudget(10, 4))
+    decoders.begin("clip", 99, lasting=True)
+    decoders.begin("another clip", 1, lasting=True)
+    decoders.begin("picture", 6)
+    assert decoders.holding == ["clip", "picture"]
+    decoders.end("clip")
+    decoders.until(lambda: "another clip" in decoders.holding)
+
+
+def test_who_waits_and_is_interrupted_keeps_nothing() -> None:
+    budget = MemoryBudget(10, 4)
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(_: Callable[[], bool]) -> bool:
+        raise Interrupted
+
+    with budget.hold(10):
+        patched = pytest.MonkeyPatch()
+        patched.setattr(budget._changed, "wait_for", interrupt)
+        with pytest.raises(Interrupted), budget.hold(5):
+            pass
+        patched.undo()
+    with budget.hold(10):
+        pass
+
+
+SIZE = (6000, 4000)
+MEASURE = """
+import re, sys
+from pathlib import Path
+from model.errors import CaptionError
+from model.media.clips import open_clip
+from model.media.images import open_image
+from model.media.memory import DECODING
+import av, numpy, pillow_heif
+
+def status(name):
+    return int(re.search(name + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+def work(data):
+    if sys.argv[2] == "clip":
+        with open_clip(data) as clip:
+            assert list(clip)
+    else:
+        open_image(data)
+
+work(Path(sys.argv[3]).read_bytes())  # libraries are loaded
+data = Path(sys.argv[1]).read_bytes()
+Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from now
+DECODING.most = 0
+before = status("VmRSS")
+work(data)
+print(status("VmHWM") - before, DECODING.most)
+"""
+
+
+def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+def large(mode: str = "RGB", size: tuple[int, int] = SIZE) -> Image.Image:
+    y, x = np.mgrid[0 : size[1], 0 : size[0]].astype(np.uint16)
+    image = Image.fromarray(np.stack([x // 24, y // 16, (x + y) // 40], axis=-1).astype(np.uint8))
+    if mode == "I;16":
+        return Image.fromarray(x * 10)
+    if mode == "RGBA":
+        image.putalpha(Image.fromarray((x // 24).astype(np.uint8)))
+    return image.convert(mode)
+
+
+def pictures(kind: str) -> bytes:
+    frames = [large("RGB", (4000, 3000)).transpose(Image.Transpose(number)) for number in (0, 1, 3)]
+    options: dict[str, Any] = {"AVIF": {"speed": 10}, "WEBP": {"lossless": True, "method": 0}}.get(kind, {})
+    return clips.animation(frames, [500] * 3, kind, **options)
+
+
+def clip(folder: Path, codec: str, layout: str) -> bytes:
+    frame = np.asarray(large("RGB", (3840, 2160)))
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {"preset": "ultrafast"}
+    return clips.video(
+        folder / "clip.mp4", [np.roll(frame, 40 * n, 1) for n in range(12)], codec=codec, layout=layout, options=options
+    )
+
+
+FILES: dict[str, Callable[[Path], bytes]] = {
+    "jpeg": lambda _: encode(large(), "JPEG"),
+    "progressive": lambda _: encode(large(), "JPEG", progressive=True, subsampling=0),
+    "png": lambda _: encode(large("RGBA"), "PNG", compress_level=1),
+    "grey": lambda _: encode(large("I;16"), "PNG", compress_level=1),
+    "webp": lambda _: encode(large(), "WEBP", method=0),
+    "lossless": lambda _: encode(large(), "WEBP", lossless=True, method=0, quality=0),
+    "webp-clear": lambda _: encode(large("RGBA"), "WEBP", method=0),
+    "webp-small": lambda _: encode(large("RGB", (3000, 2600)), "WEBP", method=0),
+    "gif": lambda _: encode(large("P"), "GIF"),
+    "tiff": lambda _: encode(large(), "TIFF", compression="tiff_lzw"),
+    "strip": lambda _: encode(large(), "TIFF", compression="tiff_lzw", tiffinfo={278: SIZE[1]}),
+    "avif": lambda _: encode(large(), "AVIF", speed=10),
+    "avif-clear": lambda _: encode(large("RGBA"), "AVIF", speed=10),
+    "heic": lambda _: encode(large("RGB", (4000, 2600)), "HEIF", quality=30),
+    "clip-gif": lambda _: pictures("GIF"),
+    "clip-webp": lambda _: pictures("WEBP"),
+    "clip-png": lambda _: pictures("PNG"),
+    "clip-avif": lambda _: pictures("AVIF"),
+    "clip-h264": lambda folder: clip(folder, "libx264", "yuv420p"),
+    "clip-hevc": lambda folder: clip(folder, "libx265", "yuv420p10le"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FILES)
+def test_what_a_decoder_takes_is_counted(tmp_path: Path, name: str) -> None:
+    """The peak of a process that decodes one file is not above what the budget was told, nor far below it."""
+    kind, large_file, small_file = name.partition("-")[0], tmp_path / "large", tmp_path / "small"
+    large_file.write_bytes(FILES[name](tmp_path))
+    small = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue", "green")]
+    small_file.write_bytes(clips.animation(small, [500] * 3) if kind == "clip" else encode(small[0], "PNG"))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", MEASURE, str(large_file), kind, str(small_file)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    peak, counted = map(int, done.stdout.split())
+    print(f"{name}: {peak / MIB:.0f} MiB taken, {counted / MIB:.0f} MiB counted")
+    assert peak <= counted
+    assert peak >= counted / 4 - 64 * MIB
+
+
+STARVED = """
+import resource, sys, re
+from pathlib import Path
+from model.errors import OutOfMemory
+from model.media.clips import open_clip
+from model.media.images import open_image
+import av, numpy, pillow_heif
+
+def read(data):
+    if sys.argv[1] == "clip":
+        with open_clip(data) as clip:
+            return len(list(clip))
+    return open_image(data).size
+
+read(Path(sys.argv[3]).read_bytes())
+taken = int(re.search(r"VmSize:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+data = Path(sys.argv[2]).read_bytes()
+for room in (8, 16, 32, 48, 64, 96, 128):
+    resource.setrlimit(resource.RLIMIT_AS, (taken + len(data) + room * 2**20, resource.RLIM_INFINITY))
+    try:
+        read(data)
+    except OutOfMemory:
+        print("out of memory")
+    else:
+        print("read")
+        break
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["jpeg", "progressive", "png", "webp", "lossless", "tiff", "gif", "avif-clear", "clip-h264"]
+)
+def test_a_decoder_without_memory_does_not_blame_the_file(tmp_path: Path, name: str) -> None:
+    kind, large_file, small_file = name.partition("-")[0], tmp_path / "large", tmp_path / "small"
+    large_file.write_bytes(FILES[name](tmp_path))
+    small = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue", "green")]
+    small_file.write_bytes(clips.animation(small, [500] * 3) if kind == "clip" else encode(small[0], "PNG"))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", STARVED, kind, str(large_file), str(small_file)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split("\n")) <= {"out of memory", "read", ""}
+    assert name == "jpeg" or done.stdout.startswith("out of memory")
