@@ -78,6 +78,7 @@ COMMANDS: Final = (  # in the order of the menu
         {"count": len(names("default")) // 10 * 10},
         in_groups=True,
         works=True,
+        under_media=True,
     ),
     CommandRow(
         "choose",
@@ -86,6 +87,7 @@ COMMANDS: Final = (  # in the order of the menu
         {"least": DESCRIPTIONS[0], "most": DESCRIPTIONS[1]},
         in_groups=True,
         works=True,
+        under_media=True,
     ),
     CommandRow(
         "settings",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from model.errors import AnimatedPicture, FeaturesGone
+from model.errors import FeaturesGone
 from model.serving.tasks.base import Network, Task, Tools
 
 if TYPE_CHECKING:
@@ -63,9 +63,6 @@ class LookingTask(Task):
 
 def _square(media: bytes, size: int) -> npt.NDArray[np.uint8]:
     """The picture as the encoder sees it, (size, size, 3)."""
-    from model.media.formats import is_clip
-    from model.media.images import open_image, to_square
+    from model.media.images import open_photo, to_square
 
-    if is_clip(media):
-        raise AnimatedPicture("it moves, and only still pictures are looked at for this")
-    return to_square(open_image(media), size)
+    return to_square(open_photo(media), size)
