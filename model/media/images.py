@@ -188,7 +188,9 @@ def _nearly_whole(jpeg: bytes) -> bool:
 
 def _fault(data: bytes, error: Exception) -> CaptionError:
     """Why a picture that was recognised does not decode."""
-    starved = "could not create decoder" in str(error) and is_sound_webp(data)  # it makes room for the whole picture
+    starved = "could not create decoder" in str(error) and is_sound_webp(
+        data, MAX_KEPT
+    )  # it makes room for the whole picture
     if isinstance(error, MemoryError) or _ABOUT_MEMORY.search(str(error)) or starved:
         return OutOfMemory(f"no memory for the picture: {error}")
     if breaks_off(data):
