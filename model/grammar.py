@@ -48,10 +48,14 @@ class Grammar:
 
     adjectives: Mapping[str, int]
     nouns: Mapping[str, int]
+    others: frozenset[str] = frozenset()  # all other forms that the translator was trained on; none: not known
 
     def failures(self, text: str) -> list[str]:
-        """What does not agree, a line each, such as "agreement: красном дверь"."""
-        wrong = []
+        """What is wrong, a line each, such as "agreement: красном дверь" or "unknown form: дверев".
+
+        A compound is not judged as a form: the translator makes good ones ("рыже-белая").
+        """
+        wrong = [f"unknown form: {word}" for word in text.replace(",", "").split() if not self._known(word)]
         before = ""
         counted = False  # whether a word since the last comma is two, three or four
         words = text.split()
@@ -62,6 +66,10 @@ class Grammar:
             if not word.endswith(",") and not self._agree("над" if with_ else word, following.rstrip(","), counted):
                 wrong.append(f"agreement: {word} {following.rstrip(',')}")
         return wrong
+
+    def _known(self, word: str) -> bool:
+        known = word in self.others or word in self.nouns or word in self.adjectives
+        return known or "-" in word or not self.others
 
     def _agree(self, word: str, following: str, counted: bool) -> bool:
         noun, adjective = self.nouns.get(following), self.adjectives.get(following)
@@ -78,19 +86,19 @@ class Grammar:
 
     def to_text(self) -> str:
         """A line a form."""
-        kinds = (("a", self.adjectives), ("n", self.nouns))
+        kinds = (("a", self.adjectives), ("n", self.nouns), ("o", dict.fromkeys(self.others, 0)))
         return "\n".join(f"{kind} {word} {cells:x}" for kind, forms in kinds for word, cells in sorted(forms.items()))
 
     @classmethod
     def from_text(cls, text: str) -> Self:
         """Raises ValueError."""
-        forms: dict[str, dict[str, int]] = {"a": {}, "n": {}}
+        forms: dict[str, dict[str, int]] = {"a": {}, "n": {}, "o": {}}
         for line in text.splitlines():
             kind, word, cells = line.split(" ")
             if kind not in forms:
                 raise ValueError(f"not a form: {line}")
             forms[kind][word] = int(cells, 16)
-        return cls(forms["a"], forms["n"])
+        return cls(forms["a"], forms["n"], frozenset(forms["o"]))
 
 
 NO_GRAMMAR: Final = Grammar({}, {})

@@ -8,7 +8,7 @@ NO_BREAK: Final = "\N{NO-BREAK SPACE}"
 _SHORT: Final = re.compile(r"(?<![\w-])(в|во|к|ко|о|об|с|со|у|и|а|но|на|за|из|от|до|по|не|ни|без|для|под|над|при|про) ")
 
 
-_WITH: Final = re.compile(r"(?<![\w-])с (?=[сзшж][бвгджзклмнпрстфхцчшщ]|щ)")
+_WITH: Final = re.compile(r"(?<![\w-])с (?=[сзшж][бвгджзклмнпрстфхцчшщ])")
 
 
 def euphonic(text: str) -> str:

@@ -21,9 +21,10 @@ def grammar_of(words: Iterable[str]) -> Grammar:
     except ImportError as error:
         raise DataError("the grammar of Russian forms needs a dictionary: pip install pymorphy3") from error
     analyzer = pymorphy3.MorphAnalyzer()
+    words = set(words)
     adjectives: dict[str, int] = {}
     nouns: dict[str, int] = {}
-    for word in sorted(set(words)):
+    for word in sorted(words):
         last = word.rsplit("-", 1)[-1]
         readings = [p for p in analyzer.parse(last) if not _NAMES & set(p.tag.grammemes)]
         parts = {reading.tag.POS for reading in readings}
@@ -34,7 +35,8 @@ def grammar_of(words: Iterable[str]) -> Grammar:
             adjectives[word] = _cells([reading for reading in readings if reading.tag.POS == "ADJF"])
         elif parts == {"NOUN"}:
             nouns[word] = _cells(readings)
-    return Grammar({w: c for w, c in adjectives.items() if c}, {w: c for w, c in nouns.items() if c})
+    others = frozenset(words) - adjectives.keys() - nouns.keys()
+    return Grammar(adjectives, nouns, others)
 
 
 def _cells(readings: Iterable[Any]) -> int:

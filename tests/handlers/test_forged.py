@@ -27,6 +27,8 @@ from model.serving.limits import Rate
 from model.serving.tasks.album import AlbumResult, AlbumTask
 from model.serving.tasks.clip import ClipFrame, ClipResult
 from model.serving.tasks.colours import ColoursResult, ColoursTask
+from model.serving.tasks.tags import TagsResult, TagsTask
+from model.tagging.answers import Tag
 from tests.support.conversation import DELETE, HEATMAP, answered, edited, inaccessible, menu_of, press, tampered
 from tests.support.fake_queue import FakeQueue, eventually, is_status, next_answer, running_bot, worked
 from tests.support.fake_telegram import Chat, FakeTelegram, Message, Person
@@ -75,6 +77,8 @@ def outcome(job: Job, media: bytes) -> Outcome | Exception:
         return AlbumResult(SHEET, len(job.task.captions))
     if isinstance(job.task, ColoursTask):
         return ColoursResult(SHEET)
+    if isinstance(job.task, TagsTask):
+        return TagsResult((Tag("cat", 0.9, holds=True),))
     return worked(job, sheet=SHEET, chart=SHEET)
 
 
@@ -224,7 +228,7 @@ async def test_forged_presses_change_nothing(
     await eventually(lambda: all(query in server.callback_answers for query in queries), 120)
     for person in people:  # what was pressed is over
         await person.send_text("/start")
-        await person.wait_for(lambda m: str(m.get("text", "")).startswith("Hello"), 120)
+        await person.wait_for(lambda m: m.get("caption", "").startswith("Hello"), 120)
     await eventually(lambda: set(queue.admitted) <= waiting, 120)
     now = {where: server.chats[where[0]].messages.get(where[1]) for where in shown}
     assert {where: (shown[where], message) for where, message in now.items() if message != shown[where]} == {}

@@ -10,10 +10,7 @@ from PIL import Image
 
 from model.captioner import Captioner
 from model.command import CaptionRequest, caption_files, show_colours, show_ranking, show_tags, translate_lines
-from model.translation import RUSSIAN_FILE
 from tests.conftest import PHOTOS, WEIGHTS
-
-needs_translator = pytest.mark.skipif(not (WEIGHTS / RUSSIAN_FILE).is_file(), reason="no translator is shipped yet")
 
 
 def test_the_main_caption_comes_first_and_the_greedy_one_where_it_differs(
@@ -68,7 +65,6 @@ def test_colours_are_written_beside_the_original(tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().out == f"{photo}: {tmp_path / 'red.tritanopia.jpg'}\n"
 
 
-@needs_translator
 def test_captions_in_russian_keep_the_english_ones(
     captioner: Captioner,
     photo_files: list[Path],
@@ -97,7 +93,6 @@ def test_captions_in_russian_keep_the_english_ones(
     assert len(list(tmp_path.glob("*.heatmap.jpg"))) == 1
 
 
-@needs_translator
 def test_lines_are_translated_one_for_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     lines = ["a dog runs", "", "Two cats sleep on a bed.\r", *(f"a man with {n} dogs" for n in range(70))]
     text = "\n".join(lines)  # without an end of the last line

@@ -16,8 +16,6 @@ from tests.conftest import WEIGHTS
 
 SAID = Path(__file__).with_name("said_words.txt")  # by the shipped captioner of Flickr8k's validation photos
 
-pytestmark = pytest.mark.skipif(not (WEIGHTS / RUSSIAN_FILE).is_file(), reason="no translator is shipped yet")
-
 
 @pytest.fixture(scope="module")
 def translations() -> Translations:

@@ -29,12 +29,10 @@ from model.serving.tasks.photo import PhotoResult
 from model.serving.worker import worker as worker_module
 from model.serving.worker.network import Captioners
 from model.serving.worker.worker import Worker
-from model.translation import RUSSIAN_FILE
 from tests.conftest import WEIGHTS
 from tests.support.jobs import changed, make_job
 from tests.support.pipes import Pipes, job
 
-needs_translator = pytest.mark.skipif(not (WEIGHTS / RUSSIAN_FILE).is_file(), reason="no translator is shipped yet")
 PHOTO = make_job("", user=1, samples=3, sheet=False, place="chat", picture="cat")
 
 
@@ -373,7 +371,6 @@ async def test_moments_are_chosen_anew_without_the_network(
 # -- Russian
 
 
-@needs_translator
 async def test_russian_captions_come_with_the_english_ones(served: Served) -> None:
     english = await served.ask(sheet=True, beam=3, compare=True)
     russian = await served.ask(sheet=True, beam=3, compare=True, language="ru")
@@ -384,13 +381,12 @@ async def test_russian_captions_come_with_the_english_ones(served: Served) -> No
         words = caption.text.split()
         assert len(caption.translation.aligned) == len(caption.translation.words) > 0
         assert all(places and set(places) <= set(range(len(words))) for places in caption.translation.aligned)
-    plain = [caption and dataclasses.replace(caption, translation=None) for caption in captions]
+    plain = [each and dataclasses.replace(each, translation=None, translated_beginning=None) for each in captions]
     assert plain == [english.greedy, *english.samples, english.best, english.other]
     assert russian.main.translation is not None
     assert (russian.sheet != english.sheet) is russian.main.translation.passed
 
 
-@needs_translator
 async def test_weighed_words_name_the_russian_ones(served: Served) -> None:
     weighed = (await served.ask(chart=True, samples=0, language="ru")).weighed
     said = {word for step in weighed for word in step.translated.split()}
@@ -401,7 +397,6 @@ async def test_weighed_words_name_the_russian_ones(served: Served) -> None:
     assert not any(step.translated for step in (await served.ask(chart=True, samples=0)).weighed)
 
 
-@needs_translator
 async def test_clips_and_albums_speak_russian(served: Served, photo_files: list[Path]) -> None:
     def clip(language: str) -> Job:
         return make_job("", 1, task=ClipTask, language=language)
