@@ -110,7 +110,7 @@ def common_phrases(examples: Sequence[Example], count: int) -> list[tuple[str, .
     for example in examples:
         said = {pair for caption in example.captions for pair in itertools.pairwise(tokenize(caption))}
         pairs.update(pair for pair in said if not COMMON.intersection(pair))
-    return [pair for pair, _ in pairs.most_common(count)]
+    return sorted(pairs, key=lambda pair: (-pairs[pair], pair))[:count]
 
 
 def fit_free(pmi: Tensor, marginal: Tensor, targets: Tensor) -> tuple[float, float, float, float]:
