@@ -18,6 +18,8 @@ from model.doubt import NotPhoto
 from model.errors import TruncatedImage
 from model.serving.jobs import Job, JobFailure
 from model.serving.tasks.photo import PhotoResult
+from model.serving.tasks.tags import TagsResult, TagsTask
+from model.tagging.answers import Tag
 from tests.conftest import PHOTOS
 from tests.support.fake_queue import FakeQueue, eventually, last
 from tests.support.jobs import photo_of
@@ -163,6 +165,26 @@ async def test_words_weighed_both_models_and_the_visits_history(opened: Opened) 
     await expect(page.locator("#captions li")).to_have_count(7)
     await expect(page.locator("#more")).to_be_empty()
     assert len(web.queue.jobs) == asked
+
+
+async def test_tags_are_judged(opened: Opened) -> None:
+    def judged(job: Job, media: bytes) -> PhotoResult | TagsResult:
+        if not isinstance(job.task, TagsTask):
+            return captioned(job, media)
+        tags = (Tag(name, 0.53 if name == "dog" else 0.1, holds=name == "dog") for name in job.task.tags)
+        return TagsResult((*tags, Tag("minibar", None, unknown=("minibar",))))
+
+    web, page = await opened(FakeQueue(judged))
+    await show(page)
+    await page.click("#tags button")
+    await expect(page.locator("#more li")).to_have_text(["dog · 53 %"])
+    await page.fill("#tags input", "cat, sofa")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#more li")).to_have_text(["None fits.", "minibar cannot be judged; unknown: minibar"])
+    await expect(page.locator("#status")).to_contain_text("None fits.")
+    asked = last(web.queue).task
+    assert isinstance(asked, TagsTask)
+    assert (asked.tags, asked.known) == (("cat", "sofa"), True)
 
 
 async def test_a_photo_is_dropped_and_pasted(opened: Opened) -> None:

@@ -9,6 +9,8 @@ const WORDS = {
     top_p: "Of how much likelihood together", ladder: "Varied first, safe at the end", model: "Model",
     attention: "with attention", baseline: "without attention", again: "Sample again", compare: "Both models", sheet: "Heatmap sheet",
     colours: "Colour vision", protanopia: "protanopia", deuteranopia: "deuteranopia", tritanopia: "tritanopia", show: "Show",
+    tags: "Tags, between commas (none: a dictionary of everyday words)", judge: "Which fit", fitting: "Tags that fit", none_fits: "None fits.",
+    unknown: "{text} cannot be judged; unknown: {words}",
     clip: "Clip", cancel: "Cancel", past: "This visit", login: "Access", token: "Token (WEB_TOKEN)", enter: "Enter",
     best: "beam search", greedy: "greedy", sample: "sampled", weigh: "Words weighed", said: "Word", others: "Other words", end: "(end)",
     working: "Working …", done: "Caption: {text}. {count} sampled captions.", confidence: "confidence {percent} %",
@@ -30,6 +32,8 @@ const WORDS = {
     top_p: "Их общая вероятность", ladder: "Сначала разнообразно, в конце надёжно", model: "Модель",
     attention: "с вниманием", baseline: "без внимания", again: "Выбрать заново", compare: "Обе модели", sheet: "Карта внимания",
     colours: "Цветовое зрение", protanopia: "протанопия", deuteranopia: "дейтеранопия", tritanopia: "тританопия", show: "Показать",
+    tags: "Теги через запятую (без них — словарь обычных слов)", judge: "Какие подходят", fitting: "Подходящие теги", none_fits: "Ни один не подходит.",
+    unknown: "{text}: нельзя оценить; неизвестно: {words}",
     clip: "Видео", cancel: "Отменить", past: "В этот раз", login: "Доступ", token: "Токен (WEB_TOKEN)", enter: "Войти",
     best: "лучевой поиск", greedy: "жадное", sample: "случайное", weigh: "Выбор слов", said: "Слово", others: "Другие слова", end: "(конец)",
     working: "Работаю …", done: "Описание: {text}. Случайных описаний: {count}.", confidence: "уверенность {percent} %",
@@ -139,7 +143,7 @@ async function pictureAt(address, signal) {
 // Ask about the photo that is shown: by its name where workers know it, else with its bytes.
 async function ask(path, options, signal) {
   const of = shown;
-  const query = () => new URLSearchParams({ ...options, language, ...(of.picture ? { picture: of.picture } : { keep: true }) });
+  const query = () => new URLSearchParams({ ...options, ...(of.picture ? { picture: of.picture } : { keep: true }) });
   try {
     if (of.picture) return await (await call(`${path}?${query()}`, { method: "POST", signal })).json();
   } catch (error) {
@@ -323,6 +327,18 @@ async function compare() {
   } catch (error) { fail(error); }
 }
 
+async function judgeTags(tags) {
+  const signal = begin();
+  try {
+    const found = await ask("/v1/tags", tags ? { tags } : {}, signal);
+    const fitting = found.tags.filter((tag) => tag.holds).map((tag) => `${tag.name} · ${Math.round(100 * tag.probability)} %`);
+    const unknown = found.unjudgeable.map(({ text, unknown: words }) => say("unknown", { text, words: words.join(", ") }));
+    const lines = [...(found.none_fits ? [say("none_fits")] : fitting), ...(tags ? unknown : [])];
+    showMore(element("h3", { textContent: say("fitting") }), element("ul", {}, ...lines.map((textContent) => element("li", { textContent }))));
+    status(lines.join("; "));
+  } catch (error) { fail(error); }
+}
+
 async function drawn(title, fetchPicture) {
   const signal = begin();
   try {
@@ -481,6 +497,10 @@ $("colours").addEventListener("submit", (event) => {
   event.preventDefault();
   const kind = new FormData(event.target).get("kind");
   drawn(say(kind), async (signal) => URL.createObjectURL(await (await upload("/v1/colours", { kind, language }, signal)).blob()));
+});
+$("tags").addEventListener("submit", (event) => {
+  event.preventDefault();
+  judgeTags(new FormData(event.target).get("tags").trim());
 });
 $("cancel").addEventListener("click", () => {
   stopClip();
