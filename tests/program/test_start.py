@@ -93,12 +93,15 @@ async def test_twenty_photos_at_once_each_get_their_own_captions(
     for message, entry in zip(sent, expected, strict=True):
         answer = answers[message["message_id"]]
         main, greedy = entry["best"], entry["greedy"]
-        assert lines(answer)[0] == main["text"]
+        headline = entry["headline"]  # hedged, or only the first phrase, where the whole is doubtful
+        assert lines(answer)[0] == headline
         first = answer["caption_entities"][0]  # type: ignore[index]
-        assert (first["type"], first["offset"], first["length"]) == ("bold", 0, len(main["text"]))
+        assert (first["type"], first["offset"], first["length"]) == ("bold", 0, len(headline))
         assert f"{main['confidence']:.0%}".rstrip("%") in lines(answer)[1]
         others = lines(answer)[2:]
         samples = [text for text in dict.fromkeys(each["text"] for each in entry["samples"]) if text != main["text"]]
+        if headline.removeprefix("perhaps: ") != main["text"]:
+            assert others.pop(0) == f"perhaps in full: {main['text']}"
         if greedy["text"] not in (main["text"], *samples):
             assert others.pop(0) == f"my first thought: {greedy['text']}"
         assert others == [f"{number}. {text}" for number, text in enumerate(samples, 1)]
@@ -136,7 +139,7 @@ async def test_a_russian_reads_russian(bot: Program, server: FakeTelegram, photo
     assert any("а" <= letter <= "я" for letter in lines(await next_answer(person, PATIENCE))[0])
     await person.send_photo(photo_files[1].read_bytes())
     answer = lines(await next_answer(person, PATIENCE))
-    assert answer[0].isascii()  # captions are in the language that the network knows
+    assert answer[0].removeprefix("возможно: ").isascii()  # captions are in the language that the network knows
     assert not answer[1].isascii()
 
 
@@ -282,7 +285,7 @@ async def test_the_baseline_answers_without_a_heatmap(tmp_path: Path, photo_file
     async with FakeTelegram() as own, running_bot(own, tmp_path, MODEL="baseline"):
         person = own.person("Bea")
         await person.send_photo(photo_files[0].read_bytes())
-        answer = await person.wait_for(lambda message: "text" in message and len(lines(message)) in (7, 8), PATIENCE)
+        answer = await person.wait_for(lambda message: "text" in message and len(lines(message)) in (7, 8, 9), PATIENCE)
         assert "photo" not in answer
 
 

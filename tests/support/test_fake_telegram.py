@@ -447,7 +447,6 @@ async def test_edits_and_deletes(server: FakeTelegram, bot: Bot, ann: Person) ->
         ("sendMediaGroup", {"media": ["photo", "photo"]}, "wrong shape"),
         ("answerCallbackQuery", {"callback_query_id": "1"}, "query ID is invalid"),
         ("setMyCommands", {"commands": [{"command": "Start", "description": "x"}]}, "BOT_COMMAND_INVALID"),
-        ("setMessageReaction", {"message_id": 5}, "message to react not found"),
         ("sendDice", {}, "the fake server does not implement sendDice"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -58,6 +59,7 @@ expect.set_options(timeout=1000 * PATIENCE)
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def browser() -> AsyncIterator[Browser]:
+    os.environ["UV_USE_IO_URING"] = "0"  # with it Playwright's Node.js takes a whole core on some kernels, and hangs
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--disable-gpu"])
         yield browser
