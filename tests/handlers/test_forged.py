@@ -41,7 +41,20 @@ PREFIXES: Final = sorted(
     {data.__prefix__ for data, *_ in (*WORK, *SAYING) if data is not keyboards.OpenSettings}
     | {Cancel.__prefix__, Forget.__prefix__}
 )
-PUBLIC: Final = ("am", "an", "ah", "aw", "av", "ac", "ak", "al", "m", "t", "as")  # whoever sees them may press them
+PUBLIC: Final = (
+    "am",
+    "an",
+    "ah",
+    "aw",
+    "av",
+    "ac",
+    "ak",
+    "al",
+    "m",
+    "t",
+    "as",
+    "ag",
+)  # whoever sees them may press them
 TAILS: Final[dict[str, list[Any]]] = {  # what comes after the key; empty: a person
     **{"an": [0, 1, "x"], "ah": [1, 2**70, -1], "m": [1, 3, 11], "ak": ["protanopia", "x"]},
     **{"ad": [], "az": [], "as": []},
