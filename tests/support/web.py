@@ -55,10 +55,13 @@ class Web:
         return float(line.rpartition(" ")[2])
 
 
+PATIENT = WebSettings(chunk_seconds=300.0, body_seconds=600.0)  # a crowded machine may stand still for seconds
+
+
 @contextlib.asynccontextmanager
 async def web_of(queue: Any, settings: WebSettings | None = None, **options: Any) -> AsyncIterator[Web]:
     """In process."""
-    app = create_app(settings or WebSettings(), queue, **options)
+    app = create_app(settings or PATIENT, queue, **options)
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 50_000))
     async with (
         app.router.lifespan_context(app),
@@ -70,7 +73,7 @@ async def web_of(queue: Any, settings: WebSettings | None = None, **options: Any
 @contextlib.asynccontextmanager
 async def served(queue: Any, settings: WebSettings | None = None, **options: Any) -> AsyncIterator[Web]:
     """By uvicorn, at a loopback port."""
-    app = create_app(settings or WebSettings(), queue, **options)
+    app = create_app(settings or PATIENT, queue, **options)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1, lifespan="on")
         server = uvicorn.Server(config)
