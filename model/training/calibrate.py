@@ -30,9 +30,10 @@ from model.calibration import (
     reliability,
 )
 from model.captioner import Caption, Captioner
-from model.network.checkpoint import SAMPLER_SUFFIX, CheckpointError, write_calibration
-from model.training.data import DataError, Example, load_split, resolve_data
+from model.network.checkpoint import SAMPLER_SUFFIX, write_calibration
+from model.training.data import Example, load_split, resolve_data
 from model.training.evaluate import add_data_options, caption_examples, tokenised
+from model.training.options import exit_status
 from model.training.scores import EvaluationError, Tokenizer, java, score
 
 
@@ -177,15 +178,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--plot", default="docs", metavar="DIR", help="where the plot goes, default docs; '': none")
     parser.add_argument("--dry-run", action="store_true", help="change no weights file")
     options = parser.parse_args(arguments)
-    try:
-        captioner = Captioner.load(options.weights, options.device, model=options.model)
-        calibrate(options, captioner, options.model)
-        if captioner.sampler is not None:
-            calibrate(options, captioner.sampler, options.model + SAMPLER_SUFFIX)
-    except (DataError, EvaluationError, CheckpointError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: run(options))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Calibrate the decoder and, where there is one, its sampler."""
+    captioner = Captioner.load(options.weights, options.device, model=options.model)
+    calibrate(options, captioner, options.model)
+    if captioner.sampler is not None:
+        calibrate(options, captioner.sampler, options.model + SAMPLER_SUFFIX)
 
 
 if __name__ == "__main__":

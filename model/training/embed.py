@@ -19,9 +19,10 @@ from torch import Tensor
 
 from model.captioner import Captioner
 from model.embedding import EMBEDDING_FILE, EmbeddingConfig, JointEmbedding
-from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint, read_tensors, write_tensors
-from model.training.data import DataError, Example, Features, encode_captions, load_split, resolve_data
+from model.network.checkpoint import ENCODER_FILE, fingerprint, read_tensors, write_tensors
+from model.training.data import Example, Features, encode_captions, load_split, resolve_data
 from model.training.fit_tags import read
+from model.training.options import exit_status
 
 STATE = "embedding-resume.safetensors"
 MOST_WORDS = 25
@@ -192,12 +193,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", default="cache", help="the folder of encoder features")
     options = parser.parse_args(arguments)
-    try:
-        run(options)
-    except (DataError, CheckpointError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -21,8 +21,9 @@ from model.captioner import Captioner
 from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint
 from model.network.vocabulary import tokenize
 from model.tagging.lists import ARTICLES, Entry, dictionary, names
-from model.training.data import DataError, Example, Features, load_split, resolve_data
+from model.training.data import Example, Features, load_split, resolve_data
 from model.training.fit_tags import labels
+from model.training.options import exit_status
 from model.training.scores import EvaluationError
 
 Floats = npt.NDArray[np.float64]
@@ -151,14 +152,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", default="cache", help="the folder of encoder features")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
-    try:
-        if len(options.data) != len(options.split):
-            raise ValueError("as many splits as data sets")
-        run(options)
-    except (DataError, EvaluationError, CheckpointError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    if len(options.data) != len(options.split):
+        parser.error("as many splits as data sets")
+    return exit_status(lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -17,9 +17,10 @@ from torch.nn import functional
 
 from model.captioner import Captioner
 from model.gate import GATE_FILE, PHOTO, Gate, pooled
-from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint
-from model.training.data import DataError, Example, Features, load_split, resolve_data
+from model.network.checkpoint import ENCODER_FILE, fingerprint
+from model.training.data import Example, Features, load_split, resolve_data
 from model.training.not_photos import FITTED, HELD_OUT, KINDS, Draw, pictures
+from model.training.options import exit_status
 
 BATCH = 32
 
@@ -140,12 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", default="cache", help="the folder of encoder features")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
-    try:
-        run(options)
-    except (DataError, CheckpointError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -23,11 +23,12 @@ from torch.nn import functional
 
 from model.captioner import Captioner
 from model.decoding.scoring import text_log_probs
-from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint
+from model.network.checkpoint import ENCODER_FILE, fingerprint
 from model.network.vocabulary import UNKNOWN, tokenize
 from model.tagging.lists import Entry, dictionary
 from model.tagging.tagger import TAGS_FILE, Fit, Head, Tagger, free_text, pooled
-from model.training.data import DataError, Example, Features, load_split, resolve_data
+from model.training.data import Example, Features, load_split, resolve_data
+from model.training.options import exit_status
 
 BATCH: Final = 64
 GRID: Final = 8  # regions a side of the encoder's grid, where it is square
@@ -263,12 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", default="cache", help="the folder of encoder features")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
-    try:
-        run(options)
-    except (DataError, CheckpointError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import math
 import random
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from model.captioner import Captioner
-from model.network.checkpoint import CheckpointError
 from model.network.device import PRECISIONS, autocast, choose_device
 from model.network.encoder import Encoder
 from model.training.data import (
-    DataError,
     Example,
     Features,
     load_split,
@@ -30,7 +27,7 @@ from model.training.distributed import Processes, processes
 from model.training.journal import Journal, Pace
 from model.training.networks import Networks
 from model.training.optimise import descend, follow, load_state, save_state, set_rates
-from model.training.options import parse_options
+from model.training.options import exit_status, parse_options
 from model.training.validate import validate
 
 
@@ -272,11 +269,10 @@ def run_command(
     kind: type[RunConfig], arguments: Sequence[str] | None, *, program: str, description: str, run: type[Run] = Run
 ) -> int:
     """Train as the command line says; returns the exit status."""
-    try:
-        config = parse_options(kind, arguments, program=program, description=description)
+
+    def train() -> None:
+        config = parse_options(kind, arguments, program=program, description=description)  # its checks raise, too
         with processes(config.device) as process:
             run(config, process).train()
-    except (DataError, CheckpointError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return exit_status(train)

@@ -1,9 +1,14 @@
-"""A dataclass of options as a command line: each field an option, `_` as `-`."""
+"""Command lines: a dataclass of options, each field an option with `-` for `_`, and the exit status."""
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
+
+from model.network.checkpoint import CheckpointError
+from model.training.data import DataError
+from model.training.scores import EvaluationError
 
 Options = TypeVar("Options")
 
@@ -33,3 +38,13 @@ def parse_options(kind: type[Options], arguments: Sequence[str] | None, *, progr
         parser.add_argument(name, **settings)
     values = vars(parser.parse_args(arguments))
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def exit_status(work: Callable[[], object]) -> int:
+    """0 when the work is done; 2 when data, weights, options or a scorer cannot be used, which is said on stderr."""
+    try:
+        work()
+    except (DataError, EvaluationError, CheckpointError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -23,9 +23,10 @@ from model.embedding import EMBEDDING_FILE, JointEmbedding
 from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint, read_tensors, write_tensors
 from model.network.vocabulary import UNKNOWN
 from model.tagging.tagger import TAGGING, Tagger
-from model.training.data import DataError, Example, Features, encode_captions, load_split, resolve_data
+from model.training.data import Example, Features, encode_captions, load_split, resolve_data
 from model.training.embed import MOST_WORDS, embed_all, ranks_of, recalls
 from model.training.fit_tags import chosen, read
+from model.training.options import exit_status
 
 SHORTLIST = 20
 EVERY = 25  # photos, or parts of the captions, between two writes
@@ -182,12 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
-    try:
-        run(options)
-    except (DataError, CheckpointError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -19,15 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from model.network.checkpoint import CheckpointError
 from model.network.device import PRECISIONS, autocast, choose_device
 from model.network.subwords import Subwords
 from model.network.translator import Translator, TranslatorConfig
 from model.network.vocabulary import END, PAD, START, UNKNOWN
-from model.training.data import DataError, resolve_data, step_seed
+from model.training.data import resolve_data, step_seed
 from model.training.journal import Journal, Pace
 from model.training.optimise import descend, follow, load_state, save_state, set_rates
-from model.training.options import parse_options
+from model.training.options import exit_status, parse_options
 from model.training.pairs import content, load_pairs, photos_of, split_pairs
 from model.training.translation_scores import score
 from model.translation import RussianFile, Translations
@@ -208,15 +207,9 @@ def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    try:
-        config = parse_options(
-            TranslateConfig, arguments, program="python -m model.training.translate", description=__doc__
-        )
-        Run(config).train()
-    except (DataError, CheckpointError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    program = "python -m model.training.translate"
+    config = parse_options(TranslateConfig, arguments, program=program, description=__doc__)
+    return exit_status(lambda: Run(config).train())
 
 
 if __name__ == "__main__":

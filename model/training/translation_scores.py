@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from model.captions import Translation
-from model.network.checkpoint import CheckpointError
-from model.training.data import DataError, resolve_data
+from model.training.data import resolve_data
 from model.training.morphology import grammar_of
-from model.training.options import parse_options
+from model.training.options import exit_status, parse_options
 from model.training.pairs import Pair, load_pairs, photos_of, split_pairs
 from model.translation import BEAM, RussianFile, Translations
 
@@ -97,13 +96,9 @@ def report(config: ScoreConfig) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    try:
-        program = "python -m model.training.translation_scores"
-        report(parse_options(ScoreConfig, arguments, program=program, description=str(__doc__)))
-    except (DataError, CheckpointError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    program = "python -m model.training.translation_scores"
+    config = parse_options(ScoreConfig, arguments, program=program, description=str(__doc__))
+    return exit_status(lambda: report(config))
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def test_it_comes_back_from_its_file_for_its_own_encoder_alone(tmp_path: Path, v
     torch.testing.assert_close(again.encode(texts), embedding.encode(texts), atol=5e-3, rtol=0.01)
     torch.testing.assert_close(again.encode(texts)[1:2], again.encode(texts[1:2]))  # whatever is beside it
     torch.testing.assert_close(again.photos(torch.randn(2, 6)).norm(dim=1), torch.ones(2))
-    with pytest.raises(CheckpointError, match="not trained on this encoder"):
+    with pytest.raises(CheckpointError, match="not fitted to this encoder"):
         JointEmbedding.load(path, "another")
     assert start_words(torch.randn(14, 9), 4).shape == (14, 4)
 
