@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
-from model.network.checkpoint import CheckpointError, read_tensors, write_tensors
+from model.network.checkpoint import CheckpointError, read_fitted, write_tensors
 from model.network.vocabulary import PAD, Vocabulary
 
 EMBEDDING_FILE: Final = "embedding.safetensors"
@@ -71,9 +71,7 @@ class JointEmbedding(nn.Module):
     @classmethod
     def load(cls, path: Path, encoder_sha256: str) -> Self:
         """In fp32. Raises CheckpointError for a file that is damaged or was trained on another encoder's features."""
-        tensors, metadata = read_tensors(path)
-        if metadata.get("encoder_sha256") != encoder_sha256:
-            raise CheckpointError(f"{path} was not trained on this encoder")
+        tensors, metadata = read_fitted(path, encoder_sha256)
         try:
             config = EmbeddingConfig(**json.loads(metadata["config"]))
             embedding = cls(config, Vocabulary.from_json(metadata["vocabulary"]))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from model.doubt import NotPhoto
-from model.network.checkpoint import CheckpointError, read_tensors, write_tensors
+from model.network.checkpoint import CheckpointError, read_fitted, write_tensors
 
 GATE_FILE: Final = "gate.safetensors"
 PHOTO: Final = "photo"
@@ -67,9 +67,7 @@ class Gate:
     @classmethod
     def load(cls, path: Path, encoder_sha256: str) -> Self:
         """Raises CheckpointError for a file that is damaged or was fitted to another encoder."""
-        tensors, metadata = read_tensors(path)
-        if metadata.get("encoder_sha256") != encoder_sha256:
-            raise CheckpointError(f"{path} was not fitted to this encoder")
+        tensors, metadata = read_fitted(path, encoder_sha256)
         try:
             return cls(json.loads(metadata["kinds"]), tensors["weight"], tensors["bias"])
         except (KeyError, ValueError, TypeError) as error:

@@ -65,6 +65,14 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
 
 
+def read_fitted(path: Path, encoder_sha256: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """The same of a file that was made on the features of this encoder. Raises CheckpointError for another's, too."""
+    tensors, metadata = read_tensors(path)
+    if metadata.get("encoder_sha256") != encoder_sha256:
+        raise CheckpointError(f"{path} was not fitted to this encoder")
+    return tensors, metadata
+
+
 def save_encoder(path: Path, encoder: Encoder) -> None:
     """Write the encoder in fp16."""
     _save(path, encoder.backbone, {"config": encoder.config.to_json()}, torch.float16)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from model.decoding.scoring import text_log_probs
-from model.network.checkpoint import CheckpointError, read_tensors, write_tensors
+from model.network.checkpoint import CheckpointError, read_fitted, write_tensors
 from model.network.config import DecoderKind
 from model.network.decoder import Decoder, DecoderState
 from model.network.vocabulary import SPECIAL, Vocabulary
@@ -184,9 +184,7 @@ class Tagger:
     @classmethod
     def load(cls, path: Path, encoder_sha256: str) -> Self:
         """Raises CheckpointError for a file that is damaged or was fitted to another encoder."""
-        tensors, metadata = read_tensors(path)
-        if metadata.get("encoder_sha256") != encoder_sha256:
-            raise CheckpointError(f"{path} was not fitted to this encoder")
+        tensors, metadata = read_fitted(path, encoder_sha256)
         try:
             tags, fit = tuple(json.loads(metadata["tags"])), Fit(**json.loads(metadata["fit"]))
             head = Head(tags, *(tensors[name].float() for name in ("weight", "bias", "threshold")))
