@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from model.serving.tasks.base import Result, Task, Tools
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+from model.serving.tasks.looking import encoder_square
 
 
 @dataclass(frozen=True)
@@ -31,13 +28,7 @@ class FeaturesTask(Task):
 
     async def work(self, media: bytes, tools: Tools) -> FeaturesResult:
         """Raises AnimatedPicture for a picture that moves, and what `open_image` raises."""
-        square = await tools.pixels(partial(_square, media, tools.models.image_size))
+        square = await tools.pixels(partial(encoder_square, media, tools.models.image_size))
         [grid] = await tools.network(partial(tools.models.encode, [square]), 1)
         features = grid.mean(axis=(0, 1)) if self.pooled else grid
         return FeaturesResult(features.shape, features.astype("<f4").tobytes())
-
-
-def _square(media: bytes, size: int) -> npt.NDArray[np.uint8]:
-    from model.media.images import open_photo, to_square
-
-    return to_square(open_photo(media), size)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from model.doubt import NotPhoto
 from model.drawing.labels import ENGLISH, Labels
-from model.errors import FeaturesGone
-from model.serving.tasks.base import CaptionOptions, Findings, Picture, Result, Task, Tools, WireTranslation
+from model.serving.tasks.base import CaptionOptions, Findings, Picture, Result, Tools, WireTranslation
+from model.serving.tasks.looking import LookingTask
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,31 +87,18 @@ class PhotoResult(Result):
 
 
 @dataclass(frozen=True)
-class PhotoTask(CaptionOptions, Task):
+class PhotoTask(CaptionOptions, LookingTask):
     NAME: ClassVar[str] = "photo"
     LINE: ClassVar[str] = "photo"
     RESULT: ClassVar[type[Result]] = PhotoResult
 
     sheet: bool = True  # draw the heatmap sheet (where the model has attention) of the main or the explained caption
-    picture: str = ""  # the name of the file in its chat: workers cache its features under it; empty: they do not
-    known: bool = False  # sent without its media, in the hope that a worker has its features (else: features_gone)
     labels: Labels = ENGLISH  # what is written on drawn pictures
     details: bool = False  # the captions with their words, log-probabilities and attention
 
-    @property
-    def needs_media(self) -> bool:
-        return not self.known
-
-    def with_media(self) -> PhotoTask:
-        return replace(self, known=False)
-
     async def work(self, media: bytes, tools: Tools) -> PhotoResult:
         """Raises FeaturesGone when neither the picture nor its features are there."""
-        features = tools.cache.features(tools.place, self.picture)
-        if self.picture:
-            tools.metrics.features.labels("no" if features is None else "yes").inc()
-        if features is None and self.known and not media:
-            raise FeaturesGone("no features of this picture are kept here")
+        features = self.kept(media, tools)
         square = photo = None
         if features is None or (self.sheet and media):
             began = time.monotonic()
