@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -15,14 +16,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, Response, StreamingResponse
 from pydantic import ValidationError
 
+from model.serving.jobs import Outcome
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursResult, ColoursTask
 from model.serving.tasks.features import FeaturesResult, FeaturesTask
+from model.serving.tasks.looking import LookingTask
 from model.serving.tasks.photo import PhotoResult, PhotoTask
 from model.serving.tasks.rank import RankResult, RankTask
 from model.serving.tasks.tags import TagsResult, TagsTask
 from model.serving.tasks.words import WordsResult, WordsTask
-from model.tagging.lists import ListError, names, parse_descriptions, parse_tags
+from model.tagging.lists import ListError, Parsed, names, parse_descriptions, parse_tags
 from web import VERSION
 from web.clips import Clips
 from web.errors import ApiError, ClientGone, api_error
@@ -166,6 +169,25 @@ def _remembered(options: KnownOptions) -> str:
     return options.picture or (secrets.token_urlsafe(16) if options.keep else "")
 
 
+async def _asked(
+    request: Request, task: LookingTask, options: KnownOptions, file: File | None, group: str = ""
+) -> tuple[Outcome, str, str | None]:
+    """What comes of a task on a file, or on a photo that workers know; the file's name, and the photo's."""
+    media, picture = _media(file), _remembered(options)
+    task = replace(task, picture=picture, known=media is None)
+    place = f"web:{picture}" if picture else ""  # known to its client alone: nobody else finds the features
+    result = await _work(request).answer(request, task, media, group=group, place=place)
+    return result, "" if file is None else file.name, picture or None
+
+
+def _understood(option: str, parse: Callable[[str], Parsed], text: str) -> tuple[str, ...]:
+    """The items of a list. Raises ApiError."""
+    try:
+        return parse(text).items
+    except ListError as error:
+        raise ApiError("option", f"{option}: {error}") from None
+
+
 @router.post(
     "/v1/captions",
     summary="Caption photos",
@@ -202,7 +224,6 @@ async def caption(request: Request, query: Annotated[CaptionOptions, Query()]) -
 async def _caption_one(request: Request, options: CaptionOptions, file: File | None, group: str) -> Photo:
     work = _work(request)
     model = options.model or work.settings.model
-    media, picture = _media(file), _remembered(options)
     task = PhotoTask(
         model=model,
         samples=options.samples,
@@ -210,28 +231,21 @@ async def _caption_one(request: Request, options: CaptionOptions, file: File | N
         seed=options.seed,
         beam=options.beam if options.beam > 1 else None,
         sheet=options.sheet,
-        picture=picture,
-        known=media is None,
         labels=LABELS[options.language],
         details=True,
     )
-    result = await work.answer(request, task, media, group=group, place=_place(picture))
+    result, name, picture = await _asked(request, task, options, file, group)
     assert isinstance(result, PhotoResult)
     return Photo.model_construct(
-        file=file.name if file else "",
+        file=name,
         model=model,
         not_photo=None if result.not_photo is None else NotPhoto(**asdict(result.not_photo)),
         greedy=Caption.of(result.greedy),
         best=None if result.best is None else Caption.of(result.best),
         samples=[Caption.of(sample) for sample in result.samples],
         sheet=work.pictures.keep(result.sheet),
-        picture=picture or None,
+        picture=picture,
     )
-
-
-def _place(picture: str) -> str:
-    """The name is known to its client alone: nobody else finds the features."""
-    return f"web:{picture}" if picture else ""
 
 
 def _or_failed(found: Photo | BaseException, file: File | None) -> Photo | FailedPhoto:
@@ -257,27 +271,24 @@ async def explain(request: Request, query: Annotated[ExplainQuery, Query()]) -> 
         options = _options(ExplainOptions, request, upload)
         [file] = _pictures(upload, options)
         model = options.model or work.settings.model
-        media, picture = _media(file), _remembered(options)
         task = PhotoTask(
             model=model,
             samples=0,
             sheet=False,
             chart=True,
             explain=options.caption,
-            picture=picture,
-            known=media is None,
             labels=LABELS[options.language],
             details=True,
         )
-        result = await work.unless_gone(request, work.answer(request, task, media, place=_place(picture)))
+        result, name, picture = await work.unless_gone(request, _asked(request, task, options, file))
     assert isinstance(result, PhotoResult)
     answer = Explanation(
-        file=file.name if file else "",
+        file=name,
         model=model,
         caption=Caption.of(result.greedy),
         steps=[Step.of(step) for step in result.weighed],
         chart=work.pictures.keep(result.chart, "image/png") if options.chart else None,
-        picture=picture or None,
+        picture=picture,
     )
     return Response(answer.model_dump_json(), media_type="application/json")
 
@@ -370,15 +381,11 @@ async def tags(request: Request, query: Annotated[TagsOptions, Query()]) -> Resp
     async with work.upload(request) as upload:
         options = _options(TagsOptions, request, upload)
         [file] = _pictures(upload, options)
-        try:
-            wanted = parse_tags(options.tags).items if options.tags else names(options.list)
-        except ListError as error:
-            raise ApiError("option", f"tags: {error}") from None
-        media, picture = _media(file), _remembered(options)
-        task = TagsTask(picture=picture, known=media is None, tags=wanted)
-        result = await work.unless_gone(request, work.answer(request, task, media, place=_place(picture)))
+        wanted = _understood("tags", parse_tags, options.tags) if options.tags else names(options.list)
+        task = TagsTask(tags=wanted)
+        result, name, picture = await work.unless_gone(request, _asked(request, task, options, file))
     assert isinstance(result, TagsResult)
-    answer = Tags.of(result.tags, file.name if file else "", picture)
+    answer = Tags.of(result.tags, name, picture)
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
@@ -395,15 +402,10 @@ async def rank(request: Request, query: Annotated[RankQuery, Query()]) -> Respon
     async with work.upload(request) as upload:
         options = _options(RankOptions, request, upload)
         [file] = _pictures(upload, options)
-        try:
-            wanted = parse_descriptions(options.texts).items
-        except ListError as error:
-            raise ApiError("option", f"texts: {error}") from None
-        media, picture = _media(file), _remembered(options)
-        task = RankTask(picture=picture, known=media is None, texts=wanted)
-        result = await work.unless_gone(request, work.answer(request, task, media, place=_place(picture)))
+        task = RankTask(texts=_understood("texts", parse_descriptions, options.texts))
+        result, name, picture = await work.unless_gone(request, _asked(request, task, options, file))
     assert isinstance(result, RankResult)
-    answer = Ranked.of(result.ranking, file.name if file else "", picture)
+    answer = Ranked.of(result.ranking, name, picture)
     return Response(answer.model_dump_json(), media_type="application/json")
 
 

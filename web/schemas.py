@@ -198,14 +198,14 @@ class Tags(BaseModel):
     picture: str | None
 
     @classmethod
-    def of(cls, tags: Sequence[Tag], file: str, picture: str) -> Tags:
+    def of(cls, tags: Sequence[Tag], file: str, picture: str | None) -> Tags:
         judged = [tag for tag in likeliest_first(tags) if tag.probability is not None]
         return cls(
             file=file,
             none_fits=not any(tag.holds for tag in judged),
             tags=[JudgedTag(name=tag.name, probability=tag.probability or 0.0, holds=tag.holds) for tag in judged],
             unjudgeable=[Unjudgeable(text=tag.name, unknown=[*tag.unknown]) for tag in tags if tag.probability is None],
-            picture=picture or None,
+            picture=picture,
         )
 
 
@@ -223,7 +223,7 @@ class Ranked(BaseModel):
     picture: str | None
 
     @classmethod
-    def of(cls, ranking: Ranking, file: str, picture: str) -> Ranked:
+    def of(cls, ranking: Ranking, file: str, picture: str | None) -> Ranked:
         judged = [choice for choice in ranking.choices if choice.probability is not None]
         return cls(
             file=file,
@@ -235,7 +235,7 @@ class Ranked(BaseModel):
                 for choice in ranking.choices
                 if choice.probability is None
             ],
-            picture=picture or None,
+            picture=picture,
         )
 
 
