@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -116,25 +117,35 @@ def show_colours(files: Sequence[str], kind: Deficiency, output: Path | None, *,
     Prints a line per file. Exit status 1 if any could not be read, 2 if nothing can be written.
     """
     folder = output or Path()
-    failed = False
+    stems = _output_stems(files, folder)
+
+    def show(file: str, photo: Image.Image) -> None:
+        sheet = Path(f"{stems[file]}.{kind}.jpg")
+        sheet.write_bytes(encode_jpeg(draw_colours(photo, kind)))
+        if as_json:
+            _print_json({"file": file, "colours": kind, "sheet": str(sheet)})
+        else:
+            print(f"{file}: {sheet}", flush=True)
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for file, stem in _output_stems(files, folder).items():
-            try:
-                photo = open_image(Path(file).read_bytes())
-            except (CaptionError, OSError) as error:
-                failed = True
-                _print_error(file, error, as_json=as_json)
-                continue
-            sheet = Path(f"{stem}.{kind}.jpg")
-            sheet.write_bytes(encode_jpeg(draw_colours(photo, kind)))
-            if as_json:
-                _print_json({"file": file, "colours": kind, "sheet": str(sheet)})
-            else:
-                print(f"{file}: {sheet}", flush=True)
+        return _show_each([*stems], show, as_json=as_json)
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _show_each(files: Sequence[str], show: Callable[[str, Image.Image], None], *, as_json: bool) -> int:
+    """Open one photo after the other and show something of it. Exit status 1 if any could not be read."""
+    failed = False
+    for file in files:
+        try:
+            photo = open_image(Path(file).read_bytes())
+        except (CaptionError, OSError) as error:
+            failed = True
+            _print_error(file, error, as_json=as_json)
+            continue
+        show(file, photo)
     return 1 if failed else 0
 
 
@@ -144,10 +155,11 @@ def show_tags(files: Sequence[str], source: str, weights: Path, device: str, *, 
     Exit status 1 if any photo could not be read, 2 if nothing can be judged.
     """
     try:
-        if source in ("default", "hotel"):
-            tags = names("default" if source == "default" else "hotel")
-        else:
-            tags = parse_tags(Path(source).read_text(encoding="utf-8")).items
+        match source:
+            case "default" | "hotel" as name:
+                tags = names(name)
+            case _:
+                tags = parse_tags(Path(source).read_text(encoding="utf-8")).items
     except (ListError, OSError, UnicodeDecodeError) as error:
         print(f"error: {source}: {error}", file=sys.stderr)
         return 2
@@ -194,21 +206,12 @@ def _look(
     as_json: bool,
 ) -> int:
     """Show what is found of each photo, one after the other."""
-    failed = False
     try:
         captioner = Captioner.load(weights, device, model=TAGGING)
-        for file in files:
-            try:
-                photo = open_image(Path(file).read_bytes())
-            except (CaptionError, OSError) as error:
-                failed = True
-                _print_error(file, error, as_json=as_json)
-                continue
-            show(captioner, file, photo)
+        return _show_each(files, partial(show, captioner), as_json=as_json)
     except (CheckpointError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 1 if failed else 0
 
 
 def _features(captioner: Captioner, photo: Image.Image) -> Tensor:

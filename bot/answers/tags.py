@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from functools import partial
-from typing import get_args
 
 from aiogram.types import Message
 
@@ -47,10 +46,10 @@ class Tags:
                 await self._reset(ask)
             case "":
                 await self._judge(ask, ask.settings.tags)
-            case name if name in get_args(Shipped) and not rest:
+            case "default" | "hotel" as name if not rest:
                 await self._judge(ask, (), name)
             case _:
-                await self._judge(ask, _understood(arguments))
+                await self._judge(ask, _parsed(arguments)[0])
 
     async def show(self, ask: Ask, pressed: ShowTags) -> None:
         """Answer the button below an answer."""
@@ -68,14 +67,13 @@ class Tags:
         job = rank_job(ask.origin, answer.picture, wanted.items, known=known)
         await self._serve(ask, new_key(), answer, job, "rank", wanted.repeated)
 
-    async def _judge(self, ask: Ask, own: tuple[str, ...], dictionary: str = "default") -> None:
+    async def _judge(self, ask: Ask, own: tuple[str, ...], dictionary: Shipped = "default") -> None:
         answer = await self._meant(ask)
         await self._serve(ask, new_key(), answer, await self._tags_job(ask, answer, own, dictionary), "tags")
 
-    async def _tags_job(self, ask: Ask, answer: Answer, own: tuple[str, ...], dictionary: str = "default") -> Job:
+    async def _tags_job(self, ask: Ask, answer: Answer, own: tuple[str, ...], dictionary: Shipped = "default") -> Job:
         known = await self._answers.is_known(ask.chat, answer.picture, ask.accepted)
-        shipped = names("hotel" if dictionary == "hotel" else "default")
-        return tags_job(ask.origin, answer.picture, own or shipped, known=known)
+        return tags_job(ask.origin, answer.picture, own or names(dictionary), known=known)
 
     async def _meant(self, ask: Ask) -> Answer:
         picture = await picture_meant(ask.bot, ask.message, self._answers, self._storage)
@@ -123,10 +121,6 @@ class Tags:
             await self._answers.keep(ask.chat, key, answer)
         sent: Message = await ask.message.reply(words, reply_markup=delete_button(key) if alone else None)
         await self._answers.add_about(ask.chat, key, sent.message_id, answer)
-
-
-def _understood(text: str) -> tuple[str, ...]:
-    return _parsed(text)[0]
 
 
 def _parsed(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
