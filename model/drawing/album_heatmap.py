@@ -21,7 +21,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from model.drawing.labels import ENGLISH, Labels, percent
-from model.drawing.style import ACCENT, BACKGROUND, GAP, dim, fit, font, overlay, paste_scale, write
+from model.drawing.style import ACCENT, BACKGROUND, GAP, dim, fit, length, letter, overlay, paste_scale, write
 from model.words import placed
 
 WIDTH: Final = 1280
@@ -97,11 +97,11 @@ def _write_title(draw: ImageDraw.ImageDraw, item: Captioned, peak: float) -> Non
     middle = _BETWEEN + _TITLE / 2 - 2
     right = float(WIDTH - GAP)
     if peak:
-        draw.text((right, middle), percent(peak), fill=_FAINT, font=font(22), anchor="rm")
+        letter(draw, percent(peak), (right, middle), 22, "rm", _FAINT)
         right -= 80
     number = str(item.number)
-    draw.text((GAP, middle), number, fill=ACCENT, font=font(30), anchor="lm")
-    left = GAP + draw.textlength(number, font=font(30)) + 14
+    letter(draw, number, (GAP, middle), 30, fill=ACCENT)
+    left = GAP + length(number, 30) + 14
     write(draw, " ".join(item.words), (left, middle), right - left, 28, smallest=10)
 
 
@@ -109,8 +109,8 @@ def _draw_scale(sheet: Image.Image, height: int, high: str) -> None:
     draw = ImageDraw.Draw(sheet)
     middle = sheet.height - height / 2
     low = "0 %"
-    left = GAP + int(draw.textlength(low, font=font(20))) + GAP
-    draw.text((GAP, middle), low, fill=_FAINT, font=font(20), anchor="lm")
+    left = GAP + int(length(low, 20)) + GAP
+    letter(draw, low, (GAP, middle), 20, fill=_FAINT)
     paste_scale(sheet, (300, 14), (left, round(middle) - 7))
     left += 300 + GAP
     write(draw, high, (left, middle), WIDTH - GAP - left, 20, smallest=10, fill=_FAINT)

@@ -14,7 +14,19 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from model.drawing.labels import ENGLISH, Labels, percent
-from model.drawing.style import BACKGROUND, GAP, INK, dim, fit, fitting_size, font, overlay, paste_scale, write
+from model.drawing.style import (
+    BACKGROUND,
+    GAP,
+    INK,
+    dim,
+    fit,
+    fitting_size,
+    length,
+    letter,
+    overlay,
+    paste_scale,
+    write,
+)
 from model.words import placed
 
 MOST: Final = 5  # words
@@ -78,11 +90,11 @@ def _draw_legend(sheet: Image.Image, draw: ImageDraw.ImageDraw, height: int, hig
     top = sheet.height - height + (height - bar_height) // 2
     size = max(8, int(height * 0.42))
     low = "0 %"
-    left = GAP + int(draw.textlength(low, font=font(size))) + GAP
+    left = GAP + int(length(low, size)) + GAP
     room = sheet.width - left - 2 * GAP
     size = fitting_size(high, size, room * 0.7, smallest=8)
-    bar_width = max(8, min(sheet.width // 3, room - int(draw.textlength(high, font=font(size, high)))))
+    bar_width = max(8, min(sheet.width // 3, room - int(length(high, size))))
     middle = top + bar_height / 2
-    draw.text((GAP, middle), low, fill=INK, font=font(size), anchor="lm")
+    letter(draw, low, (GAP, middle), size)
     paste_scale(sheet, (bar_width, bar_height), (left, top))
-    draw.text((left + bar_width + GAP, middle), high, fill=INK, font=font(size, high), anchor="lm")
+    letter(draw, high, (left + bar_width + GAP, middle), size)
