@@ -132,9 +132,12 @@ class Captioner:
     ) -> Self:
         """checkpoints: the decoder's, and the sampler's if there is one."""
         main, *others = checkpoints
+        decoder = main.decoder.to(device).lower(dtype)
+        if device.type == "cpu" and dtype == torch.float32:
+            decoder.pack()
         return cls(
             encoder,
-            main.decoder.to(device).lower(dtype),
+            decoder,
             main.vocabulary,
             dtype,
             calibration=main.calibration,
