@@ -23,6 +23,7 @@ import os
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the worker has it: see start.py
 
 import argparse
+import contextlib
 import platform
 import statistics
 import sys
@@ -51,6 +52,7 @@ from model.variety import varied_captions
 
 SAMPLES = 5
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+ABILITIES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 PHOTOS = Path(__file__).resolve().parent.parent / "tests" / "photos"
 
 
@@ -261,6 +263,19 @@ def compare_languages(options: argparse.Namespace) -> None:
             print(f"{precision:9}  {size:5}  {english:16.1f}  {russian:16.1f}  {ratio:5.2f}  {share:10.0%}", flush=True)
 
 
+def processor() -> str:
+    """The processor's name, its vector instructions, and the most that PyTorch uses of them."""
+    lines = dict.fromkeys(("model name", "flags"), "")
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() in lines:
+                lines[name.strip()] = value.strip()
+    has = [flag for flag in ABILITIES if flag in lines["flags"].split()]
+    name = lines["model name"] or platform.processor() or platform.machine()
+    return f"{name} ({' '.join(has) or 'abilities unknown'}; PyTorch uses {torch.backends.cpu.get_cpu_capability()})"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.captioner", description=__doc__.split("\n")[0])
     parser.add_argument("--weights", type=Path, default=Path("weights"))
@@ -275,8 +290,11 @@ def main() -> int:
         return 0
     model: DecoderKind = options.model
     plain = Captioner.load(options.weights, options.device, model=model, precision="fp32")
-    name = torch.cuda.get_device_name() if plain.device.type == "cuda" else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name() if plain.device.type == "cuda" else processor()
     print(f"{model} on {name}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(
+        f"engine by itself: {Captioner.load(options.weights, options.device, model=model).engine}; below each in turn"
+    )
     if options.batches:
         compare_batches(options, plain)
     print(f"ms for {SAMPLES} samples of a photo, one photo at a time; kept features are those of the same precision")

@@ -144,6 +144,12 @@ class Captioner:
             sampler=cls._over(encoder, others, device, dtype) if others else None,
         )
 
+    @property
+    def engine(self) -> str:
+        """What computes: the device, the arithmetic, and how the decoder's weights are kept."""
+        precision = str(self.dtype).removeprefix("torch.")
+        return f"{self.device}, {precision}{', decoder packed in fp16' if self.decoder.packed else ''}"
+
     def squares(self, images: Sequence[Image.Image]) -> Tensor:
         """Upright RGB images as input of the encoder: (B, 3, size, size) uint8, on the CPU."""
         size = self.encoder.config.image_size

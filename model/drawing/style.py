@@ -83,7 +83,7 @@ def letter(
     """As `draw.text`, for texts that are drawn again and again: each is rendered once, and kept."""
     (left, x), (top, y) = (math.modf(each) for each in at)
     mask, corner = _rendered(text, size, anchor, (left, top))
-    draw.bitmap((x + corner[0], y + corner[1]), mask, fill)
+    draw.bitmap((int(x) + corner[0], int(y) + corner[1]), mask, fill)
 
 
 @functools.lru_cache(512)  # of a few kB each

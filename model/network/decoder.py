@@ -69,6 +69,7 @@ class Decoder(nn.Module, abc.ABC):
         super().__init__()
         self.config = config
         self.packed = {}
+        self.lstm = self.gru = None
         self.embedding = nn.Embedding(config.vocabulary_size, config.embedding)
         nn.init.normal_(self.embedding.weight, std=0.05)  # tied to the output: a larger start wastes an epoch
         self.output_bias = nn.Parameter(torch.zeros(config.vocabulary_size))
@@ -213,7 +214,7 @@ class AttentionDecoder(Decoder):
         if (look := self.packed.get("look")) is None:
             query, gate = self.query(state.hidden), self.gate(state.hidden)
         else:
-            query, gate = look(state.hidden).split([self.config.attention, self.config.embedding], dim=-1)
+            query, gate = look(state.hidden).tensor_split([self.config.attention], dim=-1)
         query = self._exponential(query).unsqueeze(2)  # (B, K, 1, A)
         closeness = (state.keys * query).add_(1.0).reciprocal_()  # (B, K, R, A)
         scores = -2.0 * (closeness @ self.score.weight[0].to(closeness.dtype))  # (B, K, R)

@@ -1,0 +1,66 @@
+"""Layers whose weights are read in fp16 compute what the layers of the checkpoint compute."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.captioner import Captioner
+from model.network.decoder import Decoder, build_decoder
+from model.network.packed import PackedLinear
+from tests.conftest import WEIGHTS, tiny_config
+
+pytestmark = pytest.mark.skipif(not PackedLinear.possible(), reason="no FBGEMM, or no AVX2")
+
+
+@pytest.mark.parametrize("rows", [1, 2, 6, 11, 50])
+def test_a_packed_layer_computes_what_the_layer_computes(rows: int) -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(96, 40)
+    layer.weight.data = layer.weight.data.half().float()
+    x = torch.randn(3, rows, 96)
+    torch.testing.assert_close(PackedLinear(layer.weight, layer.bias)(x), layer(x), atol=1e-5, rtol=1e-5)
+
+
+def _stepped(decoder: Decoder, features: torch.Tensor) -> list[torch.Tensor]:
+    """What three steps give, of two sequences an image."""
+    state, found = decoder.init_state(features).repeat(2), []
+    for word in (2, 7, 9):
+        logits, state, looked = decoder.step(torch.full((len(features), 2), word), state)
+        found += [logits, state.hidden, *([] if looked is None else [looked])]
+    return found
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("rnn", ["lstm", "gru"])
+@pytest.mark.parametrize("kind", ["attention", "baseline", "transformer"])
+def test_a_packed_decoder_steps_as_before(kind: str, rnn: str) -> None:
+    torch.manual_seed(0)
+    config = tiny_config(kind)
+    object.__setattr__(config, "rnn", rnn)
+    decoder = build_decoder(config).eval()
+    features = torch.randn(3, 4, config.channels)
+    assert not copy.deepcopy(decoder).pack().packed  # its weights would change
+    decoder.half().float()
+    plain = _stepped(decoder, features)
+    assert decoder.pack().packed
+    for ours, expected in zip(_stepped(decoder, features), plain, strict=True):
+        torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("model", ["attention", "baseline"])
+def test_captions_are_those_of_the_layers_that_were_packed(
+    model: str, photos: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = Captioner.load(Path(WEIGHTS), "cpu", model=model, precision="fp32")  # type: ignore[arg-type]
+    monkeypatch.setattr(PackedLinear, "possible", lambda: False)
+    plain = Captioner.load(Path(WEIGHTS), "cpu", model=model, precision="fp32")  # type: ignore[arg-type]
+    assert packed.decoder.packed
+    assert not plain.decoder.packed
+    features = plain.encode(plain.squares(photos[:4]))  # type: ignore[arg-type]
+    ours, expected = (each.caption_features(features, samples=2, beam=3) for each in (packed, plain))
+    for one, other in zip(ours, expected, strict=True):
+        assert one.greedy.text == other.greedy.text
+        assert one.main.text == other.main.text
+        assert abs(one.greedy.confidence - other.greedy.confidence) < 1e-3
