@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 THREAD_SECONDS: Final = Task.SECONDS  # a thread that is at one file for longer hangs; so does the network
+PIXEL_THREADS: Final = min(32, max(4, os.cpu_count() or 1))  # 4 at least: some wait for room in memory
 CLIP_THREADS: Final = 2  # as many as there are lines of such jobs
 HEARTBEAT: Final = 2.0  # seconds; also how soon a cancelled job is dropped, and a chat's media are forgotten
 
@@ -90,7 +92,7 @@ class Worker:
         network: Network,
         *,
         max_batch: int = 16,
-        threads: int = 4,
+        threads: int = PIXEL_THREADS,
         seconds: Mapping[str, float] | None = None,
         thread_seconds: float = THREAD_SECONDS,
         clip_limits: ClipLimits | None = None,
