@@ -71,6 +71,9 @@ _SRGB_GAMMA: Final = 1 / 2.2  # as a PNG says it
 _STATED: Final = "stated_colours"  # of a picture's `info`: codes of primaries and transfer characteristics, or None
 _ALIKE: Final = 2  # levels of 255: a profile that changes no colour by more is that of sRGB
 
+# All decoders now: one for which Pillow finds no memory when its first file comes is "not installed" for good.
+Image.init()
+
 # Blocks of this size are given back to the system when a picture goes; smaller ones stay with the process (glibc).
 _imaging.set_block_size(64 * MIB)
 
@@ -178,9 +181,11 @@ def _nearly_whole(jpeg: bytes) -> bool:
     found = []
     try:
         for made_up in (b"", b"\x5a\xa5" * 512):
-            with Image.open(io.BytesIO(jpeg[:-2] + made_up + END_OF_IMAGE), formats=["JPEG", "MPO"]) as file:
+            data = jpeg[:-2] + made_up + END_OF_IMAGE
+            with Image.open(io.BytesIO(data), formats=["JPEG", "MPO"]) as file:
                 file.draft("RGB", _draft_size(*file.size))
-                found.append(np.asarray(file.convert("L"), dtype=int))
+                with DECODING.hold(_cost(file, data, jpeg_frame(data))):
+                    found.append(np.asarray(file.convert("L"), dtype=np.int16))
     except Exception:  # decoders of damaged files raise nearly anything
         return False
     return float((np.abs(found[0] - found[1]) > _UNLIKE).mean()) <= _MISSING

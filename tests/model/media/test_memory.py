@@ -79,12 +79,41 @@ def test_room_is_given_out_in_order() -> None:
 
 def test_clips_leave_room_for_pictures() -> None:
     decoders = Decoders(MemoryBudget(10, 4))
-    decoders.begin("clip", 99, lasting=True)
+    decoders.begin("clip", 4, lasting=True)
     decoders.begin("another clip", 1, lasting=True)
     decoders.begin("picture", 6)
     assert decoders.holding == ["clip", "picture"]
     decoders.end("clip")
     decoders.until(lambda: "another clip" in decoders.holding)
+
+
+def test_a_clip_that_needs_more_than_the_share_of_clips_is_counted_in_full() -> None:
+    decoders = Decoders(MemoryBudget(10, 4))
+    decoders.begin("picture", 3)
+    decoders.begin("large clip", 7, lasting=True)
+    decoders.begin("clip", 1, lasting=True)
+    decoders.begin("another picture", 1)
+    assert decoders.holding == ["picture", "large clip"]
+    decoders.end("picture")
+    decoders.until(lambda: "another picture" in decoders.holding)
+    decoders.end("large clip")
+    decoders.until(lambda: "clip" in decoders.holding)
+
+
+def test_who_waits_for_a_clip_keeps_no_smaller_pictures_waiting() -> None:
+    decoders = Decoders(MemoryBudget(10, 4))
+    decoders.begin("clip", 3, lasting=True)
+    decoders.begin("large", 8)
+    decoders.begin("another clip", 1, lasting=True)
+    decoders.begin("small", 1)
+    assert decoders.holding == ["clip", "small"]
+    decoders.begin("medium", 6)
+    assert decoders.holding == ["clip", "small", "medium"]
+    decoders.end("clip")
+    decoders.begin("later", 1)
+    assert decoders.holding == ["small", "medium"]  # the large one waits for pictures now, and is next
+    decoders.end("medium")
+    decoders.until(lambda: "large" in decoders.holding)
 
 
 def test_who_waits_and_is_interrupted_keeps_nothing() -> None:
@@ -239,6 +268,13 @@ for room in (8, 16, 32, 48, 64, 96, 128):
         print("read")
         break
 """
+
+
+def test_decoders_are_loaded_before_the_first_file() -> None:
+    """One that Pillow cannot load for want of memory is not installed, as far as Pillow knows, ever after."""
+    loaded = "from model.media.images import FORMATS; from PIL import Image; print(set(FORMATS) - set(Image.OPEN))"
+    done = subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 # Without progressive JPEG, AVIF and H.264: their decoders may say of a lack of memory what they say of damage.
