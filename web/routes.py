@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -233,16 +234,18 @@ async def _caption_one(request: Request, options: CaptionOptions, file: File | N
         sheet=options.sheet,
         labels=LABELS[options.language],
         details=True,
+        language=options.language,
     )
     result, name, picture = await _asked(request, task, options, file, group)
     assert isinstance(result, PhotoResult)
+    said = partial(Caption.of, language=options.language)
     return Photo.model_construct(
         file=name,
         model=model,
         not_photo=None if result.not_photo is None else NotPhoto(**asdict(result.not_photo)),
-        greedy=Caption.of(result.greedy),
-        best=None if result.best is None else Caption.of(result.best),
-        samples=[Caption.of(sample) for sample in result.samples],
+        greedy=said(result.greedy),
+        best=None if result.best is None else said(result.best),
+        samples=[*map(said, result.samples)],
         sheet=work.pictures.keep(result.sheet),
         picture=picture,
     )
@@ -279,14 +282,15 @@ async def explain(request: Request, query: Annotated[ExplainQuery, Query()]) -> 
             explain=options.caption,
             labels=LABELS[options.language],
             details=True,
+            language=options.language,
         )
         result, name, picture = await work.unless_gone(request, _asked(request, task, options, file))
     assert isinstance(result, PhotoResult)
     answer = Explanation(
         file=name,
         model=model,
-        caption=Caption.of(result.greedy),
-        steps=[Step.of(step) for step in result.weighed],
+        caption=Caption.of(result.greedy, options.language),
+        steps=[Step.of(step, options.language) for step in result.weighed],
         chart=work.pictures.keep(result.chart, "image/png") if options.chart else None,
         picture=picture,
     )
@@ -426,7 +430,10 @@ async def begin_clip(request: Request, response: Response, query: Annotated[Clip
         media = _media(_one_file(upload))
         assert media is not None
         task = ClipTask(
-            model=options.model or work.settings.model, moments=options.moments, labels=LABELS[options.language]
+            model=options.model or work.settings.model,
+            moments=options.moments,
+            labels=LABELS[options.language],
+            language=options.language,
         )
         job = await work.admit(request, task)
         state = await _clips(request).begin(job, media, held.pop_all())
