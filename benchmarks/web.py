@@ -147,7 +147,7 @@ async def up(port: int) -> None:
 
 
 async def measure(engine: str, folder: Path, part: Part, options: argparse.Namespace) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     log, device, port = folder / "log", Device(), free_port()
     photos = real_photos() if options.real else [small_photo()]
     async with AsyncExitStack() as stack:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -167,6 +168,8 @@ async def serve(app: FastAPI, settings: WebSettings, stop: asyncio.Event) -> boo
         server.should_exit = True
 
     stopping.add_done_callback(end)
+    gc.collect()
+    gc.freeze()  # what is there now stays: each answer has some hundred lists, and makes the collector look
     try:
         await server.serve()
     except SystemExit:  # uvicorn's way to say that the port is taken, or the address is not this machine's

@@ -45,12 +45,12 @@ def translation(english: str) -> WireTranslation:
 def detailed(caption: WireCaption, language: Language = "en") -> WireCaption:
     """Each word looks mostly at one of 2 × 2 regions, the next one at the next."""
     words = tuple(caption.text.split())
-    shares = [700_000 if region == at % 4 else 100_000 for at in range(len(words)) for region in range(4)]
+    shares = [0.7 if region == at % 4 else 0.1 for at in range(len(words)) for region in range(4)]
     return replace(
         caption,
         words=words,
         log_probs=(-0.5,) * len(words),
-        attention=WireMaps((len(words), 2, 2), array("I", shares).tobytes()),
+        attention=WireMaps((len(words), 2, 2), array("d", shares).tobytes()),
         translation=translation(caption.text) if language == "ru" else None,
     )
 
