@@ -20,7 +20,7 @@ from model.serving.tasks.base import Language, WireTranslation
 from model.serving.tasks.photo import PhotoResult, WireCaption, WireMaps
 from tests.support.fake_queue import FakeQueue, worked
 from tests.support.jobs import photo_of
-from tests.support.program import PATIENCE, Program
+from tests.support.program import Program
 from web.app import create_app
 from web.errors import ERRORS
 from web.settings import WebSettings
@@ -83,7 +83,7 @@ class Web:
         return float(line.rpartition(" ")[2])
 
 
-STARTED = 110.0  # seconds for a server to be well
+PATIENCE = 110.0  # seconds for a server to be well, and for one answer
 PATIENT = WebSettings(chunk_seconds=300.0, body_seconds=600.0)  # a crowded machine may stand still for seconds
 
 
@@ -126,7 +126,7 @@ async def answered(client: httpx.AsyncClient, program: Program, wanted: Callable
     """Wait until /health answers as wanted."""
     said: object = "nothing answers"
     try:
-        async with asyncio.timeout(STARTED):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 assert program.runs(), program.log.read_text()
                 with contextlib.suppress(httpx.ConnectError):
@@ -135,7 +135,7 @@ async def answered(client: httpx.AsyncClient, program: Program, wanted: Callable
                         return
                 await asyncio.sleep(0.1)
     except TimeoutError:
-        raise AssertionError(f"not well within {STARTED:.0f} s: {said}\n{program.log.read_text()}") from None
+        raise AssertionError(f"not well within {PATIENCE:.0f} s: {said}\n{program.log.read_text()}") from None
 
 
 PHOTO = b"\xff\xd8 a photo"
