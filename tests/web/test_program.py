@@ -24,7 +24,6 @@ from tests.support.web import PATIENCE, answered, at
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("web program"),
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
