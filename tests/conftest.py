@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from xdist.remote import Producer
-from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from model.captioner import Captioner
 from model.media.images import open_image
@@ -51,7 +50,7 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(4, 1 + (os.cpu_count() or 1))
 
 
-class _Scheduling(LoadScopeScheduling):
+class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]
     """Each test goes to the next free process, and those of one file of `TOGETHER` to the same.
 
     As marks of `xdist_group` would have it; from version 9.2 on pytest does not let xdist see them.
@@ -62,7 +61,7 @@ class _Scheduling(LoadScopeScheduling):
         return file if file in TOGETHER else nodeid
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Scheduling | None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _Scheduling | None:
     return _Scheduling(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
