@@ -12,7 +12,7 @@ run: token $(VENV)/.run
 web: $(VENV)/.web
 	@$(BIN)/python start.py web
 
-# Each test goes to the next free process; those of one xdist_group share the program that they start.
+# Each test goes to the next free process; those of one file in TOGETHER (tests/conftest.py) share what they start.
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder $(if $(STALLS),--stalls $(STALLS))
 
 # STALLS=0.01: with moments in which the processes stand still, to find tests that pass only on a fast machine.

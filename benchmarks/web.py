@@ -3,7 +3,8 @@
 1, 8 and 32 clients each send a photo, wait for its captions (with attention, as JSON) and send the next. In turns with
 them as many callers put the same jobs into the same kind of queue without HTTP: that is the worker's own ceiling. The
 workers' device is simulated (20 ms and 1 ms an item); `--real` takes the real network instead. The limits of the web
-on requests a second are lifted.
+on requests a second are lifted. On two cores with nothing else on them it takes about two minutes; other work on them
+counts: client, web and worker together need 4 to 5 ms of processor time a photo.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import aiohttp
 
 import start
 from benchmarks.serving.people import Run, real_photos, small_photo
-from benchmarks.serving.processes import CpuTimes, Device, children, environment, running
+from benchmarks.serving.processes import CpuTimes, Device, children, environment, read_batches, running
 from benchmarks.serving.report import Figure, Part, percentile
 from model.serving.client import Client
 from model.serving.embedded.process import EmbeddedWorker
@@ -147,7 +148,7 @@ async def up(port: int) -> None:
 
 
 async def measure(engine: str, folder: Path, part: Part, options: argparse.Namespace) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     log, device, port = folder / "log", Device(), free_port()
     photos = real_photos() if options.real else [small_photo()]
     async with AsyncExitStack() as stack:
@@ -184,22 +185,44 @@ async def measure(engine: str, folder: Path, part: Part, options: argparse.Names
             count = options.photos * (1 if clients == 1 else 4)
             runs: dict[str, list[Run]] = {way: [] for way in ways}
             cpu: dict[str, list[float]] = {way: [] for way in ways}
+            batches: dict[str, list[int]] = {way: [] for way in ways}
             for _ in range(options.rounds):
                 for way, ask in ways.items():
                     times = CpuTimes({way: pids["web"] if way == "over HTTP" else os.getpid()})
+                    began = time.monotonic()
                     runs[way].append(await closed_loop(ask, photos, clients, count))
                     cpu[way].append(times.describe(count)[0])
-            report(part, engine, clients, runs, cpu)
+                    batches[way] += [
+                        len(batch.jobs)
+                        for batch in read_batches(*(folder / name for name in ("web", "direct", "batches")))
+                        if batch.began >= began
+                    ]
+            report(part, engine, clients, runs, cpu, batches)
 
 
-def report(part: Part, engine: str, clients: int, runs: dict[str, list[Run]], cpu: dict[str, list[float]]) -> None:
+def report(
+    part: Part,
+    engine: str,
+    clients: int,
+    runs: dict[str, list[Run]],
+    cpu: dict[str, list[float]],
+    batches: dict[str, list[int]],
+) -> None:
     p95, rate = {}, {}
     for way, each in runs.items():
         times = [1000 * seconds for run in each for seconds in run.latencies]
         rate[way] = len(times) / sum(run.seconds for run in each)
         percentiles = [percentile(times, percent) for percent in (50, 95, 99)]
         p95[way] = percentiles[1]
-        row: list[str | float] = [clients, len(times), rate[way], *percentiles, f"{statistics.mean(cpu[way]):.2f}"]
+        size = f"{statistics.mean(batches[way]):.1f}" if batches[way] else ""
+        row: list[str | float] = [
+            clients,
+            len(times),
+            rate[way],
+            *percentiles,
+            f"{statistics.mean(cpu[way]):.2f}",
+            size,
+        ]
         part.rows.append([f"{NAMES[engine]}, {way}", *row])
     ratio = rate["over HTTP"] / rate["directly"]
     name = f"{NAMES[engine]}, {clients} clients"
@@ -225,8 +248,10 @@ def main() -> int:
     options = parser.parse_args()
     if options.serve is not None:
         return asyncio.run(run_web(options.serve, options.worker, options.redis))
-    part = Part("web: photos a second and ms", ["", "clients", "photos", "/s", "p50", "p95", "p99", "CPU ms each"])
-    part.notes.append("CPU: of the web process, or of the direct caller.")
+    part = Part(
+        "web: photos a second and ms", ["", "clients", "photos", "/s", "p50", "p95", "p99", "CPU ms each", "batch"]
+    )
+    part.notes.append("CPU: of the web process, or of the direct caller. Batch: photos in one run of the device.")
     print(f"cores {os.cpu_count()}, load {os.getloadavg()[0]:.1f}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for engine in options.engine or ENGINES:

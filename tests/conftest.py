@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from model.captioner import Captioner
 from model.media.images import open_image
@@ -28,6 +29,10 @@ from tests.support.redis_server import RedisServer
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = ROOT / "tests" / "photos"
 WEIGHTS = ROOT / "weights"
+TOGETHER = {  # tests of these files share what they start, so they run in one process
+    *("tests/web/test_page.py", "tests/web/test_program.py", "tests/program/test_files.py"),
+    *("tests/program/test_start.py", "tests/program/test_start_corpus.py", "tests/program/test_kills.py"),
+}
 SLOWEST = ("test_kills", "test_start", "test_start_corpus")  # of the slow tests
 
 
@@ -43,6 +48,21 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """Processes of `make test`: one more than there are cores, for many tests wait; each may take 2 GiB of memory."""
     return min(4, 1 + (os.cpu_count() or 1))
+
+
+class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Each test goes to the next free process, and those of one file of `TOGETHER` to the same.
+
+    As marks of `xdist_group` would have it; from version 9.2 on pytest does not let xdist see them.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file in TOGETHER else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _Scheduling | None:
+    return _Scheduling(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

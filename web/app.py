@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -22,6 +23,7 @@ from model.serving.queue import Busy, JobLost, JobProducer
 from web import VERSION
 from web.clips import Clips
 from web.errors import ApiError, ClientGone, api_error
+from web.examples import EXAMPLES
 from web.limits import RateLimit
 from web.linger import Linger
 from web.metrics import WebMetrics
@@ -34,6 +36,15 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS: Final = 10  # for open requests, when asked to stop
 HUNG_UP: Final = 499  # in metrics, for a client that did not wait
+
+
+class _Api(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """With examples of answers; those of the schemas themselves would lose what is null."""
+        document = super().openapi()
+        for name, examples in EXAMPLES.items():
+            document["components"]["schemas"][name]["examples"] = examples
+        return document
 
 
 def create_app(
@@ -54,7 +65,7 @@ def create_app(
         await clips.close()
         await work.close()
 
-    app = FastAPI(
+    app = _Api(
         title="Image captions",
         version=VERSION,
         description="Captions of photos and moments of clips, with what the network looked at.",
@@ -157,6 +168,8 @@ async def serve(app: FastAPI, settings: WebSettings, stop: asyncio.Event) -> boo
         server.should_exit = True
 
     stopping.add_done_callback(end)
+    gc.collect()
+    gc.freeze()  # what is there now stays: each answer has some hundred lists, and makes the collector look
     try:
         await server.serve()
     except SystemExit:  # uvicorn's way to say that the port is taken, or the address is not this machine's

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Final, Literal, cast
 
 from cachetools import TTLCache
@@ -177,8 +177,9 @@ class Clips:
             still=result.still,
             variedness=result.variedness,
             moments=[
-                Moment.of(frame, keep(picture)) for frame, picture in zip(result.moments, result.pictures, strict=True)
+                Moment.of(frame, keep(picture), task.language)
+                for frame, picture in zip(result.moments, result.pictures, strict=True)
             ],
-            frames=[Frame(**asdict(frame)) for frame in result.frames],
+            frames=[Frame.of(frame, task.language) for frame in result.frames],
             timeline=keep(result.timeline),
         )

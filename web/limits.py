@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Final
 
 from model.serving.limits import Bucket, Rate
@@ -19,6 +20,7 @@ MOST_CLIENTS: Final = 100_000  # in memory; beyond, new ones share one bucket
 FIRST_WEB_USER: Final = 1 << 52  # above the ids of Telegram, below what a double holds
 
 
+@lru_cache(4096)
 def client_of(address: str | None) -> str:
     """Whom requests from this address are counted for; the 2^64 addresses of an IPv6 network are one client."""
     try:
@@ -30,6 +32,7 @@ def client_of(address: str | None) -> str:
     return str(parsed)
 
 
+@lru_cache(4096)
 def user_of(client: str) -> int:
     """The number under which the queue counts a client's jobs, unlike that of any person in Telegram."""
     digest = hashlib.sha256(client.encode()).digest()

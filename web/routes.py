@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from fastapi import Path as PathParameter
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, Response, StreamingResponse
@@ -87,8 +88,18 @@ def _responses(*statuses: int, more: dict[int | str, dict[str, Any]] | None = No
 BODY_ERRORS: Final = (400, 404, 408, 409, 413, 415, 503, 504)
 
 
+def _parameters(options: type[Options], *, required: bool = True) -> list[dict[str, Any]]:
+    """The OpenAPI of options in the query."""
+    schema = options.model_json_schema()
+    needed = schema.get("required", []) if required else []
+    return [
+        {"name": name, "in": "query", "required": name in needed, "schema": each}
+        for name, each in schema["properties"].items()
+    ]
+
+
 def _body(options: type[Options], *, several: bool = False, required: bool = True) -> dict[str, Any]:
-    """The OpenAPI of a body: a form with the file and the options, or the file alone."""
+    """The OpenAPI of a body: a form with the file and the options, or the file alone and the options in the query."""
     schema = options.model_json_schema()
     file = {"type": "array", "items": BINARY, "minItems": 1, "maxItems": 10} if several else BINARY
     form = {
@@ -99,6 +110,7 @@ def _body(options: type[Options], *, several: bool = False, required: bool = Tru
     }
     whole = {"schema": BINARY}
     return {
+        "parameters": _parameters(options, required=False),
         "requestBody": {
             "required": required,
             "content": {
@@ -107,7 +119,7 @@ def _body(options: type[Options], *, several: bool = False, required: bool = Tru
                 "image/png": whole,
                 "application/octet-stream": whole,
             },
-        }
+        },
     }
 
 
@@ -121,19 +133,40 @@ def _clips(request: Request) -> Clips:
     return clips
 
 
-def _options(kind: type[O], request: Request, upload: Upload) -> O:
-    """Raises ApiError, and RequestValidationError."""
+def _query(request: Request) -> dict[str, str]:
+    """Raises ApiError."""
     query: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name in query:
             raise ApiError("option", f"{name[:40]!r} is given twice.")
         query[name] = value
+    return query
+
+
+def _options(kind: type[O], values: dict[str, str]) -> O:
+    """Raises RequestValidationError."""
     try:
-        return kind.model_validate(query | upload.fields)
+        return kind.model_validate(values)
     except ValidationError as error:
         raise RequestValidationError(
             error.errors(include_url=False, include_input=False, include_context=False)
         ) from None
+
+
+@asynccontextmanager
+async def _asked_for(
+    kind: type[O], request: Request, *, query: type[Options] | None = None, files: int = 1, clip: bool = False
+) -> AsyncIterator[tuple[Upload, O]]:
+    """The body of a request and its options, of which those of the query are checked before the body is read.
+
+    `query`: where the query alone need not hold all that is needed.
+    Raises ApiError, RequestValidationError, and ClientGone.
+    """
+    values = _query(request)
+    if values:
+        _options(query or kind, values)
+    async with _work(request).upload(request, files=files, clip=clip) as upload:
+        yield upload, _options(kind, values | upload.fields)
 
 
 def _pictures(upload: Upload, options: KnownOptions) -> list[File | None]:
@@ -195,14 +228,13 @@ def _understood(option: str, parse: Callable[[str], Parsed], text: str) -> tuple
     responses=_responses(*BODY_ERRORS),
     openapi_extra=_body(CaptionOptions, several=True, required=False),
 )
-async def caption(request: Request, query: Annotated[CaptionOptions, Query()]) -> Response:
+async def caption(request: Request) -> Response:
     """One or several photos in a form, or one as the whole body. Options in the query or in the form.
 
     Instead of a file, `picture` names a photo that was sent before with `keep=true`.
     """
     work = _work(request)
-    async with work.upload(request, files=work.settings.files) as upload:
-        options = _options(CaptionOptions, request, upload)
+    async with _asked_for(CaptionOptions, request, files=work.settings.files) as (upload, options):
         files = _pictures(upload, options)
         if options.sheet and options.picture is not None:
             raise ApiError("option", "sheet: it is drawn on the photo, so send the file.")
@@ -233,16 +265,18 @@ async def _caption_one(request: Request, options: CaptionOptions, file: File | N
         sheet=options.sheet,
         labels=LABELS[options.language],
         details=True,
+        language=options.language,
     )
     result, name, picture = await _asked(request, task, options, file, group)
     assert isinstance(result, PhotoResult)
+    said = partial(Caption.of, language=options.language)
     return Photo.model_construct(
         file=name,
         model=model,
         not_photo=None if result.not_photo is None else NotPhoto(**asdict(result.not_photo)),
-        greedy=Caption.of(result.greedy),
-        best=None if result.best is None else Caption.of(result.best),
-        samples=[Caption.of(sample) for sample in result.samples],
+        greedy=said(result.greedy),
+        best=None if result.best is None else said(result.best),
+        samples=[*map(said, result.samples)],
         sheet=work.pictures.keep(result.sheet),
         picture=picture,
     )
@@ -264,11 +298,10 @@ def _or_failed(found: Photo | BaseException, file: File | None) -> Photo | Faile
     responses=_responses(*BODY_ERRORS),
     openapi_extra=_body(ExplainOptions, required=False),
 )
-async def explain(request: Request, query: Annotated[ExplainQuery, Query()]) -> Response:
+async def explain(request: Request) -> Response:
     """The caption is said to the network word by word; what it weighed at each step is answered."""
     work = _work(request)
-    async with work.upload(request) as upload:
-        options = _options(ExplainOptions, request, upload)
+    async with _asked_for(ExplainOptions, request, query=ExplainQuery) as (upload, options):
         [file] = _pictures(upload, options)
         model = options.model or work.settings.model
         task = PhotoTask(
@@ -279,14 +312,15 @@ async def explain(request: Request, query: Annotated[ExplainQuery, Query()]) -> 
             explain=options.caption,
             labels=LABELS[options.language],
             details=True,
+            language=options.language,
         )
         result, name, picture = await work.unless_gone(request, _asked(request, task, options, file))
     assert isinstance(result, PhotoResult)
     answer = Explanation(
         file=name,
         model=model,
-        caption=Caption.of(result.greedy),
-        steps=[Step.of(step) for step in result.weighed],
+        caption=Caption.of(result.greedy, options.language),
+        steps=[Step.of(step, options.language) for step in result.weighed],
         chart=work.pictures.keep(result.chart, "image/png") if options.chart else None,
         picture=picture,
     )
@@ -303,11 +337,10 @@ async def explain(request: Request, query: Annotated[ExplainQuery, Query()]) -> 
     ),
     openapi_extra=_body(ColoursOptions),
 )
-async def colours(request: Request, query: Annotated[ColoursOptions, Query()]) -> Response:
+async def colours(request: Request) -> Response:
     """The photo beside the simulation, as JPEG."""
     work = _work(request)
-    async with work.upload(request) as upload:
-        options = _options(ColoursOptions, request, upload)
+    async with _asked_for(ColoursOptions, request) as (upload, options):
         media = _media(_one_file(upload))
         result = await work.unless_gone(
             request, work.answer(request, ColoursTask(kind=options.kind, labels=LABELS[options.language]), media)
@@ -326,11 +359,10 @@ async def colours(request: Request, query: Annotated[ColoursOptions, Query()]) -
     ),
     openapi_extra=_body(FeaturesOptions),
 )
-async def features(request: Request, query: Annotated[FeaturesOptions, Query()]) -> Response:
+async def features(request: Request) -> Response:
     """What the encoder makes of the photo, and every decoder looks at, as a NumPy file or as JSON."""
     work = _work(request)
-    async with work.upload(request) as upload:
-        options = _options(FeaturesOptions, request, upload)
+    async with _asked_for(FeaturesOptions, request) as (upload, options):
         media = _media(_one_file(upload))
         result = await work.unless_gone(request, work.answer(request, FeaturesTask(options.layout == "pooled"), media))
     assert isinstance(result, FeaturesResult)
@@ -346,15 +378,12 @@ async def features(request: Request, query: Annotated[FeaturesOptions, Query()])
     summary="A word's embedding and the nearest words",
     response_model=WordNeighbours,
     responses=_responses(404, 409, 503, 504),
+    openapi_extra={"parameters": _parameters(WordOptions)},
 )
-async def word(
-    request: Request,
-    word: Annotated[str, PathParameter(min_length=1, max_length=100)],
-    query: Annotated[WordOptions, Query()],
-) -> WordNeighbours:
+async def word(request: Request, word: Annotated[str, PathParameter(min_length=1, max_length=100)]) -> WordNeighbours:
     """Of the words that a model can say. Distances are those of its decoder's word embedding."""
     work = _work(request)
-    options = _options(WordOptions, request, Upload())
+    options = _options(WordOptions, _query(request))
     model = options.model or work.settings.model
     with work.one(request):
         task = WordsTask(word, model, options.nearest)
@@ -375,11 +404,10 @@ async def word(
     responses=_responses(*BODY_ERRORS),
     openapi_extra=_body(TagsOptions, required=False),
 )
-async def tags(request: Request, query: Annotated[TagsOptions, Query()]) -> Response:
+async def tags(request: Request) -> Response:
     """Of a dictionary, or of a list of one's own. Several tags may hold, or none."""
     work = _work(request)
-    async with work.upload(request) as upload:
-        options = _options(TagsOptions, request, upload)
+    async with _asked_for(TagsOptions, request) as (upload, options):
         [file] = _pictures(upload, options)
         wanted = _understood("tags", parse_tags, options.tags) if options.tags else names(options.list)
         task = TagsTask(tags=wanted)
@@ -396,11 +424,10 @@ async def tags(request: Request, query: Annotated[TagsOptions, Query()]) -> Resp
     responses=_responses(*BODY_ERRORS),
     openapi_extra=_body(RankOptions, required=False),
 )
-async def rank(request: Request, query: Annotated[RankQuery, Query()]) -> Response:
+async def rank(request: Request) -> Response:
     """Which of several descriptions fits a photo best, or that none does."""
     work = _work(request)
-    async with work.upload(request) as upload:
-        options = _options(RankOptions, request, upload)
+    async with _asked_for(RankOptions, request, query=RankQuery) as (upload, options):
         [file] = _pictures(upload, options)
         task = RankTask(texts=_understood("texts", parse_descriptions, options.texts))
         result, name, picture = await work.unless_gone(request, _asked(request, task, options, file))
@@ -417,16 +444,18 @@ async def rank(request: Request, query: Annotated[RankQuery, Query()]) -> Respon
     responses=_responses(*BODY_ERRORS),
     openapi_extra=_body(ClipOptions),
 )
-async def begin_clip(request: Request, response: Response, query: Annotated[ClipOptions, Query()]) -> ClipState:
+async def begin_clip(request: Request, response: Response) -> ClipState:
     """Answers at once with an id; the work goes on until it is done or deleted."""
     work = _work(request)
     async with AsyncExitStack() as held:
-        upload = await held.enter_async_context(work.upload(request, clip=True))
-        options = _options(ClipOptions, request, upload)
+        upload, options = await held.enter_async_context(_asked_for(ClipOptions, request, clip=True))
         media = _media(_one_file(upload))
         assert media is not None
         task = ClipTask(
-            model=options.model or work.settings.model, moments=options.moments, labels=LABELS[options.language]
+            model=options.model or work.settings.model,
+            moments=options.moments,
+            labels=LABELS[options.language],
+            language=options.language,
         )
         job = await work.admit(request, task)
         state = await _clips(request).begin(job, media, held.pop_all())

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 from model.decoding.sampling import TEMPERATURES, Sampling
 from model.drawing.labels import Deficiency
+from model.serving.tasks.base import Language, WireTranslation
 from model.serving.tasks.clip import ClipFrame
 from model.serving.tasks.photo import WeighedWord, WireCaption
 from model.tagging.answers import Ranking, Tag, likeliest_first
 from model.tagging.lists import DESCRIPTIONS, MOST_TAGS, Shipped
 from web.settings import Model
 
-Language: TypeAlias = Literal["en", "ru"]
 PictureId: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{22}$")]
 
 DEFAULT: Sampling = Sampling()
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class Options(BaseModel):
@@ -40,7 +45,7 @@ class KnownOptions(Options):
 
 class PhotoOptions(KnownOptions):
     model: Model | None = Field(None, description="Default: the server's MODEL.")
-    language: Language = Field("en", description="Of the words on drawn pictures. Captions are English.")
+    language: Language = Field("en", description="Of captions, and of the words on drawn pictures.")
 
 
 class TagsOptions(KnownOptions):
@@ -48,6 +53,7 @@ class TagsOptions(KnownOptions):
     tags: str = Field(
         "",
         max_length=4_000,
+        examples=["cat, sofa"],
         description=f"A list of one's own, between commas: up to {MOST_TAGS}, in English or Russian.",
     )
 
@@ -60,6 +66,7 @@ class RankOptions(RankQuery):
     texts: str = Field(
         min_length=1,
         max_length=4_000,
+        examples=["a cat on a sofa | a dog on grass"],
         description="The descriptions, between | or line ends: {} to {}, in English or Russian.".format(*DESCRIPTIONS),
     )
 
@@ -80,7 +87,12 @@ class CaptionOptions(PhotoOptions):
 
 
 class ExplainOptions(PhotoOptions):
-    caption: str = Field(min_length=1, max_length=500, description="Its words are weighed, step by step.")
+    caption: str = Field(
+        min_length=1,
+        max_length=500,
+        examples=["a cat on a sofa"],
+        description="In English, also with language=ru. Its words are weighed, step by step.",
+    )
     chart: bool = Field(False, description="Draw the words as a chart, too.")
 
 
@@ -107,7 +119,7 @@ class WordOptions(Options):
 
 class ClipOptions(Options):
     model: Model | None = Field(None, description="Default: the server's MODEL.")
-    language: Language = Field("en", description="Of the words on the timeline.")
+    language: Language = Field("en", description="Of captions, and of the words on the timeline.")
     moments: int | None = Field(None, ge=1, le=10, description="How many; default: as many as differ.")
 
 
@@ -120,31 +132,86 @@ class ErrorBody(BaseModel):
     error: ErrorDetail
 
 
-class Word(BaseModel):
+class Translation(BaseModel):
+    """A Russian caption, and how certain it is."""
+
     text: str
-    log_prob: float = Field(description="Natural logarithm of its probability.")
-    attention: list[list[float]] | None = Field(
-        description="Rows × columns over the whole photo, summing to 1; null: the baseline."
+    probability: float = Field(description="Geometric mean of the probabilities of its pieces.", ge=0, le=1)
+    passed: bool = Field(description="false: it is not certain enough to be shown in place of the English caption.")
+    failed: list[str] = Field(description="The checks that it failed.")
+    words: list[str]
+    aligned: list[list[int]] = Field(
+        description="For each word, the places of the English words that it comes from, from 0."
+    )
+
+    @classmethod
+    def of(cls, translation: WireTranslation) -> Translation:
+        return cls.model_construct(
+            text=translation.text,
+            probability=translation.probability,
+            passed=translation.passed,
+            failed=[*translation.failed],
+            words=[*translation.words],
+            aligned=[[*places] for places in translation.aligned],
+        )
+
+
+class Translatable(BaseModel):
+    """What has a caption in the language that was asked for, as `text`."""
+
+    english: str | None = Field(None, description="With language=ru: the English caption.", exclude_if=_is_none)
+    translation: Translation | None = Field(
+        None,
+        description="With language=ru. `text` is its text if it passed, else the English caption. Missing where the "
+        "workers have no translator.",
+        exclude_if=_is_none,
     )
 
 
-class Caption(BaseModel):
+def _shown(english: str, translation: WireTranslation | None, language: Language) -> dict[str, Any]:
+    """The fields of `Translatable`, and its `text`."""
+    if language == "en":
+        return {"text": english, "english": None, "translation": None}
+    return {
+        "text": translation.text if translation is not None and translation.passed else english,
+        "english": english,
+        "translation": None if translation is None else Translation.of(translation),
+    }
+
+
+class Word(TypedDict):  # which costs less to make and to write than a model; an answer has some fifty
+    text: str
+    log_prob: Annotated[float, Field(description="Natural logarithm of its probability.")]
+    attention: Annotated[
+        list[list[float]] | None,
+        Field(description="Rows × columns over the whole photo, summing to 1; null: the baseline."),
+    ]
+
+
+class Caption(Translatable):
     text: str
     confidence: float = Field(description="Estimated probability that the caption is right.", ge=0, le=1)
-    beginning: str = Field(description="Where the whole is doubtful: its first words, which are likelier to be right.")
-    words: list[Word]
+    beginning: str = Field(
+        description="Where the whole is doubtful: its first words, which are likelier to be right. In English."
+    )
+    translated_beginning: Translation | None = Field(
+        None, description="Of `beginning`, with language=ru only.", exclude_if=_is_none
+    )
+    words: list[Word] = Field(description="Of the English caption.")
 
     @classmethod
-    def of(cls, caption: WireCaption) -> Caption:
+    def of(cls, caption: WireCaption, language: Language) -> Caption:
         maps: list[list[list[float]] | None] = [None] * len(caption.words)
         if caption.attention is not None:
             maps = [*caption.attention.as_lists()]
+        beginning = caption.translated_beginning
         return cls.model_construct(
-            text=caption.text,
+            **_shown(caption.text, caption.translation, language),
             confidence=caption.confidence,
             beginning=caption.beginning,
+            translated_beginning=None if beginning is None else Translation.of(beginning),
             words=[
-                Word.model_construct(text=text, log_prob=log_prob, attention=attention)
+                Word(text=text, log_prob=log_prob, attention=attention)
                 for text, log_prob, attention in zip(caption.words, caption.log_probs, maps, strict=True)
             ],
         )
@@ -248,11 +315,17 @@ class Step(BaseModel):
     word: str | None = Field(description="That was said; null: the caption ends.")
     probability: float = Field(description="The network's own, before temperature and filters.")
     others: list[OtherWord] = Field(description="The likeliest other words.")
+    translated: str | None = Field(
+        None,
+        description="With language=ru: the words of the translation that come from it; may be empty.",
+        exclude_if=_is_none,
+    )
 
     @classmethod
-    def of(cls, step: WeighedWord) -> Step:
+    def of(cls, step: WeighedWord, language: Language) -> Step:
         others = [OtherWord(word=word or None, probability=probability) for word, probability in step.others]
-        return cls(word=step.word or None, probability=step.probability, others=others)
+        translated = None if language == "en" else step.translated
+        return cls(word=step.word or None, probability=step.probability, others=others, translated=translated)
 
 
 class Explanation(BaseModel):
@@ -289,22 +362,28 @@ class WordNeighbours(BaseModel):
     nearest: list[NearWord] = Field(description="The nearest first.")
 
 
-class Frame(BaseModel):
+class Frame(Translatable):
     time: float = Field(description="Seconds from the beginning.")
     text: str
     score: float = Field(description="How unlike the rest of the clip, in [0, 1].")
     chosen: bool = Field(description="A moment.")
 
+    @classmethod
+    def of(cls, frame: ClipFrame, language: Language) -> Frame:
+        shown = _shown(frame.text, frame.translation, language)
+        return cls(**shown, time=frame.time, score=frame.score, chosen=frame.chosen)
 
-class Moment(BaseModel):
+
+class Moment(Translatable):
     time: float
     text: str
     score: float
     picture: str | None = Field(description="Where the frame lies for an hour, as JPEG.")
 
     @classmethod
-    def of(cls, frame: ClipFrame, picture: str | None) -> Moment:
-        return cls(time=frame.time, text=frame.text, score=frame.score, picture=picture)
+    def of(cls, frame: ClipFrame, picture: str | None, language: Language) -> Moment:
+        shown = _shown(frame.text, frame.translation, language)
+        return cls(**shown, time=frame.time, score=frame.score, picture=picture)
 
 
 class ClipMoments(BaseModel):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, TypeAlias, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 MAGIC: Final = b"CAPT"
-VERSION: Final = 4
+VERSION: Final = 5
 _PREFIX: Final = struct.Struct(">4sBI")
 
 _PLAIN: Final = {float, int, str, bool}

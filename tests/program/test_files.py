@@ -16,7 +16,6 @@ from tests.support.large_files import large_files
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("files"),
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux says how much a process took"),
 ]

@@ -26,7 +26,7 @@ KILLS = 5  # of each of bot and worker
 SECONDS = 25.0  # over which the kills are spread
 PATIENCE = 480.0
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kills"), pytest.mark.timeout(PATIENCE + 90)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(PATIENCE + 90)]
 
 
 def pictures(photos: list[Image.Image]) -> list[bytes]:

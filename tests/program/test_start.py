@@ -27,7 +27,7 @@ from tests.support.fake_queue import is_status, next_answer
 from tests.support.fake_telegram import TOKEN, Call, FakeTelegram
 from tests.support.program import PATIENCE, Program, environment, running
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("start"), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 
 @contextlib.asynccontextmanager

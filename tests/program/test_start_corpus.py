@@ -20,7 +20,7 @@ from tests.support.fake_queue import is_status
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.program import Program, running
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("corpus"), pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 PATIENCE = 120.0  # seconds
 

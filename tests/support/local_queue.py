@@ -6,6 +6,7 @@ import asyncio
 
 from model.serving.embedded.queue import LocalQueue
 from model.serving.queue import Lease
+from model.serving.tasks.base import WireTranslation
 from model.serving.tasks.clip import ClipFrame, ClipResult
 from tests.support.pictures import picture
 
@@ -33,12 +34,17 @@ async def answer(queue: LocalQueue, result: ClipResult) -> Lease:
     return lease
 
 
-def clip_result(chosen: int = 3, frames: int = 8, still: bool = False) -> ClipResult:
+RUSSIAN = WireTranslation("сцена", 0.84, (), ("сцена",), ((0, 1),))
+
+
+def clip_result(
+    chosen: int = 3, frames: int = 8, still: bool = False, translation: WireTranslation | None = None
+) -> ClipResult:
     """What a worker finds in a clip of 64 seconds: one frame in eight seconds, of which the first are `chosen`."""
     shown = picture(320, 240)
     return ClipResult(
         duration=64.0,
-        frames=tuple(ClipFrame(8.0 * n, f"scene <{n}>", 0.5, n < chosen) for n in range(frames)),
+        frames=tuple(ClipFrame(8.0 * n, f"scene <{n}>", 0.5, n < chosen, translation) for n in range(frames)),
         variedness=0.62,
         still=still,
         pictures=(shown,) * chosen,

@@ -8,6 +8,7 @@ import socket
 from array import array
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import httpx
@@ -15,19 +16,43 @@ import uvicorn
 from fastapi import FastAPI
 
 from model.serving.jobs import Job
+from model.serving.tasks.base import Language, WireTranslation
 from model.serving.tasks.photo import PhotoResult, WireCaption, WireMaps
 from tests.support.fake_queue import FakeQueue, worked
 from tests.support.jobs import photo_of
-from tests.support.program import PATIENCE, Program
+from tests.support.program import Program
 from web.app import create_app
 from web.errors import ERRORS
 from web.settings import WebSettings
 
+RUSSIAN = {
+    "a cat on a red sofa": ("кошка на\N{NO-BREAK SPACE}красном диване", ((0, 1), (2,), (3, 4), (5,))),
+    "a cat on a sofa": ("кошка на\N{NO-BREAK SPACE}диване", ((0, 1), (2,), (3, 4))),
+    "a <cat>": ("<кошка>", ((0, 1),)),
+    "a cat": ("кошка", ((0, 1),)),
+}
+UNCERTAIN = ("colour: red", "low probability")
 
-def detailed(caption: WireCaption) -> WireCaption:
+
+def translation(english: str) -> WireTranslation:
+    """One that passed for those in `RUSSIAN`, else one that did not."""
+    if english not in RUSSIAN:
+        return WireTranslation("красный кот", 0.3, UNCERTAIN, ("красный", "кот"), ((0,), (1,)))
+    text, aligned = RUSSIAN[english]
+    return WireTranslation(text, 0.84, (), tuple(text.split()), aligned)
+
+
+def detailed(caption: WireCaption, language: Language = "en") -> WireCaption:
+    """Each word looks mostly at one of 2 × 2 regions, the next one at the next."""
     words = tuple(caption.text.split())
-    maps = WireMaps((len(words), 2, 2), array("I", [250_000] * 4 * len(words)).tobytes())
-    return replace(caption, words=words, log_probs=(-0.5,) * len(words), attention=maps)
+    shares = [0.7 if region == at % 4 else 0.1 for at in range(len(words)) for region in range(4)]
+    return replace(
+        caption,
+        words=words,
+        log_probs=(-0.5,) * len(words),
+        attention=WireMaps((len(words), 2, 2), array("d", shares).tobytes()),
+        translation=translation(caption.text) if language == "ru" else None,
+    )
 
 
 def captioned(job: Job, media: bytes = b"") -> PhotoResult:
@@ -35,11 +60,14 @@ def captioned(job: Job, media: bytes = b"") -> PhotoResult:
     task = photo_of(job)
     result = worked(job, media, sheet=b"\xff\xd8sheet", chart=b"\x89PNGchart")
     assert task.details
+    said = partial(detailed, language=task.language)
+    russian = {"<cat>": "<кошка>"} if task.language == "ru" else {}
     return replace(
         result,
-        greedy=detailed(result.greedy),
-        samples=tuple(map(detailed, result.samples)),
-        best=detailed(WireCaption("a cat on a red sofa", 0.5)) if task.beam else None,
+        greedy=said(result.greedy),
+        samples=tuple(map(said, result.samples)),
+        best=said(WireCaption("a cat on a red sofa", 0.5)) if task.beam else None,
+        weighed=tuple(replace(step, translated=russian.get(step.word, "")) for step in result.weighed),
     )
 
 
@@ -55,6 +83,7 @@ class Web:
         return float(line.rpartition(" ")[2])
 
 
+PATIENCE = 110.0  # seconds for a server to be well, and for one answer
 PATIENT = WebSettings(chunk_seconds=300.0, body_seconds=600.0)  # a crowded machine may stand still for seconds
 
 
@@ -85,7 +114,8 @@ async def served(queue: Any, settings: WebSettings | None = None, **options: Any
                     await asyncio.sleep(0.01)
             yield Web(app, queue, client)
         server.should_exit = True
-        await running
+        async with asyncio.timeout(60):
+            await running
 
 
 def at(port: int) -> httpx.AsyncClient:
@@ -94,14 +124,18 @@ def at(port: int) -> httpx.AsyncClient:
 
 async def answered(client: httpx.AsyncClient, program: Program, wanted: Callable[[httpx.Response], object]) -> None:
     """Wait until /health answers as wanted."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                if wanted(await client.get("/health")):
-                    return
-            except httpx.ConnectError:
-                assert program.runs()
-            await asyncio.sleep(0.1)
+    said: object = "nothing answers"
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                assert program.runs(), program.log.read_text()
+                with contextlib.suppress(httpx.ConnectError):
+                    said = await client.get("/health")
+                    if wanted(said):
+                        return
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise AssertionError(f"not well within {PATIENCE:.0f} s: {said}\n{program.log.read_text()}") from None
 
 
 PHOTO = b"\xff\xd8 a photo"

@@ -15,8 +15,8 @@ from model.errors import KINDS, FeaturesGone, NotAnImage
 from model.serving.jobs import Job
 from model.serving.queue import Busy, JobLost, Limits
 from tests.support.fake_queue import FakeQueue, eventually, last
-from tests.support.jobs import photo_of
-from tests.support.web import JPEG, PHOTO, Web, captioned, kind, web_of
+from tests.support.jobs import changed, photo_of
+from tests.support.web import JPEG, PHOTO, RUSSIAN, UNCERTAIN, Web, captioned, kind, web_of
 from web.settings import WebSettings
 
 
@@ -48,7 +48,7 @@ async def test_each_option_reaches_the_worker_from_query_and_form(web: Web) -> N
     asked = photo_of(last(web.queue))
     assert (asked.model, asked.samples, asked.seed, asked.beam, asked.sheet) == ("baseline", 3, 9, None, True)
     assert asked.sampling == Sampling(1.2, 7, 0.9, True)
-    assert asked.labels.photo == "фото"
+    assert (asked.labels.photo, asked.language) == ("фото", "ru")
     await web.client.post("/v1/captions", data=options, files={"file": ("a.jpg", PHOTO)})
     assert photo_of(last(web.queue)) == asked
     await web.client.post("/v1/captions", params={"seed": "4"}, data={"seed": "5"}, files={"file": PHOTO})
@@ -68,6 +68,38 @@ async def test_what_is_no_photo_is_told() -> None:
     async with web_of(FakeQueue(captioned)) as web:
         response = await web.client.post("/v1/captions", content=PHOTO, headers=JPEG)
         assert response.json()["photos"][0]["not_photo"] is None
+
+
+async def test_russian_captions_come_with_the_english_ones_and_with_how_certain_they_are(web: Web) -> None:
+    response = await web.client.post("/v1/captions?language=ru", content=PHOTO, headers=JPEG)
+    [photo] = response.json()["photos"]
+    assert photo_of(last(web.queue)).language == "ru"
+    best, sample = photo["best"], photo["samples"][0]
+    assert (best["text"], best["english"]) == (RUSSIAN["a cat on a red sofa"][0], "a cat on a red sofa")
+    assert best["translation"] == {
+        "text": best["text"],
+        "probability": 0.84,
+        "passed": True,
+        "failed": [],
+        "words": ["кошка", "на", "красном", "диване"],
+        "aligned": [[0, 1], [2], [3, 4], [5]],
+    }
+    assert [word["text"] for word in best["words"]] == best["english"].split()
+    assert sample["text"] == sample["english"] == "a cat with 1 <legs>"
+    assert (sample["translation"]["passed"], sample["translation"]["failed"]) == (False, [*UNCERTAIN])
+
+
+async def test_what_workers_did_not_translate_is_english() -> None:
+    async with web_of(FakeQueue(lambda job, media: captioned(changed(job, job.id, language="en"), media))) as web:
+        response = await web.client.post("/v1/captions?language=ru", content=PHOTO, headers=JPEG)
+    greedy = response.json()["photos"][0]["greedy"]
+    assert greedy["text"] == greedy["english"] == "a cat on a sofa"
+    assert "translation" not in greedy
+
+
+async def test_english_captions_have_no_fields_of_russian_ones(web: Web) -> None:
+    response = await web.client.post("/v1/captions", content=PHOTO, headers=JPEG)
+    assert list(response.json()["photos"][0]["best"]) == ["text", "confidence", "beginning", "words"]
 
 
 async def test_the_sheet_lies_at_an_address_of_its_own(web: Web) -> None:

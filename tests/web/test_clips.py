@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,7 +15,7 @@ from model.serving.jobs import JobFailure
 from model.serving.queue import Limits
 from tests.support.fake_queue import eventually
 from tests.support.jobs import clip_of
-from tests.support.local_queue import WORKER, answer, clip_result, joined_queue, take
+from tests.support.local_queue import RUSSIAN, WORKER, answer, clip_result, joined_queue, take
 from tests.support.web import Web, kind, served, web_of
 from web.settings import MIB, WebSettings
 
@@ -60,12 +61,26 @@ async def test_a_clip_from_its_arrival_to_its_pictures(clips: tuple[Web, LocalQu
     assert (done["state"], done["percent"], done["error"]) == ("done", 100, None)
     result = done["result"]
     assert (result["duration"], len(result["frames"]), len(result["moments"])) == (64.0, 8, 3)
+    assert list(result["moments"][0]) == ["time", "text", "score", "picture"]
     for address in (result["timeline"], *(moment["picture"] for moment in result["moments"])):
         drawn = await web.client.get(address)
         assert drawn.headers["content-type"] == "image/jpeg"
         assert drawn.content == clip_result().timeline
     task = clip_of((await answer(queue, clip_result(4))).job)
-    assert (task.moments, task.model, task.labels.photo) == (4, "baseline", "фото")
+    assert (task.moments, task.model, task.labels.photo, task.language) == (4, "baseline", "фото", "ru")
+
+
+async def test_moments_and_frames_are_russian_beside_the_english_ones(clips: tuple[Web, LocalQueue]) -> None:
+    web, queue = clips
+    for translation in (RUSSIAN, dataclasses.replace(RUSSIAN, failed=("low probability",)), None):
+        name = await begin(web, language="ru")
+        await answer(queue, clip_result(1, translation=translation))
+        await eventually(lambda: not queue._entries)
+        result = (await state(web, name))["result"]
+        for each in (result["moments"][0], result["frames"][0]):
+            passed = translation is not None and translation.passed
+            assert (each["text"], each["english"]) == ("сцена" if passed else "scene <0>", "scene <0>")
+            assert each.get("translation", {}).get("passed") == (None if translation is None else passed)
 
 
 async def test_events_tell_of_each_change_and_end(clips: tuple[Web, LocalQueue]) -> None:
@@ -127,7 +142,8 @@ async def test_bad_clips_are_refused_at_once(clips: tuple[Web, LocalQueue]) -> N
     web, queue = clips
     post = web.client.post
     assert kind(await post("/v1/clips", content=bytes(MIB + 1), headers=MP4)) == "too_many_bytes"
-    assert kind(await post("/v1/clips?moments=11", content=CLIP, headers=MP4)) == "option"
+    for option in ("moments=11", "language=de"):
+        assert kind(await post(f"/v1/clips?{option}", content=CLIP, headers=MP4)) == "option"
     assert kind(await web.client.get("/v1/clips/x")) == "not_found"
     assert kind(await web.client.get("/v1/clips/" + "A" * 22 + "/events")) == "not_found"
     assert not queue._entries

@@ -43,13 +43,29 @@ async def test_the_words_of_a_caption_are_weighed(web: Web) -> None:
     assert again.json()["chart"] is None
 
 
+async def test_the_words_weighed_have_those_of_the_translation(web: Web) -> None:
+    params = {"caption": "a <cat>", "language": "ru"}
+    found = (await web.client.post("/v1/explain", params=params, content=PHOTO, headers=JPEG)).json()
+    assert (found["caption"]["text"], found["caption"]["english"]) == ("<кошка>", "a <cat>")
+    assert [(step["word"], step["translated"]) for step in found["steps"]] == [
+        ("a", ""),
+        ("<cat>", "<кошка>"),
+        (None, ""),
+    ]
+    english = await web.client.post("/v1/explain", params={"caption": "a <cat>"}, content=PHOTO, headers=JPEG)
+    assert all("translated" not in step for step in english.json()["steps"])
+
+
 async def test_a_caption_is_explained_of_a_photo_that_workers_know(web: Web) -> None:
     response = await web.client.post("/v1/explain", params={"caption": "a cat", "picture": "A" * 22})
     assert response.status_code == 200
     assert photo_of(last(web.queue)).known
 
 
-@pytest.mark.parametrize("params", [{}, {"caption": ""}, {"caption": "x" * 501}, {"caption": "a", "seed": "1"}])
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"caption": ""}, {"caption": "x" * 501}, {"caption": "a", "seed": "1"}, {"caption": "a", "language": "de"}],
+)
 async def test_the_caption_is_needed_and_checked(web: Web, params: dict[str, str]) -> None:
     assert kind(await web.client.post("/v1/explain", params=params, content=PHOTO, headers=JPEG)) == "option"
     assert not web.queue.jobs

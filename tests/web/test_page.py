@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import dataclasses
+import io
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,35 +16,50 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
+from PIL import Image
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from model.doubt import NotPhoto
+from model.drawing.colour_vision import GAP, TITLE
+from model.drawing.labels import RUSSIAN as RUSSIAN_LABELS
 from model.errors import TruncatedImage
 from model.serving.jobs import Job, JobFailure
+from model.serving.tasks.colours import ColoursResult, ColoursTask, _draw
 from model.serving.tasks.photo import PhotoResult
 from model.serving.tasks.tags import TagsResult, TagsTask
 from model.tagging.answers import Tag
 from tests.conftest import PHOTOS
 from tests.support.fake_queue import FakeQueue, eventually, last
-from tests.support.jobs import photo_of
-from tests.support.local_queue import WORKER, clip_result, joined_queue, take
+from tests.support.jobs import clip_of, photo_of
+from tests.support.local_queue import RUSSIAN, WORKER, answer, clip_result, joined_queue, take
 from tests.support.web import Web, captioned, served
 from web.settings import WebSettings
 
 CHROMIUM: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium"),
-    pytest.mark.xdist_group("browser"),
     pytest.mark.timeout(300),
     pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.timeout(120),  # of scripts and of its own messages Playwright waits for ever
 ]
 
-PATIENCE = 120.0  # seconds
+PATIENCE = 60.0  # seconds for one thing that the browser is to do
 CAT = PHOTOS / "cat.jpg"
 CLIP: Any = {"name": "clip.mp4", "mimeType": "video/mp4", "buffer": b"a clip"}
 HEAT = (
     "() => { const c = document.querySelector('#heat'); if (!c.width || !c.height) return 0;"
     "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.reduce((a, b) => a + b, 0); }"
+)
+WARMTH = (  # the heat in the middle of each quarter of the photo, in [0, 255]
+    "() => { const c = document.querySelector('#heat'), at = (x, y) => c.getContext('2d')"
+    ".getImageData(x * c.width, y * c.height, 1, 1).data[3];"
+    "return [at(0.1, 0.1), at(0.9, 0.1), at(0.1, 0.9), at(0.9, 0.9)]; }"
+)
+PIXELS = (  # of the last picture, at some points
+    "(points) => { const image = document.querySelector('#more img');"
+    "const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight), context = canvas.getContext('2d');"
+    "context.drawImage(image, 0, 0);"
+    "return points.map(([x, y]) => [...context.getImageData(x, y, 1, 1).data.slice(0, 3)]); }"
 )
 FILES = (
     "(photo) => { const bytes = Uint8Array.from(atob(photo), (c) => c.charCodeAt(0)); const files = new DataTransfer();"
@@ -131,6 +147,115 @@ async def test_words_show_where_the_network_looked(opened: Opened) -> None:
     await expect(page.locator("#looked")).to_contain_text("of its attention")
     await page.hover("h1")
     await page.wait_for_function(f"({HEAT})() === 0")
+
+
+async def test_russian_words_show_where_the_network_looked_for_the_english_ones(opened: Opened) -> None:
+    web, page = await opened(FakeQueue(captioned))
+    await page.select_option("#language", "ru")  # captions follow it
+    await show(page)
+    main = page.locator("#captions li.main")
+    words = main.locator("span[lang=ru] .word")
+    await expect(words).to_have_text(["кошка", "на", "красном", "диване"])
+    await expect(page.locator("#status")).to_contain_text("кошка на красном диване")
+    await expect(main.locator("[lang=en]")).to_be_hidden()
+    plain = await page.locator("#stage").screenshot()
+    await words.first.hover()
+    await page.wait_for_function(f"({HEAT})() > 0")
+    assert plain != await page.locator("#stage").screenshot()
+    await expect(page.locator("#looked")).to_contain_text("«кошка» (a cat)")
+    left, right, *below = await page.evaluate(WARMTH)  # "a" looks at the first region, "cat" at the second
+    assert min(left, right) > 3 * max(below)
+    await words.last.focus()
+    left, right, *below = await page.evaluate(WARMTH)
+    assert right > 3 * max(left, *below)
+    await main.locator("summary").press("Enter")
+    english = main.locator("[lang=en] .word")
+    await expect(english).to_have_text(["a", "cat", "on", "a", "red", "sofa"])
+    await english.nth(2).click()
+    await expect(page.locator("#looked")).to_contain_text("«on»")
+    await expect(english.nth(2)).to_have_attribute("aria-pressed", "true")
+    failed = page.locator("#captions li").last
+    await expect(failed.locator("[lang=en] .word")).to_have_text(["a", "cat", "with", "5", "<legs>"])
+    await expect(failed).to_contain_text("перевод ненадёжен")
+    await main.locator(".weigh").click()
+    await expect(page.locator("#more tbody th").nth(1)).to_have_text("<кошка> (<cat>) 41 %")
+    asked = photo_of(last(web.queue))
+    assert (asked.explain, asked.language) == ("a cat on a red sofa", "ru")
+    await page.click("#compare")
+    await expect(page.locator("#more .model [lang=ru]")).to_have_count(2)
+
+
+async def test_captions_are_shown_in_another_language_than_the_page_is(opened: Opened) -> None:
+    web, page = await opened(FakeQueue(captioned))
+    await show(page)
+    await page.click("#options button")
+    await eventually(lambda: len(web.queue.jobs) == 2)
+    drawn = photo_of(last(web.queue))
+    await page.select_option("#spoken", "ru")
+    main = page.locator("#captions li.main")
+    await expect(main.locator("[lang=ru]")).to_have_count(1)
+    await expect(page.locator("html")).to_have_attribute("lang", "en")
+    assert photo_of(last(web.queue)) == dataclasses.replace(  # the same samples
+        drawn, language="ru", labels=RUSSIAN_LABELS
+    )
+    await page.select_option("#language", "ru")
+    await page.select_option("#spoken", "en")
+    await expect(main.locator("[lang=ru]")).to_have_count(0)
+    await expect(main.locator("summary")).to_have_count(0)
+    assert photo_of(last(web.queue)) == drawn
+    await page.select_option("#spoken", "")
+    await expect(main.locator("[lang=ru]")).to_have_count(1)
+
+
+async def test_the_moments_of_a_clip_are_in_russian(opened: Opened) -> None:
+    queue = joined_queue()
+    _, page = await opened(queue)
+    await page.select_option("#spoken", "ru")
+    await page.set_input_files("#file", CLIP)
+    assert clip_of((await answer(queue, clip_result(2, translation=RUSSIAN))).job).language == "ru"
+    moments = page.locator("#moments li")
+    await expect(moments.locator("[lang=ru]")).to_have_text(["сцена", "сцена"])
+    await expect(moments.first.locator("[lang=en]")).to_be_hidden()
+    await moments.first.locator("summary").click()
+    await expect(moments.first.locator("[lang=en]")).to_have_text("scene <0>")
+    await page.select_option("#spoken", "en")
+    lease = await take(queue)
+    await page.select_option("#spoken", "ru")  # while it is in work: it is asked about again
+    await queue.finish(WORKER, lease.job.id, clip_result(2))
+    await answer(queue, clip_result(2, translation=dataclasses.replace(RUSSIAN, failed=("low probability",))))
+    await expect(moments.locator("[lang=en]").first).to_have_text("scene <0>")
+    await expect(moments.first).to_contain_text("the translation is not certain")
+
+
+# As computed apart from this program: Machado's matrices of severity 1.0, and Brettel's method with the constants of
+# libDaltonLens, of which each half-plane has two of these colours.
+SEEN: Final = {
+    "protanopia": [(92, 82, 38), (163, 145, 49), (0, 93, 204), (203, 179, 0)],
+    "deuteranopia": [(131, 117, 32), (149, 136, 68), (0, 79, 198), (215, 192, 49)],
+    "tritanopia": [(201, 32, 71), (80, 147, 170), (0, 98, 124), (239, 168, 175)],
+}
+PAINTED: Final = [(200, 40, 40), (40, 160, 60), (50, 70, 200), (230, 180, 40)]
+SQUARE = 64  # pixels
+
+
+async def test_a_photo_is_shown_beside_what_is_seen_with_each_colour_vision_deficiency(opened: Opened) -> None:
+    def outcome(job: Job, media: bytes) -> PhotoResult | ColoursResult:
+        return _draw(media, job.task) if isinstance(job.task, ColoursTask) else captioned(job, media)
+
+    picture, out = Image.new("RGB", (4 * SQUARE, SQUARE)), io.BytesIO()
+    for at, colour in enumerate(PAINTED):
+        picture.paste(colour, (SQUARE * at, 0, SQUARE * (at + 1), SQUARE))
+    picture.save(out, "PNG")
+    _, page = await opened(FakeQueue(outcome))
+    await show(page, {"name": "squares.png", "mimeType": "image/png", "buffer": out.getvalue()})
+    middles = [(SQUARE * at + SQUARE // 2, TITLE + SQUARE // 2) for at in range(4)]
+    points = middles + [(picture.width + GAP + x, y) for x, y in middles]
+    for kind, seen in SEEN.items():
+        await page.select_option("#colours select", kind)
+        await page.click("#colours button")
+        await expect(page.locator(f"#more img[alt={kind}]")).to_have_js_property("complete", True)
+        found = await page.evaluate(PIXELS, points)
+        assert found == [pytest.approx(colour, abs=2) for colour in (*PAINTED, *seen)], kind
 
 
 async def test_what_is_no_photo_gets_captions_only_on_request_and_an_unsure_one_is_hedged(opened: Opened) -> None:
@@ -312,13 +437,17 @@ async def test_a_photo_that_is_refused_is_explained_in_russian(opened: Opened) -
 async def test_it_is_accessible_and_fits_in_light_and_dark_on_desktop_and_phone(opened: Opened) -> None:
     queue = joined_queue()
     _, clips = await opened(queue)
+    await clips.select_option("#spoken", "ru")
     await clips.set_input_files("#file", CLIP)
-    await queue.finish(WORKER, (await take(queue)).job.id, clip_result(3))
+    await answer(queue, clip_result(3, translation=RUSSIAN))
     await expect(clips.locator("#moments img")).to_have_count(3)
+    await clips.locator("summary").first.click()
     _, photos = await opened(FakeQueue(captioned))
+    await photos.select_option("#spoken", "ru")
     await show(photos)
     await photos.locator(".weigh").first.click()
     await expect(photos.locator("#more tbody tr")).to_have_count(3)
+    await photos.locator("summary").first.click()
     await photos.locator(".word").first.click()
     for page in (clips, photos):
         for width, height in ((1280, 900), (360, 740)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -30,18 +31,20 @@ from model.serving.tasks.tags import TagsResult, TagsTask
 from model.serving.tasks.words import WordsResult, WordsTask
 from model.tagging.answers import Choice, Ranking, Tag
 from tests.support.fake_queue import FakeQueue
-from tests.support.local_queue import clip_result
+from tests.support.local_queue import RUSSIAN, clip_result
 from tests.support.web import captioned
+from web import schemas
 from web.app import create_app
 from web.settings import WebSettings
 
+PATIENCE = 60.0  # seconds
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
 def outcome(job: Job, media: bytes) -> Any:
     match job.task:
         case ClipTask():
-            return clip_result()
+            return clip_result(translation=RUSSIAN if job.task.language == "ru" else None)
         case ColoursTask():
             return ColoursResult(b"\xff\xd8")
         case FeaturesTask(pooled=pooled):
@@ -63,18 +66,39 @@ def address() -> Iterator[str]:
     app = create_app(WebSettings(rate=Rate(1e-6, 1_000_000)), FakeQueue(outcome))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, args=([listening],))
+        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
+        until = time.monotonic() + PATIENCE
         while not server.started:
+            assert thread.is_alive(), "the server ended before it had started"
+            assert time.monotonic() < until, "the server does not start"
             time.sleep(0.01)
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         server.should_exit = True
-        thread.join()
+        thread.join(PATIENCE)
+        assert not thread.is_alive(), "the server does not stop"
+
+
+def test_each_json_answer_has_an_example_that_is_one() -> None:
+    document = create_app(WebSettings(), FakeQueue()).openapi()
+    named = {
+        content["schema"]["$ref"].rpartition("/")[2]
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        for status, response in operation["responses"].items()
+        for content in response.get("content", {}).values()
+        if "$ref" in content["schema"] and status in ("200", "202", "422")
+    }
+    assert len(named) >= 8
+    for name in named - {"Info"}:
+        model = getattr(schemas, name)
+        for example in document["components"]["schemas"][name]["examples"]:
+            assert json.loads(model.model_validate(example).model_dump_json()) == example
 
 
 @pytest.mark.slow
 def test_each_answer_is_as_documented(address: str) -> None:
-    schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
+    schema = schemathesis.openapi.from_url(f"{address}/openapi.json", timeout=PATIENCE)
     operations: list[Any] = [found.ok() for found in schema.get_all_operations()]  # type: ignore[union-attr]
     assert len(operations) >= 13
     seen: set[tuple[str, int]] = set()
@@ -85,7 +109,7 @@ def test_each_answer_is_as_documented(address: str) -> None:
         )
         @given(case=operation.as_strategy() | operation.as_strategy(schemathesis.GenerationMode.NEGATIVE))
         def documented(case: Any) -> None:
-            seen.add((case.path, case.call_and_validate(checks=CHECKS, timeout=60).status_code))
+            seen.add((case.path, case.call_and_validate(checks=CHECKS, timeout=PATIENCE).status_code))
 
         documented()
     photo = ("captions", "explain", "colours", "features", "tags")

@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from tests.conftest import ROOT
-from tests.support.program import PATIENCE, Program, environment, running
+from tests.support.program import Program, environment, running
 from tests.support.redis_server import RedisServer, free_port
-from tests.support.web import answered, at
+from tests.support.web import PATIENCE, answered, at
 
 
 async def open_requests(client: httpx.AsyncClient, wanted: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -13,17 +14,16 @@ from model.serving.jobs import Job
 from model.serving.limits import Rate
 from model.serving.queue import Limits
 from tests.support.fake_queue import FakeQueue, eventually
-from tests.support.web import JPEG, PHOTO, Web, captioned, kind, served
+from tests.support.web import JPEG, PATIENT, PHOTO, Web, captioned, kind, served
 from web.settings import MIB, WebSettings
 
 POST = b"POST /v1/captions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\n"
 
 
 @pytest.fixture
-async def slow() -> AsyncIterator[Web]:
-    """Does not wait long for bodies, but longer than a crowded machine needs to read one."""
-    async with served(FakeQueue(captioned), WebSettings(chunk_seconds=3.0, body_seconds=6.0)) as web:
-        yield web
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection whose body was refused is soon closed."""
+    monkeypatch.setattr("web.linger.SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -53,6 +53,7 @@ async def test_a_photo_over_the_wire(patient: Web) -> None:
     assert list(patient.queue.results) == []
 
 
+@pytest.mark.usefixtures("brief")
 async def test_a_body_that_is_said_to_be_too_large_is_not_read(patient: Web) -> None:
     answer = await said(patient, POST + b"Content-Length: 99999999999\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 413 ")
@@ -118,17 +119,22 @@ async def test_no_length_is_no_body(patient: Web) -> None:
     await still_works(patient)
 
 
-async def test_a_body_that_stalls_is_given_up(slow: Web) -> None:
-    answer = await said(slow, POST + b"Content-Length: 1000\r\n\r\nabc")
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b"slow_body" in answer
-    await still_works(slow)
+@pytest.mark.usefixtures("brief")
+async def test_a_body_that_stalls_is_given_up() -> None:
+    async with served(FakeQueue(captioned), replace(PATIENT, chunk_seconds=0.2)) as web:
+        answer = await said(web, POST + b"Content-Length: 1000\r\n\r\nabc")
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"slow_body" in answer
+        web.app.state.work.settings = PATIENT
+        await still_works(web)
 
 
-async def test_a_body_that_drips_is_given_up(slow: Web) -> None:
-    answer, _ = await first_said(slow, b"x", 0.02)
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    await still_works(slow)
+async def test_a_body_that_drips_is_given_up() -> None:
+    async with served(FakeQueue(captioned), replace(PATIENT, body_seconds=0.5)) as web:
+        answer, _ = await first_said(web, b"x", 0.02)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        web.app.state.work.settings = PATIENT
+        await still_works(web)
 
 
 async def test_a_body_that_breaks_off_is_no_job() -> None:

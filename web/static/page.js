@@ -2,7 +2,7 @@
 
 const WORDS = {
   en: {
-    title: "Image captions", language: "Language", choose: "Photo or clip", drop: "Drop a file here, paste one, or choose it.",
+    title: "Image captions", language: "Language", spoken: "Captions in", as_page: "the page's language", choose: "Photo or clip", drop: "Drop a file here, paste one, or choose it.",
     file: "Choose a file", camera: "Take a photo", photo: "Photo", captions: "Captions",
     hover: "Point at a word, tap it or focus it to see where the network looked.",
     sampled: "Sampled captions", count: "How many", temperature: "Temperature", top_k: "Among how many words (0: all)",
@@ -15,6 +15,8 @@ const WORDS = {
     best: "beam search", greedy: "greedy", sample: "sampled", weigh: "Words weighed", said: "Word", others: "Other words", end: "(end)",
     working: "Working …", done: "Caption: {text}. {count} sampled captions.", confidence: "confidence {percent} %",
     looks: "“{word}”: {percent} % of its attention in one of {regions} regions, probability {p} %",
+    looks_from: "“{word}” ({from}): {percent} % of its attention in one of {regions} regions",
+    original: "English original", not_translated: "in English: the translation is not certain",
     no_map: "This model looks at the whole photo.", waiting: "In line, {place} before it", percent: "{percent} %",
     moments: "{count} moments found.", still: "One shot, little changes.", cancelled: "Cancelled.", at: "at {time}",
     novelty: "How unlike the rest each frame is, with the moments", not_shown: "This browser cannot show the file.",
@@ -25,7 +27,7 @@ const WORDS = {
     not_screen: "This looks like text or a screenshot; I only describe photos.", not_text: "This looks like text or a screenshot; I only describe photos.",
   },
   ru: {
-    title: "Описание изображений", language: "Язык", choose: "Фото или видео", drop: "Перетащите файл сюда, вставьте его или выберите.",
+    title: "Описание изображений", language: "Язык", spoken: "Язык описаний", as_page: "как у страницы", choose: "Фото или видео", drop: "Перетащите файл сюда, вставьте его или выберите.",
     file: "Выбрать файл", camera: "Сделать снимок", photo: "Фото", captions: "Описания",
     hover: "Наведите на слово, нажмите его или перейдите к нему клавишей Tab, чтобы увидеть, куда смотрела сеть.",
     sampled: "Случайные описания", count: "Сколько", temperature: "Температура", top_k: "Из скольких слов (0: из всех)",
@@ -38,6 +40,8 @@ const WORDS = {
     best: "лучевой поиск", greedy: "жадное", sample: "случайное", weigh: "Выбор слов", said: "Слово", others: "Другие слова", end: "(конец)",
     working: "Работаю …", done: "Описание: {text}. Случайных описаний: {count}.", confidence: "уверенность {percent} %",
     looks: "«{word}»: {percent} % внимания на одну область из {regions}, вероятность {p} %",
+    looks_from: "«{word}» ({from}): {percent} % внимания на одну область из {regions}",
+    original: "Английский оригинал", not_translated: "по-английски: перевод ненадёжен",
     no_map: "Эта модель смотрит на всё фото сразу.", waiting: "В очереди, впереди: {place}", percent: "{percent} %",
     moments: "Найдено моментов: {count}.", still: "Один план, почти ничего не меняется.", cancelled: "Отменено.", at: "в {time}",
     novelty: "Насколько каждый кадр не похож на остальные, и моменты", not_shown: "Этот браузер не может показать файл.",
@@ -65,9 +69,11 @@ const WORDS = {
 
 const $ = (id) => document.getElementById(id);
 let language = (navigator.language || "en").startsWith("ru") ? "ru" : "en";
+let spoken = ""; // the language of captions; "": the page's
 let token = sessionStorage.getItem("token") || "";
-let shown = null; // {file, url, picture, captions, model}
-let clip = null; // {id, stop}
+let shown = null; // {file, url, picture, captions, model, seed, again}
+let clip = null; // {id}, while it is in work
+let watched = null; // the file of the last clip
 let asking = new AbortController();
 let pinned = null; // the word whose map stays
 
@@ -81,6 +87,8 @@ function translate() {
   for (const element of document.querySelectorAll("[data-words]")) element.textContent = say(element.dataset.words);
   document.title = say("title");
 }
+
+function captionLanguage() { return spoken || language; }
 
 function status(text) { $("status").textContent = text; }
 
@@ -173,7 +181,7 @@ async function open(file) {
   stopClip();
   shown = { file, url: URL.createObjectURL(file), picture: null, captions: [] };
   showPicture();
-  await sample(true);
+  await sample(0, false);
 }
 
 function showPicture() {
@@ -191,19 +199,20 @@ function chosen() {
   return Object.fromEntries([...form].map(([name, value]) => [name, name === "ladder" ? "true" : value]));
 }
 
-async function sample(first = false) {
+// `again`: a person asked for these samples.
+async function sample(seed = crypto.getRandomValues(new Uint32Array(1))[0], again = true) {
   if (!shown) return;
   const of = shown, signal = begin();
+  Object.assign(shown, { seed, again });
   try {
-    const seed = first ? 0 : crypto.getRandomValues(new Uint32Array(1))[0];
-    const { photos: [photo] } = await ask("/v1/captions", { ...chosen(), seed }, signal);
+    const { photos: [photo] } = await ask("/v1/captions", { ...chosen(), seed, language: captionLanguage() }, signal);
     if (of !== shown) return;
     shown.model = photo.model;
     shown.notPhoto = photo.not_photo?.kind;
     const main = photo.best ?? photo.greedy, samples = photo.samples.map((each) => ["sample", each]);
-    if (shown.notPhoto) shown.captions = first ? [] : samples; // inventions: none unless asked for
+    if (shown.notPhoto) shown.captions = again ? samples : []; // inventions: none unless asked for
     else {
-      const whole = isUnsure(main) && main.beginning ? [["whole", main]] : [], greedy = photo.greedy.text !== main.text ? [["greedy", photo.greedy]] : [];
+      const whole = isUnsure(main) && main.beginning ? [["whole", main]] : [], greedy = english(photo.greedy) !== english(main) ? [["greedy", photo.greedy]] : [];
       shown.captions = [["best", main], ...whole, ...greedy, ...samples];
     }
     showCaptions();
@@ -220,11 +229,32 @@ function isUnsure(caption) { return Math.round(100 * caption.confidence) < 100 /
 
 function hedged(caption, text) { return isUnsure(caption) ? say("perhaps", { text }) : text; }
 
+function english(caption) { return caption.english ?? caption.text; }
+
+// A caption, or its beginning, in the language in which it can be shown: {lang, text, words, gaps, original, failed}.
+// `words` have maps: those of a Russian word are of the English words that it comes from. `original`: the English words.
+function wording(caption, isBeginning = false) {
+  const original = isBeginning ? caption.words.slice(0, caption.beginning.split(" ").length) : caption.words;
+  const translation = isBeginning ? caption.translated_beginning : caption.translation;
+  if (!translation?.passed) {
+    const text = isBeginning ? caption.beginning : english(caption);
+    return { lang: "en", text, words: original, gaps: [], failed: caption.english !== undefined };
+  }
+  const words = translation.text.split(/\s/).map((text, at) => translatedWord(text, translation.aligned[at].map((place) => original[place])));
+  return { lang: "ru", text: translation.text, words, gaps: translation.text.match(/\s/g) ?? [], original };
+}
+
+function translatedWord(text, sources) {
+  const maps = sources.map((source) => source.attention), from = sources.map((source) => source.text).join(" ");
+  const mean = (row, column) => maps.reduce((sum, map) => sum + map[row][column], 0) / maps.length;
+  return { text, from, attention: maps[0]?.map((shares, row) => shares.map((_, column) => mean(row, column))) ?? null };
+}
+
 // What is said first: hedged where it is doubtful; of what is no photo, what it looks like.
 function headline({ notPhoto, captions }) {
   if (notPhoto) return WORDS[language][`not_${notPhoto}`] ?? say("not_photo");
   const [, main] = captions[0];
-  return hedged(main, main.beginning || main.text);
+  return hedged(main, wording(main, Boolean(main.beginning)).text);
 }
 
 function showCaptions() {
@@ -233,19 +263,29 @@ function showCaptions() {
   const refused = shown.notPhoto ? [element("li", { className: "main", textContent: headline(shown) })] : [];
   $("captions").replaceChildren(...refused, ...shown.captions.map(([kind, caption], row) => {
     const main = !row && !shown.notPhoto;
-    const said = main && caption.beginning ? caption.words.slice(0, caption.beginning.split(" ").length) : caption.words;
-    const words = main ? hedgedButtons(caption, said) : wordButtons(said);
+    const said = wording(caption, main && Boolean(caption.beginning));
     const weigh = element("button", { type: "button", className: "weigh", textContent: say("weigh") });
-    weigh.setAttribute("aria-label", `${say("weigh")}: ${caption.text}`);
-    weigh.addEventListener("click", () => explain(caption.text));
+    weigh.setAttribute("aria-label", `${say("weigh")}: ${said.text}`);
+    weigh.addEventListener("click", () => explain(caption));
     const about = `${say(kind)} · ${say("confidence", { percent: Math.round(100 * caption.confidence) })} `;
-    return element("li", { className: main ? "main" : "" }, ...words, element("div", { className: "kind" }, about, weigh));
+    return element("li", { className: main ? "main" : "" }, ...line(said, main && isUnsure(caption)), element("div", { className: "kind" }, about, weigh));
   }));
 }
 
-function wordButtons(words) { return words.flatMap((word) => [wordButton(word), " "]); }
+// The words of a caption as buttons, and below them the English ones, folded, or why they are English.
+function line(said, isHedged = false) {
+  const below = [];
+  if (said.failed) below.push(element("div", { className: "kind", textContent: say("not_translated") }));
+  if (said.original) below.push(folded(element("div", { lang: "en" }, ...wordButtons(said.original))));
+  const hedge = isHedged ? [say("perhaps", { text: "" })] : [];
+  return [...hedge, element("span", { lang: said.lang }, ...wordButtons(said.words, said.gaps)), ...below];
+}
 
-function hedgedButtons(caption, words) { return [...(isUnsure(caption) ? [say("perhaps", { text: "" })] : []), ...wordButtons(words)]; }
+function folded(original) {
+  return element("details", { className: "kind" }, element("summary", { textContent: say("original") }), original);
+}
+
+function wordButtons(words, gaps = []) { return words.flatMap((word, at) => [wordButton(word), gaps[at] ?? " "]); }
 
 function wordButton(word) {
   const button = element("button", { type: "button", className: "word", textContent: word.text });
@@ -284,8 +324,8 @@ function showHeat(word) {
   const context = heat.getContext("2d");
   context.imageSmoothingQuality = "high";
   context.drawImage(small, 0, 0, heat.width, heat.height);
-  $("looked").textContent = say("looks", {
-    word: word.text, percent: Math.round(100 * most), regions: rows * columns, p: Math.round(100 * Math.exp(word.log_prob)),
+  $("looked").textContent = say(word.from === undefined ? "looks" : "looks_from", {
+    word: word.text, from: word.from, percent: Math.round(100 * most), regions: rows * columns, p: Math.round(100 * Math.exp(word.log_prob)),
   });
 }
 
@@ -303,13 +343,14 @@ function showMore(...children) {
 async function explain(caption) {
   const signal = begin();
   try {
-    const found = await ask("/v1/explain", { caption, model: shown.model }, signal);
+    const found = await ask("/v1/explain", { caption: english(caption), model: shown.model, language: captionLanguage() }, signal);
+    const named = (step) => (step.translated ? `${step.translated} (${step.word})` : step.word ?? say("end"));
     const figure = (p) => (p > 0 && p < 0.005 ? "< 1 %" : `${Math.round(100 * p)} %`);
     const rows = found.steps.map((step) => element("tr", {},
-      element("th", { scope: "row", textContent: `${step.word ?? say("end")} ${figure(step.probability)}` }),
+      element("th", { scope: "row", textContent: `${named(step)} ${figure(step.probability)}` }),
       element("td", { textContent: step.others.map((each) => `${each.word ?? say("end")} ${figure(each.probability)}`).join(", ") })));
     const head = element("tr", {}, element("th", { scope: "col", textContent: say("said") }), element("th", { scope: "col", textContent: say("others") }));
-    const table = element("table", {}, element("caption", { textContent: caption }), element("thead", {}, head), element("tbody", {}, ...rows));
+    const table = element("table", {}, element("caption", { textContent: wording(found.caption).text }), element("thead", {}, head), element("tbody", {}, ...rows));
     showMore(element("h3", { textContent: say("weigh") }), element("div", { className: "scroll", tabIndex: 0 }, table));
   } catch (error) { fail(error); }
 }
@@ -318,9 +359,9 @@ async function compare() {
   const signal = begin();
   try {
     const models = await Promise.all(["attention", "baseline"].map(async (model) => {
-      const { photos: [photo] } = await ask("/v1/captions", { model, samples: 0 }, signal);
+      const { photos: [photo] } = await ask("/v1/captions", { model, samples: 0, language: captionLanguage() }, signal);
       const main = photo.best ?? photo.greedy;
-      return element("section", { className: "model" }, element("h4", { textContent: say(model) }), element("p", {}, ...hedgedButtons(main, main.words)),
+      return element("section", { className: "model" }, element("h4", { textContent: say(model) }), element("div", {}, ...line(wording(main), isUnsure(main))),
         element("p", { className: "kind", textContent: say("confidence", { percent: Math.round(100 * main.confidence) }) }));
     }));
     showMore(element("h3", { textContent: say("compare") }), element("div", { className: "models" }, ...models));
@@ -365,12 +406,13 @@ async function openClip(file) {
   $("progress").removeAttribute("value");
   $("timeline").replaceChildren();
   $("moments").replaceChildren();
-  const signal = begin(), mine = { id: null };
+  const signal = begin(), mine = { id: null }, asked = captionLanguage();
   clip = mine;
+  watched = file;
   try {
     const form = new FormData();
     form.append("file", file);
-    const begun = await (await call(`/v1/clips?language=${language}`, { method: "POST", body: form })).json(); // never aborted: its id is needed to cancel it
+    const begun = await (await call(`/v1/clips?language=${asked}`, { method: "POST", body: form })).json(); // never aborted: its id is needed to cancel it
     mine.id = begun.id;
     if (clip !== mine) { drop(mine.id); return; }
     for await (const state of events(`/v1/clips/${begun.id}/events`, signal)) {
@@ -380,7 +422,11 @@ async function openClip(file) {
   } catch (error) {
     fail(error);
   } finally {
-    if (clip === mine) { clip = null; $("working").hidden = true; }
+    if (clip === mine) {
+      clip = null;
+      $("working").hidden = true;
+      if (asked !== captionLanguage()) openClip(file);
+    }
   }
 }
 
@@ -409,9 +455,16 @@ async function showClip(state, signal) {
   showTimeline(result);
   const items = await Promise.all(result.moments.map(async (moment) => element("li", {},
     element("img", { src: moment.picture ? await pictureAt(moment.picture, signal) : "", alt: moment.text }),
-    element("div", { textContent: `${clock(moment.time)}  ${moment.text}` }))));
+    element("div", {}, `${clock(moment.time)}  `, ...momentLine(moment)))));
   $("moments").replaceChildren(...items);
   status(result.still ? say("still") : say("moments", { count: result.moments.length }));
+}
+
+function momentLine({ text, english: original, translation }) {
+  const lang = translation?.passed ? "ru" : "en", said = element("span", { lang, textContent: text });
+  if (original === undefined) return [said];
+  const below = lang === "ru" ? folded(element("div", { lang: "en", textContent: original })) : element("div", { className: "kind", textContent: say("not_translated") });
+  return [said, below];
 }
 
 function clock(seconds) { return `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`; }
@@ -489,7 +542,7 @@ $("options").addEventListener("change", () => sample());
 $("options").addEventListener("submit", (event) => { event.preventDefault(); sample(); });
 $("compare").addEventListener("click", compare);
 $("sheet").addEventListener("click", () => drawn(say("sheet"), async (signal) => {
-  const { photos: [photo] } = await (await upload("/v1/captions", { model: "attention", samples: 0, sheet: true, language }, signal)).json();
+  const { photos: [photo] } = await (await upload("/v1/captions", { model: "attention", samples: 0, sheet: true, language: captionLanguage() }, signal)).json();
   if (!photo.sheet) throw new ApiError("not_photo", headline({ notPhoto: photo.not_photo?.kind ?? "photo" }));
   return pictureAt(photo.sheet, signal);
 }));
@@ -508,9 +561,19 @@ $("cancel").addEventListener("click", () => {
   $("working").hidden = true;
   status(say("cancelled"));
 });
+// Captions in the language that is chosen now: the same samples; a clip that is in work is asked about again when it is done.
+function sayAgain() {
+  if (shown) sample(shown.seed, shown.again);
+  else if (watched && !clip) openClip(watched);
+}
 $("language").addEventListener("change", ({ target }) => {
   language = target.value;
   translate();
   if (shown) showCaptions();
+  if (!spoken) sayAgain();
+});
+$("spoken").addEventListener("change", ({ target }) => {
+  spoken = target.value;
+  sayAgain();
 });
 translate();

@@ -31,8 +31,7 @@ async def read_frame(reader: asyncio.StreamReader) -> bytes:
 
 
 def write_frame(writer: asyncio.StreamWriter, frame: bytes) -> None:
-    writer.write(_LENGTH.pack(len(frame)))
-    writer.write(frame)
+    writer.write(_LENGTH.pack(len(frame)) + frame)  # at once: each write wakes the other end
 
 
 async def serve_worker(
