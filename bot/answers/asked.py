@@ -18,6 +18,7 @@ from bot.answers.keyboards import (
     AsClip,
     ChooseColours,
     CompareModels,
+    EditAgain,
     Heatmap,
     MoreCaptions,
     OtherMoments,
@@ -41,7 +42,7 @@ PICTURE_COMMANDS: Final = Command(  # never about a clip
 )
 BUTTONS: Final[Mapping[str, Kind]] = {  # whose presses give work; all others give none
     **{button.__prefix__: "photo" for button in (MoreCaptions, Heatmap, WeighedWords, CompareModels, AlbumSheet)},
-    **{button.__prefix__: "photo" for button in (ShowColours, ChooseColours, ShowTags)},
+    **{button.__prefix__: "photo" for button in (ShowColours, ChooseColours, ShowTags, EditAgain)},
     **{button.__prefix__: "clip" for button in (AsClip, OtherMoments, AllCaptions)},
 }
 
