@@ -24,7 +24,7 @@ from model.drawing.style import encode_png
 from model.drawing.timeline import clock, draw_timeline
 from model.drawing.word_chart import draw_chart
 from model.editor import EditModelError, Editor
-from model.edits import EditFault, checked_text
+from model.edits import checked_text
 from model.errors import CaptionError
 from model.media.clips import ClipLimits
 from model.media.formats import HEAD, animation_container, is_clip
@@ -202,16 +202,16 @@ def show_ranking(
 def edit_photo(file: str, text: str, output: Path, folder: Path, device: str, *, strength: int, seed: int) -> int:
     """Change a photo as `text` says and write it to `output`. `strength`: percent.
 
-    Exit status 1 if the photo or the text cannot be used, 2 if there is no model or nothing can be written.
+    Exit status 1 if the photo could not be read or the edit failed, 2 if nothing can be edited or written.
     """
     try:
         wanted = checked_text(text)
         photo = open_photo(Path(file).read_bytes())
         editor = Editor.load(folder, device)
-    except (EditFault, CaptionError, OSError) as error:
+    except (CaptionError, OSError) as error:
         _print_error(file, error, as_json=False)
         return 1
-    except (EditModelError, ValueError) as error:
+    except (EditModelError, ValueError) as error:  # an EditFault, too
         print(f"error: {error}", file=sys.stderr)
         return 2
 
