@@ -58,13 +58,13 @@ class PictureEdits:
         """Whether there is, or lately was, a network that edits. Else nothing is said of it."""
         return self._configured or self._queue.served(EditTask.LINE) is not None
 
-    async def watch(self, changed: Callable[[], Awaitable[None]], every: float = LOOK) -> None:
+    async def watch(self, changed: Callable[[], Awaitable[None]]) -> None:
         """Call `changed` at once, and whenever edits come to be offered or not. Until cancelled."""
         offered: bool | None = None
         while True:
             if offered != (offered := self.offered):
                 await changed()
-            await asyncio.sleep(every)
+            await asyncio.sleep(LOOK)
 
     async def command(self, ask: Ask, arguments: str) -> None:
         """Answer /edit. Raises WrongEdit, EditorAway, TooManyEdits, and what `picture_meant` raises."""
