@@ -718,7 +718,7 @@ async def test_a_worker_takes_only_from_its_lines_what_others_failed_to_finish(r
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1.0):
             await other.take("photo", 1)
-    assert await taken(first, line="photo") == [("clip", 2)]
+    assert await taken(await redis.consumer(), line="photo") == [("clip", 2)]
     status = await queue.status()
     assert (status.served["photo"], "clip" in status.served) == (0, True)
 
