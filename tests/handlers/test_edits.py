@@ -276,7 +276,7 @@ async def test_a_spoiler_gives_a_spoiler_and_protected_stays_protected(
 ) -> None:
     """Edits of edits too; and neither becomes the chat's last picture."""
     for kind in ("has_media_spoiler", "has_protected_content"):
-        await ann.send_photo(PHOTO, WINTER, **{kind: True})
+        await ann.send_photo(PHOTO, WINTER, **{kind: True})  # type: ignore[arg-type]
         edited = await ann.next_message()
         await press(ann, edited, AGAIN)
         again = await ann.next_message()
