@@ -108,6 +108,7 @@ async def _serve(options: WorkerOptions, connect: Connect, *stop_signals: signal
         editor = None
         if options.edit_model is not None:
             editor = await asyncio.to_thread(Editor.load, options.edit_model, options.device)
+            log.info("it edits photos, too, with %s", options.edit_model)
         async with connect() as consumer:
             metrics.info.labels(options.model, device, precision).set(1)
             log.info("the worker is ready: %s on %s, %s", options.model, device, precision)
