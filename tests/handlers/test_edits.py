@@ -112,6 +112,22 @@ async def test_without_a_network_that_edits_nothing_is_said_of_edits(
             assert "/edit" in (await said(person, "/privacy"))["text"]
 
 
+async def test_without_a_network_that_edits_a_photo_with_edit_is_any_photo(
+    server: FakeTelegram, tmp_path: Path, olga: Person
+) -> None:
+    """In groups the command may be another bot's."""
+    ann, queue = server.person("Ann"), FakeQueue(outcome=edit)
+    group = server.group("Cats", ann)
+    async with running_bot(server, queue, tmp_path):
+        photo = await ann.send_photo(PHOTO, WINTER)
+        assert (await ann.next_message())["text"].startswith("a cat")
+        assert "I do not know this command" in (await said(ann, WINTER, photo))["text"]
+        shown = await ann.send_photo(PHOTO, WINTER, chat=group)
+        await ann.send_text(WINTER, chat=group, reply_to=shown)
+        assert (await answered(ann, GROUP, group))["text"].startswith("a cat")  # and nothing before it
+        assert (len(group.bot_messages()), len(queue.jobs)) == (1, 2)
+
+
 async def test_menus_follow_workers_that_come_and_go(
     server: FakeTelegram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,6 +256,7 @@ async def test_with_no_photo_or_a_clip_it_says_what_to_send(queue: FakeQueue, an
     queue.open.clear()
     video = await ann.send_video(b"mp4")
     assert "I edit still pictures only" in (await said(ann, WINTER, video))["text"]
+    queue.open.set()
     assert not any(job.line == "edit" for job in queue.jobs.values())
 
 
@@ -366,7 +383,7 @@ async def test_progress_is_shown_and_cancel_ends_it(server: FakeTelegram, tmp_pa
 async def test_an_edit_waits_in_line_with_words_of_its_own(server: FakeTelegram, tmp_path: Path) -> None:
     ann, queue = server.person("Ann"), joined_queue()
     queue.join(WORKER, "edit")
-    async with running_bot(server, queue, tmp_path, rhythm=Rhythm(after=0.1, every=0.2)):
+    async with running_bot(server, queue, tmp_path, grace=0.2, rhythm=Rhythm(after=0.1, every=0.2)):
         await queue.put(Job("other", 1, EditTask("x")), b"")
         await ann.send_photo(PHOTO, WINTER)
         await ann.wait_for(lambda m: m.get("text") == "Your edit waits in line. Its place: 2.", 60)

@@ -670,7 +670,7 @@ WORKING |= {
     "av": "photo",
     "ak": "photo",
     "ag": "photo",
-    "ae": "photo",
+    "ae": "edit",
     "al": "clip",
 }  # colours, tags, edits, live photos
 
