@@ -57,11 +57,14 @@ CMD ["web"]
 
 
 FROM base AS worker
-COPY requirements.txt requirements-bot.txt ./
+COPY requirements.txt requirements-bot.txt requirements-edit.txt ./
 # PyPI's torch includes CUDA (5 GB); the one of https://download.pytorch.org/whl/cpu does not.
 ARG TORCH_INDEX=https://pypi.org/simple
+# --build-arg EDIT=1: edits of photos, where EDIT_MODEL names a model.
+ARG EDIT=0
 RUN pip install --index-url "$TORCH_INDEX" "$(grep '^torch[<>=~!]' requirements.txt)" \
  && pip install -r requirements.txt \
+ && if [ "$EDIT" = 1 ]; then pip install -r requirements-edit.txt; fi \
  && python -c 'import av, torch'
 COPY --chown=captions:captions weights weights
 COPY start.py ./

@@ -24,6 +24,7 @@ from bot.error_reports import configure_error_reports
 from bot.errors import ConfigurationError, StorageError
 from bot.logs import configure_logging
 from model.decoding.sampling import TEMPERATURES, Sampling
+from model.edits import SEEDS, STRENGTH, STRENGTHS
 from model.errors import MetricsError
 from model.serving.health import FOLDER, ROLES, examine, heartbeat
 from model.serving.redis.address import RedisRefused
@@ -96,6 +97,18 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     rank.add_argument("--text", action="append", default=[], metavar="TEXT", help="a description; give at least two")
     rank.add_argument("--texts", type=Path, metavar="FILE", help="a file with a description a line")
     rank.add_argument("--json", action="store_true", help="print one JSON object")
+    edit = commands.add_parser("edit", help="change a photo by words, with the model at EDIT_MODEL; needs no token")
+    edit.add_argument("file", metavar="PHOTO")
+    edit.add_argument("--text", required=True, metavar="TEXT", help="what to change, best in English")
+    edit.add_argument("--output", type=Path, required=True, metavar="FILE", help="the JPEG file to write")
+    edit.add_argument(
+        "--strength",
+        type=_number(int, *STRENGTHS),
+        default=STRENGTH,
+        metavar="N",
+        help=f"how much may change, {STRENGTHS[0]}-{STRENGTHS[1]} percent, default {STRENGTH}",
+    )
+    edit.add_argument("--seed", type=_number(int, *SEEDS), default=0, metavar="S", help="default 0")
     commands.add_parser("bot", help="the bot alone; workers are reached through REDIS_URL")
     worker = commands.add_parser("worker", help="a worker alone, for the bots at REDIS_URL; needs no token")
     worker.add_argument("--embedded", type=int, metavar="PARENT", help=argparse.SUPPRESS)  # the bot's process id
@@ -125,9 +138,8 @@ def load_settings(*, without: Sequence[str] = ()) -> Settings:
     `without`: names that are not read, wherever they are set.
     """
     settings = Settings.load(os.environ, ENV_FILE, without=without)
-    return settings.model_copy(
-        update={"weights_dir": ROOT / settings.weights_dir, "data_dir": ROOT / settings.data_dir}
-    )
+    folders = {name: getattr(settings, name) for name in ("weights_dir", "data_dir", "edit_model")}
+    return settings.model_copy(update={name: folder and ROOT / folder for name, folder in folders.items()})
 
 
 def caption(options: argparse.Namespace) -> int:
@@ -176,6 +188,25 @@ def rank(options: argparse.Namespace) -> int:
 
     return show_ranking(
         options.file, options.text, options.texts, settings.weights_dir, settings.device, as_json=options.json
+    )
+
+
+def edit(options: argparse.Namespace) -> int:
+    settings = load_settings()
+    configure_logging(settings)
+    share_cores()
+    if settings.edit_model is None:
+        raise ConfigurationError("edit needs EDIT_MODEL, a folder with a model that edits: see docs/operations.md")
+    from model.command import edit_photo  # imports torch
+
+    return edit_photo(
+        options.file,
+        options.text,
+        options.output,
+        settings.edit_model,
+        settings.device,
+        strength=options.strength,
+        seed=options.seed,
     )
 
 
@@ -270,6 +301,8 @@ def check_weights(settings: Settings) -> None:
         file = settings.weights_dir / f"{name}.safetensors"
         if not file.is_file():
             raise ConfigurationError(f"WEIGHTS_DIR: there is no {file}")
+    if settings.edit_model is not None and not (index := settings.edit_model / "model_index.json").is_file():
+        raise ConfigurationError(f"EDIT_MODEL: there is no {index}")
 
 
 def stop_signal() -> asyncio.Event:
@@ -330,6 +363,7 @@ async def beside_worker(settings: Settings, stop: asyncio.Event, front: Callable
         "MODEL": settings.model,
         "DEVICE": settings.device,
         "WEIGHTS_DIR": str(settings.weights_dir),
+        "EDIT_MODEL": str(settings.edit_model or ""),
         "MAX_BATCH": str(settings.max_batch),
         "MAX_VIDEO_SECONDS": str(settings.max_video_seconds),
         "DATA_DIR": str(settings.data_dir),
@@ -471,6 +505,8 @@ def main(arguments: Sequence[str]) -> int:
             return translate(options)
         if options.command == "rank":
             return rank(options)
+        if options.command == "edit":
+            return edit(options)
         if options.command == "worker":
             return worker(options)
         if options.command == "dead":

@@ -30,6 +30,7 @@ from bot.answers.inline import InlineHistory
 from bot.answers.notes import Answers
 from bot.answers.photo_buttons import Buttons
 from bot.answers.photos import Captioning
+from bot.answers.picture_edits import PictureEdits
 from bot.answers.reactions import Reactions
 from bot.answers.sending import TelegramDelivery
 from bot.answers.settings_menu import SettingsMenu
@@ -222,6 +223,14 @@ async def _run(
     captioning = Captioning(requests, storage, answers, voice)
     clips = Clips(settings, requests, captioning, storage, answers)
     sheets = AlbumSheets(requests, storage, answers)
+    picture_edits = PictureEdits(
+        requests,
+        storage,
+        answers,
+        queue,
+        configured=settings.edit_model is not None,
+        unlimited=settings.admin_ids,
+    )
     allowed = settings.allowed_ids | settings.admin_ids if settings.allowed_ids else frozenset[int]()
     dispatcher = create_dispatcher(
         i18n,
@@ -233,6 +242,7 @@ async def _run(
         clips=clips,
         colours=Colours(requests, storage, answers),
         tags=Tags(requests, storage, answers),
+        picture_edits=picture_edits,
         albums=Albums(requests, storage, sheets, answers, captioning),
         album_sheets=sheets,
         reactions=Reactions(storage, metrics),
@@ -268,10 +278,13 @@ async def _run(
     def spawn(*works: Coroutine[Any, Any, None]) -> None:
         beside.extend(map(asyncio.create_task, works))
 
+    async def show_profile() -> None:
+        await set_profile(bot, i18n, settings.admin_ids, edits=picture_edits.offered)
+
     async def began(recovered: int) -> None:
         me = await bot.me()
         log.info("@%s is ready; %d messages from before are taken up again", me.username, recovered)
-        spawn(set_profile(bot, i18n, settings.admin_ids), waiting.remove_left(), processor.watch())
+        spawn(picture_edits.watch(show_profile), waiting.remove_left(), processor.watch())
 
     used = [kind for kind in dispatcher.resolve_used_update_types() if settings.guest_mode or kind != "guest_message"]
     reception = Reception(settings, bot, queue, processor, used, contact, metrics, began)

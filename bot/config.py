@@ -125,6 +125,7 @@ class Settings(BaseModel):
         _setting("DEVICE", "auto", "auto, cpu, cuda or cuda:N")
     )
     weights_dir: Path = _setting("WEIGHTS_DIR", Path("weights"), "a folder")
+    edit_model: Path | None = _setting("EDIT_MODEL", None, "a folder")
     data_dir: Path = _setting("DATA_DIR", Path("data"), "a folder")
     max_batch: Number = _number("MAX_BATCH", 16, 1, 1024)
     max_queue: Number = _number("MAX_QUEUE", 1000, 1, 1_000_000)

@@ -7,6 +7,9 @@ BotError
 ├── Conflict               another process receives this bot's updates
 └── RequestError           a request is not served; the person is told why
     ├── TooFast            "too_fast"        more requests of one person than are served
+    │   └── TooManyEdits   "too_many_edits"  more edits of one person than are made
+    ├── EditorAway         "editor_away"     no worker that edits photos is there now
+    ├── WrongEdit          "wrong_edit"      words after /edit that say nothing, or too much
     ├── WrongArguments     "wrong_arguments" words after a command that it does not take
     ├── WrongList          "wrong_list"      a list of tags or descriptions that cannot be used
     └── PictureError       Telegram or the chat does not give the picture
@@ -29,6 +32,7 @@ as "no_picture".
 
 from typing import ClassVar, Final
 
+from model.edits import EditFault
 from model.errors import KINDS
 from model.serving.queue import JobLost
 from model.serving.redis.address import RedisRefused
@@ -69,6 +73,34 @@ class TooFast(RequestError):
     def __init__(self, seconds: float) -> None:
         super().__init__("too many requests of one person in a short time")
         self.seconds = seconds
+
+
+class TooManyEdits(TooFast):
+    """More edits of one person than are made: `most` at once."""
+
+    kind = "too_many_edits"
+
+    def __init__(self, seconds: float, most: int) -> None:
+        super().__init__(seconds)
+        self.most = most
+
+
+class EditorAway(RequestError):
+    """No worker that edits photos is there now."""
+
+    kind = "editor_away"
+
+
+class WrongEdit(RequestError):
+    """Words after /edit that cannot be used: `fault`, `item` and `count` as in `EditFault`."""
+
+    kind = "wrong_edit"
+
+    def __init__(self, error: EditFault) -> None:
+        super().__init__(error.fault)
+        self.fault = error.fault
+        self.item = error.item
+        self.count = error.count
 
 
 class WrongArguments(RequestError, ValueError):
@@ -153,9 +185,13 @@ class Protected(PictureError):
 
 
 class NotOfClips(PictureError):
-    """What was asked for works with still pictures, and this is a clip."""
+    """What was asked for works with still pictures, and this is a clip. `edit`: that was an edit."""
 
     kind = "animated"
+
+    def __init__(self, *, edit: bool = False) -> None:
+        super().__init__("a clip")
+        self.edit = edit
 
 
 class WhichOne(PictureError):
@@ -186,5 +222,17 @@ OUR_FAULT: Final = (OSError, StorageError, RedisRefused, JobLost)
 """Not the fault of a request: it is retried later."""
 
 COUNTED: Final = frozenset(
-    (*KINDS, "busy", "too_fast", "too_big", "gone", "no_picture", "refused", "unforeseen", "given_up")
+    (
+        *KINDS,
+        "busy",
+        "too_fast",
+        "too_many_edits",
+        "editor_away",
+        "too_big",
+        "gone",
+        "no_picture",
+        "refused",
+        "unforeseen",
+        "given_up",
+    )
 )

@@ -16,6 +16,7 @@ from bot.answers.clips import Clips
 from bot.answers.colours import Colours
 from bot.answers.example import Example
 from bot.answers.photo_buttons import Buttons
+from bot.answers.picture_edits import PictureEdits
 from bot.answers.settings_menu import MenuPress, SettingsMenu
 from bot.answers.tags import Tags
 from bot.errors import Forgotten, NoAlbum, NoClip, PictureError
@@ -32,6 +33,7 @@ WORK: Final[tuple[tuple[type[CallbackData], str, Press], ...]] = (
     (below.ShowColours, "colours", Colours.show),
     (below.ChooseColours, "colours", Colours.choose),
     (below.ShowTags, "tags", Tags.show),
+    (below.EditAgain, "picture_edits", PictureEdits.again),
     (below.AlbumSheet, "album_sheets", AlbumSheets.draw),
     (below.AsClip, "clips", Clips.of_live_photo),
     (below.OtherMoments, "clips", Clips.other_moments),

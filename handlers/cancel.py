@@ -29,7 +29,7 @@ def create_router() -> Router:
 
 async def cancel(message: Message, ask: Ask, cancelling: Cancelling) -> None:
     stopped = await cancelling.cancel(ask.bot, ask.place, ask.accepted)
-    await message.reply(replies.cancelled(stopped["photo"], stopped["clip"]))
+    await message.reply(replies.cancelled(stopped["photo"] + stopped["edit"], stopped["clip"]))
 
 
 async def press(
@@ -42,4 +42,4 @@ async def press(
         callback_answer.text = replies.not_yours()
         return
     stopped = await cancelling.cancel(ask.bot, replace(ask.place, user=callback_data.user), ask.accepted)
-    callback_answer.text = replies.cancelled(stopped["photo"], stopped["clip"])
+    callback_answer.text = replies.cancelled(stopped["photo"] + stopped["edit"], stopped["clip"])

@@ -12,7 +12,7 @@ from aiogram.utils.i18n import gettext as translated
 
 from bot.i18n import DEFAULT, create_i18n
 from bot.replies.profile import COMMANDS, CommandRow
-from handlers.filters import Where, from_admin
+from handlers.filters import Where, edits_offered, from_admin
 
 BY_NAME: Final = {row.name: row for row in COMMANDS}
 
@@ -23,6 +23,8 @@ def register(router: Router, name: str, handler: Callable[..., Any]) -> None:
     filters: list[Any] = [] if row.under_media else [Where(F.text)]
     if row.for_admins:
         filters = [Where(F.chat.type == ChatType.PRIVATE), *filters, from_admin]
+    if row.of_editor:
+        filters.append(edits_offered)
     router.message.register(handler, *filters, Command(name, ignore_case=True))
 
 
@@ -42,7 +44,8 @@ def scopes(row: CommandRow) -> str:
         return "no menu"
     if row.for_admins:
         return "administrators of the bot"
-    return "private chats, groups" if row.in_groups else "private chats"
+    where = "private chats, groups" if row.in_groups else "private chats"
+    return f"{where} (with EDIT_MODEL)" if row.of_editor else where
 
 
 def lines(routers: Iterable[Router]) -> Iterator[str]:

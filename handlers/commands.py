@@ -14,6 +14,7 @@ from bot.answers.colours import Colours
 from bot.answers.example import Example
 from bot.answers.inline import HISTORY
 from bot.answers.photos import Captioning
+from bot.answers.picture_edits import PictureEdits
 from bot.answers.settings_menu import SettingsMenu
 from bot.answers.tags import Tags
 from bot.config import Settings
@@ -37,6 +38,7 @@ def create_router() -> Router:
         ("colours", colours),
         ("tags", tags),
         ("choose", choose),
+        ("edit", edit),
     ):
         register(router, name, handler)
     return router
@@ -59,8 +61,9 @@ async def start(_: object, ask: Ask, command: CommandObject, example: Example, s
         await example.greet(ask)
 
 
-async def about(message: Message, ask: Ask) -> None:
-    await message.answer(replies.about(sheets=ask.model == "attention" and ask.settings.heatmap))
+async def about(message: Message, ask: Ask, picture_edits: PictureEdits) -> None:
+    sheets = ask.model == "attention" and ask.settings.heatmap
+    await message.answer(replies.about(sheets=sheets, edits=picture_edits.offered))
 
 
 async def open_settings(_: object, ask: Ask, settings_menu: SettingsMenu) -> None:
@@ -85,3 +88,7 @@ async def tags(_: object, ask: Ask, command: CommandObject, tags: Tags) -> None:
 
 async def choose(_: object, ask: Ask, command: CommandObject, tags: Tags) -> None:
     await tags.choose(ask, command.args or "")
+
+
+async def edit(_: object, ask: Ask, command: CommandObject, picture_edits: PictureEdits) -> None:
+    await picture_edits.command(ask, command.args or "")

@@ -10,7 +10,8 @@ from aiogram.types import Message, TelegramObject
 from aiogram.utils.magic_filter import MagicFilter
 
 from bot.answers.ask import Ask
-from bot.answers.asked import CAPTION
+from bot.answers.asked import CAPTION, work_of
+from bot.answers.picture_edits import PictureEdits
 from bot.answers.subjects import has_link, replied_medium
 from bot.config import Settings
 from bot.telegram.media import medium_of
@@ -49,9 +50,17 @@ async def named(message: Message, bot: Bot) -> bool:
     return is_named(message, await bot.me())
 
 
-async def asks(_: Message, ask: Ask) -> bool:
-    """Passes what gives workers something to do, as was decided when it was accepted."""
-    return ask.work is not None
+async def asks(message: Message, bot: Bot, ask: Ask) -> bool:
+    """Passes what gives workers something to do, as was decided when it was accepted.
+
+    An /edit that comes here is no command, as there is no network that edits: then its words are like any other.
+    """
+    return (await work_of(bot, message) if ask.work == "edit" else ask.work) is not None
+
+
+async def edits_offered(_: Message, picture_edits: PictureEdits) -> bool:
+    """Passes all where photos can be edited; else /edit is a command like any unknown one."""
+    return picture_edits.offered
 
 
 async def from_admin(message: Message, settings: Settings) -> bool:

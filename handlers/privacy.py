@@ -10,6 +10,7 @@ from bot import replies
 from bot.answers.ask import Ask
 from bot.answers.forgetting import Forgetting
 from bot.answers.keyboards import Forget, forget_buttons, stands_under
+from bot.answers.picture_edits import PictureEdits
 from bot.telegram.access import may_decide
 from bot.telegram.acknowledge import WITH_TEXT
 from bot.telegram.editing import Edits
@@ -24,8 +25,8 @@ def create_router() -> Router:
     return router
 
 
-async def privacy(message: Message) -> None:
-    await message.reply(replies.privacy())
+async def privacy(message: Message, picture_edits: PictureEdits) -> None:
+    await message.reply(replies.privacy(edits=picture_edits.offered))
 
 
 async def forget(message: Message, ask: Ask) -> None:

@@ -1,4 +1,4 @@
-"""`start.py caption`, `rank` and `translate`: captions, tags, rankings and translations in the terminal."""
+"""`start.py caption`, `rank`, `translate` and `edit`: the program's work in the terminal."""
 
 import itertools
 import json
@@ -23,10 +23,12 @@ from model.drawing.labels import ENGLISH, RUSSIAN, Deficiency, Labels
 from model.drawing.style import encode_png
 from model.drawing.timeline import clock, draw_timeline
 from model.drawing.word_chart import draw_chart
+from model.editor import EditModelError, Editor
+from model.edits import checked_text
 from model.errors import CaptionError
 from model.media.clips import ClipLimits
 from model.media.formats import HEAD, animation_container, is_clip
-from model.media.images import encode_jpeg, open_image
+from model.media.images import encode_jpeg, open_image, open_photo
 from model.network.checkpoint import CheckpointError
 from model.network.config import DecoderKind
 from model.tagging.answers import Ranking, Tag, likeliest_first
@@ -195,6 +197,38 @@ def show_ranking(
             print(*_ranking_lines(file, ranking), sep="\n", flush=True)
 
     return _look([file], weights, device, show, as_json=as_json)
+
+
+def edit_photo(file: str, text: str, output: Path, folder: Path, device: str, *, strength: int, seed: int) -> int:
+    """Change a photo as `text` says and write it to `output`. `strength`: percent.
+
+    Exit status 1 if the photo could not be read or the edit failed, 2 if nothing can be edited or written.
+    """
+    try:
+        wanted = checked_text(text)
+        photo = open_photo(Path(file).read_bytes())
+        editor = Editor.load(folder, device)
+    except (CaptionError, OSError) as error:
+        _print_error(file, error, as_json=False)
+        return 1
+    except (EditModelError, ValueError) as error:  # an EditFault, too
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+    def step(share: float) -> None:
+        print(f"\r{share:4.0%}", end="" if share < 1 else "\r", file=sys.stderr, flush=True)
+
+    try:
+        edited = editor.edit(photo, wanted, strength / 100, seed, step)
+        output.write_bytes(encode_jpeg(edited))
+    except CaptionError as error:
+        _print_error(file, error, as_json=False)
+        return 1
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{file}: {output} (edited by a machine, strength {strength} %, seed {seed})", flush=True)
+    return 0
 
 
 def _look(

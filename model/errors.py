@@ -20,6 +20,7 @@ CaptionError
 │   ├── ClipTooLarge           "clip_too_large"   more bytes, or more pixels a frame, than are decoded here
 │   └── ClipTooSlow            "clip_too_slow"    it takes more time to decode than it may
 ├── OptionError                what was asked for cannot be had of any picture
+│   ├── EditTextTooLong        "edit_text"      more words than the network that edits reads
 │   ├── Unexplainable          "unexplainable"  this model cannot have said the caption; the message says why
 │   └── UnknownWord            "unknown_word"   this model does not know the word
 └── JobError                   the work failed, not the picture
@@ -27,6 +28,9 @@ CaptionError
     ├── JobCancelled           "cancelled"    the person wanted it no more
     ├── JobFailed              "failed"       an unforeseen error in the worker
     ├── OutOfMemory            "out_of_memory"  the decoder got no memory; trying again may help
+    ├── EditTooSlow            "edit_too_slow"  an edit takes more time than it may
+    ├── EditRefused            "edit_refused"   the edited picture is not one to be shown
+    ├── EditsUnavailable       "edits_unavailable"  this worker has no network that edits
     ├── FeaturesGone           "features_gone"  no worker has the features of a picture that was not sent again
     └── ClipsUnavailable       "clips_unavailable"  this machine lacks what decodes clips
 
@@ -134,6 +138,10 @@ class UnknownWord(OptionError):
     kind = "unknown_word"
 
 
+class EditTextTooLong(OptionError):
+    kind = "edit_text"
+
+
 class JobError(CaptionError):
     pass
 
@@ -152,6 +160,18 @@ class JobFailed(JobError):
 
 class OutOfMemory(JobError):
     kind = "out_of_memory"
+
+
+class EditTooSlow(JobError):
+    kind = "edit_too_slow"
+
+
+class EditRefused(JobError):
+    kind = "edit_refused"
+
+
+class EditsUnavailable(JobError):
+    kind = "edits_unavailable"
 
 
 class FeaturesGone(JobError):
@@ -184,6 +204,10 @@ KINDS: dict[str, type[CaptionError]] = {
         ClipTooSlow,
         Unexplainable,
         UnknownWord,
+        EditTextTooLong,
+        EditTooSlow,
+        EditRefused,
+        EditsUnavailable,
         JobCrashed,
         JobCancelled,
         JobFailed,

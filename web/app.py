@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from model.errors import CaptionError
 from model.serving.queue import Busy, JobLost, JobProducer
 from web import VERSION
-from web.clips import Clips
+from web.clips import Clips, edited_of, moments_of
 from web.errors import ApiError, ClientGone, api_error
 from web.examples import EXAMPLES
 from web.limits import RateLimit
@@ -29,6 +29,7 @@ from web.linger import Linger
 from web.metrics import WebMetrics
 from web.protection import Protection
 from web.routes import STATIC, router
+from web.schemas import ClipState, EditState
 from web.settings import WebSettings
 from web.work import Work
 
@@ -57,12 +58,13 @@ def create_app(
     """`reachable`: whether the queue can be used now, as far as is known."""
     metrics = WebMetrics()
     work = Work(settings, queue, metrics, reachable)
-    clips = Clips(work)
+    clips = Clips(work, ClipState, moments_of)
+    edits = Clips(work, EditState, edited_of)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        await clips.close()
+        await asyncio.gather(clips.close(), edits.close())
         await work.close()
 
     app = _Api(
@@ -73,7 +75,7 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.state.work, app.state.clips = work, clips
+    app.state.work, app.state.clips, app.state.edits = work, clips, edits
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(Protection, settings=settings, rate=RateLimit(settings.rate, clock))
@@ -165,6 +167,7 @@ async def serve(app: FastAPI, settings: WebSettings, stop: asyncio.Event) -> boo
 
     def end(_: object) -> None:
         app.state.clips.stop_streams()
+        app.state.edits.stop_streams()
         server.should_exit = True
 
     stopping.add_done_callback(end)

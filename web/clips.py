@@ -1,4 +1,4 @@
-"""Clips take long: each is a job of its own, asked about by its id, for an hour after it is over."""
+"""Clips and edits take long: each is a job of its own, asked about by its id, for an hour after it is over."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Final, Literal, cast
+from typing import Any, Final, Generic, Literal, TypeVar, cast
 
 from cachetools import TTLCache
 
-from model.serving.jobs import Job
+from model.serving.jobs import Job, Outcome
 from model.serving.tasks.clip import ClipResult, ClipTask
+from model.serving.tasks.edit import EditResult
 from web.errors import ApiError, api_error
-from web.schemas import ClipMoments, ClipState, ErrorDetail, Frame, Moment
+from web.schemas import ClipMoments, EditedPhoto, ErrorDetail, Frame, JobState, Moment
 from web.settings import Model
 from web.work import KEPT_SECONDS, Work, was_cancelled
 
 log = logging.getLogger(__name__)
+
+S = TypeVar("S", bound=JobState)
 
 MOST: Final = 10_000  # clips that are remembered
 LOOK_SECONDS: Final = 2.0  # how often its place in line is looked up
@@ -34,7 +37,7 @@ class _Clip:
     state: Literal["waiting", "working", "done", "failed", "cancelled"] = "waiting"
     place: int = 0
     share: float = 0.0
-    result: ClipMoments | None = None
+    result: Any = None  # as the state shows it
     error: ApiError | None = None
     running: asyncio.Task[None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)  # replaced at each change
@@ -47,39 +50,52 @@ class _Clip:
         self.changed.set()
         self.changed = asyncio.Event()
 
-    def shown(self) -> ClipState:
-        return ClipState(
-            id=self.id,
-            state=self.state,
-            place=self.place,
-            percent=100 if self.state == "done" else min(99, int(100 * self.share)),
-            result=self.result,
-            error=None if self.error is None else ErrorDetail(**self.error.body["error"]),
-        )
+    def shown(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "state": self.state,
+            "place": self.place,
+            "percent": 100 if self.state == "done" else min(99, int(100 * self.share)),
+            "result": self.result,
+            "error": None if self.error is None else ErrorDetail(**self.error.body["error"]),
+        }
 
 
-class Clips:
-    """The clips of this process."""
+class Clips(Generic[S]):
+    """The clips of this process, or its edits."""
 
-    def __init__(self, work: Work, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        work: Work,
+        state: type[S],
+        shape: Callable[[Work, Job, Outcome], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`state`: what is told of each; `shape`: its result of a job's outcome."""
         self._work = work
+        self._state = state
+        self._shape = shape
         self._open: dict[str, _Clip] = {}
         self._over: TTLCache[str, _Clip] = TTLCache(MOST, KEPT_SECONDS, clock)
         self._stopping = False
 
-    async def begin(self, job: Job, media: bytes, held: AsyncExitStack) -> ClipState:
+    async def begin(self, job: Job, media: bytes, held: AsyncExitStack) -> S:
         """Run an admitted job. `held` is closed when it is over."""
         clip = _Clip(secrets.token_urlsafe(16), job)
         self._open[clip.id] = clip
         clip.running = asyncio.create_task(self._run(clip, media, held))
         await asyncio.sleep(0)  # it has begun: a task that is cancelled before it begins cleans nothing up
-        return clip.shown()
+        return self._shown(clip)
 
-    async def state(self, name: str) -> ClipState:
+    def open_of(self, user: int) -> int:
+        """How many of one client are not over."""
+        return sum(clip.job.user == user for clip in self._open.values())
+
+    async def state(self, name: str) -> S:
         """Raises ApiError."""
         clip = self._get(name)
         await self._look(clip)
-        return clip.shown()
+        return self._shown(clip)
 
     async def cancel(self, name: str) -> None:
         """Stop a clip in flight and forget it, also its result. Raises ApiError."""
@@ -99,7 +115,7 @@ class Clips:
             said, when = "", time.monotonic()
             while True:
                 changed = clip.changed
-                state = clip.shown()
+                state = self._shown(clip)
                 text = state.model_dump_json()
                 if text != said:
                     said, when = text, time.monotonic()
@@ -130,6 +146,9 @@ class Clips:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
+    def _shown(self, clip: _Clip) -> S:
+        return self._state(**clip.shown())
+
     def _get(self, name: str) -> _Clip:
         clip = self._open.get(name) or self._over.get(name)
         if clip is None:
@@ -152,14 +171,13 @@ class Clips:
         try:
             async with held:
                 outcome = await self._work.run(clip.job, media, self._work.settings.clip_seconds, progress)
-            assert isinstance(outcome, ClipResult)
-            clip.result = self._kept(clip.job, outcome)
+            clip.result = self._shape(self._work, clip.job, outcome)
             clip.state = "done"
         except BaseException as error:
             clip.state = "cancelled" if was_cancelled(error) else "failed"
             clip.error = ApiError("cancelled") if was_cancelled(error) else api_error(cast(Exception, error))
             if clip.error.kind == "failed":
-                log.exception("a clip failed")
+                log.exception("a clip or an edit failed")
             if not isinstance(error, Exception):
                 raise
         finally:
@@ -168,18 +186,27 @@ class Clips:
             self._over[clip.id] = clip
             clip.tell()
 
-    def _kept(self, job: Job, result: ClipResult) -> ClipMoments:
-        task = cast(ClipTask, job.task)
-        keep = self._work.pictures.keep
-        return ClipMoments(
-            model=cast(Model, task.model),
-            duration=result.duration,
-            still=result.still,
-            variedness=result.variedness,
-            moments=[
-                Moment.of(frame, keep(picture), task.language)
-                for frame, picture in zip(result.moments, result.pictures, strict=True)
-            ],
-            frames=[Frame.of(frame, task.language) for frame in result.frames],
-            timeline=keep(result.timeline),
-        )
+
+def moments_of(work: Work, job: Job, result: Outcome) -> ClipMoments:
+    """What is told of a clip that was watched."""
+    assert isinstance(result, ClipResult)
+    task = cast(ClipTask, job.task)
+    keep = work.pictures.keep
+    return ClipMoments(
+        model=cast(Model, task.model),
+        duration=result.duration,
+        still=result.still,
+        variedness=result.variedness,
+        moments=[
+            Moment.of(frame, keep(picture), task.language)
+            for frame, picture in zip(result.moments, result.pictures, strict=True)
+        ],
+        frames=[Frame.of(frame, task.language) for frame in result.frames],
+        timeline=keep(result.timeline),
+    )
+
+
+def edited_of(work: Work, job: Job, result: Outcome) -> EditedPhoto:
+    """What is told of a photo that was edited."""
+    assert isinstance(result, EditResult)
+    return EditedPhoto(picture=work.pictures.keep(result.picture), strength=result.strength, seed=result.seed)

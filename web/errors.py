@@ -34,6 +34,7 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     ),
     "option": (422, "An option is not understood."),
     "too_many_files": (422, "There are more files than this address takes."),
+    "edit_text": (422, "The text is longer than the network that edits reads: say it in fewer words."),
     "unexplainable": (422, "This model cannot have said this caption."),
     "rate": (429, "Too many requests in a short time."),
     "busy": (429, "Too many requests are open."),
@@ -54,13 +55,16 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     "damaged": (422, "The picture cannot be decoded."),
     "damaged_clip": (422, "Not one frame of the clip can be decoded."),
     "clip_too_slow": (422, "The clip takes too long to decode."),
+    "edit_refused": (422, "What came of this edit is not fit to be shown."),
     "crashed": (422, "The file brought down the workers that tried it."),
     # this server
     "failed": (500, "Something went wrong here."),
     "out_of_memory": (503, "There was no memory for this now. Try again."),
     "features_gone": (503, "No worker could do this now. Try again."),
     "clips_unavailable": (503, "Clips cannot be decoded here."),
+    "edits_unavailable": (503, "No worker that edits photos is there now. Try again later."),
     "unavailable": (503, "The queue cannot be reached now. Try again."),
+    "edit_too_slow": (504, "The edit took too long. Try again later, or with less strength."),
     "timeout": (504, "No worker finished this in time. Try again later."),
 }
 RETRY_SECONDS: Final = {

@@ -17,9 +17,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, Response, StreamingResponse
 from pydantic import ValidationError
 
+from model.edits import EditFault, checked_text
 from model.serving.jobs import Outcome
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursResult, ColoursTask
+from model.serving.tasks.edit import EditTask
 from model.serving.tasks.features import FeaturesResult, FeaturesTask
 from model.serving.tasks.looking import LookingTask
 from model.serving.tasks.photo import PhotoResult, PhotoTask
@@ -31,12 +33,16 @@ from web import VERSION
 from web.clips import Clips
 from web.errors import ApiError, ClientGone, api_error
 from web.labels import LABELS
+from web.limits import user_of
 from web.schemas import (
     Caption,
     CaptionOptions,
     ClipOptions,
     ClipState,
     ColoursOptions,
+    EditOptions,
+    EditQuery,
+    EditState,
     ErrorBody,
     ErrorDetail,
     ExplainOptions,
@@ -67,12 +73,13 @@ from web.schemas import (
 )
 from web.settings import MODELS
 from web.uploads import File, Upload
-from web.work import Work
+from web.work import Work, client
 
 O = TypeVar("O", bound=Options)  # noqa: E741
 
 STATIC: Final = Path(__file__).with_name("static")
 LOOK_SECONDS: Final = 2.0
+MOST_EDITS: Final = 3  # of one client at once
 BINARY: Final = {"type": "string", "format": "binary"}
 NAME: Final = r"^[A-Za-z0-9_-]{22}$"
 ClipId = Annotated[str, PathParameter(pattern=NAME)]
@@ -128,9 +135,17 @@ def _work(request: Request) -> Work:
     return work
 
 
-def _clips(request: Request) -> Clips:
-    clips: Clips = request.app.state.clips
+def _clips(request: Request) -> Clips[ClipState]:
+    clips: Clips[ClipState] = request.app.state.clips
     return clips
+
+
+def _edits(request: Request) -> Clips[EditState]:
+    """Raises ApiError where no worker ever was that edits."""
+    if _work(request).queue.served(EditTask.LINE) is None:
+        raise ApiError("not_found")
+    edits: Clips[EditState] = request.app.state.edits
+    return edits
 
 
 def _query(request: Request) -> dict[str, str]:
@@ -489,6 +504,53 @@ async def clip_events(request: Request, name: ClipId) -> StreamingResponse:
 async def cancel_clip(request: Request, name: ClipId) -> Response:
     """Stops the work, or forgets the result."""
     await _clips(request).cancel(name)
+    return Response(status_code=204)
+
+
+# Where no worker edits, these addresses are not there; so they are in docs/web.md, and in no schema.
+
+
+@router.post("/v1/edits", status_code=202, response_model=EditState, include_in_schema=False)
+async def begin_edit(request: Request, response: Response) -> EditState:
+    """Answers at once with an id; the work goes on until it is done or deleted."""
+    work, edits = _work(request), _edits(request)
+    async with AsyncExitStack() as held:
+        upload, options = await held.enter_async_context(_asked_for(EditOptions, request, query=EditQuery))
+        media = _media(_one_file(upload))
+        assert media is not None
+        try:
+            text = checked_text(options.text)
+        except EditFault as error:
+            raise ApiError("option", f"text: {error}") from None
+        if work.queue.served(EditTask.LINE) != 0:
+            raise ApiError("edits_unavailable")
+        if edits.open_of(user_of(client(request))) >= MOST_EDITS:
+            raise ApiError("busy")
+        job = await work.admit(request, EditTask(text, options.strength, options.seed))
+        state = await edits.begin(job, media, held.pop_all())
+    if await request.is_disconnected():
+        await edits.cancel(state.id)
+        raise ClientGone
+    response.headers["Location"] = f"/v1/edits/{state.id}"
+    return state
+
+
+@router.get("/v1/edits/{name}", response_model=EditState, include_in_schema=False)
+async def edit_state(request: Request, name: ClipId) -> EditState:
+    return await _edits(request).state(name)
+
+
+@router.get("/v1/edits/{name}/events", response_class=StreamingResponse, include_in_schema=False)
+async def edit_events(request: Request, name: ClipId) -> StreamingResponse:
+    """As those of a clip."""
+    events = await _edits(request).events(name)
+    return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+@router.delete("/v1/edits/{name}", status_code=204, include_in_schema=False)
+async def cancel_edit(request: Request, name: ClipId) -> Response:
+    """Stops the work, or forgets the result."""
+    await _edits(request).cancel(name)
     return Response(status_code=204)
 
 

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from model.decoding.sampling import TEMPERATURES, Sampling
 from model.drawing.labels import Deficiency
+from model.edits import LONGEST, SEEDS, STRENGTH, STRENGTHS
 from model.serving.tasks.base import Language, WireTranslation
 from model.serving.tasks.clip import ClipFrame
 from model.serving.tasks.photo import WeighedWord, WireCaption
@@ -105,6 +106,16 @@ class ExplainQuery(ExplainOptions):
 class ColoursOptions(Options):
     kind: Deficiency = Field("protanopia", description="The colour vision deficiency that is simulated.")
     language: Language = Field("en", description="Of the words on the picture.")
+
+
+class EditQuery(Options):
+    text: str = Field("", max_length=10 * LONGEST)
+    strength: int = Field(STRENGTH, ge=STRENGTHS[0], le=STRENGTHS[1], description="How much may change, in percent.")
+    seed: int = Field(0, ge=SEEDS[0], le=SEEDS[1])
+
+
+class EditOptions(EditQuery):
+    text: str = Field(max_length=10 * LONGEST, description="What to change, best in English.")
 
 
 class FeaturesOptions(Options):
@@ -396,13 +407,26 @@ class ClipMoments(BaseModel):
     timeline: str | None = Field(description="Where it lies for an hour, as JPEG.")
 
 
-class ClipState(BaseModel):
+class JobState(BaseModel):
     id: str
     state: Literal["waiting", "working", "done", "failed", "cancelled"]
     place: int = Field(description="How many jobs are before it in line.")
     percent: int = Field(ge=0, le=100)
-    result: ClipMoments | None = None
     error: ErrorDetail | None = None
+
+
+class ClipState(JobState):
+    result: ClipMoments | None = None
+
+
+class EditedPhoto(BaseModel):
+    picture: str | None = Field(description="Where it lies for an hour, as JPEG. A machine edited it.")
+    strength: int = Field(description="In percent.")
+    seed: int
+
+
+class EditState(JobState):
+    result: EditedPhoto | None = None
 
 
 class Health(BaseModel):

@@ -18,6 +18,7 @@ from bot.answers.keyboards import (
     AsClip,
     ChooseColours,
     CompareModels,
+    EditAgain,
     Heatmap,
     MoreCaptions,
     OtherMoments,
@@ -37,11 +38,14 @@ log = logging.getLogger(__name__)
 
 CAPTION: Final = Command("caption", ignore_case=True)
 PICTURE_COMMANDS: Final = Command(  # never about a clip
-    *(row.name for row in replies.COMMANDS if row.works and row.name != "caption"), ignore_case=True
+    *(row.name for row in replies.COMMANDS if row.works and row.name != "caption" and not row.of_editor),
+    ignore_case=True,
 )
+EDIT: Final = Command(*(row.name for row in replies.COMMANDS if row.of_editor), ignore_case=True)
 BUTTONS: Final[Mapping[str, Kind]] = {  # whose presses give work; all others give none
     **{button.__prefix__: "photo" for button in (MoreCaptions, Heatmap, WeighedWords, CompareModels, AlbumSheet)},
     **{button.__prefix__: "photo" for button in (ShowColours, ChooseColours, ShowTags)},
+    EditAgain.__prefix__: "edit",
     **{button.__prefix__: "clip" for button in (AsClip, OtherMoments, AllCaptions)},
 }
 
@@ -51,10 +55,11 @@ async def asked_for(bot: Bot, body: dict[str, Any]) -> Asked | None:
     try:
         update = read_update(body, bot, quietly=True)
         if (message := update.message) is not None:
-            return Asked(await _work(bot, message), place_of(message, asker(message)))
+            work: Kind | None = "edit" if await EDIT(message, bot) else await work_of(bot, message)
+            return Asked(work, place_of(message, asker(message)))
         if (press := update.callback_query) is not None and press.message is not None:
-            work = BUTTONS.get((press.data or "").partition(":")[0])
-            return Asked(work, place_of(answerable(bot, press.message, None), press.from_user.id))
+            pressed = BUTTONS.get((press.data or "").partition(":")[0])
+            return Asked(pressed, place_of(answerable(bot, press.message, None), press.from_user.id))
     except ValidationError:  # of another version of Telegram: it is answered with an apology
         pass
     except Exception as error:
@@ -66,7 +71,8 @@ def place_of(message: Message, user: int) -> Place:
     return Place(message.chat.id, thread_of(message), user)
 
 
-async def _work(bot: Bot, message: Message) -> Kind | None:
+async def work_of(bot: Bot, message: Message) -> Kind | None:
+    """What a message gives workers to do, where there are no edits."""
     shown = medium_of(message)
     if await PICTURE_COMMANDS(message, bot):
         return "photo"

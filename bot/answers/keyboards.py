@@ -13,11 +13,13 @@ from pydantic import Field
 
 from bot import replies
 from model.drawing.labels import Deficiency
+from model.edits import SEEDS, STRENGTHS
 
 MOST_MOMENTS = 10  # as many pictures as an album holds
 MOST_NUMBERS = 99  # Telegram takes up to 100 buttons under a message
 MOST_COPIED = 256  # characters that a button can copy
 IN_A_ROW = 5
+STRONGER = 20  # percent
 
 
 class OpenSettings(CallbackData, prefix="s"):
@@ -99,6 +101,14 @@ class ShowTags(CallbackData, prefix="ag"):
     """The tags of the photo of an answer."""
 
     key: str
+
+
+class EditAgain(CallbackData, prefix="ae"):
+    """Under an edited photo: the same words, with this strength and seed; None: with another seed."""
+
+    key: str
+    strength: int = Field(ge=STRENGTHS[0], le=STRENGTHS[1])
+    seed: int | None = Field(ge=SEEDS[0], le=SEEDS[1])
 
 
 class CompareModels(CallbackData, prefix="ac"):
@@ -233,6 +243,17 @@ def colours_buttons(key: str, shown: Deficiency, *, alone: bool) -> InlineKeyboa
     return keyboard(*rows, [(_("🗑 Delete"), DeleteAnswer(key=key))] if alone else [])
 
 
+def edit_buttons(key: str, strength: int, seed: int) -> InlineKeyboardMarkup:
+    """Under an edited photo. Weaker and stronger keep the seed, so that nothing else changes."""
+    other: list[Button] = []
+    if strength > STRENGTHS[0]:
+        other.append((_("➖ Weaker"), EditAgain(key=key, strength=max(STRENGTHS[0], strength - STRONGER), seed=seed)))
+    if strength < STRENGTHS[1]:
+        other.append((_("➕ Stronger"), EditAgain(key=key, strength=min(STRENGTHS[1], strength + STRONGER), seed=seed)))
+    again = [(_("🎲 Another seed"), EditAgain(key=key, strength=strength, seed=None))]
+    return keyboard(again, other, [(_("🗑 Delete"), DeleteAnswer(key=key))])
+
+
 def delete_button(key: str) -> InlineKeyboardMarkup:
     """Under an answer in words that has no other buttons."""
     return keyboard([(_("🗑 Delete"), DeleteAnswer(key=key))])
@@ -244,12 +265,13 @@ def carried_below(message: Message) -> list[str]:
     return [button.callback_data or "" for row in rows for button in row]
 
 
-Kind = Literal["clip", "answer", "colours", "album"]
+Kind = Literal["clip", "answer", "colours", "edit", "album"]
 KEYS: Final[Mapping[type[Any], Kind]] = {
     AllCaptions: "clip",
     MoreCaptions: "answer",
     ChooseHeatmap: "answer",
     ChooseColours: "colours",
+    EditAgain: "edit",
     DeleteAnswer: "album",  # the last row: an album has no other
     DeleteAlbum: "album",
 }
@@ -261,6 +283,7 @@ UNDER: Final[Mapping[type[Any], tuple[Kind, ...]]] = {
     **dict.fromkeys((MoreCaptions, ChooseHeatmap, Heatmap, WeighedWords, ShowColours), ("answer",)),
     **dict.fromkeys((ShowTags, CompareModels, AsClip), ("answer",)),
     ChooseColours: ("colours", "answer"),
+    EditAgain: ("edit",),
     AlbumSheet: ("album",),
     DeleteAlbum: ("album",),
     DeleteAnswer: get_args(Kind),

@@ -153,12 +153,15 @@ class Waiting:
 
     async def _words(self, works: Sequence[Work]) -> str:
         kinds = Counter(work.job.line for work in works)
-        share = next((work.share for work in works if work.share is not None), None)
+        place = await self._next_place(works)
+        if [work.job.line for work in works] == ["edit"]:
+            there = self._queue.served("edit") == 0
+            return replies.edit_status(place=place, percent=_percent(works), worker=there)
         return replies.status(
-            kinds["photo"],
+            kinds["photo"] + kinds["edit"],
             kinds["clip"],
-            place=await self._next_place(works),
-            percent=None if share is None else int(100 * share),
+            place=place,
+            percent=_percent([work for work in works if work.job.line == "clip"]),
             worker=self._queue.workers_alive() > 0,
         )
 
@@ -168,6 +171,12 @@ class Waiting:
             if (before := await self._queue.position(work.job.id)) > 0:
                 return before + 1
         return None
+
+
+def _percent(works: Sequence[Work]) -> int | None:
+    """How much is done of the first of these of which that is known."""
+    share = next((work.share for work in works if work.share is not None), None)
+    return None if share is None else int(100 * share)
 
 
 class _Status:

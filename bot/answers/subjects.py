@@ -91,7 +91,7 @@ async def _answered(bot: Bot, message: Message, answers: Answers, storage: Stora
     kind, key = below
     if kind == "album":
         raise WhichOne
-    if kind in ("answer", "colours"):
+    if kind in ("answer", "colours", "edit"):
         if (answer := await answers.find(chat_id, key)) is None:
             raise Forgotten
         return answer.picture

@@ -8,6 +8,15 @@ from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
 from bot.errors import ClipTooLongHere, TooBig, TooFast, WrongArguments
+from bot.replies.edits import (
+    edit_refused,
+    edit_text_too_long,
+    edit_too_slow,
+    editor_away,
+    edits_no_clips,
+    too_many_edits,
+    wrong_edit,
+)
 from bot.replies.media import no_links, not_a_picture, not_of_clips, shown_instead
 from bot.replies.tags import wrong_list
 from bot.replies.text import escaped, shortened
@@ -174,7 +183,7 @@ WORDS: Final[dict[str, Callable[[Any], str]]] = {
         "This picture breaks off: it did not arrive whole. Please send it again, or send another one."
     ),
     "damaged": lambda error: _("This picture is damaged. Please send the original, or another one."),
-    "animated": lambda error: not_of_clips(),
+    "animated": lambda error: edits_no_clips() if getattr(error, "edit", False) else not_of_clips(),
     "too_large": lambda error: _(
         "This picture has too many pixels for me. Please send a smaller copy, or send it as a photo."
     ),
@@ -191,6 +200,14 @@ WORDS: Final[dict[str, Callable[[Any], str]]] = {
     "clip_too_slow": lambda error: _(
         "This clip took too long to read. Please send a shorter part of it, or a smaller copy."
     ),
+    # edits
+    "wrong_edit": wrong_edit,
+    "too_many_edits": too_many_edits,
+    "editor_away": lambda error: editor_away(),
+    "edits_unavailable": lambda error: editor_away(),
+    "edit_text": lambda error: edit_text_too_long(),
+    "edit_too_slow": lambda error: edit_too_slow(),
+    "edit_refused": lambda error: edit_refused(),
     # the work
     "clips_unavailable": lambda error: _("I cannot watch clips right now, only look at photos."),
     "crashed": lambda error: gave_up(),

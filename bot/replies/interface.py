@@ -49,8 +49,8 @@ def example() -> str:
     return "\n\n".join([photo_answer(EXAMPLE).markup, _("So I answer a photo. Send me one of yours.")])
 
 
-def about(*, sheets: bool) -> str:
-    """The answer to /help; `sheets`: answers come with a heatmap."""
+def about(*, sheets: bool, edits: bool) -> str:
+    """The answer to /help. `sheets`: answers come with a heatmap. `edits`: there is a network that edits."""
     paragraphs = [
         _(
             "Send me a photo, a sticker, a picture as a file, a video or a GIF, "
@@ -63,7 +63,7 @@ def about(*, sheets: bool) -> str:
         _("The picture in my answer shows, word by word, where I looked in yours.") if sheets else "",
         _("Photos that you send together, as an album, I describe together, in one numbered answer."),
         _("Of a clip I show the most dissimilar moments, each with its time and a caption."),
-        help_on_commands(),
+        help_on_commands(edits=edits),
         _(
             "The buttons below an answer give more captions, show where I looked for the words of any of them and "
             "which other words I weighed, show how colour-blind people see your photo, and compare my two models."

@@ -71,6 +71,7 @@ def _latency(latency: Latency) -> str:
         "colours": _("Colours"),
         "tags": _("Tags"),
         "rank": _("Choices"),
+        "edit": _("Edits"),
         "compare": _("Comparisons"),
         "clip": _("Clips"),
         "guest": _("As a guest"),

@@ -14,8 +14,8 @@ HOUR = 3600.0
 HEARD = 2 * HOUR  # for how long programs are told which chats were deleted; FORGOTTEN_SECONDS of the queue in Redis
 
 
-def privacy() -> str:
-    """The answer to /privacy."""
+def privacy(*, edits: bool) -> str:
+    """The answer to /privacy. `edits`: there is a network that edits."""
     kept = [
         _("Your picture or clip itself: only while I work on it."),
         _(
@@ -67,6 +67,13 @@ def privacy() -> str:
             "so that everybody is served in turn. Usually for minutes, at most until the program is started anew."
         ),
     ]
+    if edits:
+        kept.append(
+            _(
+                "What /edit shall change: your words and the edited picture only while I work on it. The words then "
+                "stand under my answer, where you asked, and its buttons read them there."
+            )
+        )
     paragraphs = [
         _("This is all that I keep:"),
         "\n".join(f"• {line}" for line in kept),

@@ -13,6 +13,7 @@ from aiogram.utils.i18n import gettext as translated
 from bot.sample_options import COUNTS
 from bot.texts import N_
 from model.decoding.sampling import TEMPERATURES
+from model.edits import STRENGTH
 from model.tagging.lists import DESCRIPTIONS, names
 
 
@@ -32,6 +33,7 @@ class CommandRow:
     for_admins: bool = False  # in no other menu than theirs, and understood nowhere else
     under_media: bool = False  # understood in the caption of a picture or clip, too
     works: bool = False  # causes work, which /cancel stops
+    of_editor: bool = False  # there is such a command only where workers have a network that edits
 
 
 COMMANDS: Final = (  # in the order of the menu
@@ -90,6 +92,20 @@ COMMANDS: Final = (  # in the order of the menu
         under_media=True,
     ),
     CommandRow(
+        "edit",
+        N_("Change the last picture by words"),
+        N_(
+            "/edit make it look like winter lets a machine change the last picture, or the one that you reply to. Your "
+            "words are best in English. strength={strength} after them says how much may change, in percent; the same "
+            "seed, as in seed=3, gives the same picture again."
+        ),
+        {"strength": STRENGTH},
+        in_groups=True,
+        works=True,
+        under_media=True,
+        of_editor=True,
+    ),
+    CommandRow(
         "settings",
         N_("How I answer in this chat"),
         N_("/settings chooses the model, how many captions you get, the heatmap and more."),
@@ -124,14 +140,21 @@ def short_description() -> str:
     return _("I say in words what is in your photos, videos and GIFs.")
 
 
-def commands(*, groups: bool = False, admins: bool = False) -> list[BotCommand]:
-    """The menu of commands: in groups; of those who run the bot, in their private chats; of all others."""
+def commands(*, groups: bool = False, admins: bool = False, edits: bool = False) -> list[BotCommand]:
+    """The menu of commands: in groups; of those who run the bot, in their private chats; of all others.
+
+    `edits`: there is a network that edits.
+    """
     return [
         BotCommand(command=row.name, description=translated(row.description))
         for row in COMMANDS
-        if row.in_menu and (row.in_groups or not groups) and (admins or not row.for_admins)
+        if row.in_menu
+        and (row.in_groups or not groups)
+        and (admins or not row.for_admins)
+        and (edits or not row.of_editor)
     ]
 
 
-def help_on_commands() -> str:
-    return "\n".join(translated(row.help).format(**row.figures) for row in COMMANDS if row.help)
+def help_on_commands(*, edits: bool) -> str:
+    rows = (row for row in COMMANDS if row.help and (edits or not row.of_editor))
+    return "\n".join(translated(row.help).format(**row.figures) for row in rows)

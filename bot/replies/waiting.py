@@ -6,6 +6,18 @@ from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
 
+def edit_status(*, place: int | None, percent: int | None, worker: bool) -> str:
+    """The same where one edit is all that is in work."""
+    if not worker:
+        return _(
+            "Your edit waits in line: the program that edits photos is not running right now, or is just starting. "
+            "The answer will come by itself."
+        )
+    if place is not None:
+        return _("Your edit waits in line. Its place: {place}.").format(place=place)
+    return _("I am editing your photo: {percent} %").format(percent=percent or 0)
+
+
 def status(pictures: int, clips: int, *, place: int | None, percent: int | None, worker: bool) -> str:
     """What is in work for a person. `place`: in line, of the next; None: all are being looked at. At least one is.
 

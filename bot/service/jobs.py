@@ -14,6 +14,7 @@ from model.serving.tasks.album import AlbumTask
 from model.serving.tasks.base import Task
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursTask
+from model.serving.tasks.edit import EditTask
 from model.serving.tasks.photo import PhotoTask
 from model.serving.tasks.rank import RankTask
 from model.serving.tasks.tags import TagsTask
@@ -166,6 +167,11 @@ def compare_job(origin: Origin, picture: Picture, model: str, settings: ChatSett
 def colours_job(origin: Origin, kind: Deficiency) -> Job:
     """Draw a photo beside what is seen of it with a colour vision deficiency."""
     return _job(origin, ColoursTask(kind, origin.labels))
+
+
+def edit_job(origin: Origin, text: str, strength: int, seed: int) -> Job:
+    """Change a photo as a text says. `strength`: in percent."""
+    return _job(origin, EditTask(text, strength, seed))
 
 
 def tags_job(origin: Origin, picture: Picture, tags: Sequence[str], *, known: bool) -> Job:

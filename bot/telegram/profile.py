@@ -23,18 +23,18 @@ from bot.logs import impersonal
 log = logging.getLogger(__name__)
 
 
-async def set_profile(bot: Bot, i18n: I18n, admins: Collection[int]) -> None:
+async def set_profile(bot: Bot, i18n: I18n, admins: Collection[int], *, edits: bool = False) -> None:
     """Set what is not as it should be, in each language; a failure is logged and harms nothing.
 
-    It is asked for first: Telegram counts each change, and restarts come often.
+    It is asked for first: Telegram counts each change, and restarts come often. `edits`: /edit is in the menus.
     """
     try:
         for locale in i18n.available_locales:
             language = None if locale == DEFAULT else locale
             with i18n.context(), i18n.use_locale(locale):
                 description, short = replies.description(), replies.short_description()
-                menu, group = replies.commands(), replies.commands(groups=True)
-                for_admins = replies.commands(admins=True)
+                menu, group = replies.commands(edits=edits), replies.commands(groups=True, edits=edits)
+                for_admins = replies.commands(admins=True, edits=edits)
             await _set_description(bot, description, language)
             await _set_short_description(bot, short, language)
             await _set_commands(bot, menu, BotCommandScopeDefault(), language)

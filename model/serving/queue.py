@@ -22,6 +22,7 @@ from model.serving.tasks import LINES as LINES
 T = TypeVar("T")
 
 QUICK_JOBS: Final = 2  # open jobs of one person beyond these wait in the bulk lane
+SERVED_SECONDS: Final = 86_400.0  # for which it is known that workers took from a line
 CANCELLED_SECONDS: Final = 3600  # for which a cancelled job is not taken
 
 
@@ -64,6 +65,9 @@ class Status:
     in_work: int  # jobs in workers' hands
     open_requests: int
     workers: int  # alive
+    served: dict[str, float] = field(
+        default_factory=dict
+    )  # by line, seconds since a worker that takes from it was seen
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,12 @@ class JobProducer(Protocol):
     def workers_alive(self) -> int:
         """How many workers took part lately, as far as this process knows."""
 
+    def served(self, line: str) -> float | None:
+        """Seconds since a worker that takes from this line was there, as far as this process knows.
+
+        0 while one is; None when none was within a day.
+        """
+
 
 class JobConsumer(Protocol):
     """The worker's side. `lease_seconds`: for how long a job is the worker's unless it extends its lease."""
@@ -143,8 +153,9 @@ class JobConsumer(Protocol):
     async def take(self, line: str, most: int) -> list[Lease]:
         """Between 1 and `most` jobs of a line, whatever waits, in its order; waits while there is none.
 
-        A job that is delivered again comes alone, whatever line was asked for, and nothing comes beside it until it
-        is over: should it bring the worker down, no other job is suspected with it.
+        A job that is delivered again comes alone, whatever line was asked for (of those that this worker takes from),
+        and nothing comes beside it until it is over: should it bring the worker down, no other job is suspected with
+        it.
         """
 
     async def extend(self, job_ids: Sequence[str]) -> list[str]:

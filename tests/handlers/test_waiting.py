@@ -666,7 +666,13 @@ async def test_what_an_update_asks_for(telegram: Bot, update: dict[str, Any], ki
 
 
 WORKING = {"am": "photo", "ah": "photo", "aw": "photo", "ac": "photo", "as": "photo", "m": "clip", "t": "clip"}
-WORKING |= {"av": "photo", "ak": "photo", "ag": "photo", "al": "clip"}  # colours, tags, live photos
+WORKING |= {
+    "av": "photo",
+    "ak": "photo",
+    "ag": "photo",
+    "ae": "edit",
+    "al": "clip",
+}  # colours, tags, edits, live photos
 
 
 async def test_a_button_counts_only_as_the_work_it_is_known_to_give(telegram: Bot) -> None:

@@ -109,6 +109,18 @@ def test_dead_letters_are_listed_and_dropped_in_the_terminal(tmp_path: Path) -> 
         assert start("dead", *mistake, **settings).returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("command", "model", "said"),
+    [
+        (["edit", "photo.jpg", "--text", "winter", "--output", "winter.jpg"], "", "edit needs EDIT_MODEL"),
+        ([], "no-such-folder", "EDIT_MODEL: there is no"),
+    ],
+)
+def test_a_model_for_edits_that_is_not_there_is_said_at_once(command: list[str], model: str, said: str) -> None:
+    done = start(*command, EDIT_MODEL=model, BOT_TOKEN=TOKEN)
+    assert (done.returncode, said in done.stderr) == (2, True)
+
+
 def test_the_bot_process_never_imports_torch() -> None:
     code = (
         "import sys, start, bot.app, handlers, model.serving.embedded.process, model.serving.embedded.queue\n"

@@ -69,6 +69,7 @@ class FakeQueue:
 
     outcome: Decide = lambda job, media: captions()
     alive: int = 1
+    edits: float | None = None  # since how many seconds no worker that edits is there; None: none ever was
     limits: Limits = field(default_factory=Limits)
     open: asyncio.Event = field(default_factory=asyncio.Event)
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -143,6 +144,9 @@ class FakeQueue:
 
     def workers_alive(self) -> int:
         return self.alive
+
+    def served(self, line: str) -> float | None:
+        return self.edits if line == "edit" else 0.0 if self.alive else None
 
 
 def last(queue: FakeQueue) -> Job:

@@ -10,6 +10,7 @@ from model.serving.tasks.album import AlbumTask
 from model.serving.tasks.base import Task
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursTask
+from model.serving.tasks.edit import EditTask
 from model.serving.tasks.photo import PhotoTask
 
 ENVELOPE = ("request", "place")
@@ -44,4 +45,9 @@ def album_of(job: Job) -> AlbumTask:
 
 def colours_of(job: Job) -> ColoursTask:
     assert isinstance(job.task, ColoursTask)
+    return job.task
+
+
+def edit_of(job: Job) -> EditTask:
+    assert isinstance(job.task, EditTask)
     return job.task

@@ -17,7 +17,18 @@ from cachetools import TTLCache
 
 from model.errors import JobCancelled, JobCrashed, error_of
 from model.serving.jobs import Job, JobFailure, Outcome
-from model.serving.queue import CANCELLED_SECONDS, LINES, Busy, JobLost, Lease, Limits, Status, lane_of, settle
+from model.serving.queue import (
+    CANCELLED_SECONDS,
+    LINES,
+    SERVED_SECONDS,
+    Busy,
+    JobLost,
+    Lease,
+    Limits,
+    Status,
+    lane_of,
+    settle,
+)
 
 LEASE_SECONDS: Final = 60.0  # a dead worker is known by the end of its pipe at once; this is for one that forgets
 
@@ -49,6 +60,8 @@ class LocalQueue:
     _lines: dict[str, deque[str]] = field(default_factory=lambda: {line: deque() for line in LINES})
     _open: dict[int, Counter[str]] = field(default_factory=dict)  # person → request → its open jobs
     _workers: set[int] = field(default_factory=set)
+    _takers: dict[str, set[int]] = field(default_factory=dict)  # line → workers that take from it
+    _left: dict[str, float] = field(default_factory=dict)  # line → when the last of them was gone
     _heard: dict[int, float] = field(default_factory=dict)  # worker → when it joined or last extended its leases
     _forgotten: dict[int, dict[str, None]] = field(default_factory=dict)  # worker → places it is to be told of
     _cancelled: TTLCache[str, bool] = field(default_factory=lambda: TTLCache(10_000, CANCELLED_SECONDS))
@@ -131,21 +144,34 @@ class LocalQueue:
             in_work=sum(entry.worker is not None for entry in self._entries.values()),
             open_requests=self._open_requests(),
             workers=len(self._workers),
+            served={line: seconds for line in LINES if (seconds := self.served(line)) is not None},
         )
 
     def workers_alive(self) -> int:
         return len(self._workers)
 
+    def served(self, line: str) -> float | None:
+        if self._takers.get(line):
+            return 0.0
+        left = self._left.get(line)
+        return None if left is None or self.clock() - left > SERVED_SECONDS else self.clock() - left
+
     # -- the workers' side
 
-    def join(self, worker: int) -> None:
-        """This worker is there and takes jobs; from now on its silence is counted."""
+    def join(self, worker: int, *lines: str) -> None:
+        """This worker is there and takes jobs from these lines; from now on its silence is counted."""
         self._workers.add(worker)
+        for line in lines:
+            self._takers.setdefault(line, set()).add(worker)
         self._heard.setdefault(worker, self.clock())
 
     async def leave(self, worker: int) -> None:
         """This worker is gone; what it held is delivered again, or fails when it has been tried often enough."""
         self._workers.discard(worker)
+        for line, takers in self._takers.items():
+            if worker in takers:
+                takers.discard(worker)
+                self._left[line] = self.clock()
         self._heard.pop(worker, None)
         self._forgotten.pop(worker, None)
         self._take_back([entry for entry in self._entries.values() if entry.worker == worker])
@@ -153,7 +179,7 @@ class LocalQueue:
 
     async def take(self, worker: int, line: str, most: int) -> list[Lease]:
         """As `JobConsumer.take`."""
-        self.join(worker)
+        self.join(worker, line)
         leases: list[Lease] = []
         async with self._arrival:
             while (entry := self._next_for(worker, line)) is None:

@@ -32,9 +32,11 @@ class RedisConsumer:
         max_attempts: int = 3,
         lease_seconds: float = LEASE_SECONDS,
         prefix: str = PREFIX,
+        lines: Sequence[str] = LINES,
     ) -> None:
+        """`lines`: those that this worker takes from."""
         self.lease_seconds = lease_seconds
-        self._script = Script(url, prefix)
+        self._script = Script(url, prefix, lines)
         self._name = name
         self._max_attempts = max_attempts
         self._crashed = pack_outcome(JobFailure(JobCrashed.kind, f"brought down a worker {max_attempts} times"))

@@ -16,7 +16,17 @@ from typing import Final
 from model.errors import JobCancelled
 from model.serving.codec import WireError
 from model.serving.jobs import Job, Outcome, encode_job
-from model.serving.queue import CANCELLED_SECONDS, LINES, QUICK_JOBS, Busy, JobLost, Limits, Status, settle
+from model.serving.queue import (
+    CANCELLED_SECONDS,
+    LINES,
+    QUICK_JOBS,
+    SERVED_SECONDS,
+    Busy,
+    JobLost,
+    Limits,
+    Status,
+    settle,
+)
 from model.serving.redis.connection import patiently
 from model.serving.redis.script import BLOCK_SECONDS, PREFIX, Script, unpack_outcome
 
@@ -24,6 +34,7 @@ log = logging.getLogger(__name__)
 
 SWEEP_SECONDS: Final = 5.0  # how often a bot looks whether it missed anything
 AT_ONCE: Final = 16  # results that are fetched in one answer
+NEVER: Final = -1_000_000_000  # ms, as the script tells of a line that no worker ever took from
 KEEP_SECONDS: Final = 7 * 86_400.0  # for jobs that no bot ever asked about again
 
 
@@ -46,6 +57,7 @@ class RedisQueue:
         self._limits = limits or Limits()
         self._waits: dict[str, _Wait] = {}
         self._workers = 0
+        self._served: dict[str, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -128,11 +140,16 @@ class RedisQueue:
         return int(await self._script.call("position", job_id))
 
     async def status(self) -> Status:
-        waiting, in_work, requests, workers = await self._script.call("status")
-        return Status(dict(zip(LINES, waiting, strict=True)), in_work, requests, workers)
+        waiting, in_work, requests, workers, since = await self._script.call("status")
+        served = {line: max(0, ago) / 1000 for line, ago in zip(LINES, since, strict=True) if ago != NEVER}
+        return Status(dict(zip(LINES, waiting, strict=True)), in_work, requests, workers, served)
 
     def workers_alive(self) -> int:
         return self._workers
+
+    def served(self, line: str) -> float | None:
+        seconds = self._served.get(line)
+        return None if seconds is None or seconds > SERVED_SECONDS else seconds
 
     # -- outcomes
 
@@ -205,4 +222,5 @@ class RedisQueue:
         await self._script.call("sweep", int(keep_seconds * 1000))
 
     async def _look(self) -> None:
-        self._workers = (await self.status()).workers
+        status = await self.status()
+        self._workers, self._served = status.workers, status.served

@@ -1,6 +1,6 @@
 -- The queue in Redis, as one script: each call is atomic, and may be repeated when its answer was lost.
 -- KEYS[1]: the prefix of all keys, a hash tag, so that a cluster keeps them in one slot. ARGV[1]: the names of all lines,
--- with commas between. ARGV[2]: the command.
+-- with commas between; of a worker's calls, those that it takes from. ARGV[2]: the command.
 --
 --   prefix:job:ID      hash    the job, its place and its outcome, from `admit` to `forget`
 --   prefix:cancelled:ID string  nobody wants this job any more, for a while
@@ -11,6 +11,7 @@
 --   prefix:jobs        hash    person → open jobs
 --   prefix:open        zset    ids of all jobs, by the time of their admission
 --   prefix:workers     zset    workers, by the time until which they count as alive
+--   prefix:served      hash    line → the time until which a worker that takes from it counts as alive
 --   prefix:forgotten   zset    places that workers are to forget, by when they were told
 --   prefix:reply:BOT   list    what the bot is to look at: "d:ID" (done), "f:ID" (forgotten), "p:SHARE:ID" (progress)
 
@@ -20,6 +21,7 @@ for line in string.gmatch(ARGV[1], '[^,]+') do table.insert(LINES, line) end
 local GROUP = 'workers'
 local GIVEN_BACK = 86400000 -- idle time (ms) that an entry is given when its worker hands it back
 local REPLY_SECONDS = 3600 -- for which a bot that is gone is still written to
+local SERVED_SECONDS = 86400 -- for which it is known that workers took from a line
 local FORGOTTEN_SECONDS = 7200 -- longer than workers keep anything
 
 local function job_key(id) return prefix .. ':job:' .. id end
@@ -211,7 +213,7 @@ function commands.position(id)
 end
 
 function commands.status()
-  local waiting, in_work = {}, 0
+  local waiting, in_work, since = {}, 0, {}
   for at, line in ipairs(LINES) do
     local taken = 0
     if redis.call('EXISTS', line_key(line)) == 1 then
@@ -219,16 +221,20 @@ function commands.status()
     end
     waiting[at] = redis.call('XLEN', line_key(line)) - taken
     in_work = in_work + taken
+    local served = redis.call('HGET', prefix .. ':served', line)
+    since[at] = served and now - served or -1000000000
   end
   return {waiting, in_work, redis.call('HLEN', prefix .. ':requests'),
-    redis.call('ZCOUNT', prefix .. ':workers', now, '+inf')}
+    redis.call('ZCOUNT', prefix .. ':workers', now, '+inf'), since}
 end
 
--- The worker counts as alive for a lease. Written seldom: each write may wait for the disk.
+-- The worker and its lines count as alive for a lease. Written seldom: each write may wait for the disk.
 local function alive(consumer, lease)
   local known = redis.call('ZSCORE', prefix .. ':workers', consumer)
   if not known or tonumber(known) < now + lease * 0.8 then
     redis.call('ZADD', prefix .. ':workers', now + lease, consumer)
+    for _, line in ipairs(LINES) do redis.call('HSET', prefix .. ':served', line, now + lease) end
+    redis.call('EXPIRE', prefix .. ':served', SERVED_SECONDS)
   end
 end
 

@@ -16,14 +16,15 @@ PREFIX: Final = "{captions}"
 BLOCK_SECONDS: Final = 2.0  # also how often an idle worker looks for jobs of dead ones
 CARRY_SECONDS: Final = 60.0  # for what carries media or results, over a slow line too
 _SOURCE: Final = (Path(__file__).parent / "queue.lua").read_text(encoding="utf-8")
-_LINES: Final = ",".join(LINES)
 
 
 class Script:
     """Calls of `queue.lua`."""
 
-    def __init__(self, url: str, prefix: str) -> None:
+    def __init__(self, url: str, prefix: str, lines: Sequence[str] = LINES) -> None:
+        """`lines`: those that the caller deals with."""
         self.prefix = prefix
+        self._lines = ",".join(lines)
         self.client: Any = connect(url)
         self.blocking: Any = connect(url, block_seconds=BLOCK_SECONDS)
         self.carrying: Any = connect(url, block_seconds=CARRY_SECONDS)
@@ -41,7 +42,7 @@ class Script:
         return await self._run(self.carrying, arguments)
 
     async def _run(self, client: Any, arguments: Sequence[str | bytes | float]) -> Any:
-        return await patiently(lambda: self._script([self.prefix], [_LINES, *arguments], client))
+        return await patiently(lambda: self._script([self.prefix], [self._lines, *arguments], client))
 
     async def close(self) -> None:
         for client in (self.client, self.blocking, self.carrying):

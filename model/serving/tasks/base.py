@@ -15,6 +15,7 @@ from model.decoding.sampling import Sampling
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from PIL import Image
     from torch import Tensor
 
     from model.captions import Caption, CaptionSet, NearWords, Translation
@@ -63,6 +64,7 @@ class Task:
     LINE: ClassVar[str]  # of the queue
     SECONDS: ClassVar[float] = 120.0  # a worker that holds such a job for longer hangs
     ONE_AT_A_TIME: ClassVar[bool] = False  # a worker takes the next of a line when this one is over
+    NEEDS_EDITOR: ClassVar[bool] = False  # only workers with a network that edits take it
     RESULT: ClassVar[type[Result]]
 
     @property
@@ -153,6 +155,15 @@ class Network(Protocol):
         """A word of a model's vocabulary, and those nearest to it. Raises UnknownWord."""
 
 
+class PhotoEditor(Protocol):
+    """A network that edits photos; see `model.editor.Editor`."""
+
+    def edit(
+        self, photo: Image.Image, text: str, strength: float, seed: int, step: Callable[[float], None]
+    ) -> Image.Image:
+        """The photo, changed as `text` says. `step` is called with the share that is done; what it raises ends it."""
+
+
 class Tools(Protocol):
     """What a worker offers to the task of one job."""
 
@@ -160,6 +171,7 @@ class Tools(Protocol):
     place: str  # the chat of the job, see `model.serving.jobs.Job`
     put: float  # when the job was put in line, on `time.monotonic`
     models: Network
+    editor: PhotoEditor | None  # where this worker has one
     cache: Cache
     metrics: WorkerMetrics
     clip_limits: ClipLimits
@@ -173,6 +185,13 @@ class Tools(Protocol):
 
     async def network(self, work: Callable[[], T], size: int) -> T:
         """Run `work`, of `size` pictures, on the network's thread. It takes turns with the batches of `caption`."""
+
+    async def edit(self, work: Callable[[Callable[[float], None]], T]) -> T:
+        """Run `work` on the thread for edits, one after the other, beside the network's.
+
+        It calls what it is given after each step, with the share that is done. That raises JobCancelled when nobody
+        wants the result any more, and the bot is told the share.
+        """
 
     async def progress(self, share: float) -> None:
         """Tell the bot how much is done, in [0, 1]."""

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
 
+from model.editor import EditModelError, Editor
 from model.errors import MetricsError
 from model.media.clips import ClipLimits
 from model.network.checkpoint import CheckpointError
@@ -25,6 +26,7 @@ from model.serving.metrics import WorkerMetrics, served_registry
 from model.serving.queue import JobConsumer
 from model.serving.redis.address import RedisRefused
 from model.serving.redis.consumer import RedisConsumer
+from model.serving.tasks import LINES, LINES_WITHOUT_EDITOR
 from model.serving.worker.network import Captioners
 from model.serving.worker.worker import THREAD_SECONDS, Worker, WorkerHung
 
@@ -46,6 +48,12 @@ class WorkerOptions:
     max_attempts: int = 3
     max_video_seconds: int = 300
     metrics_port: int | None = None
+    edit_model: Path | None = None
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Of the queue, that it takes from."""
+        return LINES_WITHOUT_EDITOR if self.edit_model is None else LINES
 
 
 Connect = Callable[[], AbstractAsyncContextManager[JobConsumer]]
@@ -81,7 +89,7 @@ def serve_parent(options: WorkerOptions) -> int:
 @asynccontextmanager
 async def _redis_consumer(url: str, options: WorkerOptions) -> AsyncIterator[JobConsumer]:
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-    consumer = RedisConsumer(url, name, max_attempts=options.max_attempts)
+    consumer = RedisConsumer(url, name, max_attempts=options.max_attempts, lines=options.lines)
     await consumer.open()
     yield consumer
     await consumer.close()
@@ -97,6 +105,10 @@ async def _serve(options: WorkerOptions, connect: Connect, *stop_signals: signal
     async def work(metrics: WorkerMetrics) -> None:
         captioners = await asyncio.to_thread(Captioners, options.weights_dir, options.device, options.model)
         device, precision = str(captioners.encoder.device), str(captioners.encoder.dtype).removeprefix("torch.")
+        editor = None
+        if options.edit_model is not None:
+            editor = await asyncio.to_thread(Editor.load, options.edit_model, options.device)
+            log.info("it edits photos, too, with %s", options.edit_model)
         async with connect() as consumer:
             metrics.info.labels(options.model, device, precision).set(1)
             log.info("the worker is ready: %s on %s, %s", options.model, device, precision)
@@ -105,6 +117,7 @@ async def _serve(options: WorkerOptions, connect: Connect, *stop_signals: signal
                 captioners,
                 max_batch=options.max_batch,
                 clip_limits=ClipLimits(seconds=options.max_video_seconds),
+                editor=editor,
                 metrics=metrics,
                 forward=forward,
                 heard=queue.set,
@@ -126,7 +139,7 @@ async def _serve(options: WorkerOptions, connect: Connect, *stop_signals: signal
     except WorkerHung as error:
         log.error("%s", error)
         _exit_at_once(1)
-    except (CheckpointError, ValueError, MetricsError, RedisRefused) as error:
+    except (CheckpointError, EditModelError, ValueError, MetricsError, RedisRefused) as error:
         log.error("the worker cannot go on: %s", error)
         return NO_RESTART
     return 0

@@ -5,7 +5,8 @@
 Pictures of several jobs go through the network in one batch. While it runs one batch, the next is being decoded and the
 last one's sheets are being drawn. There is no timed window: a lone picture goes through at once. Each line of the queue
 has an intake and room of its own, so that what fills one lane does not keep the other's pictures from the next batch.
-What a task asks of the network for itself, such as a clip's frames, takes turns with these batches.
+What a task asks of the network for itself, such as a clip's frames, takes turns with these batches. Edits have a
+network and a thread of their own: no batch waits for them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from model.errors import CaptionError, JobFailed, OutOfMemory
+from model.errors import CaptionError, JobCancelled, JobFailed, OutOfMemory
 from model.media.clips import ClipLimits
 from model.media.memory import DECODING
 from model.serving.health import Deadline
@@ -31,8 +32,8 @@ from model.serving.job_context import working_for
 from model.serving.jobs import JobFailure
 from model.serving.metrics import WorkerMetrics
 from model.serving.queue import JobConsumer, Lease, settle
-from model.serving.tasks import LINES, TASKS
-from model.serving.tasks.base import Findings, Network, Picture, Task
+from model.serving.tasks import LINES, LINES_WITHOUT_EDITOR, TASKS
+from model.serving.tasks.base import Findings, Network, PhotoEditor, Picture, Task
 from model.serving.tasks.cache import Cache
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ T = TypeVar("T")
 
 THREAD_SECONDS: Final = Task.SECONDS  # a thread that is at one file for longer hangs; so does the network
 PIXEL_THREADS: Final = min(32, max(4, os.cpu_count() or 1))  # 4 at least: some wait for room in memory
-CLIP_THREADS: Final = 2  # as many as there are lines of such jobs
+LONG_THREADS: Final = 4  # as many as there are lines of jobs that come one at a time
 HEARTBEAT: Final = 2.0  # seconds; also how soon a cancelled job is dropped, and a chat's media are forgotten
 
 
@@ -96,6 +97,7 @@ class Worker:
         seconds: Mapping[str, float] | None = None,
         thread_seconds: float = THREAD_SECONDS,
         clip_limits: ClipLimits | None = None,
+        editor: PhotoEditor | None = None,
         metrics: WorkerMetrics | None = None,
         forward: Deadline | None = None,
         heard: Callable[[], None] = lambda: None,
@@ -106,6 +108,7 @@ class Worker:
         """
         self.consumer = consumer
         self.models = network
+        self.editor = editor
         self.max_batch = max_batch
         self.thread_seconds = thread_seconds
         self.clip_limits = clip_limits or ClipLimits()
@@ -120,7 +123,8 @@ class Worker:
         self._heard = heard
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="pixels")
         # A clip keeps its room in memory between its frames: it must not wait for threads that wait for that room.
-        self._clips = ThreadPoolExecutor(CLIP_THREADS, thread_name_prefix="clips")
+        self._long = ThreadPoolExecutor(LONG_THREADS, thread_name_prefix="long")
+        self._edits = ThreadPoolExecutor(1, thread_name_prefix="edits")
         self._began: dict[int, float] = {}  # thread for pixels → when it began what it is doing
         self._device = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._held: dict[str, _Held] = {}
@@ -128,10 +132,15 @@ class Worker:
         self._changed = asyncio.Condition()
         self._runs: deque[_Run] = deque()
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Those that it takes from."""
+        return LINES if self.editor is not None else LINES_WITHOUT_EDITOR
+
     async def run(self, stop: asyncio.Event) -> None:
         """Raises WorkerHung, and whatever the queue raises."""
         tasks: set[asyncio.Task[Any]] = {
-            *(asyncio.create_task(self._intake(line)) for line in LINES),
+            *(asyncio.create_task(self._intake(line)) for line in self.lines),
             *map(asyncio.create_task, (self._run_network(), self._keep_leases(), self._watch_threads())),
             asyncio.create_task(stop.wait()),
         }
@@ -152,7 +161,8 @@ class Worker:
         await self.consumer.give_back(list(self._held))
         self._device.shutdown()
         self._pool.shutdown()
-        self._clips.shutdown()
+        self._long.shutdown()
+        self._edits.shutdown()
         if ended_by is not None:
             raise ended_by
 
@@ -345,13 +355,14 @@ class _Tools:
         self.job_id, self.place = held.lease.job.id, held.lease.job.place
         self.put = time.monotonic() - held.lease.waited
         self.models = worker.models
+        self.editor = worker.editor
         self.cache = worker.cache
         self.metrics = worker.metrics
         self.clip_limits = worker.clip_limits
         self.max_batch = worker.max_batch
 
     def pixels(self, work: Callable[[], T]) -> Awaitable[T]:
-        pool = self._worker._clips if self._held.lease.job.task.ONE_AT_A_TIME else self._worker._pool
+        pool = self._worker._long if self._held.lease.job.task.ONE_AT_A_TIME else self._worker._pool
         return asyncio.get_running_loop().run_in_executor(pool, self._run, work)
 
     def _run(self, work: Callable[[], T]) -> T:
@@ -374,6 +385,21 @@ class _Tools:
             self._worker._changed.notify_all()
         found: T = await run.done
         return found
+
+    async def edit(self, work: Callable[[Callable[[float], None]], T]) -> T:
+        self._held.uses_network = True
+        loop, unwanted = asyncio.get_running_loop(), threading.Event()
+
+        def step(share: float) -> None:
+            if unwanted.is_set():
+                raise JobCancelled("nobody wants it any more")
+            self._worker._began[threading.get_ident()] = time.monotonic()  # its time is that of a step
+            asyncio.run_coroutine_threadsafe(self.progress(share), loop)
+
+        try:
+            return await loop.run_in_executor(self._worker._edits, self._run, partial(work, step))
+        finally:  # the thread ends with its step, whoever waits
+            unwanted.set()
 
     async def progress(self, share: float) -> None:
         await self._worker.consumer.progress(self.job_id, share)

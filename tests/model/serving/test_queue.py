@@ -30,6 +30,7 @@ RESULT = PhotoResult(WireCaption("a dog", 0.5), (WireCaption("the dog", 0.25),),
 LEASE = 1.5  # seconds, where a test is about leases; a process may stand still for a moment
 LONG = 10.0  # where it is not
 SOON = 60.0
+SERVED = "{captions}:served"
 
 
 def job(name: str, user: int = 1, **settings: object) -> Job:
@@ -688,6 +689,54 @@ async def test_what_a_worker_was_just_given_when_it_stops_is_handed_back(
     assert await taken(second) == [("a", 1)]
 
 
+async def test_bots_know_which_lines_are_served(engine: Engine) -> None:
+    queue = await engine.producer()
+    assert (queue.served("photo"), queue.served("edit")) == (None, None)
+    worker = await engine.consumer()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await worker.take("photo", 1)
+    if isinstance(queue, RedisQueue):
+        await queue.sweep()  # as it does every few seconds
+    assert queue.served("photo") == 0
+    assert (await queue.status()).served["photo"] == 0
+
+
+async def test_a_worker_takes_only_from_its_lines_what_others_failed_to_finish(redis: OnRedis) -> None:
+    """Such as edits, for which most workers have no network."""
+    redis.lease = 0.3
+    queue, first = await redis.producer(), await redis.consumer()
+    await queue.put(job("clip", task=ClipTask), b"")
+    assert await taken(first, line="clip") == [("clip", 1)]
+    other = RedisConsumer(redis.server.url, "other", lease_seconds=0.3, lines=("photo", "photo-bulk"))
+    redis.consumers.append(other)
+    await other.open()
+    await line_up(queue, "a")
+    assert await taken(other) == [("a", 1)]
+    await other.finish("a", RESULT)
+    await asyncio.sleep(0.5)  # the lease of the clip is over
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.0):
+            await other.take("photo", 1)
+    assert await taken(await redis.consumer(), line="photo") == [("clip", 2)]
+    status = await queue.status()
+    assert (status.served["photo"], "clip" in status.served) == (0, True)
+
+
+async def test_a_line_is_known_for_a_day_after_its_last_worker() -> None:
+    now = [0.0]
+    queue = LocalQueue(clock=lambda: now[0])
+    queue.join(1, "edit")
+    queue.join(2, "edit")
+    await queue.leave(1)
+    assert queue.served("edit") == 0
+    await queue.leave(2)
+    now[0] = 3600.0
+    assert queue.served("edit") == 3600.0
+    now[0] = 90_000.0
+    assert queue.served("edit") is None
+
+
 async def test_nothing_is_left_of_jobs_that_are_over(redis: OnRedis) -> None:
     queue, worker = await redis.producer(), await redis.consumer()
     await line_up(queue, *map(str, range(5)), user=1)
@@ -697,13 +746,14 @@ async def test_nothing_is_left_of_jobs_that_are_over(redis: OnRedis) -> None:
     for number in range(5):
         await queue.wait(str(number))
         await queue.forget(str(number))
-    lines = {f"{{captions}}:line:{line}" for line in ("photo", "photo-bulk", "clip", "clip-bulk")}
+    lines = {f"{{captions}}:line:{line}" for line in ("photo", "photo-bulk", "clip", "clip-bulk", "edit", "edit-bulk")}
+    lines.add(SERVED)  # which lines workers take from: it names no job
     await worker.close()
     redis.consumers.clear()
     async with asyncio.timeout(SOON):
         while not redis.keys() <= lines:
             await asyncio.sleep(0.02)  # until the last notices are read
-    assert all(redis.server.call("XLEN", line) == ":0\r\n" for line in lines)
+    assert all(redis.server.call("XLEN", line) == ":0\r\n" for line in lines - {SERVED})
 
 
 async def test_what_is_left_of_dead_bots_and_workers_is_swept_away(redis: OnRedis) -> None:
