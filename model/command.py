@@ -221,13 +221,13 @@ def edit_photo(file: str, text: str, output: Path, folder: Path, device: str, *,
     try:
         edited = editor.edit(photo, wanted, strength / 100, seed, step)
         output.write_bytes(encode_jpeg(edited))
+        print(f"{file}: {output} (edited by a machine, strength {strength} %, seed {seed})", flush=True)
     except CaptionError as error:
         _print_error(file, error, as_json=False)
         return 1
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{file}: {output} (edited by a machine, strength {strength} %, seed {seed})", flush=True)
     return 0
 
 
