@@ -36,6 +36,7 @@ from model.tagging.lists import ARTICLES, Words, dictionary
 
 TAGS_FILE: Final = "tags.safetensors"
 TAGGING: Final[DecoderKind] = "attention"  # the decoder whose PMI the probabilities are fitted to
+LEAST: Final = 1e-9  # of a tag's probability, whose logarithm must be finite
 
 
 def pooled(features: Tensor) -> Tensor:
@@ -149,7 +150,7 @@ class Tagger:
         features: (B, R, C).
         """
         bank = self.head.probabilities(self.bank.to(self.head.weight.device))
-        gained = self.head.probabilities(features).log() - bank.mean(dim=0).log()  # (B, T)
+        gained = self.head.probabilities(features).clamp(min=LEAST).log() - bank.mean(dim=0).clamp(min=LEAST).log()
         named = gained.new_zeros(len(texts), len(self.head.tags))
         for n, words in enumerate(texts):
             said = f" {' '.join(words)} "
