@@ -135,7 +135,7 @@ def test_the_commands_fit_and_measure(
     tagger = Tagger.load(out, fingerprint(WEIGHTS / "encoder.safetensors"))
     again = tmp_path / "again.safetensors"
     assert fit_tags.main([*common, *few, "--ranking-only", "--check", "test", "--out", str(again)]) == 0
-    assert "| short texts | 2 to 5 |" in capsys.readouterr().out
+    assert "| both | 2 to 5 |" in capsys.readouterr().out
     kept = Tagger.load(again, fingerprint(WEIGHTS / "encoder.safetensors"))
     assert captioner.tagger is not None
     assert torch.equal(kept.head.weight, captioner.tagger.head.weight)
