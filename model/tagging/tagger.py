@@ -7,7 +7,9 @@ for the photo, less that for photos at large,
     PMI = log p(text | photo) - log (1/N) Σ_n p(text | photo n of the bank),
 
 without which common texts would win. The bank is a choice of training photos, whose features are kept coarsely.
-Probabilities are fitted to validation photos by `python -m model.training.fit_tags`.
+PMI is at most -log p(text), so of short texts it is small even where they are right: in the ranking of descriptions
+log p(text) counts too, and so do the classifiers of the tags that a description names. Probabilities are fitted to
+validation photos by `python -m model.training.fit_tags`.
 
 Shapes: B images, R regions, C channels, T tags, N photos of the bank, S regions kept of each.
 """
@@ -34,6 +36,7 @@ from model.tagging.lists import ARTICLES, Words, dictionary
 
 TAGS_FILE: Final = "tags.safetensors"
 TAGGING: Final[DecoderKind] = "attention"  # the decoder whose PMI the probabilities are fitted to
+LEAST: Final = 1e-9  # of a tag's probability, whose logarithm must be finite
 
 
 def pooled(features: Tensor) -> Tensor:
@@ -49,7 +52,8 @@ class Fit:
     """What turns PMI into probabilities, fitted to validation photos.
 
     A free tag holds with p = σ(slope · PMI + rarity · log p(text) + intercept), log p over the bank. Descriptions
-    have a softmax of sharpness · PMI, beside which "none fits" has the logit `none`.
+    have a softmax of sharpness · PMI + common · log p(text) + lift · `Tagger.lift`, beside which "none fits" has the
+    logit `none`. `common` and `lift` are 0 in files from before they were fitted.
     """
 
     slope: float
@@ -58,6 +62,13 @@ class Fit:
     threshold: float  # of a free tag's probability
     sharpness: float
     none: float
+    common: float = 0.0
+    lift: float = 0.0
+
+    def descriptions(self, evidence: Tensor) -> Tensor:
+        """Logits of N descriptions, then that of none: (…, N + 1). evidence: (…, N, 3), of `Tagger.evidence`."""
+        logits = evidence @ evidence.new_tensor([self.sharpness, self.common, self.lift])
+        return torch.cat([logits, torch.full_like(logits[..., :1], self.none)], dim=-1)
 
 
 @dataclass(frozen=True)
@@ -84,8 +95,9 @@ class Tagger:
         if head.weight.shape[1] != bank.shape[-1]:
             raise ValueError(f"weights of {tuple(head.weight.shape)} for features of {bank.shape[-1]} channels")
         self.head, self.bank, self.fit = head, bank, fit
-        self._row = {tag: row for row, tag in enumerate(head.tags)}
-        self._tag_of = {form: entry.name for entry in dictionary("default") for form in entry.forms}
+        row = {tag: place for place, tag in enumerate(head.tags)}
+        entries = [entry for entry in dictionary("default") if entry.name in row]
+        self._row_of = row | {form: row[entry.name] for entry in entries for form in entry.forms}
         self._states: dict[Decoder, DecoderState] = {}  # of the bank, by the decoder
 
     @torch.inference_mode()
@@ -117,13 +129,34 @@ class Tagger:
         unjudged = [Choice(text, None, m.unknown) for text, m in zip(texts, meanings, strict=True) if m.unknown]
         if not judged:
             return Ranking(tuple(unjudged), 1.0)
-        tokens = [vocabulary.encode(" ".join(meanings[n].words)) for n in judged]
-        pmi, _ = self.pmi(decoder, features[None], tokens, end=True)
-        logits = torch.cat([self.fit.sharpness * pmi[0], pmi.new_tensor([self.fit.none])])
-        *shares, none = logits.softmax(dim=-1).tolist()
+        evidence = self.evidence(decoder, vocabulary, features[None], [meanings[n].words for n in judged])[0]
+        *shares, none = self.fit.descriptions(evidence).softmax(dim=-1).tolist()
         choices = [Choice(texts[n], share) for n, share in zip(judged, shares, strict=True)]
         choices.sort(key=lambda choice: -(choice.probability or 0.0))
         return Ranking((*choices, *unjudged), none)
+
+    @torch.inference_mode()
+    def evidence(
+        self, decoder: Decoder, vocabulary: Vocabulary, features: Tensor, texts: Sequence[Sequence[str]]
+    ) -> Tensor:
+        """What the ranking of N descriptions goes by: PMI, log p(text) and `lift`, (B, N, 3). features: (B, R, C)."""
+        pmi, marginal = self.pmi(decoder, features, [vocabulary.encode(" ".join(words)) for words in texts], end=True)
+        return torch.stack([pmi, marginal.expand_as(pmi), self.lift(features, texts)], dim=-1)
+
+    def lift(self, features: Tensor, texts: Sequence[Sequence[str]]) -> Tensor:
+        """By how much likelier the photo makes the tags that a text names than photos of the bank do, (B, N).
+
+        The mean over the tags of log p(tag | photo) - log (1/N) Σ_n p(tag | photo n); 0 for a text that names none.
+        features: (B, R, C).
+        """
+        bank = self.head.probabilities(self.bank.to(self.head.weight.device))
+        gained = self.head.probabilities(features).clamp(min=LEAST).log() - bank.mean(dim=0).clamp(min=LEAST).log()
+        named = gained.new_zeros(len(texts), len(self.head.tags))
+        for n, words in enumerate(texts):
+            said = f" {' '.join(words)} "
+            rows = [row for form, row in self._row_of.items() if f" {form} " in said]
+            named[n, rows] = 1.0
+        return gained @ (named / named.sum(dim=1, keepdim=True).clamp(min=1)).T
 
     @torch.inference_mode()
     def pmi(
@@ -147,8 +180,7 @@ class Tagger:
 
     def _classifier(self, words: Sequence[str]) -> int | None:
         """The row of the classifier for these words."""
-        said = " ".join(words[1:] if words and words[0] in ARTICLES else words)
-        return self._row.get(self._tag_of.get(said, said))
+        return self._row_of.get(" ".join(words[1:] if words and words[0] in ARTICLES else words))
 
     def _free(
         self, decoder: Decoder, vocabulary: Vocabulary, features: Tensor, tags: Sequence[Sequence[str]]

@@ -14,12 +14,12 @@ from model.decoding.explain import weigh
 from model.decoding.scoring import text_log_probs
 from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint
 from model.tagging.answers import Choice, Ranking, Tag
-from model.tagging.lists import names
+from model.tagging.lists import names, parse_descriptions
 from model.tagging.tagger import TAGS_FILE, Fit, Head, Tagger
 from tests.conftest import WEIGHTS
 
 TEXTS = ["a dog runs", "a cat", "the dog on the grass", "a", "a dog", "two red cat"]
-FIT = Fit(slope=1.0, rarity=0.1, intercept=0.5, threshold=0.5, sharpness=2.0, none=0.3)
+FIT = Fit(slope=1.0, rarity=0.1, intercept=0.5, threshold=0.5, sharpness=2.0, none=0.3, common=0.2, lift=0.7)
 
 
 @pytest.fixture
@@ -59,8 +59,11 @@ def test_a_description_counts_by_how_much_likelier_the_photo_makes_it(tiny: Capt
     ranking = tagger.rank(tiny.decoder, tiny.vocabulary, grid[0], [*texts, "a xylophone"])
     tokens = [tiny.vocabulary.encode(text) for text in texts]
     each = text_log_probs(tiny.decoder, tiny.decoder.init_state(grid), tokens, end=True)
-    pmi = each[0] - each[1:].exp().mean(dim=0).log()
-    *shares, none = torch.cat([FIT.sharpness * pmi, torch.tensor([FIT.none])]).softmax(dim=0).tolist()
+    marginal = each[1:].exp().mean(dim=0).log()
+    dog = torch.sigmoid(5.0 * grid[:, :, 0].mean(dim=1))
+    lift = torch.stack([(dog[0] / dog[1:].mean()).log(), torch.tensor(0.0)])  # no tag is a cat
+    logits = FIT.sharpness * (each[0] - marginal) + FIT.common * marginal + FIT.lift * lift
+    *shares, none = torch.cat([logits, torch.tensor([FIT.none])]).softmax(dim=0).tolist()
     assert ranking.none == pytest.approx(none, abs=1e-4)
     assert {choice.text: choice.probability for choice in ranking.choices[:2]} == pytest.approx(
         dict(zip(texts, shares, strict=True)), abs=1e-4
@@ -126,7 +129,32 @@ def test_the_shipped_network_names_what_is_in_photos(
         yes, no, unknown = captioner.tags(photo[name], [there, not_there, "a minibar"])
         assert (yes.holds, no.holds) == (True, False)
         assert unknown.unknown == ("minibar",)
-    ranking = captioner.rank(photo["cat"], ["a dog running on a beach", "кошка", "a close up of a cat"])
-    assert ranking.choices[-1].text == "a dog running on a beach"
-    assert ranking.best is not None
-    assert captioner.rank(photo["cat"], ["two men play football", "a train at a station"]).best is None
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "best"),
+    [
+        ("cat", "a dog | a cat", "a cat"),  # README's example
+        ("cat", "dog | cat | horse", "cat"),
+        ("cat", "a dog on grass | a cat on a sofa | an empty street", "a cat on a sofa"),
+        ("cat", "a dog running on a beach | a close up of a cat", "a close up of a cat"),
+        ("cat", "собака | кошка", "кошка"),
+        ("coffee", "a cup of coffee | a bicycle", "a cup of coffee"),
+        ("coffee", "two dogs play in the snow | a cup of coffee on a table", "a cup of coffee on a table"),
+        ("temple", "a building | a dog", "a building"),
+        ("flower", "a dog | a flower", "a flower"),
+        ("cat", "a dog | a horse", None),
+        ("cat", "two men play football | a train at a station", None),
+        ("coffee", "a dog | a cat", None),
+        ("temple", "a dog | a cat", None),
+        ("temple", "a man riding a wave | a cup of coffee", None),
+        ("flower", "a dog | a man riding a wave on a surfboard", None),
+        ("rocket", "a dog | a cat | a pizza", None),
+    ],
+)
+def test_the_shipped_network_chooses_a_right_description_however_short_or_none(
+    captioner: Captioner, features: Tensor, photo_files: list[Path], name: str, texts: str, best: str | None
+) -> None:
+    row = [file.stem for file in photo_files].index(name)
+    ranking = captioner.rank(features[row], parse_descriptions(texts).items)
+    assert (ranking.best and ranking.best.text) == best
