@@ -24,7 +24,8 @@ def _plain_overlay(dimmed: Image.Image, attention: npt.NDArray[np.float32], peak
 
 
 def _apart(one: Image.Image, other: Image.Image) -> npt.NDArray[np.float64]:
-    return np.abs(np.asarray(one, dtype=float) - np.asarray(other, dtype=float))
+    apart: npt.NDArray[np.float64] = np.abs(np.asarray(one, dtype=float) - np.asarray(other, dtype=float))
+    return apart
 
 
 @pytest.mark.parametrize("box", BOXES)
