@@ -40,7 +40,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model.captioner import Captioner, CaptionSet, Precision
+from model.captioner import Captioner, CaptionSet
 from model.captions import Translation
 from model.decoding.sampling import Sampling
 from model.decoding.search import candidates
