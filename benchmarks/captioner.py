@@ -13,6 +13,8 @@ against the same from the file's bytes, and what it costs when 15 that were show
 With `--russian`, instead: an answer as the bot gives it (beam of five, five samples, sheet) in Russian against the same
 in English, in turn, so that both meet the same machine.
 
+Each is measured in fp32, and in bf16 where that is faster.
+
 Batches follow one another as in the worker: sheets are drawn on threads beside the next batch's network.
 """
 
@@ -38,7 +40,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from model.captioner import Captioner, CaptionSet, Precision
+from model.captioner import Captioner, CaptionSet
 from model.captions import Translation
 from model.decoding.sampling import Sampling
 from model.decoding.search import candidates
@@ -46,12 +48,12 @@ from model.drawing.heatmap import draw_sheet
 from model.media.images import encode_jpeg, open_image
 from model.network.checkpoint import ENCODER_FILE, load_encoder
 from model.network.config import MODELS, DecoderKind
+from model.network.device import bf16_is_faster, choose_device
 from model.network.vocabulary import END, PAD, START, UNKNOWN
 from model.translation import RUSSIAN_FILE, Translations
 from model.variety import varied_captions
 
 SAMPLES = 5
-PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 ABILITIES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 PHOTOS = Path(__file__).resolve().parent.parent / "tests" / "photos"
 
@@ -215,7 +217,7 @@ def compare_batches(options: argparse.Namespace, plain: Captioner) -> None:
         "each part alone in ms a photo, with its share; then the ratios of the whole to the encoder, and of naive to it"
     )
     print("precision  batch  photos/s  ms/photo |    encoder    decoding       sheet | whole/encoder  naive/whole")
-    for precision in PRECISIONS:
+    for precision in options.precisions:
         captioner = Captioner.load(options.weights, options.device, model=options.model, precision=precision)
         for size in options.batches:
             runs = max(2, 64 // size)
@@ -250,7 +252,7 @@ def compare_languages(options: argparse.Namespace) -> None:
     """Print what an answer in Russian costs against the same in English."""
     translations = Translations.load(options.weights / RUSSIAN_FILE, options.device)
     print("precision  batch  English ms/photo  Russian ms/photo  ratio  translated")
-    for precision in PRECISIONS:
+    for precision in options.precisions:
         captioner = Captioner.load(options.weights, options.device, model=options.model, precision=precision)
         for size in options.batches:
             photos = distinct_photos(size)
@@ -282,9 +284,11 @@ def main() -> int:
     parser.add_argument("--model", choices=list(MODELS), default="attention")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--batches", type=int, nargs="*", default=[1, 8, 32], help="none: asking again alone")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--russian", action="store_true", help="answers in Russian against those in English, alone")
     options = parser.parse_args()
+    faster = bf16_is_faster(choose_device(options.device))
+    options.precisions = ["fp32", "bf16"] if faster else ["fp32"]
     if options.russian:
         compare_languages(options)
         return 0
@@ -299,7 +303,7 @@ def main() -> int:
         compare_batches(options, plain)
     print(f"ms for {SAMPLES} samples of a photo, one photo at a time; kept features are those of the same precision")
     print("precision          anew  from kept  kept/anew  all of them new  same captions  kept of a photo")
-    for precision in PRECISIONS:
+    for precision in options.precisions:
         captioner = Captioner.load(options.weights, options.device, model=model, precision=precision)
         print(measure_again(captioner, options.repeats), flush=True)
     return 0
