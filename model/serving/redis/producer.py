@@ -116,6 +116,8 @@ class RedisQueue:
         wait = self._waits.get(job_id)
         if wait is not None:
             settle(wait.done, JobCancelled("cancelled"))
+            if not wait.waiters:
+                del self._waits[job_id]
         await self._script.call("cancel", self._name, job_id, CANCELLED_SECONDS)
 
     async def is_cancelled(self, job_id: str) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -600,6 +600,27 @@ async def test_workers_that_are_gone_are_swept_away(redis: OnRedis, monkeypatch:
     async with asyncio.timeout(SOON):
         while "gone" in redis.server.call(*consumers):
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("end", [RedisQueue.forget, RedisQueue.cancel])
+async def test_nothing_is_kept_of_a_job_that_is_given_up_while_it_is_put(
+    redis: OnRedis, monkeypatch: pytest.MonkeyPatch, end: Callable[[RedisQueue, str], Awaitable[None]]
+) -> None:
+    queue, asked = await redis.producer(), asyncio.Event()
+
+    async def never(*_: object) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    await queue.admit(job("a"))
+    with monkeypatch.context() as patch:
+        patch.setattr(queue._script, "carry", never)
+        putting = asyncio.create_task(queue.put(job("a"), b"media"))
+        await asked.wait()
+        putting.cancel()
+        await asyncio.gather(putting, return_exceptions=True)
+    await end(queue, "a")
+    assert not queue._waits
 
 
 async def test_a_full_redis_takes_nothing_new_and_what_it_holds_is_done(
