@@ -151,7 +151,7 @@ class Clips:
 
         try:
             async with held:
-                outcome = await self._work.run(clip.job, media, self._work.settings.clip_seconds, progress)
+                outcome = await self._work.run(clip.job, media, progress)
             assert isinstance(outcome, ClipResult)
             clip.result = self._kept(clip.job, outcome)
             clip.state = "done"

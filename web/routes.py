@@ -428,7 +428,7 @@ async def begin_clip(request: Request, response: Response, query: Annotated[Clip
         task = ClipTask(
             model=options.model or work.settings.model, moments=options.moments, labels=LABELS[options.language]
         )
-        job = await work.admit(request, task)
+        job = await work.admit(request, task, work.settings.clip_seconds)
         state = await _clips(request).begin(job, media, held.pop_all())
     if await request.is_disconnected():
         await _clips(request).cancel(state.id)

@@ -10,6 +10,7 @@
 --   prefix:people      hash    person → open requests
 --   prefix:jobs        hash    person → open jobs
 --   prefix:open        zset    ids of all jobs, by the time of their admission
+--   prefix:lasting     zset    of these, ids of those that nobody takes up again, by the time until which they are waited for
 --   prefix:workers     zset    workers, by the time until which they count as alive
 --   prefix:forgotten   zset    places that workers are to forget, by when they were told
 --   prefix:reply:BOT   list    what the bot is to look at: "d:ID" (done), "f:ID" (forgotten), "p:SHARE:ID" (progress)
@@ -83,6 +84,7 @@ local function forget(id, by)
   if job[3] ~= by then tell(id, 'f:' .. id) end
   redis.call('DEL', job_key(id))
   redis.call('ZREM', prefix .. ':open', id)
+  redis.call('ZREM', prefix .. ':lasting', id)
   if count_down(prefix .. ':requests', job[1] .. ':' .. job[2]) then count_down(prefix .. ':people', job[1]) end
   count_down(prefix .. ':jobs', job[1])
 end
@@ -104,7 +106,7 @@ end
 
 local commands = {}
 
-function commands.admit(id, job, user, request, wanted, before, bot, most, most_per_person, quick)
+function commands.admit(id, job, user, request, wanted, before, bot, most, most_per_person, quick, lasts)
   if redis.call('EXISTS', job_key(id)) == 1 then
     pass_when_full()
     redis.call('HSET', job_key(id), 'bot', bot, 'job', job) -- as this version of the bot writes it
@@ -126,6 +128,7 @@ function commands.admit(id, job, user, request, wanted, before, bot, most, most_
   redis.call('HSET', job_key(id), 'job', job, 'user', user, 'request', request, 'line', line, 'bot', bot,
     'state', 'admitted', 'attempts', 0)
   redis.call('ZADD', prefix .. ':open', now, id)
+  if lasts ~= '0' then redis.call('ZADD', prefix .. ':lasting', now + lasts, id) end
   return {'ok'}
 end
 
@@ -347,12 +350,14 @@ function commands.leave(consumer)
   redis.call('ZREM', prefix .. ':workers', consumer)
 end
 
--- Drop workers that are gone and hold nothing, and jobs that no bot asked about for `keep` ms.
+-- Drop workers that are gone and hold nothing, jobs that nobody waits for any more, and those older than `keep` ms.
 function commands.sweep(keep)
   redis.call('ZREMRANGEBYSCORE', prefix .. ':workers', '-inf', now - 60000)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. ':open', '-inf', now - keep, 'LIMIT', 0, 100)) do
-    forget(id)
-    redis.call('ZREM', prefix .. ':open', id)
+  for key, time in pairs({open = now - keep, lasting = now}) do
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. ':' .. key, '-inf', time, 'LIMIT', 0, 100)) do
+      forget(id)
+      redis.call('ZREM', prefix .. ':' .. key, id)
+    end
   end
   for _, line in ipairs(LINES) do
     if redis.call('EXISTS', line_key(line)) == 1 then

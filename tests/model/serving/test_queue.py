@@ -7,7 +7,7 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import pytest
@@ -743,3 +743,16 @@ async def test_what_is_left_of_dead_bots_and_workers_is_swept_away(redis: OnRedi
     await queue.sweep(keep_seconds=0)
     assert (await queue.status()).open_requests == 0
     assert not await queue.has("a")
+
+
+async def test_what_a_killed_web_process_asked_for_is_dropped_when_its_time_is_over(
+    redis: OnRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_queue, "LATE_SECONDS", 0.05)
+    killed, other = await redis.producer(), await redis.producer()
+    for name, lasts in (("of the web", 0.0), ("of the web, for longer", 60.0), ("of a bot", None)):
+        await killed.put(replace(job(name), lasts=lasts), b"media")
+    await asyncio.sleep(0.1)
+    await other.sweep()
+    assert [await other.has(name) for name in ("of the web", "of the web, for longer", "of a bot")] == [0, 1, 1]
+    assert (await other.status()).open_requests == 2
