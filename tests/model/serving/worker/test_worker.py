@@ -11,8 +11,10 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from PIL import Image
@@ -23,6 +25,7 @@ from model.errors import DamagedImage, JobCrashed, JobFailed, NotAClip, NotAnIma
 from model.media import images
 from model.media.clips import ClipLimits
 from model.serving.codec import WireError, pack, unpack
+from model.serving.embedded import pipe
 from model.serving.embedded.process import NO_RESTART, EmbeddedWorker, WorkerCannotStart
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import JobFailure, decode_job, decode_outcome, encode_job, encode_outcome
@@ -30,6 +33,7 @@ from model.serving.queue import JobConsumer, Lease
 from model.serving.tasks.base import Findings, Picture
 from model.serving.tasks.clip import ClipResult, ClipTask
 from model.serving.tasks.photo import PhotoResult, WireCaption
+from model.serving.worker import process
 from model.serving.worker import worker as worker_module
 from model.serving.worker.network import Captioners
 from model.serving.worker.worker import Worker, WorkerHung, choose
@@ -106,6 +110,41 @@ async def test_a_broken_pipe_returns_the_jobs(pipes: Pipes) -> None:
     await pipes.consumer.take("photo", 1)
     await pipes.hang_up()
     assert [lease.attempt for lease in await pipes.queue.take(2, "photo", 1)] == [2]
+
+
+async def test_a_job_of_another_version_fails_alone(pipes: Pipes, monkeypatch: pytest.MonkeyPatch) -> None:
+    await pipes.queue.put(job("strange"), b"")
+    taking = asyncio.create_task(pipes.consumer.take("photo", 9))
+    with monkeypatch.context() as patch:
+        patch.setattr(pipe, "encode_job", lambda job: {**encode_job(job), "colour": "red"})
+        with pytest.raises(JobFailed):
+            await asyncio.wait_for(pipes.queue.wait("strange"), 60)
+    await pipes.queue.put(job("known"), b"")
+    assert [lease.job.id for lease in await asyncio.wait_for(taking, 60)] == ["known"]
+
+
+@pytest.mark.parametrize(("where", "status"), [("Captioners", NO_RESTART), ("Worker", None)])
+def test_only_settings_that_cannot_be_used_end_a_worker_for_good(
+    where: str, status: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anything else is worth another start."""
+
+    def wrong(*_: object, **__: object) -> None:
+        raise WireError("no frame")
+
+    @contextlib.asynccontextmanager
+    async def nowhere(*_: object) -> AsyncIterator[None]:
+        yield
+
+    monkeypatch.setattr(process, "_redis_consumer", nowhere)
+    monkeypatch.setattr(process, "Captioners", MagicMock())
+    monkeypatch.setattr(process, where, wrong)
+    serve = partial(process.serve_redis, "", process.WorkerOptions(weights_dir=tmp_path, data_dir=tmp_path))
+    if status is None:
+        with pytest.raises(WireError):
+            serve()
+    else:
+        assert serve() == status
 
 
 async def captions_of(pipes: Pipes, name: str) -> PhotoResult:
