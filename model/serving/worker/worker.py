@@ -122,6 +122,7 @@ class Worker:
         self._began: dict[int, float] = {}  # thread for pixels → when it began what it is doing
         self._device = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._held: dict[str, _Held] = {}
+        self._leaving: dict[_Held, asyncio.Task[None]] = {}  # held no more, but perhaps still in a thread
         self._finishing: set[asyncio.Task[None]] = set()  # tasks of which the network has had the picture
         self._changed = asyncio.Condition()
         self._runs: deque[_Run] = deque()
@@ -144,7 +145,7 @@ class Worker:
         unfinished = [held.working for held in unanswered if held.working is not None]
         for task in unfinished:
             task.cancel()
-        await asyncio.gather(*unfinished, *self._finishing, return_exceptions=True)
+        await asyncio.gather(*unfinished, *self._leaving.values(), *self._finishing, return_exceptions=True)
         if ended_by is not None:  # perhaps by one of these: handed back, it would not count as tried
             self._held = {job: held for job, held in self._held.items() if not (held.begun or held.uses_network)}
         await self.consumer.give_back(list(self._held))
@@ -162,7 +163,8 @@ class Worker:
         most = 1 if alone else self.max_batch
 
         def room() -> int:
-            return most - sum(held.line == line and not held.begun for held in self._held.values())
+            unfinished = (*self._held.values(), *self._leaving)
+            return most - sum(held.line == line and not held.begun for held in unfinished)
 
         while True:
             async with self._changed:
@@ -292,9 +294,18 @@ class Worker:
             self.cache.forget(await self.consumer.forgotten())
             self._heard()
             for job_id in held.keys() - extended:
-                if (working := held[job_id].working) is not None and not held[job_id].begun:
-                    working.cancel()
+                if not held[job_id].begun:
+                    self._leaving[held[job_id]] = asyncio.create_task(self._leave(held[job_id]))
                 await self._let_go(held[job_id])
+
+    async def _leave(self, held: _Held) -> None:
+        """Stop work on a job. It keeps its room until then: a clip's thread may wait for that of another clip."""
+        if held.working is not None:
+            held.working.cancel()
+            await asyncio.wait([held.working])
+        async with self._changed:
+            del self._leaving[held]
+            self._changed.notify_all()
 
     async def _give_back_waiting(self, now: float) -> None:
         """Jobs that are still waiting for a thread after half of their time: their time begins anew, here or elsewhere.

@@ -22,6 +22,7 @@ from PIL import Image
 from model.clip_moments import DescribedFrame, PreparedFrame
 from model.decoding.sampling import Sampling
 from model.errors import DamagedImage, JobCrashed, JobFailed, NotAClip, NotAnImage
+from model.media import clips as media_clips
 from model.media import images
 from model.media.clips import ClipLimits
 from model.serving.codec import WireError, pack, unpack
@@ -679,6 +680,34 @@ async def test_a_cancelled_clip_stops(
         await pipes.queue.put(job("next", task=ClipTask), clip)
         assert await pipes.queue.wait("next")
     assert len(seen) < 6
+
+
+async def test_a_cancelled_clip_keeps_its_room_while_its_thread_waits(
+    captioners: Captioners, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two lines of clips have two threads: one that waits for another clip's memory must be the only one that does."""
+    begun, go_on = [], threading.Event()
+    opened = media_clips.open_clip
+
+    def waits(media: bytes, limits: ClipLimits) -> contextlib.AbstractContextManager[media_clips.Clip]:
+        begun.append(media)
+        go_on.wait(60)
+        return opened(media, limits)
+
+    monkeypatch.setattr(media_clips, "open_clip", waits)
+    monkeypatch.setattr(worker_module, "HEARTBEAT", 0.02)
+    async with Pipes() as pipes, working(pipes.consumer, captioners):
+        await pipes.queue.put(job("cancelled", task=ClipTask), clip)
+        async with asyncio.timeout(60):
+            while not begun:
+                await asyncio.sleep(0.01)
+        await pipes.queue.cancel("cancelled")
+        await pipes.queue.put(job("next", task=ClipTask), clip)
+        await asyncio.sleep(0.3)
+        waiting = (await pipes.queue.status()).waiting["clip"]
+        go_on.set()
+        assert waiting == 1
+        assert await asyncio.wait_for(pipes.queue.wait("next"), 60)
 
 
 async def test_a_stopped_worker_hands_its_clip_back(
