@@ -12,7 +12,7 @@ photo of another, and never starve either.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Protocol, TypeVar
 
@@ -147,9 +147,10 @@ class JobConsumer(Protocol):
         is over: should it bring the worker down, no other job is suspected with it.
         """
 
-    async def extend(self, job_ids: Sequence[str]) -> list[str]:
+    async def extend(self, job_ids: Sequence[str], waiting: Collection[str] = ()) -> list[str]:
         """Extend the leases of these jobs; those that are still this worker's. The others are to be dropped.
 
+        `waiting`: of these, jobs that wait for others in the worker: the time for which it may hold them begins anew.
         What the worker holds and does not name is held by it no more, and is delivered again when its lease ends.
         """
 

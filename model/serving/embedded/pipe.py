@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import logging
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -66,7 +66,8 @@ async def serve_worker(
                     if number in taking:
                         taking[number].cancel()
                 case {"op": "extend", "number": int(number), "ids": list(job_ids)}:
-                    write_frame(writer, pack({"answer": number, "ids": await queue.extend(worker, job_ids)}))
+                    kept = await queue.extend(worker, job_ids, header.get("waiting", ()))
+                    write_frame(writer, pack({"answer": number, "ids": kept}))
                 case {"op": "forgotten", "number": int(number)}:
                     write_frame(writer, pack({"answer": number, "places": await queue.forgotten(worker)}))
                 case {"op": "progress", "id": str(job_id), "share": float(share)}:
@@ -145,8 +146,8 @@ class PipeConsumer:
                     await self.fail(entry["job"]["id"], JobFailure(JobFailed.kind, str(error)))
         return leases
 
-    async def extend(self, job_ids: Sequence[str]) -> list[str]:
-        header, _ = await self._ask({"op": "extend", "ids": list(job_ids)})
+    async def extend(self, job_ids: Sequence[str], waiting: Collection[str] = ()) -> list[str]:
+        header, _ = await self._ask({"op": "extend", "ids": list(job_ids), "waiting": list(waiting)})
         return list(header["ids"])
 
     async def forgotten(self) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -192,11 +192,14 @@ class LocalQueue:
             return None if held else suspect
         return next((entry for entry in heads if entry.line == line), None)
 
-    async def extend(self, worker: int, job_ids: Sequence[str]) -> list[str]:
+    async def extend(self, worker: int, job_ids: Sequence[str], waiting: Collection[str] = ()) -> list[str]:
+        """As `JobConsumer.extend`."""
         self._heard[worker] = self.clock()
         held = [entry for job_id in job_ids if (entry := self._held(worker, job_id)) is not None]
         for entry in held:
             entry.expires = self.clock() + self.lease_seconds
+            if entry.job.id in waiting:
+                entry.taken = self.clock()
         return [entry.job.id for entry in held]
 
     async def forgotten(self, worker: int) -> list[str]:
@@ -224,7 +227,10 @@ class LocalQueue:
         await self._announce()
 
     def longest_held(self, worker: int, kind: str) -> float:
-        """Seconds for which this worker has held its oldest job of a kind of task; 0 when it holds none."""
+        """Seconds for which this worker has held its oldest job of a kind of task; 0 when it holds none.
+
+        They count from when a job last waited for others in the worker.
+        """
         taken = [e.taken for e in self._entries.values() if e.worker == worker and kind == e.job.task.NAME]
         return self.clock() - min(taken) if taken else 0.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 
 from model.errors import JobCrashed
@@ -147,7 +147,8 @@ class RedisConsumer:
                 await self._over(job_id, "pass_on", self._name, job_id)
         return leases
 
-    async def extend(self, job_ids: Sequence[str]) -> list[str]:
+    async def extend(self, job_ids: Sequence[str], waiting: Collection[str] = ()) -> list[str]:
+        """As the contract says. Nobody but the worker itself counts for how long it holds a job."""
         named = set(job_ids)
         left = self._held - named - self._arriving
         also = self._arriving - named

@@ -13,12 +13,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -60,6 +61,11 @@ class _Held:
     waits: bool = True  # nothing has been done for it yet
     begun: bool = False  # the network has had its picture
     uses_network: bool = False  # by itself, beside the batches
+    at_pixels: dict[object, int | None] = field(default_factory=dict)  # calls → the thread, once begun
+
+    def is_held_up(self) -> bool:
+        """Whether it waits for other jobs: for a thread, or for room in memory."""
+        return any(thread is None or DECODING.let_in(thread) == math.inf for thread in self.at_pixels.copy().values())
 
 
 @dataclass(eq=False)
@@ -287,10 +293,13 @@ class Worker:
             now = time.monotonic()
             await self._give_back_waiting(now)
             held = dict(self._held)
+            waiting = [job_id for job_id, each in held.items() if each.is_held_up() and not each.waits]
+            for job_id in waiting:
+                held[job_id].overdue = now + held[job_id].seconds
             fresh = [job_id for job_id, each in held.items() if each.overdue > now]
             if len(fresh) < len(held):
                 log.error("%d jobs took too long and are left to other workers", len(held) - len(fresh))
-            extended = await self.consumer.extend(fresh)
+            extended = await self.consumer.extend(fresh, waiting)
             self.cache.forget(await self.consumer.forgotten())
             self._heard()
             for job_id in held.keys() - extended:
@@ -361,11 +370,17 @@ class _Tools:
 
     def pixels(self, work: Callable[[], T]) -> Awaitable[T]:
         pool = self._worker._clips if self._held.lease.job.task.ONE_AT_A_TIME else self._worker._pool
-        return asyncio.get_running_loop().run_in_executor(pool, self._run, work)
+        call = object()
+        self._held.at_pixels[call] = None
+        return asyncio.get_running_loop().run_in_executor(pool, self._run, work, call)
 
-    def _run(self, work: Callable[[], T]) -> T:
+    def _run(self, work: Callable[[], T], call: object) -> T:
         self._held.waits = False
-        return self._worker._timed(work)
+        self._held.at_pixels[call] = threading.get_ident()
+        try:
+            return self._worker._timed(work)
+        finally:
+            del self._held.at_pixels[call]
 
     async def caption(self, picture: Picture) -> Findings:
         self._held.waits = False

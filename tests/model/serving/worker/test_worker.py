@@ -25,6 +25,7 @@ from model.errors import DamagedImage, JobCrashed, JobFailed, NotAClip, NotAnIma
 from model.media import clips as media_clips
 from model.media import images
 from model.media.clips import ClipLimits
+from model.media.memory import DECODING
 from model.serving.codec import WireError, pack, unpack
 from model.serving.embedded import pipe
 from model.serving.embedded.process import NO_RESTART, EmbeddedWorker, WorkerCannotStart
@@ -482,6 +483,45 @@ async def test_jobs_that_wait_for_a_thread_lose_no_time(
                     await asyncio.sleep(0.02)
             slow.set()
             assert isinstance(await asyncio.wait_for(pipes.queue.wait("behind"), 60), PhotoResult)
+
+
+def begins(held: dict[str, worker_module._Held], pipes: Pipes) -> dict[str, float]:
+    """When the time of each job begins, in the eyes of the worker and of the bot."""
+    worker = {name: each.overdue - each.seconds for name, each in held.items()}
+    return worker | {f"{name}, for the bot": pipes.queue._entries[name].taken for name in held}
+
+
+async def test_waiting_for_other_jobs_in_the_worker_does_not_count(
+    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One job waits for room in memory; another that is to be drawn waits for its thread."""
+    looked, caption = threading.Event(), Captioners.caption
+
+    def slowly(captioners: Captioners, pictures: list[Picture]) -> list[Findings | Exception]:
+        looked.wait(60)
+        return caption(captioners, pictures)
+
+    monkeypatch.setattr(Captioners, "caption", slowly)
+    monkeypatch.setattr(worker_module, "HEARTBEAT", 0.02)
+    async with Pipes() as pipes, asyncio.timeout(60):
+        worker, stop = Worker(pipes.consumer, captioners, threads=1), asyncio.Event()
+        running = asyncio.create_task(worker.run(stop))
+        await pipes.queue.put(job("drawn"), photo_files[0].read_bytes())
+        while "drawn" not in worker._held or worker._held["drawn"].picture is None:
+            await asyncio.sleep(0.01)
+        with DECODING.hold(DECODING.size):
+            await pipes.queue.put(job("decoded"), photo_files[0].read_bytes())
+            while "decoded" not in worker._held or worker._held["decoded"].waits:
+                await asyncio.sleep(0.01)
+            looked.set()
+            held = dict(worker._held)
+            begun = begins(held, pipes)
+            while begun.items() & begins(held, pipes).items():
+                await asyncio.sleep(0.01)
+        for name in held:
+            assert await pipes.queue.wait(name)
+        stop.set()
+        await running
 
 
 async def test_a_hung_thread_ends_the_worker(
