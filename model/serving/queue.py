@@ -30,6 +30,11 @@ def lane_of(line: str, open_jobs: int) -> str:
     return line if open_jobs < QUICK_JOBS else f"{line}-bulk"
 
 
+def kind_of(line: str) -> str:
+    """The line without its lane."""
+    return line.removesuffix("-bulk")
+
+
 class Busy(Exception):
     """More is in work than is taken on; `of_person` says how much of it is this person's, if that is the reason.
 
@@ -143,8 +148,10 @@ class JobConsumer(Protocol):
     async def take(self, line: str, most: int) -> list[Lease]:
         """Between 1 and `most` jobs of a line, whatever waits, in its order; waits while there is none.
 
-        A job that is delivered again comes alone, whatever line was asked for, and nothing comes beside it until it
-        is over: should it bring the worker down, no other job is suspected with it.
+        A job that is delivered again is suspected of having brought its worker down. It comes by itself, whatever line
+        was asked for, and until it is over no other of its kind of line does: only a photo need wait for a photo.
+        On its last attempt nothing at all is in the worker's hands beside it. So a job is given up only for what it
+        did alone, and one that stood beside others' crashes is not.
         """
 
     async def extend(self, job_ids: Sequence[str], waiting: Collection[str] = ()) -> list[str]:

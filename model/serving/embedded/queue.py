@@ -17,7 +17,7 @@ from cachetools import TTLCache
 
 from model.errors import JobCancelled, JobCrashed, error_of
 from model.serving.jobs import Job, JobFailure, Outcome
-from model.serving.queue import CANCELLED_SECONDS, LINES, Busy, JobLost, Lease, Limits, Status, lane_of, settle
+from model.serving.queue import CANCELLED_SECONDS, LINES, Busy, JobLost, Lease, Limits, Status, kind_of, lane_of, settle
 
 LEASE_SECONDS: Final = 60.0  # a dead worker is known by the end of its pipe at once; this is for one that forgets
 
@@ -165,7 +165,7 @@ class LocalQueue:
                 entry.taken = self.clock()
                 entry.expires = entry.taken + self.lease_seconds
                 leases.append(Lease(entry.job, entry.media, entry.attempt, entry.taken - entry.lined_up))
-                entry = self._next_for(worker, line)
+                entry = self._next_for(worker, line) if entry.attempt == 1 else None
         return leases
 
     async def _wait_for_change(self) -> None:
@@ -184,12 +184,21 @@ class LocalQueue:
     def _next_for(self, worker: int, line: str) -> _Entry | None:
         """The head of the line, if this worker may have it now; ahead of it what some worker failed to finish."""
         held = [entry for entry in self._entries.values() if entry.worker == worker]
-        if any(entry.attempt > 1 for entry in held):
+        suspects = [entry for entry in held if entry.attempt > 1]
+        if any(entry.attempt >= self.max_attempts for entry in suspects):
             return None
+        kind = kind_of(line)
         heads = [self._entries[ids[0]] for ids in self._lines.values() if ids]
-        suspect = next((entry for entry in heads if entry.attempt > 0), None)
-        if suspect is not None:
-            return None if held else suspect
+        for entry in heads:
+            if entry.attempt == 0:
+                continue
+            last = entry.attempt + 1 >= self.max_attempts
+            if not any(last or kind_of(each.line) == kind_of(entry.line) for each in held):
+                return entry
+            if last or kind_of(entry.line) == kind:
+                return None
+        if any(kind_of(entry.line) == kind for entry in suspects):
+            return None
         return next((entry for entry in heads if entry.line == line), None)
 
     async def extend(self, worker: int, job_ids: Sequence[str], waiting: Collection[str] = ()) -> list[str]:

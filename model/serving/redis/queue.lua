@@ -27,6 +27,7 @@ local function job_key(id) return prefix .. ':job:' .. id end
 local function media_key(id) return prefix .. ':media:' .. id end
 local function cancelled_key(id) return prefix .. ':cancelled:' .. id end
 local function line_key(line) return prefix .. ':line:' .. line end
+local function kind_of(line) return (string.gsub(line, '-bulk$', '')) end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -101,7 +102,7 @@ local function deliver(id, consumer)
   redis.call('HDEL', job_key(id), 'returned')
   redis.call('HSET', job_key(id), 'holder', consumer)
   local put = string.match(get(id, 'entry'), '^%d+')
-  return {id, redis.call('HINCRBY', job_key(id), 'attempts', 1), get(id, 'job'), now - put}
+  return {id, redis.call('HINCRBY', job_key(id), 'attempts', 1), get(id, 'job'), now - put, get(id, 'line')}
 end
 
 local commands = {}
@@ -235,8 +236,9 @@ local function alive(consumer, lease)
   end
 end
 
--- What workers failed to finish and what they handed back, the former one at a time. Answers with "jobs" and a list,
--- with "suspect" when something waits for this worker to have nothing else in hand, or not at all.
+-- What workers failed to finish and what they handed back, the former one at a time. `held`: kinds of lines of which the
+-- worker has jobs in hand, with commas around. Answers with "jobs" and a list, with "suspect" when something waits for
+-- this worker to have nothing else of its kind in hand, or nothing at all (the last attempt), or not at all.
 local function again(consumer, wanted, most, held, lease, max_attempts, crashed)
   local jobs = {}
   for _, line in ipairs(LINES) do
@@ -255,9 +257,12 @@ local function again(consumer, wanted, most, held, lease, max_attempts, crashed)
       elseif tonumber(get(id, 'attempts')) >= max_attempts then
         settle(id, crashed)
       elseif #jobs == 0 then
-        if held > 0 then return {'suspect'} end
-        redis.call('XCLAIM', line_key(line), GROUP, consumer, 0, entry, 'JUSTID')
-        return {'jobs', {deliver(id, consumer)}}
+        local last = tonumber(get(id, 'attempts')) + 1 >= max_attempts
+        if held == '' or not (last or string.find(held, ',' .. kind_of(line) .. ',', 1, true)) then
+          redis.call('XCLAIM', line_key(line), GROUP, consumer, 0, entry, 'JUSTID')
+          return {'jobs', {deliver(id, consumer)}}
+        end
+        if last or kind_of(line) == kind_of(wanted) then return {'suspect'} end
       end
     end
   end
@@ -269,7 +274,7 @@ function commands.take(consumer, wanted, most, held, lease, max_attempts, crashe
   alive(consumer, lease)
   for _, line in ipairs(LINES) do ensure(line) end
   most = tonumber(most)
-  local jobs = again(consumer, wanted, most, tonumber(held), lease, tonumber(max_attempts), crashed)
+  local jobs = again(consumer, wanted, most, held, lease, tonumber(max_attempts), crashed)
   if jobs then return jobs end
   jobs = {}
   local key = line_key(wanted)
