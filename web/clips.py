@@ -170,7 +170,7 @@ class Clips(Generic[S]):
 
         try:
             async with held:
-                outcome = await self._work.run(clip.job, media, self._work.settings.clip_seconds, progress)
+                outcome = await self._work.run(clip.job, media, progress)
             clip.result = self._shape(self._work, clip.job, outcome)
             clip.state = "done"
         except BaseException as error:

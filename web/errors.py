@@ -22,7 +22,7 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     "foreign_origin": (403, "Requests from pages of other sites are refused."),
     "foreign_host": (403, "Without WEB_TOKEN, this server answers under localhost and 127.0.0.1 only."),
     "not_found": (404, "There is nothing here."),
-    "picture_gone": (404, "No worker knows this picture any more: send its file again."),
+    "picture_gone": (404, "The worker that was asked does not know this picture: send its file again."),
     "unknown_word": (404, "This model does not know this word."),
     "method": (405, "This address does not take this method."),
     "slow_body": (408, "The body came too slowly."),

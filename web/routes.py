@@ -472,7 +472,7 @@ async def begin_clip(request: Request, response: Response) -> ClipState:
             labels=LABELS[options.language],
             language=options.language,
         )
-        job = await work.admit(request, task)
+        job = await work.admit(request, task, work.settings.clip_seconds)
         state = await _clips(request).begin(job, media, held.pop_all())
     if await request.is_disconnected():
         await _clips(request).cancel(state.id)
@@ -526,7 +526,7 @@ async def begin_edit(request: Request, response: Response) -> EditState:
             raise ApiError("edits_unavailable")
         if edits.open_of(user_of(client(request))) >= MOST_EDITS:
             raise ApiError("busy")
-        job = await work.admit(request, EditTask(text, options.strength, options.seed))
+        job = await work.admit(request, EditTask(text, options.strength, options.seed), work.settings.clip_seconds)
         state = await edits.begin(job, media, held.pop_all())
     if await request.is_disconnected():
         await edits.cancel(state.id)

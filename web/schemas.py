@@ -41,7 +41,11 @@ class KnownOptions(Options):
         description="Workers keep the photo's features (not its pixels) for up to an hour; `picture` in the answer "
         "names them.",
     )
-    picture: PictureId | None = Field(None, description="Instead of a file: a photo that an answer named.")
+    picture: PictureId | None = Field(
+        None,
+        description="Instead of a file: a photo that an answer named. Each worker keeps its own: be ready to send the "
+        "file after `picture_gone`.",
+    )
 
 
 class PhotoOptions(KnownOptions):

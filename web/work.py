@@ -121,9 +121,9 @@ class Work:
         with self._open.one(client(request)):
             yield
 
-    async def admit(self, request: Request, task: Task, *, group: str = "", place: str = "") -> Job:
-        """A place in the queue for a new job. Raises ApiError, and Busy."""
-        job = Job(f"web-{secrets.token_hex(16)}", user_of(client(request)), task, group, place)
+    async def admit(self, request: Request, task: Task, seconds: float, *, group: str = "", place: str = "") -> Job:
+        """A place in the queue for a new job, for which a client waits so long. Raises ApiError, and Busy."""
+        job = Job(f"web-{secrets.token_hex(16)}", user_of(client(request)), task, group, place, seconds)
         admitting = asyncio.ensure_future(self.queue.admit(job))
         try:
             async with asyncio.timeout(ADMIT_SECONDS):
@@ -140,9 +140,7 @@ class Work:
         await asyncio.gather(admitting, return_exceptions=True)
         await self.queue.forget(job.id)
 
-    async def run(
-        self, job: Job, media: bytes | None, seconds: float, progress: Callable[[float], None] | None = None
-    ) -> Outcome:
+    async def run(self, job: Job, media: bytes | None, progress: Callable[[float], None] | None = None) -> Outcome:
         """The result of an admitted job. Cancelled, it cancels the job. `media`: None where workers must know them.
 
         Raises ApiError, CaptionError, and JobLost.
@@ -155,7 +153,7 @@ class Work:
 
         over = False
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(job.lasts):
                 outcome = await self._client.run(job, fetch, admitted=True, progress=progress)
             over = True
             return outcome
@@ -172,8 +170,8 @@ class Work:
         self, request: Request, task: Task, media: bytes | None, *, group: str = "", place: str = ""
     ) -> Outcome:
         """Admit and run a job. Raises what both do."""
-        job = await self.admit(request, task, group=group, place=place)
-        return await self.run(job, media, self.settings.answer_seconds)
+        job = await self.admit(request, task, self.settings.answer_seconds, group=group, place=place)
+        return await self.run(job, media)
 
     async def unless_gone(self, request: Request, work: Coroutine[Any, Any, T]) -> T:
         """What `work` returns; cancelled when the client hangs up. The body must have been read.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from model.serving import codec
@@ -24,6 +24,9 @@ class Job:
     task: Task
     request: str = ""  # jobs of one request, such as an album's items, count as one; empty: the job is one by itself
     place: str = ""  # the chat; what workers cache of its media is forgotten together
+    # Seconds from its admission after which nobody waits for it. Only the queue needs to know, so it does not travel.
+    # None: whoever asked takes it up again after a restart, and forgets it in the end.
+    lasts: float | None = field(default=None, compare=False)
 
     @property
     def request_id(self) -> str:

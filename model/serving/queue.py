@@ -12,7 +12,7 @@ photo of another, and never starve either.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, Protocol, TypeVar
 
@@ -29,6 +29,11 @@ CANCELLED_SECONDS: Final = 3600  # for which a cancelled job is not taken
 def lane_of(line: str, open_jobs: int) -> str:
     """The lane of this line for a new job of a person who has `open_jobs` others in the queue."""
     return line if open_jobs < QUICK_JOBS else f"{line}-bulk"
+
+
+def kind_of(line: str) -> str:
+    """The line without its lane."""
+    return line.removesuffix("-bulk")
 
 
 class Busy(Exception):
@@ -153,14 +158,16 @@ class JobConsumer(Protocol):
     async def take(self, line: str, most: int) -> list[Lease]:
         """Between 1 and `most` jobs of a line, whatever waits, in its order; waits while there is none.
 
-        A job that is delivered again comes alone, whatever line was asked for (of those that this worker takes from),
-        and nothing comes beside it until it is over: should it bring the worker down, no other job is suspected with
-        it.
+        A job that is delivered again is suspected of having brought its worker down. It comes by itself, whatever line
+        was asked for (of those that this worker takes from), and until it is over no other of its kind of line does:
+        only a photo need wait for a photo. On its last attempt nothing at all is in the worker's hands beside it. So a
+        job is given up only for what it did alone, and one that stood beside others' crashes is not.
         """
 
-    async def extend(self, job_ids: Sequence[str]) -> list[str]:
+    async def extend(self, job_ids: Sequence[str], waiting: Collection[str] = ()) -> list[str]:
         """Extend the leases of these jobs; those that are still this worker's. The others are to be dropped.
 
+        `waiting`: of these, jobs that wait for others in the worker: the time for which it may hold them begins anew.
         What the worker holds and does not name is held by it no more, and is delivered again when its lease ends.
         """
 

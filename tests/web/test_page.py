@@ -22,7 +22,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 from model.doubt import NotPhoto
 from model.drawing.colour_vision import GAP, TITLE
 from model.drawing.labels import RUSSIAN as RUSSIAN_LABELS
-from model.errors import TruncatedImage
+from model.errors import FeaturesGone, TruncatedImage
 from model.serving.jobs import Job, JobFailure
 from model.serving.tasks.colours import ColoursResult, ColoursTask, _draw
 from model.serving.tasks.photo import PhotoResult
@@ -296,6 +296,20 @@ async def test_sliders_draw_other_captions_without_sending_the_photo_again(opene
     again = photo_of(last(web.queue))
     assert (again.known, again.samples) == (True, 2)
     assert again.seed != drawn.seed
+
+
+async def test_a_photo_that_the_worker_does_not_know_is_sent_again(opened: Opened) -> None:
+    """With several workers that is common."""
+
+    def knows_none(job: Job, media: bytes) -> PhotoResult | Exception:
+        return captioned(job, media) if media else FeaturesGone("another worker has them")
+
+    web, page = await opened(FakeQueue(knows_none))
+    await show(page)
+    await page.locator("#samples").fill("2")
+    await expect(page.locator("#captions li")).to_have_count(4)
+    sent = photo_of(last(web.queue))
+    assert (sent.known, sent.samples) == (False, 2)
 
 
 async def test_words_weighed_both_models_and_the_visits_history(opened: Opened) -> None:

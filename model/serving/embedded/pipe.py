@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
+from model.errors import JobFailed
 from model.serving.codec import WireError, pack, unpack
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import JobFailure, Outcome, decode_job, decode_outcome, encode_job, encode_outcome
 from model.serving.queue import Lease, settle
+
+log = logging.getLogger(__name__)
 
 _LENGTH: Final = struct.Struct(">Q")
 MAX_FRAME: Final = 1 << 31  # a batch of media
@@ -61,7 +65,8 @@ async def serve_worker(
                     if number in taking:
                         taking[number].cancel()
                 case {"op": "extend", "number": int(number), "ids": list(job_ids)}:
-                    write_frame(writer, pack({"answer": number, "ids": await queue.extend(worker, job_ids)}))
+                    kept = await queue.extend(worker, job_ids, header.get("waiting", ()))
+                    write_frame(writer, pack({"answer": number, "ids": kept}))
                 case {"op": "forgotten", "number": int(number)}:
                     write_frame(writer, pack({"answer": number, "places": await queue.forgotten(worker)}))
                 case {"op": "progress", "id": str(job_id), "share": float(share)}:
@@ -128,14 +133,20 @@ class PipeConsumer:
                 settle(asked, ConnectionError(f"the bot's end of the pipe: {type(error).__name__}"))
 
     async def take(self, line: str, most: int) -> list[Lease]:
-        header, attachments = await self._ask({"op": "take", "line": line, "most": most})
-        return [
-            Lease(decode_job(entry["job"]), media, entry["attempt"], entry["waited"])
-            for entry, media in zip(header["jobs"], attachments, strict=True)
-        ]
+        """As the contract says. Jobs that cannot be read fail: a bot of another version has no other worker."""
+        leases: list[Lease] = []
+        while not leases:
+            header, attachments = await self._ask({"op": "take", "line": line, "most": most})
+            for entry, media in zip(header["jobs"], attachments, strict=True):
+                try:
+                    leases.append(Lease(decode_job(entry["job"]), media, entry["attempt"], entry["waited"]))
+                except WireError as error:
+                    log.error("a job of another version fails; restart the bot: %s", error)
+                    await self.fail(entry["job"]["id"], JobFailure(JobFailed.kind, str(error)))
+        return leases
 
-    async def extend(self, job_ids: Sequence[str]) -> list[str]:
-        header, _ = await self._ask({"op": "extend", "ids": list(job_ids)})
+    async def extend(self, job_ids: Sequence[str], waiting: Collection[str] = ()) -> list[str]:
+        header, _ = await self._ask({"op": "extend", "ids": list(job_ids), "waiting": list(waiting)})
         return list(header["ids"])
 
     async def forgotten(self) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -26,6 +26,7 @@ from model.serving.queue import (
     Lease,
     Limits,
     Status,
+    kind_of,
     lane_of,
     settle,
 )
@@ -191,7 +192,7 @@ class LocalQueue:
                 entry.taken = self.clock()
                 entry.expires = entry.taken + self.lease_seconds
                 leases.append(Lease(entry.job, entry.media, entry.attempt, entry.taken - entry.lined_up))
-                entry = self._next_for(worker, line)
+                entry = self._next_for(worker, line) if entry.attempt == 1 else None
         return leases
 
     async def _wait_for_change(self) -> None:
@@ -210,19 +211,31 @@ class LocalQueue:
     def _next_for(self, worker: int, line: str) -> _Entry | None:
         """The head of the line, if this worker may have it now; ahead of it what some worker failed to finish."""
         held = [entry for entry in self._entries.values() if entry.worker == worker]
-        if any(entry.attempt > 1 for entry in held):
+        suspects = [entry for entry in held if entry.attempt > 1]
+        if any(entry.attempt >= self.max_attempts for entry in suspects):
             return None
+        kind = kind_of(line)
         heads = [self._entries[ids[0]] for ids in self._lines.values() if ids]
-        suspect = next((entry for entry in heads if entry.attempt > 0), None)
-        if suspect is not None:
-            return None if held else suspect
+        for entry in heads:
+            if entry.attempt == 0:
+                continue
+            last = entry.attempt + 1 >= self.max_attempts
+            if not any(last or kind_of(each.line) == kind_of(entry.line) for each in held):
+                return entry
+            if last or kind_of(entry.line) == kind:
+                return None
+        if any(kind_of(entry.line) == kind for entry in suspects):
+            return None
         return next((entry for entry in heads if entry.line == line), None)
 
-    async def extend(self, worker: int, job_ids: Sequence[str]) -> list[str]:
+    async def extend(self, worker: int, job_ids: Sequence[str], waiting: Collection[str] = ()) -> list[str]:
+        """As `JobConsumer.extend`."""
         self._heard[worker] = self.clock()
         held = [entry for job_id in job_ids if (entry := self._held(worker, job_id)) is not None]
         for entry in held:
             entry.expires = self.clock() + self.lease_seconds
+            if entry.job.id in waiting:
+                entry.taken = self.clock()
         return [entry.job.id for entry in held]
 
     async def forgotten(self, worker: int) -> list[str]:
@@ -250,7 +263,10 @@ class LocalQueue:
         await self._announce()
 
     def longest_held(self, worker: int, kind: str) -> float:
-        """Seconds for which this worker has held its oldest job of a kind of task; 0 when it holds none."""
+        """Seconds for which this worker has held its oldest job of a kind of task; 0 when it holds none.
+
+        They count from when a job last waited for others in the worker.
+        """
         taken = [e.taken for e in self._entries.values() if e.worker == worker and kind == e.job.task.NAME]
         return self.clock() - min(taken) if taken else 0.0
 

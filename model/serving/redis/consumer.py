@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
 from model.errors import JobCrashed
 from model.serving.codec import WireError
 from model.serving.jobs import JobFailure, Outcome, decode_job
-from model.serving.queue import LINES, Lease, settle
+from model.serving.queue import LINES, Lease, kind_of, settle
 from model.serving.redis.connection import patiently
 from model.serving.redis.script import BLOCK_SECONDS, PREFIX, Script, pack_outcome
 
@@ -19,6 +20,14 @@ log = logging.getLogger(__name__)
 
 LEASE_SECONDS: Final = 15.0
 AT_ONCE: Final = 4  # media that are fetched in one answer
+
+_Taken: TypeAlias = tuple[bytes, int, bytes, int, bytes]  # a job's id, attempt, header, waiting time (ms) and line
+
+
+@dataclass(frozen=True)
+class _Held:
+    kind: str  # of its line
+    attempt: int
 
 
 class RedisConsumer:
@@ -40,12 +49,11 @@ class RedisConsumer:
         self._name = name
         self._max_attempts = max_attempts
         self._crashed = pack_outcome(JobFailure(JobCrashed.kind, f"brought down a worker {max_attempts} times"))
-        self._held: set[str] = set()
+        self._held: dict[str, _Held] = {}
         self._arriving: set[str] = set()  # of these, those whose media are being fetched
-        self._alone: str | None = None  # a job that is delivered again, while it is held
         self._taking = asyncio.Lock()
         self._changed = asyncio.Condition()
-        self._refused = False  # something is to be delivered again, and comes when nothing is held
+        self._refused = False  # something is to be delivered again, and comes when less is held
         self._rings = dict.fromkeys(LINES, 0)  # how often those who wait for work were woken
         self._ends = dict.fromkeys(LINES, b"0-0")  # where each line's stream ended when last seen
         self._bell: asyncio.Task[None] | None = None
@@ -84,11 +92,13 @@ class RedisConsumer:
 
     async def _look(self, line: str, most: int) -> list[Lease] | None:
         """What could be taken: None when nothing, and an empty list when all that was there is of no use."""
-        if self._alone is not None:
+        suspects = [held for held in self._held.values() if held.attempt > 1]
+        if any(held.kind == kind_of(line) or held.attempt >= self._max_attempts for held in suspects):
             return None
+        kinds = sorted({held.kind for held in self._held.values()})
         call = asyncio.ensure_future(
             self._script.call(
-                *("take", self._name, line, most, len(self._held)),
+                *("take", self._name, line, most, f",{','.join(kinds)}," if kinds else ""),
                 *(int(self.lease_seconds * 1000), self._max_attempts, self._crashed),
             )
         )
@@ -120,25 +130,24 @@ class RedisConsumer:
         if answer[0] == b"jobs":
             await self.give_back([entry[0].decode() for entry in answer[1]])
 
-    async def _leases(self, jobs: Sequence[tuple[bytes, int, bytes, int]]) -> list[Lease]:
+    async def _leases(self, jobs: Sequence[_Taken]) -> list[Lease]:
         ids = [entry[0].decode() for entry in jobs]
-        self._held.update(ids)
-        if any(attempt > 1 for _, attempt, _, _ in jobs):
-            self._alone = ids[0]
+        for job_id, (_, attempt, _, _, line) in zip(ids, jobs, strict=True):
+            self._held[job_id] = _Held(kind_of(line.decode()), attempt)
         self._arriving = set(ids)
         try:
             return await self._with_media(ids, jobs)
         finally:
             self._arriving = set()
 
-    async def _with_media(self, ids: Sequence[str], jobs: Sequence[tuple[bytes, int, bytes, int]]) -> list[Lease]:
+    async def _with_media(self, ids: Sequence[str], jobs: Sequence[_Taken]) -> list[Lease]:
         keys = [f"{self._script.prefix}:media:{job_id}" for job_id in ids]
         found: list[bytes | None] = []
         for start in range(0, len(keys), AT_ONCE):
             some = keys[start : start + AT_ONCE]
             found += await patiently(lambda some=some: self._script.carrying.mget(some))  # type: ignore[misc]
         leases = []
-        for job_id, (_, attempt, text, waited), media in zip(ids, jobs, found, strict=True):
+        for job_id, (_, attempt, text, waited, _), media in zip(ids, jobs, found, strict=True):
             if media is None:
                 await self._over(job_id, "lost", job_id)
                 continue
@@ -149,9 +158,10 @@ class RedisConsumer:
                 await self._over(job_id, "pass_on", self._name, job_id)
         return leases
 
-    async def extend(self, job_ids: Sequence[str]) -> list[str]:
+    async def extend(self, job_ids: Sequence[str], waiting: Collection[str] = ()) -> list[str]:
+        """As the contract says. Nobody but the worker itself counts for how long it holds a job."""
         named = set(job_ids)
-        left = self._held - named - self._arriving
+        left = self._held.keys() - named - self._arriving
         also = self._arriving - named
         kept = await self._script.call("extend", self._name, int(self.lease_seconds * 1000), *job_ids, *also)
         ids = [job_id for each in kept if (job_id := each.decode()) in named]
@@ -206,9 +216,10 @@ class RedisConsumer:
 
     async def _drop(self, job_ids: set[str]) -> None:
         """These are not held any more. Those who wait for work are woken only if that gives them a chance."""
-        self._held -= job_ids
-        if self._alone in job_ids or (self._refused and not self._held):
-            self._alone, self._refused = None, False
+        dropped = [self._held.pop(job_id) for job_id in job_ids & self._held.keys()]
+        kinds = {held.kind for held in self._held.values()}
+        if any(held.attempt > 1 or (self._refused and held.kind not in kinds) for held in dropped):
+            self._refused = False
             await self._wake(LINES)
 
     async def _wake(self, lines: Iterable[str]) -> None:

@@ -36,6 +36,7 @@ SWEEP_SECONDS: Final = 5.0  # how often a bot looks whether it missed anything
 AT_ONCE: Final = 16  # results that are fetched in one answer
 NEVER: Final = -1_000_000_000  # ms, as the script tells of a line that no worker ever took from
 KEEP_SECONDS: Final = 7 * 86_400.0  # for jobs that no bot ever asked about again
+LATE_SECONDS: Final = 60.0  # after a job's `lasts`: whoever asked, if it still runs, has forgotten the job by then
 
 
 class _Wait:
@@ -79,6 +80,7 @@ class RedisQueue:
         answer = await self._script.call(
             *("admit", job.id, header, job.user, job.request_id, job.line, int(before), self._name),
             *(self._limits.requests, self._limits.requests_per_person, QUICK_JOBS),
+            0 if job.lasts is None else int((job.lasts + LATE_SECONDS) * 1000),
         )
         if answer[0] == b"person":
             raise Busy(int(answer[1]))
@@ -128,6 +130,8 @@ class RedisQueue:
         wait = self._waits.get(job_id)
         if wait is not None:
             settle(wait.done, JobCancelled("cancelled"))
+            if not wait.waiters:
+                del self._waits[job_id]
         await self._script.call("cancel", self._name, job_id, CANCELLED_SECONDS)
 
     async def is_cancelled(self, job_id: str) -> bool:
@@ -212,7 +216,10 @@ class RedisQueue:
                 log.exception("the queue could not be looked through")
 
     async def sweep(self, keep_seconds: float = KEEP_SECONDS) -> None:
-        """Look whether any outcome was missed; drop workers that are gone, and jobs older than `keep_seconds`."""
+        """Look whether any outcome was missed; drop workers that are gone, and jobs that nobody waits for.
+
+        These are the ones that have outlasted their `Job.lasts`, and all that are older than `keep_seconds`.
+        """
         await self._look()
         waited = list(self._waits)
         for start in range(0, len(waited), 500):

@@ -10,6 +10,7 @@
 --   prefix:people      hash    person → open requests
 --   prefix:jobs        hash    person → open jobs
 --   prefix:open        zset    ids of all jobs, by the time of their admission
+--   prefix:lasting     zset    of these, ids of those that nobody takes up again, by the time until which they are waited for
 --   prefix:workers     zset    workers, by the time until which they count as alive
 --   prefix:served      hash    line → the time until which a worker that takes from it counts as alive
 --   prefix:forgotten   zset    places that workers are to forget, by when they were told
@@ -28,6 +29,7 @@ local function job_key(id) return prefix .. ':job:' .. id end
 local function media_key(id) return prefix .. ':media:' .. id end
 local function cancelled_key(id) return prefix .. ':cancelled:' .. id end
 local function line_key(line) return prefix .. ':line:' .. line end
+local function kind_of(line) return (string.gsub(line, '-bulk$', '')) end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -85,6 +87,7 @@ local function forget(id, by)
   if job[3] ~= by then tell(id, 'f:' .. id) end
   redis.call('DEL', job_key(id))
   redis.call('ZREM', prefix .. ':open', id)
+  redis.call('ZREM', prefix .. ':lasting', id)
   if count_down(prefix .. ':requests', job[1] .. ':' .. job[2]) then count_down(prefix .. ':people', job[1]) end
   count_down(prefix .. ':jobs', job[1])
 end
@@ -101,12 +104,12 @@ local function deliver(id, consumer)
   redis.call('HDEL', job_key(id), 'returned')
   redis.call('HSET', job_key(id), 'holder', consumer)
   local put = string.match(get(id, 'entry'), '^%d+')
-  return {id, redis.call('HINCRBY', job_key(id), 'attempts', 1), get(id, 'job'), now - put}
+  return {id, redis.call('HINCRBY', job_key(id), 'attempts', 1), get(id, 'job'), now - put, get(id, 'line')}
 end
 
 local commands = {}
 
-function commands.admit(id, job, user, request, wanted, before, bot, most, most_per_person, quick)
+function commands.admit(id, job, user, request, wanted, before, bot, most, most_per_person, quick, lasts)
   if redis.call('EXISTS', job_key(id)) == 1 then
     pass_when_full()
     redis.call('HSET', job_key(id), 'bot', bot, 'job', job) -- as this version of the bot writes it
@@ -128,6 +131,7 @@ function commands.admit(id, job, user, request, wanted, before, bot, most, most_
   redis.call('HSET', job_key(id), 'job', job, 'user', user, 'request', request, 'line', line, 'bot', bot,
     'state', 'admitted', 'attempts', 0)
   redis.call('ZADD', prefix .. ':open', now, id)
+  if lasts ~= '0' then redis.call('ZADD', prefix .. ':lasting', now + lasts, id) end
   return {'ok'}
 end
 
@@ -238,8 +242,9 @@ local function alive(consumer, lease)
   end
 end
 
--- What workers failed to finish and what they handed back, the former one at a time. Answers with "jobs" and a list,
--- with "suspect" when something waits for this worker to have nothing else in hand, or not at all.
+-- What workers failed to finish and what they handed back, the former one at a time. `held`: kinds of lines of which the
+-- worker has jobs in hand, with commas around. Answers with "jobs" and a list, with "suspect" when something waits for
+-- this worker to have nothing else of its kind in hand, or nothing at all (the last attempt), or not at all.
 local function again(consumer, wanted, most, held, lease, max_attempts, crashed)
   local jobs = {}
   for _, line in ipairs(LINES) do
@@ -258,9 +263,12 @@ local function again(consumer, wanted, most, held, lease, max_attempts, crashed)
       elseif tonumber(get(id, 'attempts')) >= max_attempts then
         settle(id, crashed)
       elseif #jobs == 0 then
-        if held > 0 then return {'suspect'} end
-        redis.call('XCLAIM', line_key(line), GROUP, consumer, 0, entry, 'JUSTID')
-        return {'jobs', {deliver(id, consumer)}}
+        local last = tonumber(get(id, 'attempts')) + 1 >= max_attempts
+        if held == '' or not (last or string.find(held, ',' .. kind_of(line) .. ',', 1, true)) then
+          redis.call('XCLAIM', line_key(line), GROUP, consumer, 0, entry, 'JUSTID')
+          return {'jobs', {deliver(id, consumer)}}
+        end
+        if last or kind_of(line) == kind_of(wanted) then return {'suspect'} end
       end
     end
   end
@@ -272,7 +280,7 @@ function commands.take(consumer, wanted, most, held, lease, max_attempts, crashe
   alive(consumer, lease)
   for _, line in ipairs(LINES) do ensure(line) end
   most = tonumber(most)
-  local jobs = again(consumer, wanted, most, tonumber(held), lease, tonumber(max_attempts), crashed)
+  local jobs = again(consumer, wanted, most, held, lease, tonumber(max_attempts), crashed)
   if jobs then return jobs end
   jobs = {}
   local key = line_key(wanted)
@@ -353,12 +361,14 @@ function commands.leave(consumer)
   redis.call('ZREM', prefix .. ':workers', consumer)
 end
 
--- Drop workers that are gone and hold nothing, and jobs that no bot asked about for `keep` ms.
+-- Drop workers that are gone and hold nothing, jobs that nobody waits for any more, and those older than `keep` ms.
 function commands.sweep(keep)
   redis.call('ZREMRANGEBYSCORE', prefix .. ':workers', '-inf', now - 60000)
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. ':open', '-inf', now - keep, 'LIMIT', 0, 100)) do
-    forget(id)
-    redis.call('ZREM', prefix .. ':open', id)
+  for key, time in pairs({open = now - keep, lasting = now}) do
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. ':' .. key, '-inf', time, 'LIMIT', 0, 100)) do
+      forget(id)
+      redis.call('ZREM', prefix .. ':' .. key, id)
+    end
   end
   for _, line in ipairs(LINES) do
     if redis.call('EXISTS', line_key(line)) == 1 then

@@ -36,6 +36,10 @@ GRACE: Final = 120.0  # seconds to finish what is in hand when asked to stop
 SILENCE: Final = 60.0  # seconds without a word from the queue, after which the worker is unwell
 
 
+class _CannotStart(Exception):
+    """The settings cannot be used on this machine; the message says why."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
     """As the settings of the same names."""
@@ -103,7 +107,10 @@ async def _serve(options: WorkerOptions, connect: Connect, *stop_signals: signal
     queue = Deadline("no answer from the queue", SILENCE)
 
     async def work(metrics: WorkerMetrics) -> None:
-        captioners = await asyncio.to_thread(Captioners, options.weights_dir, options.device, options.model)
+        try:
+            captioners = await asyncio.to_thread(Captioners, options.weights_dir, options.device, options.model)
+        except ValueError as error:
+            raise _CannotStart(str(error)) from error
         device, precision = str(captioners.encoder.device), str(captioners.encoder.dtype).removeprefix("torch.")
         editor = None
         if options.edit_model is not None:
@@ -139,7 +146,7 @@ async def _serve(options: WorkerOptions, connect: Connect, *stop_signals: signal
     except WorkerHung as error:
         log.error("%s", error)
         _exit_at_once(1)
-    except (CheckpointError, EditModelError, ValueError, MetricsError, RedisRefused) as error:
+    except (CheckpointError, EditModelError, _CannotStart, MetricsError, RedisRefused) as error:
         log.error("the worker cannot go on: %s", error)
         return NO_RESTART
     return 0

@@ -14,13 +14,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -63,6 +64,11 @@ class _Held:
     waits: bool = True  # nothing has been done for it yet
     begun: bool = False  # the network has had its picture
     uses_network: bool = False  # by itself, beside the batches
+    at_pixels: dict[object, int | None] = field(default_factory=dict)  # calls → the thread, once begun
+
+    def is_held_up(self) -> bool:
+        """Whether it waits for other jobs: for a thread, or for room in memory."""
+        return any(thread is None or DECODING.let_in(thread) == math.inf for thread in self.at_pixels.copy().values())
 
 
 @dataclass(eq=False)
@@ -128,6 +134,7 @@ class Worker:
         self._began: dict[int, float] = {}  # thread for pixels → when it began what it is doing
         self._device = ThreadPoolExecutor(1, thread_name_prefix="network")
         self._held: dict[str, _Held] = {}
+        self._leaving: dict[_Held, asyncio.Task[None]] = {}  # held no more, but perhaps still in a thread
         self._finishing: set[asyncio.Task[None]] = set()  # tasks of which the network has had the picture
         self._changed = asyncio.Condition()
         self._runs: deque[_Run] = deque()
@@ -155,7 +162,7 @@ class Worker:
         unfinished = [held.working for held in unanswered if held.working is not None]
         for task in unfinished:
             task.cancel()
-        await asyncio.gather(*unfinished, *self._finishing, return_exceptions=True)
+        await asyncio.gather(*unfinished, *self._leaving.values(), *self._finishing, return_exceptions=True)
         if ended_by is not None:  # perhaps by one of these: handed back, it would not count as tried
             self._held = {job: held for job, held in self._held.items() if not (held.begun or held.uses_network)}
         await self.consumer.give_back(list(self._held))
@@ -174,7 +181,8 @@ class Worker:
         most = 1 if alone else self.max_batch
 
         def room() -> int:
-            return most - sum(held.line == line and not held.begun for held in self._held.values())
+            unfinished = (*self._held.values(), *self._leaving)
+            return most - sum(held.line == line and not held.begun for held in unfinished)
 
         while True:
             async with self._changed:
@@ -297,16 +305,28 @@ class Worker:
             now = time.monotonic()
             await self._give_back_waiting(now)
             held = dict(self._held)
+            waiting = [job_id for job_id, each in held.items() if each.is_held_up() and not each.waits]
+            for job_id in waiting:
+                held[job_id].overdue = now + held[job_id].seconds
             fresh = [job_id for job_id, each in held.items() if each.overdue > now]
             if len(fresh) < len(held):
                 log.error("%d jobs took too long and are left to other workers", len(held) - len(fresh))
-            extended = await self.consumer.extend(fresh)
+            extended = await self.consumer.extend(fresh, waiting)
             self.cache.forget(await self.consumer.forgotten())
             self._heard()
             for job_id in held.keys() - extended:
-                if (working := held[job_id].working) is not None and not held[job_id].begun:
-                    working.cancel()
+                if not held[job_id].begun:
+                    self._leaving[held[job_id]] = asyncio.create_task(self._leave(held[job_id]))
                 await self._let_go(held[job_id])
+
+    async def _leave(self, held: _Held) -> None:
+        """Stop work on a job. It keeps its room until then: a clip's thread may wait for that of another clip."""
+        if held.working is not None:
+            held.working.cancel()
+            await asyncio.wait([held.working])
+        async with self._changed:
+            del self._leaving[held]
+            self._changed.notify_all()
 
     async def _give_back_waiting(self, now: float) -> None:
         """Jobs that are still waiting for a thread after half of their time: their time begins anew, here or elsewhere.
@@ -363,11 +383,17 @@ class _Tools:
 
     def pixels(self, work: Callable[[], T]) -> Awaitable[T]:
         pool = self._worker._long if self._held.lease.job.task.ONE_AT_A_TIME else self._worker._pool
-        return asyncio.get_running_loop().run_in_executor(pool, self._run, work)
+        call = object()
+        self._held.at_pixels[call] = None
+        return asyncio.get_running_loop().run_in_executor(pool, self._run, work, call)
 
-    def _run(self, work: Callable[[], T]) -> T:
+    def _run(self, work: Callable[[], T], call: object) -> T:
         self._held.waits = False
-        return self._worker._timed(work)
+        self._held.at_pixels[call] = threading.get_ident()
+        try:
+            return self._worker._timed(work)
+        finally:
+            del self._held.at_pixels[call]
 
     async def caption(self, picture: Picture) -> Findings:
         self._held.waits = False

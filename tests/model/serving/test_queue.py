@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import pytest
@@ -16,10 +17,11 @@ from model.errors import CaptionError, FeaturesGone, JobCancelled, JobCrashed, J
 from model.serving.embedded.pipe import PipeConsumer, serve_worker
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import Job, JobFailure, Outcome
-from model.serving.queue import Busy, JobConsumer, JobLost, JobProducer, Lease, Limits
+from model.serving.queue import LINES, Busy, JobConsumer, JobLost, JobProducer, Lease, Limits
 from model.serving.redis import producer as redis_queue
 from model.serving.redis.consumer import RedisConsumer
 from model.serving.redis.producer import RedisQueue
+from model.serving.tasks import TASKS
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.photo import PhotoResult, WireCaption
 from tests.support.jobs import make_job
@@ -262,6 +264,60 @@ async def test_a_job_that_a_worker_lets_go_of_comes_again_to_the_same_worker(eng
     assert await taken(worker) == [("b", 1)]
 
 
+async def put_clip(queue: JobProducer, name: str) -> None:
+    await queue.put(job(name, user=hash(name), task=ClipTask), b"")
+
+
+async def crash(engine: Engine, worker: JobConsumer) -> JobConsumer:
+    """Another worker, when this one is known to be dead."""
+    await engine.crash(worker)
+    await asyncio.sleep(LEASE)
+    return await engine.consumer()
+
+
+async def test_photos_go_on_beside_a_clip_that_is_delivered_again(engine: Engine) -> None:
+    engine.lease = LEASE
+    queue, worker = await engine.producer(), await engine.consumer()
+    await put_clip(queue, "clip")
+    assert await taken(worker, line="clip") == [("clip", 1)]
+    worker = await crash(engine, worker)
+    await put_clip(queue, "other clip")
+    assert await taken(worker, line="clip") == [("clip", 2)]
+    other = asyncio.create_task(taken(worker, line="clip"))
+    await line_up(queue, "a", "b")
+    assert await taken(worker, 1) == [("a", 1)]
+    assert await taken(worker, 1) == [("b", 1)]
+    await asyncio.sleep(0.1)
+    assert not other.done()
+    await worker.finish("clip", RESULT)
+    assert await other == [("other clip", 1)]
+
+
+async def test_the_last_attempt_at_a_clip_is_made_alone(engine: Engine) -> None:
+    """Whatever it stood beside when workers died, it is given up only for what it did by itself."""
+    engine.lease = LEASE
+    queue, worker = await engine.producer(), await engine.consumer()
+    await put_clip(queue, "clip")
+    for attempt in (1, 2):
+        assert await taken(worker, line="clip") == [("clip", attempt)]
+        if attempt == 2:
+            await line_up(queue, "beside")
+            assert await taken(worker) == [("beside", 1)]
+        worker = await crash(engine, worker)
+    await line_up(queue, "new")
+    assert await taken(worker, line="clip") == [("beside", 2)]
+    clip = asyncio.create_task(taken(worker, line="clip"))
+    await asyncio.sleep(0.1)
+    assert not clip.done()
+    await worker.finish("beside", RESULT)
+    assert await clip == [("clip", 3)]
+    new = asyncio.create_task(taken(worker))
+    await asyncio.sleep(0.1)
+    assert not new.done()
+    await worker.finish("clip", RESULT)
+    assert await new == [("new", 1)]
+
+
 async def greedy_worker(worker: JobConsumer) -> None:
     """Takes all it can get before it works, ends when there is nothing to do, and dies of poison."""
     held: list[str] = []
@@ -499,6 +555,39 @@ async def put_and_wait(queue: JobProducer, name: str) -> Outcome:
     return await queue.wait(name)
 
 
+# -- the embedded queue alone
+
+
+@pytest.mark.parametrize("poison", [("photo",), ("clip",), ("clip", "photo"), ("photo",) * 4])
+async def test_nobody_is_given_up_for_standing_beside_poison(poison: tuple[str, ...]) -> None:
+    """Workers take all that they can get, and die if there is poison in it."""
+    queue = LocalQueue(max_attempts=3)
+    kinds = [*poison, "clip", "photo", "photo", "clip"]
+    waits = []
+    for number, kind in enumerate(kinds):
+        await queue.put(job(str(number), user=number, task=TASKS[kind]), b"")
+        waits.append(asyncio.create_task(queue.wait(str(number))))
+    for worker in itertools.count():
+        held: list[str] = []
+        while more := [lease.job.id for line in LINES for lease in await at_once(queue, worker, line)]:
+            held += more
+        if not held:
+            break
+        for name in held if all(int(name) >= len(poison) for name in held) else ():
+            await queue.finish(worker, name, RESULT)
+        await queue.leave(worker)
+    outcomes = await asyncio.gather(*waits, return_exceptions=True)
+    assert [isinstance(outcome, JobCrashed) for outcome in outcomes] == [n < len(poison) for n in range(len(kinds))]
+
+
+async def at_once(queue: LocalQueue, worker: int, line: str) -> list[Lease]:
+    """Up to two jobs of a line, or none where it would have to be waited for them."""
+    try:
+        return await asyncio.wait_for(queue.take(worker, line, 2), 0.01)
+    except TimeoutError:
+        return []
+
+
 # -- Redis alone
 
 
@@ -601,6 +690,27 @@ async def test_workers_that_are_gone_are_swept_away(redis: OnRedis, monkeypatch:
     async with asyncio.timeout(SOON):
         while "gone" in redis.server.call(*consumers):
             await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("end", [RedisQueue.forget, RedisQueue.cancel])
+async def test_nothing_is_kept_of_a_job_that_is_given_up_while_it_is_put(
+    redis: OnRedis, monkeypatch: pytest.MonkeyPatch, end: Callable[[RedisQueue, str], Awaitable[None]]
+) -> None:
+    queue, asked = await redis.producer(), asyncio.Event()
+
+    async def never(*_: object) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    await queue.admit(job("a"))
+    with monkeypatch.context() as patch:
+        patch.setattr(queue._script, "carry", never)
+        putting = asyncio.create_task(queue.put(job("a"), b"media"))
+        await asked.wait()
+        putting.cancel()
+        await asyncio.gather(putting, return_exceptions=True)
+    await end(queue, "a")
+    assert not queue._waits
 
 
 async def test_a_full_redis_takes_nothing_new_and_what_it_holds_is_done(
@@ -772,3 +882,16 @@ async def test_what_is_left_of_dead_bots_and_workers_is_swept_away(redis: OnRedi
     await queue.sweep(keep_seconds=0)
     assert (await queue.status()).open_requests == 0
     assert not await queue.has("a")
+
+
+async def test_what_a_killed_web_process_asked_for_is_dropped_when_its_time_is_over(
+    redis: OnRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_queue, "LATE_SECONDS", 0.05)
+    killed, other = await redis.producer(), await redis.producer()
+    for name, lasts in (("of the web", 0.0), ("of the web, for longer", 60.0), ("of a bot", None)):
+        await killed.put(replace(job(name), lasts=lasts), b"media")
+    await asyncio.sleep(0.1)
+    await other.sweep()
+    assert [await other.has(name) for name in ("of the web", "of the web, for longer", "of a bot")] == [0, 1, 1]
+    assert (await other.status()).open_requests == 2

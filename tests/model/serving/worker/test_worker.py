@@ -11,8 +11,10 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from PIL import Image
@@ -20,9 +22,12 @@ from PIL import Image
 from model.clip_moments import DescribedFrame, PreparedFrame
 from model.decoding.sampling import Sampling
 from model.errors import DamagedImage, JobCrashed, JobFailed, NotAClip, NotAnImage
+from model.media import clips as media_clips
 from model.media import images
 from model.media.clips import ClipLimits
+from model.media.memory import DECODING
 from model.serving.codec import WireError, pack, unpack
+from model.serving.embedded import pipe
 from model.serving.embedded.process import NO_RESTART, EmbeddedWorker, WorkerCannotStart
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import JobFailure, decode_job, decode_outcome, encode_job, encode_outcome
@@ -30,6 +35,7 @@ from model.serving.queue import JobConsumer, Lease
 from model.serving.tasks.base import Findings, Picture
 from model.serving.tasks.clip import ClipResult, ClipTask
 from model.serving.tasks.photo import PhotoResult, WireCaption
+from model.serving.worker import process
 from model.serving.worker import worker as worker_module
 from model.serving.worker.network import Captioners
 from model.serving.worker.worker import Worker, WorkerHung, choose
@@ -106,6 +112,41 @@ async def test_a_broken_pipe_returns_the_jobs(pipes: Pipes) -> None:
     await pipes.consumer.take("photo", 1)
     await pipes.hang_up()
     assert [lease.attempt for lease in await pipes.queue.take(2, "photo", 1)] == [2]
+
+
+async def test_a_job_of_another_version_fails_alone(pipes: Pipes, monkeypatch: pytest.MonkeyPatch) -> None:
+    await pipes.queue.put(job("strange"), b"")
+    taking = asyncio.create_task(pipes.consumer.take("photo", 9))
+    with monkeypatch.context() as patch:
+        patch.setattr(pipe, "encode_job", lambda job: {**encode_job(job), "colour": "red"})
+        with pytest.raises(JobFailed):
+            await asyncio.wait_for(pipes.queue.wait("strange"), 60)
+    await pipes.queue.put(job("known"), b"")
+    assert [lease.job.id for lease in await asyncio.wait_for(taking, 60)] == ["known"]
+
+
+@pytest.mark.parametrize(("where", "status"), [("Captioners", NO_RESTART), ("Worker", None)])
+def test_only_settings_that_cannot_be_used_end_a_worker_for_good(
+    where: str, status: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anything else is worth another start."""
+
+    def wrong(*_: object, **__: object) -> None:
+        raise WireError("no frame")
+
+    @contextlib.asynccontextmanager
+    async def nowhere(*_: object) -> AsyncIterator[None]:
+        yield
+
+    monkeypatch.setattr(process, "_redis_consumer", nowhere)
+    monkeypatch.setattr(process, "Captioners", MagicMock())
+    monkeypatch.setattr(process, where, wrong)
+    serve = partial(process.serve_redis, "", process.WorkerOptions(weights_dir=tmp_path, data_dir=tmp_path))
+    if status is None:
+        with pytest.raises(WireError):
+            serve()
+    else:
+        assert serve() == status
 
 
 async def captions_of(pipes: Pipes, name: str) -> PhotoResult:
@@ -444,6 +485,45 @@ async def test_jobs_that_wait_for_a_thread_lose_no_time(
             assert isinstance(await asyncio.wait_for(pipes.queue.wait("behind"), 60), PhotoResult)
 
 
+def begins(held: dict[str, worker_module._Held], pipes: Pipes) -> dict[str, float]:
+    """When the time of each job begins, in the eyes of the worker and of the bot."""
+    worker = {name: each.overdue - each.seconds for name, each in held.items()}
+    return worker | {f"{name}, for the bot": pipes.queue._entries[name].taken for name in held}
+
+
+async def test_waiting_for_other_jobs_in_the_worker_does_not_count(
+    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One job waits for room in memory; another that is to be drawn waits for its thread."""
+    looked, caption = threading.Event(), Captioners.caption
+
+    def slowly(captioners: Captioners, pictures: list[Picture]) -> list[Findings | Exception]:
+        looked.wait(60)
+        return caption(captioners, pictures)
+
+    monkeypatch.setattr(Captioners, "caption", slowly)
+    monkeypatch.setattr(worker_module, "HEARTBEAT", 0.02)
+    async with Pipes() as pipes, asyncio.timeout(60):
+        worker, stop = Worker(pipes.consumer, captioners, threads=1), asyncio.Event()
+        running = asyncio.create_task(worker.run(stop))
+        await pipes.queue.put(job("drawn"), photo_files[0].read_bytes())
+        while "drawn" not in worker._held or worker._held["drawn"].picture is None:
+            await asyncio.sleep(0.01)
+        with DECODING.hold(DECODING.size):
+            await pipes.queue.put(job("decoded"), photo_files[0].read_bytes())
+            while "decoded" not in worker._held or worker._held["decoded"].waits:
+                await asyncio.sleep(0.01)
+            looked.set()
+            held = dict(worker._held)
+            begun = begins(held, pipes)
+            while begun.items() & begins(held, pipes).items():
+                await asyncio.sleep(0.01)
+        for name in held:
+            assert await pipes.queue.wait(name)
+        stop.set()
+        await running
+
+
 async def test_a_hung_thread_ends_the_worker(
     captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -640,6 +720,34 @@ async def test_a_cancelled_clip_stops(
         await pipes.queue.put(job("next", task=ClipTask), clip)
         assert await pipes.queue.wait("next")
     assert len(seen) < 6
+
+
+async def test_a_cancelled_clip_keeps_its_room_while_its_thread_waits(
+    captioners: Captioners, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two lines of clips have two threads: one that waits for another clip's memory must be the only one that does."""
+    begun, go_on = [], threading.Event()
+    opened = media_clips.open_clip
+
+    def waits(media: bytes, limits: ClipLimits) -> contextlib.AbstractContextManager[media_clips.Clip]:
+        begun.append(media)
+        go_on.wait(60)
+        return opened(media, limits)
+
+    monkeypatch.setattr(media_clips, "open_clip", waits)
+    monkeypatch.setattr(worker_module, "HEARTBEAT", 0.02)
+    async with Pipes() as pipes, working(pipes.consumer, captioners):
+        await pipes.queue.put(job("cancelled", task=ClipTask), clip)
+        async with asyncio.timeout(60):
+            while not begun:
+                await asyncio.sleep(0.01)
+        await pipes.queue.cancel("cancelled")
+        await pipes.queue.put(job("next", task=ClipTask), clip)
+        await asyncio.sleep(0.3)
+        waiting = (await pipes.queue.status()).waiting["clip"]
+        go_on.set()
+        assert waiting == 1
+        assert await asyncio.wait_for(pipes.queue.wait("next"), 60)
 
 
 async def test_a_stopped_worker_hands_its_clip_back(
