@@ -382,7 +382,9 @@ class _Tools:
         self.max_batch = worker.max_batch
 
     def pixels(self, work: Callable[[], T]) -> Awaitable[T]:
-        pool = self._worker._long if self._held.lease.job.task.ONE_AT_A_TIME else self._worker._pool
+        return self._on(self._worker._long if self._held.lease.job.task.ONE_AT_A_TIME else self._worker._pool, work)
+
+    def _on(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> Awaitable[T]:
         call = object()
         self._held.at_pixels[call] = None
         return asyncio.get_running_loop().run_in_executor(pool, self._run, work, call)
@@ -423,7 +425,7 @@ class _Tools:
             asyncio.run_coroutine_threadsafe(self.progress(share), loop)
 
         try:
-            return await loop.run_in_executor(self._worker._edits, self._run, partial(work, step))
+            return await self._on(self._worker._edits, partial(work, step))
         finally:  # the thread ends with its step, whoever waits
             unwanted.set()
 
