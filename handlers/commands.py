@@ -60,7 +60,8 @@ async def start(_: object, ask: Ask, command: CommandObject, example: Example, s
 
 
 async def about(message: Message, ask: Ask) -> None:
-    await message.answer(replies.about(sheets=ask.model == "attention" and ask.settings.heatmap))
+    sheets = ask.model == "attention" and ask.settings.heatmap
+    await message.answer(replies.about(sheets=sheets, language=ask.language))
 
 
 async def open_settings(_: object, ask: Ask, settings_menu: SettingsMenu) -> None:

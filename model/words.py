@@ -31,7 +31,12 @@ FUNCTION_WORDS: Final = BAD_ENDINGS | _words(
 )
 NUMBERS: Final = _words("one two three four five several many")  # they can be seen, too
 COLOURS: Final = _words("red blue green yellow orange pink purple brown black white grey gray")
-_RUSSIAN: Final = _words("а в во до за и из к на о от перед по под при рядом с со у через что который")
+_RUSSIAN: Final = _words(  # as the translator writes what is in FUNCTION_WORDS and _NOWHERE
+    "а в во вдоль вместе внутри вокруг вниз вверх возле вперёд до друг друга другом другому для его ей ему её за и из "
+    "или их к ко как когда который которая которое которые кто-то крупным между на над не него ней нём них но о об "
+    "около один одна одно от перед по под позади планом пока при рядом с себя со среди у фото фотографии фотография "
+    "через что что-то"
+)
 _NOWHERE: Final = _words("close together forward alone high low shot view picture photo image something someone while")
 _DOES: Final = _words(
     "sits stands runs walks jumps plays rides looks swims holds wears catches throws leaps climbs flies lies lays "
