@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from model.captioner import Caption, Captioner, CaptionSet
-from model.captions import Translation
+from model.captions import Translation, with_beginnings
 from model.clip_moments import Moments, watch
 from model.decoding.sampling import Sampling
 from model.drawing.colour_vision import draw_sheet as draw_colours
@@ -267,7 +267,7 @@ def _caption_batch(
     photos = [each for each in opened if isinstance(each, Image.Image)]
     found = _caption_photos(captioner, request, photos)
     texts = itertools.chain.from_iterable(each.texts for each in found)
-    translated = _translate(russian, texts)
+    translated = with_beginnings(_translate(russian, texts), (each.main for each in found))
     captions = iter(found)
     for file, each in zip(files, opened, strict=True):
         if isinstance(each, Image.Image):

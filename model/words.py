@@ -31,7 +31,7 @@ FUNCTION_WORDS: Final = BAD_ENDINGS | _words(
 )
 NUMBERS: Final = _words("one two three four five several many")  # they can be seen, too
 COLOURS: Final = _words("red blue green yellow orange pink purple brown black white grey gray")
-_RUSSIAN: Final = _words(  # as the translator writes what is in FUNCTION_WORDS and _NOWHERE
+RUSSIAN_LITTLE: Final = _words(  # as the translator writes what is in FUNCTION_WORDS and _NOWHERE
     "а в во вдоль вместе внутри вокруг вниз вверх возле вперёд до друг друга другом другому для его ей ему её за и из "
     "или их к ко как когда который которая которое которые кто-то крупным между на над не него ней нём них но о об "
     "около один одна одно от перед по под позади планом пока при рядом с себя со среди у фото фотографии фотография "
@@ -61,7 +61,7 @@ def placed(words: Sequence[str], most: int) -> list[int]:
     Numbers come after these, and last what somebody does; within each kind the order is the caption's. Of a caption
     that has no such words, the first ones.
     """
-    placeless = (FUNCTION_WORDS - NUMBERS) | _NOWHERE | _RUSSIAN
+    placeless = (FUNCTION_WORDS - NUMBERS) | _NOWHERE | RUSSIAN_LITTLE
     named = [i for i, word in enumerate(words) if word not in placeless]
     ranked = sorted(named or range(len(words)), key=lambda i: (is_doing(words[i]), words[i] in NUMBERS))
     return ranked[:most]

@@ -60,6 +60,26 @@ def test_maps_of_russian_words_are_those_of_the_english_ones(
     assert draw_sheet(photos[0], found.words, maps).size[0] > 100
 
 
+@pytest.mark.parametrize(
+    ("english", "count", "beginning"),
+    [
+        ("a brown dog is jumping over a log in a park", 3, "коричневая собака"),
+        ("two girls on a ride at a park", 2, "две девочки"),
+        ("a group of people are standing in front of a crowd", 4, "группа людей"),
+        ("a black and brown dog playing with a stuffed toy", 5, "чёрно-коричневая собака"),
+        ("a man dressed in a green uniform is doing a trick on a grass field", 3, None),  # no word for "dressed"
+        ("a zebra sailing under a violin of soup on fire hydrants", 2, None),  # the whole is not trusted
+    ],
+)
+def test_the_beginning_of_a_caption_is_that_of_its_translation(
+    translations: Translations, english: str, count: int, beginning: str | None
+) -> None:
+    [whole] = translations.translate([english])
+    found = whole.first_words(english.split(), count)
+    assert (found.text if found.passed else None) == beginning
+    assert found.alignment.shape == (len(found.words), len(english.split()))
+
+
 def test_as_many_translations_as_captions(translations: Translations) -> None:
     captions = ["a dog", "", "?!", "a dog", "A Dog.", "dog " * 300, "zxqv пёс 42", *(f"{n} dogs" for n in range(80))]
     found = translations.translate(captions)
