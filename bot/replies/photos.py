@@ -73,13 +73,13 @@ def alt_text_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
     """
     if result.not_photo is not None:
         return photo_answer(result)
-    seen = replace(result.main, text=_seen(result.main.text), beginning=_seen(result.main.beginning))
+    main = result.main
+    seen = replace(main, text=_seen(one_line(main.text)), beginning=_seen(one_line(main.beginning)))
     words = f"<pre>{escaped(cut_at_word(alt_text(hedged(seen, noted=False)), limit))}</pre>"
     return Words(f"{words}\n({not_translated()})" if headline(seen).refused else words, ())
 
 
 def _seen(caption: str) -> str:
-    caption = one_line(caption)
     return OF_A_PICTURE.sub("", caption) or caption
 
 
