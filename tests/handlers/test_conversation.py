@@ -187,9 +187,9 @@ async def test_an_example_is_shown_at_the_start_and_to_the_empty_handed(
     await person.send_text("/start")
     start = await person.next_message()
     assert words(start)[0] == hello
-    shown = [line.replace("\N{NO-BREAK SPACE}", " ") for line in words(start)]
-    assert shown[2] == lines[0]
-    assert shown[4:9] == lines[2:7]
+    greeting = [line.replace("\N{NO-BREAK SPACE}", " ") for line in words(start)]
+    assert greeting[2] == lines[0]
+    assert greeting[4:9] == lines[2:7]
     assert words(start)[3].split("(")[1] == lines[1].split("(")[1]
     assert server.file_bytes(start["photo"][-1]["file_id"]) == (ROOT / "docs" / picture).read_bytes()
     await person.send_text("/sample")

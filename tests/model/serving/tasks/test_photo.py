@@ -387,6 +387,13 @@ async def test_russian_captions_come_with_the_english_ones(served: Served) -> No
     assert (russian.sheet != english.sheet) is russian.main.translation.passed
 
 
+async def test_another_language_needs_neither_the_photo_nor_the_encoder_again(served: Served) -> None:
+    english = await served.ask(picture="p", place="c")
+    russian = await served.ask(picture="p", place="c", language="ru", known=True)
+    assert texts(russian) == texts(english)
+    assert russian.main.translation is not None
+
+
 async def test_weighed_words_name_the_russian_ones(served: Served) -> None:
     weighed = (await served.ask(chart=True, samples=0, language="ru")).weighed
     said = {word for step in weighed for word in step.translated.split()}
