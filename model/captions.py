@@ -135,9 +135,17 @@ class Translation:
         least = np.minimum(ALIGNED, self.alignment.max(axis=1, keepdims=True, initial=0.0))
         return tuple(tuple(np.flatnonzero(row).tolist()) for row in self.alignment >= least)
 
-    def words_from(self, place: int) -> str:
-        """The words that come from the English word at this place, as text."""
-        return " ".join(word for word, places in zip(self.words, self.aligned, strict=True) if place in places)
+    def words_from(self, english: Sequence[str]) -> list[str]:
+        """For each word of the caption, those that come from it, as text. english: the caption's words.
+
+        Of several words that a preposition or the like may come from, it is given to those of its own kind.
+        """
+        found: list[list[str]] = [[] for _ in english]
+        for word, places in zip(self.words, self.aligned, strict=True):
+            alike = [place for place in places if word in RUSSIAN_LITTLE and english[place] in FUNCTION_WORDS]
+            for place in alike or places:
+                found[place].append(word)
+        return [" ".join(words) for words in found]
 
     def first_words(self, english: Sequence[str], count: int) -> Self:
         """The translation of the caption's first `count` words: the beginning of this one that comes from them.

@@ -314,13 +314,15 @@ def _write_pictures(
     request: CaptionRequest, photo: Image.Image, caption: Caption, translation: Translation | None, stem: Path
 ) -> None:
     """The sheet, where the model looks at regions, and the chart."""
-    if caption.attention is not None:
-        words, attention = caption.words, caption.attention
-        if translation is not None and translation.passed:
-            words, attention = translation.words, translation.attention(attention)
+    words, attention, translated = caption.words, caption.attention, list[str]()
+    if translation is not None and translation.passed:
+        words, translated = translation.words, translation.words_from(caption.words)
+        attention = None if attention is None else translation.attention(attention)
+    if attention is not None:
         sheet = draw_sheet(photo, words, attention, request.labels)
         Path(f"{stem}.heatmap.jpg").write_bytes(encode_jpeg(sheet))
-    Path(f"{stem}.words.png").write_bytes(encode_png(draw_chart(caption.steps, request.labels)))
+    chart = draw_chart(caption.steps, request.labels, translated)
+    Path(f"{stem}.words.png").write_bytes(encode_png(chart))
 
 
 def _open(file: str) -> Image.Image | bytes | str | CaptionError | OSError:

@@ -40,6 +40,7 @@ ENGLISH, COPY, MORE = "🔤 По-английски", "📋 Скопироват
 HEATMAP, HEATMAPS, WEIGHED = "🔥 Тепловая карта", "🔥 Тепловые карты", "📊 Варианты слов"
 NBSP = "\N{NO-BREAK SPACE}"
 CAT = f"кошка на{NBSP}диване"  # "a cat on a sofa"
+NOTE = f"(без{NBSP}перевода)"
 LEGS = [f"кошка с{NBSP}{number} <лапами>" for number in range(6)]
 
 
@@ -267,7 +268,7 @@ async def test_a_clip_in_russian(
     async with running_bot(server, queue, tmp_path):
         await olga.send_video(b"mp4", duration=64)
         timeline = await olga.wait_for(lambda m: "момента" in m.get("caption", ""), 60)
-        moments = ["сцена <0>", "scene <1> (без перевода)", "сцена <2>"]
+        moments = ["сцена <0>", f"scene <1> {NOTE}", "сцена <2>"]
         short, *album = [m for m in olga.bot_messages() if m["message_id"] < timeline["message_id"]]
         assert words(short) == moments
         assert [m["caption"] for m in album] == [f"{text} · 0:{8 * n:02}" for n, text in enumerate(moments)]
@@ -275,7 +276,7 @@ async def test_a_clip_in_russian(
         await press(olga, timeline, "📄 Все описания")
         file = await olga.wait_for(lambda m: "document" in m, 60)
         lines = server.file_bytes(file["document"]["file_id"]).decode().splitlines()
-        assert lines[:2] == ["* 0:00  сцена <0>  [scene <0>]", "* 0:08  scene <1> (без перевода)"]
+        assert lines[:2] == ["* 0:00  сцена <0>  [scene <0>]", f"* 0:08  scene <1> {NOTE}"]
         await eventually(lambda: voice.texts)
     assert (voice.texts, voice.languages) == (["сцена <0>. scene <1>. сцена <2>"], ["ru"])
 
@@ -291,18 +292,22 @@ DOUBTFUL = WireCaption("a cat on a sofa", 0.2, beginning="a cat")
         (
             captions().greedy,
             "a cat on a sofa",
-            ["a cat on a sofa (без перевода)"],
+            [f"a cat on a sofa {NOTE}"],
             "a cat on a sofa",
             "a cat on a sofa",
         ),
         (DOUBTFUL, "", ["возможно: кошка", f"возможно, целиком: {CAT}"], "кошка на диване", "возможно: кошка"),
         (
             *(DOUBTFUL, "a cat"),
-            *(["возможно: a cat (без перевода)", f"возможно, целиком: {CAT}"], "кошка на диване", "perhaps: a cat"),
+            *(
+                [f"возможно: a cat {NOTE}", f"возможно, целиком: {CAT}"],
+                "кошка на диване",
+                "perhaps: a cat",
+            ),
         ),
         (
             *(DOUBTFUL, "a cat on a sofa"),
-            *(["возможно: кошка", "возможно, целиком: a cat on a sofa (без перевода)"], "a cat on a sofa"),
+            *(["возможно: кошка", f"возможно, целиком: a cat on a sofa {NOTE}"], "a cat on a sofa"),
             "возможно: кошка",
         ),
     ],
@@ -333,7 +338,8 @@ async def test_what_cannot_be_translated_stays_english_with_a_note(
 
 
 @pytest.mark.parametrize(
-    ("refused", "shown"), [("", f"Кошка на{NBSP}диване."), ("a cat on a sofa", "A cat on a sofa.\n(без перевода)")]
+    ("refused", "shown"),
+    [("", f"Кошка на{NBSP}диване."), ("a cat on a sofa", f"A cat on a sofa.\n{NOTE}")],
 )
 async def test_an_alt_text_in_russian(
     server: FakeTelegram, olga: Person, tmp_path: Path, refused: str, shown: str

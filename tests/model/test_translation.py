@@ -45,7 +45,7 @@ def test_words_are_aligned_with_those_that_they_come_from(translations: Translat
     for stem, word in {"женщина": "woman", "красн": "red", "рубашк": "shirt", "кошк": "cat"}.items():
         [row] = [row for said, row in zip(found.words, found.alignment, strict=True) if said.startswith(stem)]
         assert english[row.argmax()] == word
-        assert stem in found.words_from(english.index(word))
+        assert stem in found.words_from(english)[english.index(word)]
 
 
 def test_maps_of_russian_words_are_those_of_the_english_ones(
