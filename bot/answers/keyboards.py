@@ -210,7 +210,7 @@ def answer_buttons(
     )
 
 
-def copy_buttons(caption: replies.Shown) -> InlineKeyboardMarkup | None:
+def copy_buttons(caption: replies.Reading) -> InlineKeyboardMarkup | None:
     """Under an answer in a chat that the bot is no member of: there no other button works."""
     buttons = _copy(caption.text)
     if caption.text != caption.english:

@@ -86,7 +86,7 @@ class Answer:
             self, captions=(*self.captions, *new), others=(*self.others, *alike), translated=translated
         )
 
-    def reads(self, captions: Iterable[str]) -> list[replies.Shown]:
+    def reads(self, captions: Iterable[str]) -> list[replies.Reading]:
         """Captions of this answer as people see them."""
         return [replies.reads_as(caption, self.translated) for caption in captions]
 

@@ -203,7 +203,7 @@ class Buttons:
         self,
         message: Message,
         pages: list[Page],
-        captions: Sequence[replies.Shown],
+        captions: Sequence[replies.Reading],
         first: int,
         buttons: InlineKeyboardMarkup,
     ) -> None:

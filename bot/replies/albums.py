@@ -9,7 +9,7 @@ from aiogram.utils.i18n import gettext as _
 from bot.replies.failures import failure
 from bot.replies.photos import confidence, main_caption, spoken_caption
 from bot.replies.text import MAX_CAPTION, MAX_TEXT, escaped, fitting, length, shortened
-from bot.replies.translated import Shown
+from bot.replies.translated import Reading
 from model.errors import AnimatedPicture
 from model.serving.jobs import Outcome
 from model.serving.tasks.base import Language
@@ -42,7 +42,7 @@ def _line(number: int, found: Outcome | Exception, room: int) -> str:
     return shortened(f"{number}. {words}", room)
 
 
-def album_sheet(captions: Mapping[int, Shown], *, complete: bool, limit: int = MAX_CAPTION) -> str:
+def album_sheet(captions: Mapping[int, Reading], *, complete: bool, limit: int = MAX_CAPTION) -> str:
     """The captions that the sheet explains, numbered, as the words under it; `complete`: all of them are on it."""
     lines = [f"{number}. {_caption(captions[number])}" for number in sorted(captions)]
     if complete:
@@ -51,7 +51,7 @@ def album_sheet(captions: Mapping[int, Shown], *, complete: bool, limit: int = M
     return escaped("\n".join([*fitting(lines, limit - length(missing)), missing]))
 
 
-def _caption(caption: Shown) -> str:
+def _caption(caption: Reading) -> str:
     return caption.noted or _("I cannot say what is in this picture.")
 
 

@@ -22,7 +22,7 @@ from bot.replies.text import (
     one_line,
     shortened,
 )
-from bot.replies.translated import Shown, distinct, not_translated, shown
+from bot.replies.translated import Reading, distinct, not_translated, shown
 from model.doubt import SURE, NotPhoto, is_unsure, percent
 from model.drawing.labels import Deficiency, Labels, likelihood
 from model.serving.tasks.base import Language
@@ -105,18 +105,18 @@ def hedged(caption: WireCaption, *, noted: bool = True) -> str:
     return _("perhaps: {caption}").format(caption=words) if is_unsure(caption.confidence) else words
 
 
-def headline(caption: WireCaption) -> Shown:
+def headline(caption: WireCaption) -> Reading:
     """The words of a caption that are said first, without a hedge."""
     if is_unsure(caption.confidence) and caption.beginning:
         return shown(caption.beginning, caption.translated_beginning)
     return _whole(caption)
 
 
-def _whole(caption: WireCaption) -> Shown:
+def _whole(caption: WireCaption) -> Reading:
     return shown(caption.text, caption.translation)
 
 
-def _english(captions: Sequence[Shown]) -> tuple[str, ...]:
+def _english(captions: Sequence[Reading]) -> tuple[str, ...]:
     return tuple(caption.english for caption in captions)
 
 
@@ -153,14 +153,14 @@ def sample_answer(result: PhotoResult) -> Words:
     return new_page(samples, 1)
 
 
-def new_page(captions: Sequence[Shown], first: int, limit: int = MAX_TEXT) -> Words:
+def new_page(captions: Sequence[Reading], first: int, limit: int = MAX_TEXT) -> Words:
     """As many captions as fit, at least one; their numbers begin with `first`, which itself is not shown."""
     head = shortened(captions[0].noted, limit)
     lines = fitting(numbered(captions[1:], first + 1), limit - length(head))
     return Words(_page([head, *lines]), _english(captions[: 1 + len(lines)]))
 
 
-def more_on_page(markup: str, captions: Sequence[Shown], first: int, limit: int) -> Words:
+def more_on_page(markup: str, captions: Sequence[Reading], first: int, limit: int) -> Words:
     """A page with as many more captions below as fit, perhaps none; only the added ones are counted as its captions."""
     shown = html.unescape(re.sub(r"<[^>]*>", "", markup))
     lines = fitting(numbered(captions, first), limit - length(shown))
@@ -273,12 +273,12 @@ def confidence(caption: WireCaption) -> str:
     return words.format(percent=shown)
 
 
-def sampled(result: PhotoResult) -> list[Shown]:
+def sampled(result: PhotoResult) -> list[Reading]:
     """The sampled captions, as they were drawn, none twice."""
     return distinct(map(_whole, result.samples))
 
 
-def numbered(captions: Sequence[Shown], first: int) -> list[str]:
+def numbered(captions: Sequence[Reading], first: int) -> list[str]:
     return [f"{number}. {caption.noted}" for number, caption in enumerate(captions, first)]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
 from aiogram.utils.i18n import gettext as _
 
@@ -14,11 +13,9 @@ from model.serving.tasks.photo import PhotoResult
 from model.tagging.lists import CYRILLIC
 from model.typography import typeset
 
-ENGLISH: Final = "en"
-
 
 @dataclass(frozen=True)
-class Shown:
+class Reading:
     """A caption as people see it. Plain text, on one line."""
 
     english: str  # as the network wrote it
@@ -27,7 +24,7 @@ class Shown:
 
     @property
     def language(self) -> Language:
-        return ENGLISH if self.text == self.english else "ru"
+        return "en" if self.text == self.english else "ru"
 
     @property
     def noted(self) -> str:
@@ -35,19 +32,19 @@ class Shown:
         return f"{self.text} ({not_translated()})" if self.refused else self.text
 
 
-def shown(caption: str, translation: WireTranslation | None = None) -> Shown:
+def shown(caption: str, translation: WireTranslation | None = None) -> Reading:
     """A caption of the network, with the translation that came with it."""
     english = one_line(caption)
     if translation is None or not english:
-        return Shown(english, english)
+        return Reading(english, english)
     if not translation.passed:
-        return Shown(english, english, refused=True)
-    return Shown(english, typeset(one_line(translation.text)))
+        return Reading(english, english, refused=True)
+    return Reading(english, typeset(one_line(translation.text)))
 
 
-def distinct(captions: Iterable[Shown]) -> list[Shown]:
+def distinct(captions: Iterable[Reading]) -> list[Reading]:
     """None that says nothing, and none that reads as one before it: several may have one translation."""
-    found: dict[str, Shown] = {}
+    found: dict[str, Reading] = {}
     for caption in captions:
         found.setdefault(caption.text, caption)
     found.pop("", None)
@@ -64,11 +61,11 @@ def translations(result: PhotoResult, captions: Iterable[str]) -> dict[str, str]
     return found
 
 
-def reads_as(caption: str, translated: dict[str, str]) -> Shown:
+def reads_as(caption: str, translated: dict[str, str]) -> Reading:
     """A caption from before. `translated`: as `translations` has it."""
     english = one_line(caption)
     text = translated.get(english, english)
-    return Shown(english, text or english, refused=bool(english) and not text)
+    return Reading(english, text or english, refused=bool(english) and not text)
 
 
 def not_translated() -> str:
@@ -84,4 +81,4 @@ def in_english(lines: Iterable[str]) -> str:
 
 def language_of(text: str) -> Language:
     """In which language words are to be read aloud."""
-    return "ru" if CYRILLIC.search(text) else ENGLISH
+    return "ru" if CYRILLIC.search(text) else "en"
