@@ -12,7 +12,7 @@ from model.calibration import Logistic
 from model.doubt import NotPhoto, english, is_unsure
 from model.translation_checks import failures
 from model.typography import typeset
-from model.words import COLOURS, FUNCTION_WORDS, RUSSIAN_LITTLE, first_phrase
+from model.words import COLOURS, FUNCTION_WORDS, RUSSIAN_LITTLE, bare, first_phrase
 
 ALIGNED: Final = 0.25  # the least share of a word's alignment with an English word that it comes from
 LIKELY: Final = 0.5  # geometric mean from which an unsure caption's beginning was right more often than wrong, on val
@@ -142,9 +142,9 @@ class Translation:
         """
         found: list[list[str]] = [[] for _ in english]
         for word, places in zip(self.words, self.aligned, strict=True):
-            alike = [place for place in places if word in RUSSIAN_LITTLE and english[place] in FUNCTION_WORDS]
+            alike = [place for place in places if bare(word) in RUSSIAN_LITTLE and english[place] in FUNCTION_WORDS]
             for place in alike or places:
-                found[place].append(word)
+                found[place].append(bare(word))
         return [" ".join(words) for words in found]
 
     def first_words(self, english: Sequence[str], count: int) -> Self:

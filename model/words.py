@@ -53,6 +53,11 @@ def is_doing(word: str) -> bool:
     return word in _DOES or (word.endswith("ing") and word not in _THINGS)
 
 
+def bare(word: str) -> str:
+    """A word without the comma behind it: Russian captions have some."""
+    return word.rstrip(",;:")
+
+
 def placed(words: Sequence[str], most: int) -> list[int]:
     """The places in a caption of at most `most` words that name something to look at: things and colours first.
 
@@ -62,6 +67,7 @@ def placed(words: Sequence[str], most: int) -> list[int]:
     that has no such words, the first ones.
     """
     placeless = (FUNCTION_WORDS - NUMBERS) | _NOWHERE | RUSSIAN_LITTLE
+    words = [bare(word) for word in words]
     named = [i for i, word in enumerate(words) if word not in placeless]
     ranked = sorted(named or range(len(words)), key=lambda i: (is_doing(words[i]), words[i] in NUMBERS))
     return ranked[:most]

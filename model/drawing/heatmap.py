@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from model.drawing.labels import ENGLISH, Labels, percent
 from model.drawing.style import BACKGROUND, GAP, INK, dim, fit, fitting_size, font, overlay, paste_scale, write
-from model.words import placed
+from model.words import bare, placed
 
 MOST: Final = 5  # words
 SIDE: Final = 1280  # the sheet's longer side is at most this, in pixels
@@ -36,7 +36,7 @@ def draw_sheet(
     if len(words) != len(attention):
         raise ValueError(f"{len(words)} words, but {len(attention)} maps")
     shown = placed(words, MOST)
-    words, attention = [words[i] for i in shown], attention[shown]
+    words, attention = [bare(words[i]) for i in shown], attention[shown]
     columns, (width, height), title = _layout(photo.size, len(words) + 1)
     small = fit(photo.convert("RGB"), (width, height))
     dimmed = dim(small)
