@@ -38,7 +38,7 @@ COPY start.py ./
 COPY bot bot
 COPY handlers handlers
 COPY model model
-COPY docs/answer.jpg docs/answer.jpg
+COPY docs/answer.jpg docs/answer.ru.jpg docs/
 RUN python -m compileall -q start.py bot handlers model && chmod -R a+rX start.py bot handlers model docs
 USER captions
 CMD ["bot"]

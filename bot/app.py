@@ -28,6 +28,7 @@ from bot.answers.forgetting import Forgetting
 from bot.answers.guests import Guests
 from bot.answers.inline import InlineHistory
 from bot.answers.notes import Answers
+from bot.answers.originals import Originals
 from bot.answers.photo_buttons import Buttons
 from bot.answers.photos import Captioning
 from bot.answers.picture_edits import PictureEdits
@@ -37,6 +38,7 @@ from bot.answers.settings_menu import SettingsMenu
 from bot.answers.status import RHYTHM, Rhythm, Waiting
 from bot.answers.tags import Tags
 from bot.answers.voice import Voice
+from bot.chat_settings import ChatSettings
 from bot.config import Settings
 from bot.errors import Conflict, StorageError, WrongToken
 from bot.i18n import LanguageMiddleware, create_i18n
@@ -87,6 +89,11 @@ def create_bot(settings: Settings, metrics: BotMetrics | None = None, pacer: Pac
     return Bot(settings.require_token(), session=session, default=default)
 
 
+def of_chats(settings: Settings) -> ChatSettings:
+    """What holds in chats that chose nothing."""
+    return ChatSettings(model=settings.model, caption_language=settings.caption_language)
+
+
 def create_dispatcher(
     i18n: I18n,
     storage: Storage,
@@ -100,7 +107,7 @@ def create_dispatcher(
     """
     dispatcher = Dispatcher(disable_fsm=True)
     dispatcher.workflow_data.update(dependencies, storage=storage)
-    dispatcher.update.outer_middleware(AskMiddleware(storage, dependencies["settings"].model))
+    dispatcher.update.outer_middleware(AskMiddleware(storage, of_chats(dependencies["settings"])))
     LanguageMiddleware(i18n).setup(dispatcher)
     dispatcher.message.outer_middleware(PeopleMiddleware())
     dispatcher.callback_query.middleware(AcknowledgeMiddleware())
@@ -249,10 +256,11 @@ async def _run(
         answering=Answering(requests, captioning, clips, answers, storage),
         edits=Edits(),
         example=Example(),
-        guests=Guests(requests, storage, settings.model, on=settings.guest_mode),
+        originals=Originals(storage, answers),
+        guests=Guests(requests, storage, of_chats(settings), on=settings.guest_mode),
         inline=InlineHistory(storage),
         forgetting=Forgetting(storage, answers, inbox, queue, stats),
-        settings_menu=SettingsMenu(storage, i18n, settings.model, voice),
+        settings_menu=SettingsMenu(storage, i18n, of_chats(settings), voice),
         cancelling=Cancelling(in_work, inbox, queue),
         settings=settings,
         queue=queue,

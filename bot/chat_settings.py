@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, TypeAlias
 
 from bot.texts import N_
 from model.decoding.sampling import LADDER, TEMPERATURES, Sampling
@@ -15,6 +15,7 @@ from model.tagging.lists import MOST_TAGS
 NUCLEUS: Final = 0.9  # of the strategy top-p
 SAMPLES: Final = (0, 10)
 BEAM: Final = 5  # width of the search for the main caption
+CaptionLanguage: TypeAlias = Literal["auto", "en", "ru"]  # auto: as the interface speaks to who asks
 LANGUAGE_NAMES: Final = {"en": "English", "ru": "Русский"}  # each in itself
 ON_OFF: Final = {True: N_("on"), False: N_("off")}
 
@@ -33,6 +34,7 @@ class Setting:
     personal: bool = False  # only to be had in private chats
     missing: str = ""  # the line where it is not to be had
     why: str = ""
+    beside: str = ""  # the setting whose button stands among the choices of this one, too
 
     @property
     def is_switch(self) -> bool:
@@ -107,8 +109,20 @@ SETTINGS: Final = (  # in the order of the menu
         LANGUAGE_NAMES | {"": N_("as in Telegram")},
         N_(
             "I speak this language here; as in Telegram means the language of each person's Telegram. "
-            "The captions themselves are in English."
+            "The captions have a language of their own."
         ),
+        beside="caption_language",
+    ),
+    Setting(
+        "caption_language",
+        N_("Captions in: {value}"),
+        LANGUAGE_NAMES | {"auto": N_("my language")},
+        N_(
+            "The captions are in this language; my language means the one in which I speak. I find captions in English "
+            "and translate them. One that I cannot translate well enough stays English, with a note. "
+            "The button “In English” under an answer shows what I found. Answers from before stay as they are."
+        ),
+        beside="language",
     ),
     Setting(
         "voice",
@@ -135,6 +149,7 @@ class ChatSettings:
     beam: bool = True  # else the main caption is the greedy one
     heatmap: bool = True
     language: str = ""  # of the interface; empty: as each person's Telegram says
+    caption_language: CaptionLanguage | Literal[""] = ""  # empty: the operator's choice
     voice: bool = False
     tags: tuple[str, ...] = ()  # what /tags judges; empty: the dictionary that ships
     short_first: bool = False  # the caption alone in a message of its own, for screen readers; then the whole answer
@@ -166,6 +181,11 @@ class ChatSettings:
     def decoding(self) -> Literal["beam", "greedy"]:
         """How the main caption is found."""
         return "beam" if self.beam else "greedy"
+
+    def in_use(self, operator: ChatSettings) -> Self:
+        """The same with the operator's choice where this chat made none."""
+        model, language = self.model or operator.model, self.caption_language or operator.caption_language
+        return dataclasses.replace(self, model=model, caption_language=language)
 
     def changes(self) -> dict[str, Any]:
         """What differs from the defaults, to be kept."""

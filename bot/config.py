@@ -34,6 +34,7 @@ TOKEN: Final = re.compile(r"\d{1,20}:[\w-]{10,}", re.ASCII)
 WEBHOOK_PORTS: Final = (443, 80, 88, 8443)  # that the official Bot API calls
 WEBHOOK_PATH: Final = re.compile(r"[\w.~:/@!$&'()*+,;=%-]*", re.ASCII)
 
+CaptionLanguage = Literal["auto", "en", "ru"]  # auto: as the interface speaks to who asks
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 LogFormat = Literal["text", "json"]
 MODELS: Final[tuple[str, ...]] = get_args(DecoderKind)
@@ -121,6 +122,9 @@ class Settings(BaseModel):
     )
     webhook_port: Number = _number("WEBHOOK_PORT", 8080, 1, 65_535)
     model: Annotated[DecoderKind, BeforeValidator(str.lower)] = _choice("MODEL", "attention", DecoderKind)
+    caption_language: Annotated[CaptionLanguage, BeforeValidator(str.lower)] = _choice(
+        "CAPTION_LANGUAGE", "auto", CaptionLanguage
+    )
     device: Annotated[str, BeforeValidator(str.lower), _matching(re.compile(r"auto|cpu|cuda(:\d+)?", re.ASCII))] = (
         _setting("DEVICE", "auto", "auto, cpu, cuda or cuda:N")
     )

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiogram.types import TelegramObject, User
-from aiogram.utils.i18n import I18n, I18nMiddleware
+from aiogram.utils.i18n import I18n, I18nMiddleware, get_i18n
 
-from bot.chat_settings import ChatSettings
+from bot.chat_settings import CaptionLanguage, ChatSettings
+from model.serving.tasks.base import Language
 
 DOMAIN: Final = "bot"
 LOCALES: Final = Path(__file__).with_name("locales")
-DEFAULT: Final = "en"
+DEFAULT: Final[Language] = "en"
 
 
 def create_i18n() -> I18n:
@@ -30,6 +31,13 @@ def locale_for(settings: ChatSettings, language_code: str | None, i18n: I18n) ->
     if settings.language in i18n.available_locales:
         return settings.language
     return locale_of(language_code, i18n)
+
+
+def caption_language(chosen: CaptionLanguage) -> Language:
+    """Of captions that are asked for in the current i18n context."""
+    if chosen != "auto":
+        return chosen
+    return "ru" if get_i18n().current_locale == "ru" else DEFAULT
 
 
 class LanguageMiddleware(I18nMiddleware):

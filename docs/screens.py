@@ -63,8 +63,9 @@ async def one_heatmap(person: Person) -> None:
 
 
 async def sampled(person: Person) -> None:
-    await person.send_photo(photo("astronaut"))
-    await person.wait_for(has_buttons)
+    await person.send_photo(photo("photographer"))
+    answer = await person.wait_for(has_buttons)
+    await press(person, answer, "🔤")
     await person.send_text("/sample 4 ladder")
     await settled(person.server)
     await person.send_text("/sample 99")

@@ -15,6 +15,7 @@ from bot.answers.ask import Ask
 from bot.answers.clips import Clips
 from bot.answers.colours import Colours
 from bot.answers.example import Example
+from bot.answers.originals import Originals
 from bot.answers.photo_buttons import Buttons
 from bot.answers.picture_edits import PictureEdits
 from bot.answers.settings_menu import MenuPress, SettingsMenu
@@ -30,6 +31,7 @@ WORK: Final[tuple[tuple[type[CallbackData], str, Press], ...]] = (
     (below.Heatmap, "buttons", Buttons.heatmap),
     (below.WeighedWords, "buttons", Buttons.weighed_words),
     (below.CompareModels, "buttons", Buttons.compare),
+    (below.InEnglish, "originals", Originals.show),
     (below.ShowColours, "colours", Colours.show),
     (below.ChooseColours, "colours", Colours.choose),
     (below.ShowTags, "tags", Tags.show),

@@ -63,7 +63,7 @@ async def start(_: object, ask: Ask, command: CommandObject, example: Example, s
 
 async def about(message: Message, ask: Ask, picture_edits: PictureEdits) -> None:
     sheets = ask.model == "attention" and ask.settings.heatmap
-    await message.answer(replies.about(sheets=sheets, edits=picture_edits.offered))
+    await message.answer(replies.about(sheets=sheets, edits=picture_edits.offered, language=ask.language))
 
 
 async def open_settings(_: object, ask: Ask, settings_menu: SettingsMenu) -> None:

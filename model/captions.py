@@ -1,6 +1,7 @@
 """Captions, and how the network came to them. Free of torch."""
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
@@ -9,7 +10,9 @@ import numpy.typing as npt
 
 from model.calibration import Logistic
 from model.doubt import NotPhoto, english, is_unsure
-from model.words import first_phrase
+from model.translation_checks import failures
+from model.typography import typeset
+from model.words import COLOURS, FUNCTION_WORDS, RUSSIAN_LITTLE, bare, first_phrase
 
 ALIGNED: Final = 0.25  # the least share of a word's alignment with an English word that it comes from
 LIKELY: Final = 0.5  # geometric mean from which an unsure caption's beginning was right more often than wrong, on val
@@ -106,9 +109,8 @@ class CaptionSet:
 
     @property
     def texts(self) -> list[str]:
-        """What may be shown of it: its captions, and the beginning of the main one."""
-        own = [self.main, self.greedy, *self.samples]
-        return [text for text in (*(each.text for each in own), " ".join(self.main.beginning)) if text]
+        """Of its captions."""
+        return [each.text for each in (self.main, self.greedy, *self.samples) if each.text]
 
     def with_steps(self, steps: tuple[Step, ...]) -> Self:
         """The same, with the steps of the main caption."""
@@ -133,9 +135,42 @@ class Translation:
         least = np.minimum(ALIGNED, self.alignment.max(axis=1, keepdims=True, initial=0.0))
         return tuple(tuple(np.flatnonzero(row).tolist()) for row in self.alignment >= least)
 
-    def words_from(self, place: int) -> str:
-        """The words that come from the English word at this place, as text."""
-        return " ".join(word for word, places in zip(self.words, self.aligned, strict=True) if place in places)
+    def words_from(self, english: Sequence[str]) -> list[str]:
+        """For each word of the caption, those that come from it, as text. english: the caption's words.
+
+        Of several words that a preposition or the like may come from, it is given to those of its own kind.
+        """
+        found: list[list[str]] = [[] for _ in english]
+        for word, places in zip(self.words, self.aligned, strict=True):
+            alike = [place for place in places if bare(word) in RUSSIAN_LITTLE and english[place] in FUNCTION_WORDS]
+            for place in alike or places:
+                found[place].append(bare(word))
+        return [" ".join(words) for words in found]
+
+    def first_words(self, english: Sequence[str], count: int) -> Self:
+        """The translation of the caption's first `count` words: the beginning of this one that comes from them.
+
+        It has failed where there is none, as where the order of the words differs. A phrase translated by itself would
+        often be wrong: the translator knows whole captions. english: the caption's words.
+        """
+        places = self.alignment.argmax(axis=1, keepdims=True) if self.words else np.zeros((0, 1), int)
+        within = (places[:, 0] < count) & (self.alignment[:, :count].sum(axis=1) > 0.5)
+        end = len(within) if within.all() else int(within.argmin())
+        rest = {english[place] for place in places[end:, 0] if place < count}
+        while end and self.words[end - 1] in RUSSIAN_LITTLE:
+            end -= 1
+        plain = " ".join(self.words[:end]).rstrip(",")
+        covered = {english[place] for places in self.aligned[:end] for place in places}
+        lost = (set(english[:count]) - covered | rest) - FUNCTION_WORDS - COLOURS  # those are checked below
+        wrong = (*self.failed, *(f"beginning: {word}" for word in sorted(lost)), *failures(english[:count], plain))
+        return replace(
+            self,
+            plain=plain,
+            text=typeset(plain, like=self.text),
+            failed=wrong,
+            words=tuple(plain.split()),
+            alignment=self.alignment[:end],
+        )
 
     def attention(self, maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Where the captioner looked for these words, (words, rows, columns), each map summing to 1.
@@ -149,3 +184,13 @@ class Translation:
     def passed(self) -> bool:
         """Whether it may be shown in place of the English caption."""
         return bool(self.words) and not self.failed
+
+
+def with_beginnings(known: Mapping[str, Translation], captions: Iterable[Caption]) -> dict[str, Translation]:
+    """Translations by the texts of captions, and those of the beginnings of doubtful ones."""
+    found = dict(known)
+    for caption in captions:
+        if caption.beginning and caption.text in known:
+            beginning = known[caption.text].first_words(caption.words, len(caption.beginning))
+            found[" ".join(caption.beginning)] = beginning
+    return found

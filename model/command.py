@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from model.captioner import Caption, Captioner, CaptionSet
-from model.captions import Translation
+from model.captions import Translation, with_beginnings
 from model.clip_moments import Moments, watch
 from model.decoding.sampling import Sampling
 from model.drawing.colour_vision import draw_sheet as draw_colours
@@ -301,7 +301,7 @@ def _caption_batch(
     photos = [each for each in opened if isinstance(each, Image.Image)]
     found = _caption_photos(captioner, request, photos)
     texts = itertools.chain.from_iterable(each.texts for each in found)
-    translated = _translate(russian, texts)
+    translated = with_beginnings(_translate(russian, texts), (each.main for each in found))
     captions = iter(found)
     for file, each in zip(files, opened, strict=True):
         if isinstance(each, Image.Image):
@@ -348,13 +348,15 @@ def _write_pictures(
     request: CaptionRequest, photo: Image.Image, caption: Caption, translation: Translation | None, stem: Path
 ) -> None:
     """The sheet, where the model looks at regions, and the chart."""
-    if caption.attention is not None:
-        words, attention = caption.words, caption.attention
-        if translation is not None and translation.passed:
-            words, attention = translation.words, translation.attention(attention)
+    words, attention, translated = caption.words, caption.attention, list[str]()
+    if translation is not None and translation.passed:
+        words, translated = translation.words, translation.words_from(caption.words)
+        attention = None if attention is None else translation.attention(attention)
+    if attention is not None:
         sheet = draw_sheet(photo, words, attention, request.labels)
         Path(f"{stem}.heatmap.jpg").write_bytes(encode_jpeg(sheet))
-    Path(f"{stem}.words.png").write_bytes(encode_png(draw_chart(caption.steps, request.labels)))
+    chart = draw_chart(caption.steps, request.labels, translated)
+    Path(f"{stem}.words.png").write_bytes(encode_png(chart))
 
 
 def _open(file: str) -> Image.Image | bytes | str | CaptionError | OSError:

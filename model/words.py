@@ -31,7 +31,12 @@ FUNCTION_WORDS: Final = BAD_ENDINGS | _words(
 )
 NUMBERS: Final = _words("one two three four five several many")  # they can be seen, too
 COLOURS: Final = _words("red blue green yellow orange pink purple brown black white grey gray")
-_RUSSIAN: Final = _words("а в во до за и из к на о от перед по под при рядом с со у через что который")
+RUSSIAN_LITTLE: Final = _words(  # as the translator writes what is in FUNCTION_WORDS and _NOWHERE
+    "а в во вдоль вместе внутри вокруг вниз вверх возле вперёд до друг друга другом другому для его ей ему её за и из "
+    "или их к ко как когда который которая которое которые кто-то крупным между на над не него ней нём них но о об "
+    "около один одна одно от перед по под позади планом пока при рядом с себя со среди у фото фотографии фотография "
+    "через что что-то"
+)
 _NOWHERE: Final = _words("close together forward alone high low shot view picture photo image something someone while")
 _DOES: Final = _words(
     "sits stands runs walks jumps plays rides looks swims holds wears catches throws leaps climbs flies lies lays "
@@ -48,6 +53,11 @@ def is_doing(word: str) -> bool:
     return word in _DOES or (word.endswith("ing") and word not in _THINGS)
 
 
+def bare(word: str) -> str:
+    """A word without the comma behind it: Russian captions have some."""
+    return word.rstrip(",;:")
+
+
 def placed(words: Sequence[str], most: int) -> list[int]:
     """The places in a caption of at most `most` words that name something to look at: things and colours first.
 
@@ -56,7 +66,8 @@ def placed(words: Sequence[str], most: int) -> list[int]:
     Numbers come after these, and last what somebody does; within each kind the order is the caption's. Of a caption
     that has no such words, the first ones.
     """
-    placeless = (FUNCTION_WORDS - NUMBERS) | _NOWHERE | _RUSSIAN
+    placeless = (FUNCTION_WORDS - NUMBERS) | _NOWHERE | RUSSIAN_LITTLE
+    words = [bare(word) for word in words]
     named = [i for i, word in enumerate(words) if word not in placeless]
     ranked = sorted(named or range(len(words)), key=lambda i: (is_doing(words[i]), words[i] in NUMBERS))
     return ranked[:most]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -26,13 +26,14 @@ from bot.telegram.media import HOSTED_LIMIT, download
 from model.errors import JobCancelled
 from model.serving.jobs import Outcome
 from model.serving.tasks.album import AlbumResult, pack_album
+from model.serving.tasks.base import Language
 
 MOST_BYTES: Final = 64 * MIB  # of photos that are fetched again for one sheet; those beyond are left out
 
 
 @dataclass(frozen=True)
 class Shown:
-    """The captions that stand in an answer, and their photos, by position in the album."""
+    """The captions that stand in an answer, in English, and their photos, by position in the album."""
 
     model: str
     beam: int | None
@@ -40,6 +41,15 @@ class Shown:
     pictures: dict[int, Picture]
     user: int | None = None  # whose album it is
     thread: int | None = None  # the topic
+    language: Language = "en"  # of the captions that people see
+    translated: dict[str, str] = field(default_factory=dict)  # as `replies.translations` has it
+
+    @property
+    def english(self) -> list[str]:
+        """The captions in English, line by line; empty where nothing else is shown."""
+        if not any(self.translated.values()):
+            return []
+        return [f"{number}. {caption}" for number, caption in sorted(self.captions.items())]
 
     @property
     def strictest(self) -> Picture:
@@ -52,7 +62,7 @@ class Shown:
         """Of the JSON of its note."""
         captions = {int(number): caption for number, caption in found["captions"].items()}
         pictures = {int(number): Picture(**picture) for number, picture in found["pictures"].items()}
-        return cls(found["model"], found["beam"], captions, pictures, found.get("user"), found.get("thread"))
+        return cls(**{**found, "captions": captions, "pictures": pictures})
 
 
 class AlbumSheets:
@@ -86,9 +96,9 @@ class AlbumSheets:
         if await self._answers.is_deleted(ask.chat, pressed.key):
             raise JobCancelled("its answer was deleted")
         shown = await ALBUM_HEATMAP.find(self._storage, ask.chat, pressed.key, Shown.of)
-        if shown is None or not shown.captions:
+        if shown is None or not shown.pictures:
             raise NoAlbum
-        ask = ask.in_topic(shown.thread)
+        ask = replace(ask.in_topic(shown.thread), captions=shown.language)
         pictures = _within(MOST_BYTES, shown.pictures)
         captions = [shown.captions.get(number, "") for number in range(1, max(shown.captions) + 1)]
         job = album_sheet_job(ask.origin, shown.model, captions)
@@ -99,7 +109,8 @@ class AlbumSheets:
 
     async def _send(self, ask: Ask, shown: Shown, key: str, result: Outcome) -> None:
         assert isinstance(result, AlbumResult)
-        words = replies.album_sheet(shown.captions, complete=result.drawn == len(shown.captions))
+        captions = {number: replies.reads_as(text, shown.translated) for number, text in shown.captions.items()}
+        words = replies.album_sheet(captions, complete=result.drawn == len(captions))
         otherwise = replies.no_pictures_here()
         sent = await reply_picture(ask.message, result.sheet, "album.jpg", words, of=shown.strictest, alone=otherwise)
         if await self._answers.is_deleted(ask.chat, key):  # meanwhile
@@ -107,7 +118,8 @@ class AlbumSheets:
         await self._answers.add_beside(ask.chat, key, [sent])
         if ask.can_edit:
             with suppress(AiogramError):  # it stands there already: the button has done its work
-                await ask.message.edit_reply_markup(reply_markup=album_buttons(key, sheet=False))
+                buttons = album_buttons(key, sheet=False, translated=bool(shown.english))
+                await ask.message.edit_reply_markup(reply_markup=buttons)
 
 
 def _size(picture: Picture) -> int:

@@ -217,7 +217,7 @@ class Albums:
         settings, chat_id = asked.ask.settings, asked.ask.chat
         parts = Parts(self._storage, chat_id, asked.ask.accepted, several=settings.voice)
         key = await parts.once("answer", partial(self._send_lines, asked, plan, items, found))
-        captions = replies.album_captions(found)
+        captions = replies.album_captions(found, asked.ask.language)
         if settings.voice and captions:
             unless = partial(self._answers.is_deleted, chat_id, key)
             speak = partial(self._captioning.read_aloud, asked.ask.message, replies.spoken(captions), unless=unless)
@@ -235,14 +235,24 @@ class Albums:
             await self._answers.looked_at(ask.chat, items[number].picture)
         key = new_key()
         has_sheet = bool(captions) and ask.model == "attention"
-        pictures = {number: items[number].picture for number in captions} if has_sheet else {}
-        drawn = captions if has_sheet else {}
-        shown = Shown(ask.model, ask.settings.beam_width, drawn, pictures, ask.user, thread_of(ask.message))
+        translated: dict[str, str] = {}
+        for result in results.values():
+            translated |= replies.translations(result, captions.values())
+        shown = Shown(
+            ask.model,
+            ask.settings.beam_width,
+            captions if has_sheet or translated else {},
+            {number: items[number].picture for number in captions} if has_sheet else {},
+            ask.user,
+            thread_of(ask.message),
+            ask.language,
+            translated,
+        )
         await self._sheets.note(ask.chat, key, shown)
         sent = await ask.message.answer(
             replies.album_answer(found),
             reply_parameters=ReplyParameters(message_id=plan.items[0], allow_sending_without_reply=True),
-            reply_markup=album_buttons(key, sheet=has_sheet),
+            reply_markup=album_buttons(key, sheet=has_sheet, translated=bool(shown.english)),
         )
         await self._answers.rate(ask.chat, [sent.message_id], Rated(ask.user, ask.model, ask.settings.decoding))
         return key

@@ -15,8 +15,9 @@ from aiogram.types import CallbackQuery, Chat, Message, TelegramObject, Update, 
 from bot import replies
 from bot.answers.asked import place_of
 from bot.answers.notes import Answer, Answers, answerable
-from bot.chat_settings import ChatSettings
+from bot.chat_settings import CaptionLanguage, ChatSettings
 from bot.errors import Forgotten
+from bot.i18n import caption_language
 from bot.service.jobs import Origin, job_id, place_name
 from bot.service.requests import Fetch, Request
 from bot.storage.chats import Picture, Storage
@@ -25,6 +26,7 @@ from bot.telegram.media import check_size, download, download_size
 from bot.telegram.updates import asker
 from model.errors import JobCancelled
 from model.serving.jobs import Job, Kind
+from model.serving.tasks.base import Language
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Ask:
     model: str  # of the chat, or the operator's choice
     accepted: Accepted  # the update
     press: CallbackQuery | None = None
+    captions: CaptionLanguage = "auto"  # of the chat, or the operator's choice; of a press, of the answer above it
 
     @property
     def chat(self) -> int:
@@ -56,8 +59,13 @@ class Ask:
     @property
     def origin(self) -> Origin:
         """Who asks, for the job."""
-        labels = replies.drawn_labels()
-        return Origin(self.job, self.user, place_name(self.bot.id, self.chat), self.message.media_group_id, labels)
+        place, album = place_name(self.bot.id, self.chat), self.message.media_group_id
+        return Origin(self.job, self.user, place, album, replies.drawn_labels(), self.language)
+
+    @property
+    def language(self) -> Language:
+        """Of the captions that are asked for."""
+        return caption_language(self.captions)
 
     @property
     def place(self) -> Place:
@@ -94,7 +102,7 @@ class Ask:
 
 
 async def answer_pressed(ask: Ask, key: str, answers: Answers) -> tuple[Ask, Answer]:
-    """For a press below an answer: the same in the answer's topic, and what is known of the answer.
+    """For a press below an answer: the same in the answer's topic and language, and what is known of the answer.
 
     Raises Forgotten, and JobCancelled if it is deleted.
     """
@@ -102,19 +110,20 @@ async def answer_pressed(ask: Ask, key: str, answers: Answers) -> tuple[Ask, Ans
         raise JobCancelled("its answer was deleted")
     answer = await answers.find(ask.chat, key)
     if answer is None and ask.can_edit:
-        answer = Answer.anew(ask.message, ask.bot, ask.model)
+        answer = Answer.anew(ask.message, ask.bot, ask.model, ask.language)
     if answer is None:
         raise Forgotten
-    return ask.in_topic(answer.thread), answer.seen_at(ask.message) if ask.can_edit else answer
+    ask = replace(ask.in_topic(answer.thread), captions=answer.language)
+    return ask, answer.seen_at(ask.message) if ask.can_edit else answer
 
 
 class AskMiddleware(BaseMiddleware):
     """Looks up the settings of the chat once an update, and hands handlers the `Ask`."""
 
-    def __init__(self, storage: Storage, model: str) -> None:
-        """`model`: of chats that chose none."""
+    def __init__(self, storage: Storage, operator: ChatSettings) -> None:
+        """`operator`: what holds in chats that chose nothing."""
         self._storage = storage
-        self._model = model
+        self._operator = operator
 
     async def __call__(
         self,
@@ -128,14 +137,17 @@ class AskMiddleware(BaseMiddleware):
             chat = data.get("event_from_user")
         settings = await self._storage.settings(chat.id) if chat is not None else ChatSettings()
         data["chat_settings"] = settings  # for the language
-        bot, model, accepted = data["bot"], settings.model or self._model, data["accepted"]
+        bot, used, accepted = data["bot"], settings.in_use(self._operator), data["accepted"]
+        press: CallbackQuery | None = None
         if (message := event.message) is not None:
-            data["ask"] = Ask(bot, message, asker(message), settings, model, accepted)
+            user = asker(message)
         elif (press := event.callback_query) is not None:
             if press.message is None:  # of inline mode, which this bot does not have
                 with suppress(AiogramError):
                     await press.answer()
                 return None
-            message = answerable(bot, press.message, None)
-            data["ask"] = Ask(bot, message, press.from_user.id, settings, model, accepted, press)
+            message, user = answerable(bot, press.message, None), press.from_user.id
+        if message is not None:
+            captions = used.caption_language or "auto"
+            data["ask"] = Ask(bot, message, user, settings, used.model, accepted, press, captions)
         return await handler(event, data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from functools import partial
 
@@ -70,12 +71,12 @@ class Clips:
         await self._requests.serve(ask.request(file, clip_job(ask.origin, file, ask.model, None), "clip"), send)
 
     async def _serve(self, ask: Ask, file: Picture, count: int | None) -> None:
-        clip = Subject(file, ask.user, thread_of(ask.message), clip=True)
+        clip = Subject(file, ask.user, thread_of(ask.message), clip=True, language=ask.language)
         job = clip_job(ask.origin, file, ask.model, count)
         await self._requests.serve(ask.request(file, job, "clip"), partial(self._send, ask, clip, count))
 
     async def _noted(self, ask: Ask, key: str) -> tuple[Ask, Picture]:
-        """The same in the topic of the clip that was noted for its buttons, and the clip.
+        """The same in the topic and language of the answer to the clip that was noted for its buttons, and the clip.
 
         Raises NoClip, and JobCancelled if its answer is deleted.
         """
@@ -84,7 +85,7 @@ class Clips:
         found = await self._answers.clip(ask.chat, key)
         if found is None:
             raise NoClip
-        return ask.in_topic(found.thread), found.picture
+        return dataclasses.replace(ask.in_topic(found.thread), captions=found.language), found.picture
 
     async def _send(self, ask: Ask, clip: Subject, count: int | None, result: Outcome) -> None:
         """Perhaps the captions alone, then the album and the timeline, then perhaps a voice."""
@@ -101,7 +102,8 @@ class Clips:
         key = await parts.once("timeline", partial(self._send_timeline, ask, clip, count, result, beside))
         if ask.settings.voice:
             unless = partial(self._answers.is_deleted, ask.chat, key)
-            speak = partial(self._captioning.read_aloud, message, replies.spoken(captions), unless=unless)
+            said = replies.spoken(replies.moment_captions(result, noted=False))
+            speak = partial(self._captioning.read_aloud, message, said, unless=unless)
             if (voice := await parts.once("voice", speak)) is not None:
                 await self._answers.add_beside(ask.chat, key, [voice])
                 await self._answers.keep_about(ask.chat, [voice], clip)
@@ -111,12 +113,13 @@ class Clips:
     ) -> str:
         """The key of the answer."""
         message, key = ask.message, new_key()
-        await self._answers.keep_clip(message.chat.id, key, clip)
+        noted = dataclasses.replace(clip, english=replies.moments_in_english(result))
+        await self._answers.keep_clip(message.chat.id, key, noted)
         await self._answers.add_beside(message.chat.id, key, beside)
         await self._answers.keep_about(message.chat.id, beside, clip)
         found = len(result.moments)
         most = found if count is not None and found < count else len(result.frames)  # dark or blurred ones do not count
-        buttons = clip_buttons(key, found, most)
+        buttons = clip_buttons(key, found, most, translated=bool(noted.english))
         words = replies.clip_summary(result)
         sent = await reply_picture(message, result.timeline, "timeline.jpg", words, buttons, of=clip.picture)
         await self._answers.rate(ask.chat, [*beside, sent], Rated(ask.user, ask.model, "greedy"))

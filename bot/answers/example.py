@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -17,30 +18,33 @@ from bot.answers.ask import Ask
 from bot.answers.keyboards import ShowExample, stands_under
 from bot.logs import impersonal
 from bot.telegram.editing import PRESSED_BEFORE
+from model.serving.tasks.base import Language
 
 log = logging.getLogger(__name__)
 
 PICTURE: Final = Path(__file__).resolve().parents[2] / "docs" / "answer.jpg"
+OF: Final[Mapping[Language, str]] = {"en": ".jpg", "ru": ".ru.jpg"}  # captions: the ending of the picture's name
 
 
 class Example:
-    """Sends the example. Telegram gets its picture once, and then only the name that it gave it."""
+    """Sends the example. Telegram gets its pictures once, and then only the names that it gave them."""
 
     def __init__(self, picture: Path = PICTURE) -> None:
         self._picture = picture
-        self._file_id: str | None = None
+        self._file_ids: dict[Language, str] = {}
         self._shown: TTLCache[tuple[int, int], bool] = TTLCache(1000, PRESSED_BEFORE)  # for fingers that tremble
 
     async def greet(self, ask: Ask) -> None:
         """Answer /start: in private chats with the example; in groups, where it would be in the way, with words."""
-        if ask.message.chat.type != ChatType.PRIVATE or (photo := await self._photo()) is None:
+        language = ask.language
+        if ask.message.chat.type != ChatType.PRIVATE or (photo := await self._photo(language)) is None:
             await ask.message.answer(replies.start())
             return
         try:
-            self._note(await ask.message.answer_photo(photo, caption=replies.start_with_example()))
+            self._note(await ask.message.answer_photo(photo, caption=replies.start_with_example(language)), language)
         except (TelegramBadRequest, TelegramEntityTooLarge) as error:
             self._refused(error)
-            await ask.message.answer(replies.start_with_example())
+            await ask.message.answer(replies.start_with_example(language))
 
     async def show(self, ask: Ask, pressed: ShowExample) -> str | None:
         """Put the example in the place of the message whose button was pressed. Returns what is said."""
@@ -52,31 +56,33 @@ class Example:
         if ask.message.photo or key in self._shown:
             return None
         self._shown[key] = True
+        language = ask.language
+        words = replies.example(language)
         try:
-            if (photo := await self._photo()) is None:
-                await ask.message.edit_text(replies.example())
+            if (photo := await self._photo(language)) is None:
+                await ask.message.edit_text(words)
             else:
-                edited = await ask.message.edit_media(InputMediaPhoto(media=photo, caption=replies.example()))
-                self._note(edited)
+                self._note(await ask.message.edit_media(InputMediaPhoto(media=photo, caption=words)), language)
         except (TelegramBadRequest, TelegramEntityTooLarge) as error:  # such as in a group that takes no pictures
             self._refused(error)
-            await ask.message.edit_text(replies.example())
+            await ask.message.edit_text(words)
         return None
 
-    async def _photo(self) -> str | BufferedInputFile | None:
+    async def _photo(self, language: Language) -> str | BufferedInputFile | None:
         """None where the program was installed without its documentation."""
-        if self._file_id is not None:
-            return self._file_id
+        if language in self._file_ids:
+            return self._file_ids[language]
+        picture = self._picture.with_suffix(OF[language])
         try:
-            return BufferedInputFile(await asyncio.to_thread(self._picture.read_bytes), self._picture.name)
+            return BufferedInputFile(await asyncio.to_thread(picture.read_bytes), picture.name)
         except OSError as error:
             log.warning("the example has no picture (%s)", type(error).__name__)
             return None
 
-    def _note(self, sent: Message | bool) -> None:
+    def _note(self, sent: Message | bool, language: Language) -> None:
         if isinstance(sent, Message) and sent.photo:
-            self._file_id = sent.photo[-1].file_id
+            self._file_ids[language] = sent.photo[-1].file_id
 
     def _refused(self, error: TelegramBadRequest | TelegramEntityTooLarge) -> None:
-        self._file_id = None
+        self._file_ids.clear()
         log.info("the example was refused (%s)", impersonal(error.message))

@@ -19,11 +19,12 @@ from aiogram.types import InlineQueryResultArticle, InputTextMessageContent, Mes
 from cachetools import TTLCache
 
 from bot import replies
-from bot.answers.keyboards import copy_button
+from bot.answers.keyboards import copy_buttons
 from bot.answers.send_once import Parts
 from bot.answers.subjects import replied_medium
 from bot.chat_settings import ChatSettings
 from bot.errors import RequestError
+from bot.i18n import caption_language
 from bot.service.jobs import Origin, clip_job, job_id, photo_job, place_name
 from bot.service.requests import Request, Requests
 from bot.storage.chats import Storage
@@ -46,11 +47,11 @@ REMEMBERED: Final = 3600.0  # seconds, in memory
 class Guests:
     """What handlers ask of guest messages. One for the whole bot: it knows what is being answered."""
 
-    def __init__(self, requests: Requests, storage: Storage, model: str, *, on: bool) -> None:
-        """`model`: of people who chose none. `on`: whether guest messages are answered at all."""
+    def __init__(self, requests: Requests, storage: Storage, operator: ChatSettings, *, on: bool) -> None:
+        """`operator`: what holds for people who chose nothing. `on`: whether guest messages are answered at all."""
         self._requests = requests
         self._storage = storage
-        self._model = model
+        self._operator = operator
         self._on = on
         self._taken: TTLCache[str, int] = TTLCache(10_000, REMEMBERED)
 
@@ -97,16 +98,18 @@ class Guests:
 
     async def _caption(self, bot: Bot, message: Message, accepted: Accepted, medium: Medium, answer: str) -> None:
         user = asker(message)
-        settings = await self._storage.settings(user)
+        settings = (await self._storage.settings(user)).in_use(self._operator)
+        language = caption_language(settings.caption_language or "auto")
         clip = medium if isinstance(medium, SentClip) else SentClip(medium)
-        origin = Origin(job_id(bot.id, accepted.id), user, place_name(bot.id, user))
-        model = settings.model or self._model
-        photo = photo_job(origin, clip.file, model, settings, sheet=False)
-        moves = clip_job(origin, clip.file, model, None)
+        origin = Origin(job_id(bot.id, accepted.id), user, place_name(bot.id, user), language=language)
+        photo = photo_job(origin, clip.file, settings.model, settings, sheet=False)
+        moves = clip_job(origin, clip.file, settings.model, None)
 
         async def send(result: Outcome) -> None:
-            main = result.main.text if isinstance(result, PhotoResult) and result.not_photo is None else ""
-            await _edit(bot, answer, _words(result, settings), reply_markup=copy_button(main))
+            copied = None
+            if isinstance(result, PhotoResult) and result.not_photo is None:
+                copied = copy_buttons(replies.shown(result.main.text, result.main.translation))
+            await _edit(bot, answer, _words(result, settings), reply_markup=copied)
 
         async def serve(job: Job) -> None:
             check_size(bot, clip.file.file_size)

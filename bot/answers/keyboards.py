@@ -103,12 +103,18 @@ class ShowTags(CallbackData, prefix="ag"):
     key: str
 
 
-class EditAgain(CallbackData, prefix="ae"):
+class EditAgain(CallbackData, prefix="ay"):
     """Under an edited photo: the same words, with this strength and seed; None: with another seed."""
 
     key: str
     strength: int = Field(ge=STRENGTHS[0], le=STRENGTHS[1])
     seed: int | None = Field(ge=SEEDS[0], le=SEEDS[1])
+
+
+class InEnglish(CallbackData, prefix="ae"):
+    """The English captions of an answer that shows their translations."""
+
+    key: str
 
 
 class CompareModels(CallbackData, prefix="ac"):
@@ -178,27 +184,31 @@ def forget_buttons(user: int | None, *, sure: bool = False) -> InlineKeyboardMar
     return keyboard([(_("🗑 Delete"), Forget(do="ask", user=user))], no)
 
 
-def clip_buttons(key: str, count: int, most: int) -> InlineKeyboardMarkup:
+def clip_buttons(key: str, count: int, most: int, *, translated: bool = False) -> InlineKeyboardMarkup:
     """Under the answer to a clip: fewer and more moments, where there can be (`most`, or what an album holds), and the
-    captions of all frames.
+    captions of all frames. `translated`: its captions are translations.
     """
     choice: list[Button] = []
     if count > 1:
         choice.append((_("➖ Fewer moments"), OtherMoments(key=key, count=count - 1)))
     if count < min(MOST_MOMENTS, most):
         choice.append((_("➕ More moments"), OtherMoments(key=key, count=count + 1)))
-    return keyboard(choice, [(_("📄 All captions"), AllCaptions(key=key))], _last_row(key))
+    words: list[Button] = [(_("📄 All captions"), AllCaptions(key=key)), *_in_english(key, translated)]
+    return keyboard(choice, words, _last_row(key))
 
 
-def answer_buttons(key: str, caption: str, *, heatmaps: bool, live: bool = False) -> InlineKeyboardMarkup:
+def answer_buttons(
+    key: str, caption: str, *, heatmaps: bool, live: bool = False, translated: bool = False
+) -> InlineKeyboardMarkup:
     """Under an answer to a photo. `caption`: the main one, to be copied; empty: it is not known.
 
-    `heatmaps`: there are captions to choose from, of a model that has heatmaps. `live`: the photo moves.
+    `heatmaps`: there are captions to choose from, of a model that has heatmaps. `live`: the photo moves. `translated`:
+    there are translations among its captions.
     """
     more: list[Button] = [(_("🎲 More captions"), MoreCaptions(key=key))]
     if heatmaps:
         more.append((_("🔥 Heatmap"), ChooseHeatmap(key=key, choosing=True)))
-    last = _copy(caption)
+    last = [*_copy(caption), *_in_english(key, translated)]
     if live:
         last.append((_("▶ As a clip"), AsClip(key=key)))
     return keyboard(
@@ -210,9 +220,11 @@ def answer_buttons(key: str, caption: str, *, heatmaps: bool, live: bool = False
     )
 
 
-def copy_button(caption: str) -> InlineKeyboardMarkup | None:
+def copy_buttons(caption: replies.Reading) -> InlineKeyboardMarkup | None:
     """Under an answer in a chat that the bot is no member of: there no other button works."""
-    buttons = _copy(caption)
+    buttons = _copy(caption.text)
+    if caption.text != caption.english:
+        buttons += [(_("📋 In English"), carried) for _label, carried in _copy(caption.english)]
     return keyboard(buttons) if buttons else None
 
 
@@ -221,9 +233,14 @@ def _copy(caption: str) -> list[Button]:
     return [(_("📋 Copy"), CopyTextButton(text=text))] if text else []
 
 
-def album_buttons(key: str, *, sheet: bool) -> InlineKeyboardMarkup:
-    """`key`: under which the album is noted. `sheet`: there is one to be drawn."""
-    return keyboard([(_("🔥 Heatmaps"), AlbumSheet(key=key))] if sheet else [], _last_row(key))
+def _in_english(key: str, translated: bool) -> list[Button]:
+    return [(_("🔤 In English"), InEnglish(key=key))] if translated else []
+
+
+def album_buttons(key: str, *, sheet: bool, translated: bool = False) -> InlineKeyboardMarkup:
+    """`key`: under which the album is noted. `sheet`: there is one to be drawn. `translated`: its captions are."""
+    heatmaps: list[Button] = [(_("🔥 Heatmaps"), AlbumSheet(key=key))] if sheet else []
+    return keyboard([*heatmaps, *_in_english(key, translated)], _last_row(key))
 
 
 def _last_row(key: str) -> list[Button]:
@@ -284,6 +301,7 @@ UNDER: Final[Mapping[type[Any], tuple[Kind, ...]]] = {
     **dict.fromkeys((ShowTags, CompareModels, AsClip), ("answer",)),
     ChooseColours: ("colours", "answer"),
     EditAgain: ("edit",),
+    InEnglish: ("answer", "clip", "album"),
     AlbumSheet: ("album",),
     DeleteAlbum: ("album",),
     DeleteAnswer: get_args(Kind),

@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -16,12 +16,15 @@ from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest
 from aiogram.types import InaccessibleMessage, InlineKeyboardMarkup, Message
 
+from bot import replies
 from bot.answers.keyboards import answer_buttons
 from bot.logs import impersonal
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
 from bot.storage.notes import ABOUT, ANSWER, BESIDE, CLIP, DELETED, KNOWN, OWNED, RATED, forget_answer
 from bot.telegram.media import picture_of
+from model.serving.tasks.base import Language
+from model.serving.tasks.photo import PhotoResult
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ class Answer:
     picture: Picture
     user: int  # who asked
     model: str
-    main: str
+    main: str  # in English, as all captions here
     captions: tuple[str, ...]  # those that have a number, from 1
     pages: tuple[Page, ...]
     others: tuple[str, ...] = ()  # captions shown without a number
@@ -53,11 +56,39 @@ class Answer:
     thread: int | None = None  # the topic
     done: tuple[int, ...] = ()  # updates that have added to it
     live: bool = False  # the picture is that of a live photo, whose clip is noted under the same key
+    language: Language = "en"  # of the captions that people see
+    translated: dict[str, str] = field(default_factory=dict)  # the captions in it, see `replies.translations`
 
     @property
     def shown(self) -> tuple[str, ...]:
         """All captions that a person has seen, none twice."""
         return tuple(dict.fromkeys(filter(None, (self.main, *self.others, *self.captions))))
+
+    @property
+    def english(self) -> list[str]:
+        """What its captions are in English, line by line, with their numbers; empty where nothing else is shown."""
+        if not any(self.translated.values()):
+            return []
+        lines = [f"{number}. {caption}" for number, caption in enumerate(self.captions, 1)]
+        return lines if self.main in ("", *self.captions) else [self.main, *lines]
+
+    def with_captions(self, result: PhotoResult, *new: str) -> Answer:
+        """The same with the translations of a result, and with captions of it that people are about to see.
+
+        Those of its samples that read as another caption count as shown.
+        """
+        shown = (*self.shown, *new)
+        translated = self.translated | replies.translations(result, shown)
+        read = {replies.reads_as(caption, translated).text for caption in shown}
+        samples = (replies.shown(sample.text, sample.translation) for sample in result.samples)
+        alike = [each.english for each in samples if each.text in read and each.english not in shown]
+        return dataclasses.replace(
+            self, captions=(*self.captions, *new), others=(*self.others, *alike), translated=translated
+        )
+
+    def reads(self, captions: Iterable[str]) -> list[replies.Reading]:
+        """Captions of this answer as people see them."""
+        return [replies.reads_as(caption, self.translated) for caption in captions]
 
     @property
     def has_words(self) -> bool:
@@ -76,7 +107,8 @@ class Answer:
 
     def buttons(self, key: str) -> InlineKeyboardMarkup:
         heatmaps = bool(self.captions) and self.model == "attention"
-        return answer_buttons(key, self.main, heatmaps=heatmaps, live=self.live)
+        [main] = self.reads([self.main])
+        return answer_buttons(key, main.text, heatmaps=heatmaps, live=self.live, translated=bool(self.english))
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Answer:
@@ -86,7 +118,7 @@ class Answer:
         return cls(**{**fields, **tuples, "picture": Picture(**fields["picture"]), "pages": pages})
 
     @classmethod
-    def anew(cls, message: Message, bot: Bot, model: str) -> Answer | None:
+    def anew(cls, message: Message, bot: Bot, model: str, language: Language) -> Answer | None:
         """For an answer whose note is gone: the photo that it replies to, of which no caption is known.
 
         None where the photo is gone, too. New captions go into a new message.
@@ -98,7 +130,8 @@ class Answer:
             return None
         user = photo.from_user.id if photo.from_user is not None else message.chat.id
         page = Page("", (1, 1), message.message_id, message.text is None)
-        return cls(picture, user, model, main="", captions=(), pages=(page,), thread=thread_of(message))
+        thread = thread_of(message)
+        return cls(picture, user, model, main="", captions=(), pages=(page,), thread=thread, language=language)
 
 
 @dataclass(frozen=True)
@@ -109,13 +142,15 @@ class Subject:
     user: int | None = None
     thread: int | None = None  # the topic
     clip: bool = False
+    language: Language = "en"  # of the captions that people see
+    english: tuple[str, ...] = ()  # of the answer to a clip: its moments in English, where it shows others
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Subject:
         """Of the JSON of its note. Raises TypeError for what another version wrote."""
         if "picture" not in fields:  # of a clip, as it was noted once
             return cls(Picture(**fields), clip=True)
-        return cls(**{**fields, "picture": Picture(**fields["picture"])})
+        return cls(**{**fields, "picture": Picture(**fields["picture"]), "english": tuple(fields.get("english", ()))})
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class Buttons:
                 return said
             log.info("the buttons of an answer cannot be changed (%s)", impersonal(error.message))
         if choosing:
-            words = replies.new_page(answer.captions, 1)
+            words = replies.new_page(answer.reads(answer.captions), 1)
             await ask.message.reply(words.markup, reply_markup=number_buttons(key, range(1, 1 + len(answer.captions))))
         return said
 
@@ -177,12 +177,13 @@ class Buttons:
         chat_id, message = ask.chat, ask.message
         if (now := await self._answers.find(chat_id, key)) is not None:  # another process may have added to it
             answer = now.seen_at(message) if ask.can_edit else now
-        new = [text for text in dict.fromkeys(replies.texts(result)) if text not in answer.shown]
+        read = {caption.text for caption in answer.reads(answer.shown)}
+        new = [each for each in replies.sampled(result) if each.english not in answer.shown and each.text not in read]
         if not new:
             await message.reply(replies.no_more_captions())
             return
         pages, first = list(answer.pages), 1 + len(answer.captions)
-        answer = dataclasses.replace(answer, captions=(*answer.captions, *new))
+        answer = answer.with_captions(result, *(each.english for each in new))
         buttons = answer.buttons(key)
         last = pages[-1]
         gone = not last.markup or (not ask.can_edit and last.message in (0, message.message_id))
@@ -194,12 +195,17 @@ class Buttons:
                 pages[-1] = dataclasses.replace(last, markup=words.markup, numbers=(last.numbers[0], first))
         if await self._answers.is_deleted(chat_id, key):
             return
-        await self._new_pages(message, pages, answer.captions, first, buttons)
+        await self._new_pages(message, pages, answer.reads(answer.captions), first, buttons)
         done = (*answer.done, ask.accepted.id)[-DONE_KEPT:]
         await self._answers.keep(chat_id, key, dataclasses.replace(answer, pages=tuple(pages), done=done))
 
     async def _new_pages(
-        self, message: Message, pages: list[Page], captions: Sequence[str], first: int, buttons: InlineKeyboardMarkup
+        self,
+        message: Message,
+        pages: list[Page],
+        captions: Sequence[replies.Reading],
+        first: int,
+        buttons: InlineKeyboardMarkup,
     ) -> None:
         """Captions from number `first` on go into new messages, whose pages are added."""
         while first <= len(captions):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -68,7 +68,7 @@ class Captioning:
 
             async def answer() -> str:
                 main = words.captions[0] if words.captions else ""
-                key, buttons = await self._note(ask, picture, main, words, looked_at=job.task.needs_media)
+                key, buttons = await self._note(ask, picture, result, main, words, looked_at=job.task.needs_media)
                 sent = await ask.message.reply(words.markup, reply_markup=buttons)
                 decoding = wanted.strategy(ask.settings.strategy)
                 await self._answers.rate(ask.chat, [sent.message_id], Rated(ask.user, ask.model, decoding))
@@ -77,7 +77,8 @@ class Captioning:
             parts = Parts(self._storage, ask.chat, ask.accepted, several=ask.settings.voice)
             key = await parts.once("answer", answer)
             if ask.settings.voice:
-                await parts.once("voice", partial(self._send_voice, ask.message, key, replies.spoken(words.captions)))
+                said = replies.spoken(each.text for each in replies.sampled(result) if each.english in words.captions)
+                await parts.once("voice", partial(self._send_voice, ask.message, key, said))
 
         await self._requests.serve(ask.request(picture, job, "sample"), send)
 
@@ -96,7 +97,8 @@ class Captioning:
             await self._answers.keep_about(ask.chat, beside, Subject(picture, ask.user))
         key = await parts.once("answer", partial(self._send_captions, ask, picture, result, beside))
         if voice:
-            await parts.once("voice", partial(self._send_voice, ask.message, key, replies.spoken_caption(result)))
+            said = replies.spoken_caption(result, ask.language)
+            await parts.once("voice", partial(self._send_voice, ask.message, key, said))
 
     async def _send_captions(self, ask: Ask, picture: Picture, result: PhotoResult, beside: tuple[int, ...]) -> str:
         """The key of the answer."""
@@ -104,11 +106,11 @@ class Captioning:
         main, others = result.main.text, [result.greedy.text]
         if result.not_photo is not None:  # none was shown
             main, others = "", []
-        key, buttons = await self._note(ask, picture, main, words, tuple(others), beside, looked_at=True)
+        key, buttons = await self._note(ask, picture, result, main, words, others, beside, looked_at=True)
         sent = await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons, of=picture)
         await self._answers.rate(ask.chat, [sent], Rated(ask.user, ask.model, ask.settings.decoding))
         if ask.settings.history and (await self._storage.settings(ask.chat)).history:  # still
-            said = replies.one_line(main) or replies.main_caption(result)
+            said = replies.shown(main, result.main.translation).text or replies.main_caption(result)
             await remember(self._storage, ask.message, picture, said, ask.accepted.received)
         return key
 
@@ -127,7 +129,7 @@ class Captioning:
         self, message: Message, text: str, *, unless: Callable[[], Awaitable[bool]] | None = None
     ) -> int | None:
         """Reply with a voice message, where that can be done, unless nobody wants it by then; its id."""
-        spoken = await self._voice.speak(text) if self._voice is not None else None
+        spoken = await self._voice.speak(text, replies.language_of(text)) if self._voice is not None else None
         if spoken is None or (unless is not None and await unless()):
             return None
         try:
@@ -143,9 +145,10 @@ class Captioning:
         self,
         ask: Ask,
         picture: Picture,
+        result: PhotoResult,
         main: str,
         words: replies.Words,
-        others: tuple[str, ...] = (),
+        others: Sequence[str] = (),
         beside: tuple[int, ...] = (),
         *,
         looked_at: bool,
@@ -159,13 +162,15 @@ class Captioning:
             main=main,
             captions=words.captions,
             pages=(Page(words.markup, (1, 1 + len(words.captions))),),
-            others=others,
+            others=tuple(others),
             beside=beside,
             thread=thread_of(ask.message),
             live=clip is not None,
-        )
+            language=ask.language,
+        ).with_captions(result)
         if clip is not None:
-            await self._answers.keep_clip(ask.chat, key, Subject(clip, ask.user, answer.thread, clip=True))
+            moves = Subject(clip, ask.user, answer.thread, clip=True, language=ask.language)
+            await self._answers.keep_clip(ask.chat, key, moves)
         await self._answers.keep(ask.chat, key, answer, looked_at=looked_at)
         return key, answer.buttons(key)
 

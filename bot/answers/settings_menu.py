@@ -54,11 +54,11 @@ class Step:
 class SettingsMenu:
     """Shows the settings of chats and changes them."""
 
-    def __init__(self, storage: Storage, i18n: I18n, model: str, voice: Speaker | None = None) -> None:
-        """`model`: of chats that chose none."""
+    def __init__(self, storage: Storage, i18n: I18n, operator: ChatSettings, voice: Speaker | None = None) -> None:
+        """`operator`: what holds in chats that chose nothing."""
         self._storage = storage
         self._i18n = i18n
-        self._model = model
+        self._operator = operator
         self._voice = voice
         self._edits = Edits()
         self._turn = asyncio.Lock()  # one change after the other, so that two at a time are both kept
@@ -104,7 +104,7 @@ class SettingsMenu:
         with self._speaking_to(user, step.settings):
             if press.do == "reset":
                 return dataclasses.replace(step, said=replies.settings_are_reset())
-            line = replies.setting_line(BY_NAME[press.name], self._in_use(step.settings), can_speak=can_speak)
+            line = replies.setting_line(BY_NAME[press.name], step.settings.in_use(self._operator), can_speak=can_speak)
             return dataclasses.replace(step, said=line)
 
     async def _show(self, message: Message, user: User, step: Step) -> None:
@@ -131,7 +131,7 @@ class SettingsMenu:
 
     def _set(self, settings: ChatSettings, setting: Setting, text: str, can_speak: bool) -> Step:
         """Raises KeyError where there is no such choice."""
-        value, now = setting.parse(text), self._in_use(settings)
+        value, now = setting.parse(text), settings.in_use(self._operator)
         if (setting.name == "voice" and value and not can_speak) or (
             setting.name == "heatmap" and now.model == "baseline"
         ):
@@ -143,7 +143,7 @@ class SettingsMenu:
     def _page(
         self, page: str, settings: ChatSettings, can_speak: bool, *, private: bool
     ) -> tuple[str, InlineKeyboardMarkup]:
-        settings = self._in_use(settings)
+        settings = settings.in_use(self._operator)
         close: Button = (_("✖ Close"), MenuPress(do="close"))
         if page == ALL:
             offered = [setting for setting in SETTINGS if private or not setting.personal]
@@ -159,11 +159,10 @@ class SettingsMenu:
             for value in setting.choices
         ]
         rows = in_rows(buttons, setting.columns)
+        if setting.beside:
+            rows.append([_setting_button(BY_NAME[setting.beside], settings, can_speak)])
         rows.append([(_("◀ All settings"), MenuPress(do="show")), close])
         return replies.setting_page(setting, settings, can_speak=can_speak), keyboard(*rows)
-
-    def _in_use(self, settings: ChatSettings) -> ChatSettings:
-        return dataclasses.replace(settings, model=settings.model or self._model)  # type: ignore[arg-type]
 
     def _speaking_to(self, user: User, settings: ChatSettings) -> Any:
         """The language may be what was changed."""

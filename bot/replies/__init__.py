@@ -17,4 +17,5 @@ from bot.replies.profile import *
 from bot.replies.settings import *
 from bot.replies.tags import *
 from bot.replies.text import *
+from bot.replies.translated import *
 from bot.replies.waiting import *

@@ -8,9 +8,11 @@ from aiogram.utils.i18n import gettext as _
 
 from bot.replies.failures import failure
 from bot.replies.photos import confidence, main_caption, spoken_caption
-from bot.replies.text import MAX_CAPTION, MAX_TEXT, escaped, fitting, length, one_line, shortened
+from bot.replies.text import MAX_CAPTION, MAX_TEXT, escaped, fitting, length, shortened
+from bot.replies.translated import Reading
 from model.errors import AnimatedPicture
 from model.serving.jobs import Outcome
+from model.serving.tasks.base import Language
 from model.serving.tasks.photo import PhotoResult
 
 
@@ -20,10 +22,10 @@ def album_answer(found: Mapping[int, Outcome | Exception], limit: int = MAX_TEXT
     return "\n".join(escaped(_line(number, each, room)) for number, each in sorted(found.items()))
 
 
-def album_captions(found: Mapping[int, Outcome | Exception]) -> list[str]:
-    """The captions that there are, numbered, as they are read aloud. Plain text."""
+def album_captions(found: Mapping[int, Outcome | Exception], language: Language) -> list[str]:
+    """The captions that there are, numbered, as they are read aloud. Plain text. `language`: as it was asked for."""
     results = ((number, each) for number, each in sorted(found.items()) if isinstance(each, PhotoResult))
-    return [f"{number}. {spoken_caption(each)}" for number, each in results]
+    return [f"{number}. {spoken_caption(each, language)}" for number, each in results]
 
 
 def _line(number: int, found: Outcome | Exception, room: int) -> str:
@@ -40,17 +42,17 @@ def _line(number: int, found: Outcome | Exception, room: int) -> str:
     return shortened(f"{number}. {words}", room)
 
 
-def album_sheet(captions: Mapping[int, str], *, complete: bool, limit: int = MAX_CAPTION) -> str:
+def album_sheet(captions: Mapping[int, Reading], *, complete: bool, limit: int = MAX_CAPTION) -> str:
     """The captions that the sheet explains, numbered, as the words under it; `complete`: all of them are on it."""
-    lines = [f"{number}. {_caption(caption)}" for number, caption in sorted(captions.items())]
+    lines = [f"{number}. {_caption(captions[number])}" for number in sorted(captions)]
     if complete:
         return escaped("\n".join(fitting(lines, limit + 1)))
     missing = _("Not every photo could be drawn.")
     return escaped("\n".join([*fitting(lines, limit - length(missing)), missing]))
 
 
-def _caption(text: str) -> str:
-    return one_line(text) or _("I cannot say what is in this picture.")
+def _caption(caption: Reading) -> str:
+    return caption.noted or _("I cannot say what is in this picture.")
 
 
 def no_pictures_here() -> str:

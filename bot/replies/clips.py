@@ -5,17 +5,30 @@ from __future__ import annotations
 from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
-from bot.replies.text import MAX_CAPTION, MAX_TEXT, clock, escaped, fitting, length, one_line, shortened
+from bot.replies.text import MAX_CAPTION, MAX_TEXT, clock, escaped, fitting, length, shortened
+from bot.replies.translated import shown
 from model.serving.tasks.clip import ClipFrame, ClipResult
 
 
-def moment_captions(result: ClipResult) -> list[str]:
-    """What the moments show, in the order of time, none twice. Plain text."""
-    return list(dict.fromkeys(map(_caption, result.moments)))
+def moment_captions(result: ClipResult, *, noted: bool = True) -> list[str]:
+    """What the moments show, in the order of time, none twice. Plain text.
+
+    noted: with a note at those that should be in another language.
+    """
+    return list(dict.fromkeys(_caption(frame, noted=noted) for frame in result.moments))
 
 
-def _caption(frame: ClipFrame) -> str:
-    return one_line(frame.text) or _("I cannot say what is in this picture.")
+def _caption(frame: ClipFrame, *, noted: bool = True) -> str:
+    caption = shown(frame.text, frame.translation)
+    return (caption.noted if noted else caption.text) or _("I cannot say what is in this picture.")
+
+
+def moments_in_english(result: ClipResult) -> tuple[str, ...]:
+    """When the moments are, and what they show; empty where nothing else is shown of them. Plain text."""
+    captions = [shown(frame.text, frame.translation) for frame in result.moments]
+    if all(caption.text == caption.english for caption in captions):
+        return ()
+    return tuple(f"{clock(f.time)} {caption.english}" for f, caption in zip(result.moments, captions, strict=True))
 
 
 def moment(frame: ClipFrame, limit: int = MAX_CAPTION) -> str:
@@ -43,5 +56,13 @@ def clip_summary(result: ClipResult) -> str:
 
 
 def frame_lines(result: ClipResult) -> list[str]:
-    """Each frame that was looked at: when, what; a star marks the moments. Plain text."""
-    return [f"{'*' if f.chosen else ' '} {clock(f.time)}  {one_line(f.text)}" for f in result.frames]
+    """Each frame that was looked at: when, what; a star marks the moments. Plain text.
+
+    Behind a translation stands what it was made of.
+    """
+    lines = []
+    for frame in result.frames:
+        caption = shown(frame.text, frame.translation)
+        source = "" if caption.text == caption.english else f"  [{caption.english}]"
+        lines.append(f"{'*' if frame.chosen else ' '} {clock(frame.time)}  {caption.noted}{source}")
+    return lines

@@ -8,19 +8,18 @@ from aiogram.utils.i18n import gettext as _
 
 from bot.replies.photos import photo_answer
 from bot.replies.profile import help_on_commands
+from model.serving.tasks.base import Language, WireTranslation
 from model.serving.tasks.photo import PhotoResult, WireCaption
 
-EXAMPLE: Final = PhotoResult(  # the answer that README.md shows with docs/answer.jpg
-    WireCaption("a close up of a cup of coffee on a table", 0.77),
-    (
-        WireCaption("a close up of a bowl of a cup on a table", 0.0),
-        WireCaption("a cup of coffee sitting on top of a table", 0.0),
-        WireCaption("a close up of a cup of a bowl of coffee", 0.0),
-        WireCaption("a cup of a bowl on a red plate", 0.0),
-        WireCaption("a close up of a cup of coffee", 0.0),
-    ),
-    None,
+EXAMPLE: Final = (  # the captions of the answer that README.md shows with docs/answer.jpg, and their translations
+    ("a close up of a cup of coffee on a table", "чашка кофе на столе крупным планом"),
+    ("a close up of a bowl of a cup on a table", "миска с чашкой из чашки крупным планом"),
+    ("a cup of coffee sitting on top of a table", "чашка кофе стоит на столе"),
+    ("a close up of a cup of a bowl of coffee", "чашка чашки кофе крупным планом"),
+    ("a cup of a bowl on a red plate", "чашка с миской на красной тарелке"),
+    ("a close up of a cup of coffee", ""),  # it does not pass the checks
 )
+EXAMPLE_CONFIDENCE: Final = 0.77
 
 
 def closed() -> str:
@@ -33,24 +32,37 @@ def start() -> str:
     )
 
 
-def start_with_example() -> str:
-    """The same with the example under its picture."""
+def start_with_example(language: Language) -> str:
+    """The same with the example under its picture. `language`: of captions."""
     return "\n\n".join(
         [
             _("Hello! Send me a photo, and I will answer like this:"),
-            photo_answer(EXAMPLE).markup,
+            _example_answer(language),
             _("/help tells you what else I can do."),
         ]
     )
 
 
-def example() -> str:
+def example(language: Language) -> str:
     """The example alone, for those who asked for something without a picture."""
-    return "\n\n".join([photo_answer(EXAMPLE).markup, _("So I answer a photo. Send me one of yours.")])
+    return "\n\n".join([_example_answer(language), _("So I answer a photo. Send me one of yours.")])
 
 
-def about(*, sheets: bool, edits: bool) -> str:
-    """The answer to /help. `sheets`: answers come with a heatmap. `edits`: there is a network that edits."""
+def _example_answer(language: Language) -> str:
+    def caption(english: str, translated: str) -> WireCaption:
+        words = tuple(translated.split())
+        made = WireTranslation(translated, 0.0, (), words, ()) if language != "en" else None
+        return WireCaption(english, EXAMPLE_CONFIDENCE, translation=made)
+
+    main, *others = (caption(*each) for each in EXAMPLE)
+    return photo_answer(PhotoResult(main, tuple(others))).markup
+
+
+def about(*, sheets: bool, edits: bool, language: Language) -> str:
+    """The answer to /help. `sheets`: answers come with a heatmap. `edits`: there is a network that edits.
+
+    `language`: of captions.
+    """
     paragraphs = [
         _(
             "Send me a photo, a sticker, a picture as a file, a video or a GIF, "
@@ -68,7 +80,12 @@ def about(*, sheets: bool, edits: bool) -> str:
             "The buttons below an answer give more captions, show where I looked for the words of any of them and "
             "which other words I weighed, show how colour-blind people see your photo, and compare my two models."
         ),
-        _("The captions themselves are in English."),
+        _("The captions themselves are in English.")
+        if language == "en"
+        else _(
+            "I find captions in English and translate them. One that I cannot translate well enough stays English. "
+            "The button “In English” shows what I found; /language chooses the language of the captions."
+        ),
         _(
             "In a group I answer only when I am mentioned, replied to or given a command: a photo, for example, "
             "when its caption mentions me. Only administrators change the settings there."

@@ -22,11 +22,12 @@ from bot.replies.text import (
     one_line,
     shortened,
 )
+from bot.replies.translated import Reading, distinct, not_translated, shown
 from model.doubt import SURE, NotPhoto, is_unsure, percent
 from model.drawing.labels import Deficiency, Labels, likelihood
+from model.serving.tasks.base import Language
 from model.serving.tasks.photo import PhotoResult, WeighedWord, WireCaption
 
-CAPTION_LANGUAGE: Final = "en"
 OF_A_PICTURE: Final = re.compile(  # who listens to an alt text knows that it is one of a picture
     r"^(?:there is )?(?:an? |the )?(?:black and white |colou?r |old |blurry )*(?:photo(?:graph)?|picture|image) of ",
     re.IGNORECASE,
@@ -36,7 +37,7 @@ MOST_OTHERS: Final = 3  # words told of beside the one that was said
 
 @dataclass(frozen=True)
 class Words:
-    """The words of a message, as HTML, and the captions in it that have a number."""
+    """The words of a message, as HTML, and the captions in it that have a number, in English."""
 
     markup: str
     captions: tuple[str, ...]
@@ -52,16 +53,17 @@ def photo_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
         return Words(_page([main_caption(result)]), ())
     sureness = confidence(result.main)
     main = shortened(main_caption(result), limit - 1 - length(sureness))
-    whole = one_line(result.main.text)
-    samples = [text for text in dict.fromkeys(texts(result)) if text != whole]
+    whole = _whole(result.main)
+    samples = [sample for sample in sampled(result) if sample.text != whole.text]
     lines = numbered(samples, 1)
-    if (greedy := one_line(result.greedy.text)) and greedy not in (whole, *samples):
-        lines.insert(0, _("my first thought: {caption}").format(caption=greedy))
+    greedy = _whole(result.greedy)
+    if greedy.text and greedy.text not in (whole.text, *(sample.text for sample in samples)):
+        lines.insert(0, _("my first thought: {caption}").format(caption=greedy.noted))
     if is_unsure(result.main.confidence) and result.main.beginning:
-        lines.insert(0, _("perhaps in full: {caption}").format(caption=whole))
+        lines.insert(0, _("perhaps in full: {caption}").format(caption=whole.noted))
     others = len(lines) - len(samples)
     lines = fitting(lines, limit - length(f"{main}\n{sureness}"))
-    return Words(_page([main, sureness, *lines]), tuple(samples[: max(0, len(lines) - others)]))
+    return Words(_page([main, sureness, *lines]), _english(samples[: max(0, len(lines) - others)]))
 
 
 def alt_text_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
@@ -71,12 +73,13 @@ def alt_text_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
     """
     if result.not_photo is not None:
         return photo_answer(result)
-    seen = replace(result.main, text=_seen(result.main.text), beginning=_seen(result.main.beginning))
-    return Words(f"<pre>{escaped(cut_at_word(alt_text(hedged(seen)), limit))}</pre>", ())
+    main = result.main
+    seen = replace(main, text=_seen(one_line(main.text)), beginning=_seen(one_line(main.beginning)))
+    words = f"<pre>{escaped(cut_at_word(alt_text(hedged(seen, noted=False)), limit))}</pre>"
+    return Words(f"{words}\n({not_translated()})" if headline(seen).refused else words, ())
 
 
 def _seen(caption: str) -> str:
-    caption = one_line(caption)
     return OF_A_PICTURE.sub("", caption) or caption
 
 
@@ -86,18 +89,35 @@ def alt_text(caption: str) -> str:
     return shown[:1].upper() + shown[1:] + ("" if shown.endswith((".", "!", "?", ELLIPSIS)) else ".")
 
 
-def main_caption(result: PhotoResult) -> str:
-    """What is said first: hedged where it is doubtful; of what is no photo, what it looks like. Plain text."""
-    return not_a_photo(result.not_photo) if result.not_photo is not None else hedged(result.main)
+def main_caption(result: PhotoResult, *, noted: bool = True) -> str:
+    """What is said first: hedged where it is doubtful; of what is no photo, what it looks like. Plain text.
+
+    noted: with a note where it should be in another language.
+    """
+    return not_a_photo(result.not_photo) if result.not_photo is not None else hedged(result.main, noted=noted)
 
 
-def hedged(caption: WireCaption) -> str:
+def hedged(caption: WireCaption, *, noted: bool = True) -> str:
     """A caption, or as much of it as is likely where the whole is doubtful. Plain text."""
-    if not (whole := shortened(one_line(caption.text), MAX_TEXT)):
+    said = headline(caption)
+    if not (words := shortened(said.noted if noted else said.text, MAX_TEXT)):
         return _("I cannot say what is in this picture.")
-    if is_unsure(caption.confidence):
-        return _("perhaps: {caption}").format(caption=caption.beginning or whole)
-    return whole
+    return _("perhaps: {caption}").format(caption=words) if is_unsure(caption.confidence) else words
+
+
+def headline(caption: WireCaption) -> Reading:
+    """The words of a caption that are said first, without a hedge."""
+    if is_unsure(caption.confidence) and caption.beginning:
+        return shown(caption.beginning, caption.translated_beginning)
+    return _whole(caption)
+
+
+def _whole(caption: WireCaption) -> Reading:
+    return shown(caption.text, caption.translation)
+
+
+def _english(captions: Sequence[Reading]) -> tuple[str, ...]:
+    return tuple(caption.english for caption in captions)
 
 
 def not_a_photo(found: NotPhoto) -> str:
@@ -114,36 +134,37 @@ def not_a_photo(found: NotPhoto) -> str:
     return _("This does not look like a photo; I only describe photos.")
 
 
-def spoken_caption(result: PhotoResult) -> str:
-    """What is read aloud: in English, as all captions are."""
-    with get_i18n().use_locale(CAPTION_LANGUAGE):
-        return main_caption(result)
+def spoken_caption(result: PhotoResult, language: Language) -> str:
+    """What is read aloud: all of it in one language, that of the caption. `language`: the one that was asked for."""
+    said = headline(result.main)
+    with get_i18n().use_locale(said.language if said.text and result.not_photo is None else language):
+        return main_caption(result, noted=False)
 
 
 def sample_answer(result: PhotoResult) -> Words:
     """Each sampled caption on a line of its own, none twice; before those of what is no photo, what it looks like."""
-    samples = list(dict.fromkeys(texts(result)))
+    samples = sampled(result)
     if result.not_photo is not None:
         first = main_caption(result)
         lines = fitting(numbered(samples, 1), MAX_TEXT - length(first))
-        return Words(_page([first, *lines]), tuple(samples[: len(lines)]))
+        return Words(_page([first, *lines]), _english(samples[: len(lines)]))
     if not samples:
         return Words(escaped(main_caption(result)), ())
     return new_page(samples, 1)
 
 
-def new_page(captions: Sequence[str], first: int, limit: int = MAX_TEXT) -> Words:
+def new_page(captions: Sequence[Reading], first: int, limit: int = MAX_TEXT) -> Words:
     """As many captions as fit, at least one; their numbers begin with `first`, which itself is not shown."""
-    head = shortened(captions[0], limit)
+    head = shortened(captions[0].noted, limit)
     lines = fitting(numbered(captions[1:], first + 1), limit - length(head))
-    return Words(_page([head, *lines]), tuple(captions[: 1 + len(lines)]))
+    return Words(_page([head, *lines]), _english(captions[: 1 + len(lines)]))
 
 
-def more_on_page(markup: str, captions: Sequence[str], first: int, limit: int) -> Words:
+def more_on_page(markup: str, captions: Sequence[Reading], first: int, limit: int) -> Words:
     """A page with as many more captions below as fit, perhaps none; only the added ones are counted as its captions."""
     shown = html.unescape(re.sub(r"<[^>]*>", "", markup))
     lines = fitting(numbered(captions, first), limit - length(shown))
-    return Words("\n".join([markup, *map(escaped, lines)]), tuple(captions[: len(lines)]))
+    return Words("\n".join([markup, *map(escaped, lines)]), _english(captions[: len(lines)]))
 
 
 def comparison(result: PhotoResult, model: str, wrote: str = "") -> str:
@@ -170,12 +191,15 @@ def explained_caption(result: PhotoResult) -> str:
 
 
 def _explained(result: PhotoResult) -> str:
-    return one_line(result.main.text) or _("I cannot say what is in this picture.")
+    return _whole(result.main).noted or _("I cannot say what is in this picture.")
 
 
 def weighed_words(result: PhotoResult) -> str:
     """What stands under the chart of a caption: the same figures, for those who listen, as far as there is room."""
     legend = _("For each word, how likely I found it, and in brackets which others I weighed:")
+    if any(step.translated for step in result.weighed):
+        whence = _("I weigh English words; before an arrow stand the words of the translation that come from one.")
+        legend = f"{whence}\n{legend}"
     why = _(
         "I do not always take the likeliest word: whole captions are compared, repetitions are ruled out, and varied "
         "captions are drawn by lot."
@@ -195,6 +219,8 @@ def _passed_over(step: WeighedWord) -> bool:
 def _weighed(step: WeighedWord) -> str:
     others = ", ".join(_likelihood(word, p) for word, p in step.others[:MOST_OTHERS])
     said = _likelihood(step.word, step.probability)
+    if step.translated:
+        said = f"{step.translated} ← {said}"
     return f"{said} ({others})" if others else said
 
 
@@ -247,13 +273,13 @@ def confidence(caption: WireCaption) -> str:
     return words.format(percent=shown)
 
 
-def texts(result: PhotoResult) -> list[str]:
-    """The sampled captions, as they were drawn."""
-    return [text for caption in result.samples if (text := one_line(caption.text))]
+def sampled(result: PhotoResult) -> list[Reading]:
+    """The sampled captions, as they were drawn, none twice."""
+    return distinct(map(_whole, result.samples))
 
 
-def numbered(captions: Sequence[str], first: int) -> list[str]:
-    return [f"{number}. {text}" for number, text in enumerate(captions, first)]
+def numbered(captions: Sequence[Reading], first: int) -> list[str]:
+    return [f"{number}. {caption.noted}" for number, caption in enumerate(captions, first)]
 
 
 def _page(lines: Sequence[str]) -> str:

@@ -111,7 +111,11 @@ COMMANDS: Final = (  # in the order of the menu
         N_("/settings chooses the model, how many captions you get, the heatmap and more."),
         in_groups=True,
     ),
-    CommandRow("language", N_("Choose my language"), N_("/language chooses the language in which I speak.")),
+    CommandRow(
+        "language",
+        N_("Choose my language"),
+        N_("/language chooses the language in which I speak, and that of the captions."),
+    ),
     CommandRow(
         "cancel", N_("Stop what I am working on"), N_("/cancel stops the work on what you sent."), in_groups=True
     ),
@@ -131,7 +135,7 @@ def description() -> str:
     return _(
         "Send me a photo, and I will tell you in words what is in it, how sure I am, and where I looked. "
         "Of a video or a GIF I show you the moments that differ most. "
-        "The words of my captions are in English."
+        "My captions are in English, or translated into Russian."
     )
 
 

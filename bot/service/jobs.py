@@ -11,7 +11,7 @@ from bot.storage.chats import Picture
 from model.drawing.labels import ENGLISH, Deficiency, Labels
 from model.serving.jobs import Job
 from model.serving.tasks.album import AlbumTask
-from model.serving.tasks.base import Task
+from model.serving.tasks.base import Language, Task
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursTask
 from model.serving.tasks.edit import EditTask
@@ -39,6 +39,7 @@ class Origin:
     place: str  # the chat, as `Job.place` names it
     media_group: str | None = None  # the album that the file belongs to
     labels: Labels = ENGLISH  # what is written on drawn pictures
+    language: Language = "en"  # of captions
 
     @property
     def request(self) -> str:
@@ -56,6 +57,7 @@ def photo_job(origin: Origin, picture: Picture, model: str, settings: ChatSettin
         origin,
         PhotoTask(
             model=model,
+            language=origin.language,
             samples=0 if settings.alt_text else settings.samples,
             sampling=settings.sampling,
             beam=settings.beam_width,
@@ -82,6 +84,7 @@ def sample_job(
         origin,
         PhotoTask(
             model=model,
+            language=origin.language,
             samples=wanted.count or settings.samples or ChatSettings.samples,
             sampling=wanted.sampling(settings.sampling),
             seed=seed if wanted.seed is None else wanted.seed,
@@ -108,6 +111,7 @@ def more_job(
         origin,
         PhotoTask(
             model=model,
+            language=origin.language,
             samples=settings.samples or ChatSettings.samples,
             sampling=settings.sampling,
             seed=seed,
@@ -125,7 +129,13 @@ def heatmap_job(origin: Origin, picture: Picture, model: str, caption: str) -> J
     return _job(
         origin,
         PhotoTask(
-            model=model, samples=0, sheet=True, explain=caption, picture=picture.cache_name, labels=origin.labels
+            model=model,
+            samples=0,
+            sheet=True,
+            explain=caption,
+            picture=picture.cache_name,
+            labels=origin.labels,
+            language=origin.language,
         ),
     )
 
@@ -136,6 +146,7 @@ def words_job(origin: Origin, picture: Picture, model: str, caption: str, *, kno
         origin,
         PhotoTask(
             model=model,
+            language=origin.language,
             samples=0,
             sheet=False,
             chart=True,
@@ -153,6 +164,7 @@ def compare_job(origin: Origin, picture: Picture, model: str, settings: ChatSett
         origin,
         PhotoTask(
             model=model,
+            language=origin.language,
             samples=0,
             beam=settings.beam_width,
             sheet=False,
@@ -187,7 +199,9 @@ def rank_job(origin: Origin, picture: Picture, texts: Sequence[str], *, known: b
 def clip_job(origin: Origin, clip: Picture, model: str, moments: int | None) -> Job:
     """Find the moments of a clip; None: as many as differ."""
     return _job(
-        origin, ClipTask(model=model, moments=moments, keep=not clip.private, labels=origin.labels), origin.request
+        origin,
+        ClipTask(model=model, moments=moments, keep=not clip.private, labels=origin.labels, language=origin.language),
+        origin.request,
     )
 
 
@@ -195,11 +209,20 @@ def album_item_job(origin: Origin, picture: Picture, model: str, settings: ChatS
     """Caption one photo of an album: the main caption alone."""
     return _job(
         origin,
-        PhotoTask(model=model, samples=0, beam=settings.beam_width, sheet=False, picture=picture.cache_name),
+        PhotoTask(
+            model=model,
+            language=origin.language,
+            samples=0,
+            beam=settings.beam_width,
+            sheet=False,
+            picture=picture.cache_name,
+        ),
         origin.request,
     )
 
 
 def album_sheet_job(origin: Origin, model: str, captions: Sequence[str]) -> Job:
     """Draw one sheet for an album, whose photos have these captions (empty: none)."""
-    return _job(origin, AlbumTask(model=model, captions=tuple(captions), labels=origin.labels))
+    return _job(
+        origin, AlbumTask(model=model, captions=tuple(captions), labels=origin.labels, language=origin.language)
+    )

@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw
 
 from model.drawing.labels import ENGLISH, Labels, percent
 from model.drawing.style import ACCENT, BACKGROUND, GAP, dim, fit, length, letter, overlay, paste_scale, write
-from model.words import placed
+from model.words import bare, placed
 
 WIDTH: Final = 1280
 TALLEST: Final = 2400  # pixels: Telegram keeps photos of up to 2560
@@ -79,7 +79,7 @@ def _block(item: Captioned, most: int, lines: int) -> Image.Image:
         shown = placed(item.words, columns * lines - 1)
         peak = float(item.attention[shown].max())
         dimmed = dim(small)
-        tiles += [(item.words[word], overlay(dimmed, item.attention[word], peak)) for word in shown]
+        tiles += [(bare(item.words[word]), overlay(dimmed, item.attention[word], peak)) for word in shown]
     line = height + _LABEL + GAP
     block = Image.new("RGB", (WIDTH, _BETWEEN + _TITLE + line * -(-len(tiles) // columns)), BACKGROUND)
     draw = ImageDraw.Draw(block)

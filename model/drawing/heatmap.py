@@ -27,7 +27,7 @@ from model.drawing.style import (
     paste_scale,
     write,
 )
-from model.words import placed
+from model.words import bare, placed
 
 MOST: Final = 5  # words
 SIDE: Final = 1280  # the sheet's longer side is at most this, in pixels
@@ -48,7 +48,7 @@ def draw_sheet(
     if len(words) != len(attention):
         raise ValueError(f"{len(words)} words, but {len(attention)} maps")
     shown = placed(words, MOST)
-    words, attention = [words[i] for i in shown], attention[shown]
+    words, attention = [bare(words[i]) for i in shown], attention[shown]
     columns, (width, height), title = _layout(photo.size, len(words) + 1)
     small = fit(photo.convert("RGB"), (width, height))
     dimmed = dim(small)

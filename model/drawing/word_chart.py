@@ -84,9 +84,10 @@ class _Layout:
         return len(columns) * (self.width + self.gap) + self.gap, max(heights) + self.gap
 
 
-def draw_chart(steps: Sequence[Step], labels: Labels = ENGLISH) -> Image.Image:
+def draw_chart(steps: Sequence[Step], labels: Labels = ENGLISH, translated: Sequence[str] = ()) -> Image.Image:
     """The chart of one caption's steps (`Captioner.explain`): RGB, WIDTH × HEIGHT pixels at most.
 
+    translated: the words of its translation that come from each of the first steps; they stand before the chosen word.
     The chart of a long caption shows fewer words of each step, FEWEST at least. Raises ValueError for no steps.
     """
     if not steps:
@@ -102,7 +103,10 @@ def draw_chart(steps: Sequence[Step], labels: Labels = ENGLISH) -> Image.Image:
     for column in layout.columns(cells):
         top = layout.gap
         for rows in column:
-            _draw_cell(draw, number + 1, steps[number].word or labels.end, rows, (left, top), layout)
+            title = steps[number].word or labels.end
+            if "".join(translated[number : number + 1]):
+                title = f"{translated[number]} · {title}"
+            _draw_cell(draw, number + 1, title, rows, (left, top), layout)
             top += layout.height(rows) + layout.gap
             number += 1
         left += layout.width + layout.gap

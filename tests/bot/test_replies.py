@@ -13,6 +13,7 @@ from aiogram.utils.i18n import get_i18n
 from bot import replies
 from bot.i18n import create_i18n, locale_of
 from bot.replies.text import spoken
+from bot.replies.translated import shown
 from model.doubt import NotPhoto, english
 from model.serving.tasks.photo import PhotoResult, WireCaption
 from model.speech import LONGEST_TEXT
@@ -54,7 +55,7 @@ def test_markup_in_captions_is_shown_as_it_is() -> None:
         '1. <b>&amp; "x"</b>',
         "2. a < b > c & d",
     ]
-    more = replies.more_on_page(words.markup, ["e < f"], 3, 1024)
+    more = replies.more_on_page(words.markup, [shown("e < f")], 3, 1024)
     assert as_seen(more.markup)[3:] == ["2. a < b > c & d", "3. e < f"]
 
 
@@ -82,8 +83,8 @@ def test_exactly_what_fits_is_kept() -> None:
     assert len(as_seen(replies.photo_answer(captions("b" * (room + 1), greedy="a")).markup)) == 2
     page = replies.photo_answer(captions("b", greedy="a")).markup
     room = 1024 - len("a\nfairly sure (47 %)\n1. b\n2. ")
-    assert replies.more_on_page(page, ["c" * room], 2, 1024).captions == ("c" * room,)
-    assert replies.more_on_page(page, ["c" * (room + 1)], 2, 1024) == replies.Words(page, ())
+    assert replies.more_on_page(page, [shown("c" * room)], 2, 1024).captions == ("c" * room,)
+    assert replies.more_on_page(page, [shown("c" * (room + 1))], 2, 1024) == replies.Words(page, ())
 
 
 def test_each_caption_stays_on_a_line_of_its_own() -> None:
@@ -126,7 +127,7 @@ def test_an_unsure_caption_is_hedged_and_its_likely_beginning_comes_first() -> N
     result = PhotoResult(unsure, (WireCaption("a dog", 0.1),))
     said = "perhaps: a <cat> on a blue sofa"
     assert as_seen(replies.photo_answer(result).markup) == [said, "unsure (20 %)", "1. a dog"]
-    assert replies.spoken_caption(result) == said
+    assert replies.spoken_caption(result, "en") == said
     begun = PhotoResult(dataclasses.replace(unsure, beginning="a <cat>"), ())
     assert as_seen(replies.photo_answer(begun).markup) == [
         "perhaps: a <cat>",
@@ -153,7 +154,7 @@ def test_of_what_is_no_photo_no_caption_is_shown_unless_it_is_asked_for(kind: st
     assert replies.album_answer({1: result}) == f"1. {said}"
     with get_i18n().use_locale("ru"):
         assert "я описываю только фото" in replies.main_caption(result)
-        assert replies.album_captions({1: result}) == [f"1. {said}"]  # read aloud by an English voice
+        assert replies.album_captions({1: result}, "en") == [f"1. {said}"]  # read aloud by an English voice
 
 
 def test_the_models_are_compared_side_by_side() -> None:

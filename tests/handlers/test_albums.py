@@ -29,7 +29,7 @@ from bot.answers.notes import Answers
 from bot.answers.photos import Captioning
 from bot.answers.sending import TelegramDelivery
 from bot.answers.status import Rhythm, Waiting
-from bot.app import create_bot, create_dispatcher
+from bot.app import create_bot, create_dispatcher, of_chats
 from bot.chat_settings import ChatSettings
 from bot.dead_letters import dead
 from bot.i18n import create_i18n
@@ -692,7 +692,7 @@ async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: Redi
                 answering=Answering(requests, captioning, clips, answers, storage),
                 albums=Albums(requests, storage, sheets, answers, captioning),
                 album_sheets=sheets,
-                guests=Guests(requests, storage, settings.model, on=True),
+                guests=Guests(requests, storage, of_chats(settings), on=True),
                 settings=settings,
                 queue=queue,
                 metrics=BotMetrics(),

@@ -157,27 +157,41 @@ async def test_sample_with_no_photo_says_to_send_one(queue: FakeQueue, ann: Pers
 
 
 @pytest.mark.parametrize(
-    ("language", "button", "hello", "last"),
+    ("language", "document", "picture", "button", "hello", "last"),
     [
-        ("en", "👁 Show an example", "Hello! Send me a photo, and I will answer like this:", "So I answer a photo."),
-        ("ru", "👁 Показать пример", "Здравствуйте! Пришлите мне фото, и я отвечу так:", "Так я отвечаю на фото."),
+        (
+            *("en", "README.md", "answer.jpg", "👁 Show an example"),
+            *("Hello! Send me a photo, and I will answer like this:", "So I answer a photo."),
+        ),
+        (
+            *("ru", "docs/russian.md", "answer.ru.jpg", "👁 Показать пример"),
+            *("Здравствуйте! Пришлите мне фото, и я отвечу так:", "Так я отвечаю на фото."),
+        ),
     ],
 )
 async def test_an_example_is_shown_at_the_start_and_to_the_empty_handed(
-    server: FakeTelegram, queue: FakeQueue, language: str, button: str, hello: str, last: str
+    server: FakeTelegram,
+    queue: FakeQueue,
+    language: str,
+    document: str,
+    picture: str,
+    button: str,
+    hello: str,
+    last: str,
 ) -> None:
-    """The example is the answer that README.md shows, with its picture."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    example = [line.removeprefix("> ") for line in readme.splitlines() if line.startswith("> ")][:7]
+    """The example is the answer that the documentation shows, with its picture."""
+    text = (ROOT / document).read_text("utf-8")
+    example = [line.removeprefix("> ") for line in text.splitlines() if line.startswith("> ")][:7]
     lines = [line.removesuffix("<br>").replace("\\", "").strip("*") for line in example]
     person = server.person("P", language_code=language)
     await person.send_text("/start")
     start = await person.next_message()
     assert words(start)[0] == hello
-    assert words(start)[2] == lines[0]
-    assert words(start)[4:9] == lines[2:7]
+    greeting = [line.replace("\N{NO-BREAK SPACE}", " ") for line in words(start)]
+    assert greeting[2] == lines[0]
+    assert greeting[4:9] == lines[2:7]
     assert words(start)[3].split("(")[1] == lines[1].split("(")[1]
-    assert server.file_bytes(start["photo"][-1]["file_id"]) == (ROOT / "docs" / "answer.jpg").read_bytes()
+    assert server.file_bytes(start["photo"][-1]["file_id"]) == (ROOT / "docs" / picture).read_bytes()
     await person.send_text("/sample")
     said = await person.next_message()
     assert buttons(said) == [button]
@@ -301,7 +315,7 @@ async def test_downloads_wait_for_room_in_memory(server: FakeTelegram, ann: Pers
 
 
 async def test_start_and_help_in_both_languages(server: FakeTelegram, queue: FakeQueue, ann: Person) -> None:
-    for code, hello, english in (("en", "Hello", "in English"), ("ru", "Здравствуйте", "на английском")):
+    for code, hello, english in (("en", "Hello", "are in English"), ("ru", "Здравствуйте", "на английском и перевожу")):
         person = server.person("P", language_code=code)
         await person.send_text("/start")
         assert hello in (await person.next_message())["caption"]

@@ -305,7 +305,7 @@ async def test_a_spoiler_gives_a_spoiler_and_protected_stays_protected(
 
 @pytest.mark.parametrize(
     "data",
-    ["ae:{key}:5:", "ae:{key}:101:", "ae:{key}:60:-1", "ae:{key}:x:", "ae:{key}", "ae:other:60:3", "ae::60:", "ae"],
+    ["ay:{key}:5:", "ay:{key}:101:", "ay:{key}:60:-1", "ay:{key}:x:", "ay:{key}", "ay:other:60:3", "ay::60:", "ay"],
 )
 async def test_forged_presses_do_nothing(queue: FakeQueue, ann: Person, data: str) -> None:
     edited = await said(ann, WINTER, await _photo(ann))

@@ -56,6 +56,7 @@ async def test_settings_are_told_in_words_and_on_buttons(queue: FakeQueue, ann: 
         "Main caption: thorough (beam)",
         "Heatmap: on",
         "Language: as in Telegram",
+        "Captions in: my language",
         "Voice message: not available",
         "Short answer first: off",
         "Alt text: off",
@@ -291,10 +292,12 @@ async def test_language_is_chosen_by_buttons_and_all_follows(
 ) -> None:
     menu = await menu_of(ann, "/language")
     assert menu["text"].startswith("Language: as in Telegram")
-    assert buttons(menu) == ["English", "Русский", "✓ as in Telegram", "◀ All settings", "✖ Close"]
+    captions = "Captions in: my language"
+    assert buttons(menu) == ["English", "Русский", "✓ as in Telegram", captions, "◀ All settings", "✖ Close"]
     assert await press(ann, menu, "Русский") == "Язык: Русский"
     page = await becomes(ann, menu, "На этом языке я здесь говорю")
-    assert buttons(page) == ["English", "✓ Русский", "как в Telegram", "◀ Все настройки", "✖ Закрыть"]
+    captions = "Язык описаний: как мой"
+    assert buttons(page) == ["English", "✓ Русский", "как в Telegram", captions, "◀ Все настройки", "✖ Закрыть"]
     await ann.send_text("hello")
     assert "Пришлите мне фото" in (await ann.next_message())["text"]
     queue.outcome = lambda job, media: NotAnImage("x")

@@ -45,7 +45,7 @@ def test_words_are_aligned_with_those_that_they_come_from(translations: Translat
     for stem, word in {"женщина": "woman", "красн": "red", "рубашк": "shirt", "кошк": "cat"}.items():
         [row] = [row for said, row in zip(found.words, found.alignment, strict=True) if said.startswith(stem)]
         assert english[row.argmax()] == word
-        assert stem in found.words_from(english.index(word))
+        assert stem in found.words_from(english)[english.index(word)]
 
 
 def test_maps_of_russian_words_are_those_of_the_english_ones(
@@ -58,6 +58,26 @@ def test_maps_of_russian_words_are_those_of_the_english_ones(
     assert maps.shape == (len(found.words), *captions.main.attention.shape[1:])
     np.testing.assert_allclose(maps.sum(axis=(1, 2)), 1, atol=1e-3)
     assert draw_sheet(photos[0], found.words, maps).size[0] > 100
+
+
+@pytest.mark.parametrize(
+    ("english", "count", "beginning"),
+    [
+        ("a brown dog is jumping over a log in a park", 3, "коричневая собака"),
+        ("two girls on a ride at a park", 2, "две девочки"),
+        ("a group of people are standing in front of a crowd", 4, "группа людей"),
+        ("a black and brown dog playing with a stuffed toy", 5, "чёрно-коричневая собака"),
+        ("a man dressed in a green uniform is doing a trick on a grass field", 3, None),  # no word for "dressed"
+        ("a zebra sailing under a violin of soup on fire hydrants", 2, None),  # the whole is not trusted
+    ],
+)
+def test_the_beginning_of_a_caption_is_that_of_its_translation(
+    translations: Translations, english: str, count: int, beginning: str | None
+) -> None:
+    [whole] = translations.translate([english])
+    found = whole.first_words(english.split(), count)
+    assert (found.text if found.passed else None) == beginning
+    assert found.alignment.shape == (len(found.words), len(english.split()))
 
 
 def test_as_many_translations_as_captions(translations: Translations) -> None:

@@ -9,6 +9,7 @@ from model.typography import euphonic, typeset
     ("text", "like", "shown"),
     [
         ("кошка в шляпе", "a cat in a hat", "кошка в\xa0шляпе"),
+        ("кот — это кот, а пёс–пёс", "a cat", "кот\xa0— это кот, а\xa0пёс–пёс"),
         ("и в воде", "and in water", "и\xa0в\xa0воде"),
         ("собака бежит", "A dog runs", "Собака бежит"),
         ("собака бежит", " a dog runs", "собака бежит"),

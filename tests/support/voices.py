@@ -14,6 +14,7 @@ class Spoken:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.languages: list[str] = []
         self.ready = asyncio.Event()
         self.ready.set()
 
@@ -22,5 +23,6 @@ class Spoken:
 
     async def speak(self, text: str, language: str = "en") -> bytes | None:
         self.texts.append(text)
+        self.languages.append(language)
         await self.ready.wait()
         return TWO_SECONDS

@@ -139,8 +139,9 @@ def compose(task: PhotoTask, photo: Image.Image | None, found: Findings) -> Phot
     captions, main = found.captions, found.captions.main
     wire = partial(_wire, translations=found.translations, details=task.details)
     translation = found.translations.get(main.text)
+    weighed = _weighed(main, translation) if task.chart else ()
     if task.chart:
-        chart = encode_png(draw_chart(main.steps, task.labels))
+        chart = encode_png(draw_chart(main.steps, task.labels, [step.translated for step in weighed]))
     if task.sheet and photo is not None and main.attention is not None and captions.not_photo is None:
         words, attention = main.words, main.attention
         if translation is not None and translation.passed:
@@ -152,7 +153,7 @@ def compose(task: PhotoTask, photo: Image.Image | None, found: Findings) -> Phot
         sheet=sheet,
         best=None if captions.best is None else wire(captions.best),
         chart=chart,
-        weighed=_weighed(main, translation) if task.chart else (),
+        weighed=weighed,
         other=None if found.other is None else wire(found.other),
         not_photo=None if captions.not_photo is None else _rounded_off(captions.not_photo),
     )
@@ -183,10 +184,9 @@ def _wire(caption: Caption, translations: Mapping[str, Translation], details: bo
 
 
 def _weighed(caption: Caption, translation: Translation | None) -> tuple[WeighedWord, ...]:
-    return tuple(
-        _weighed_word(step, "" if translation is None or not translation.passed else translation.words_from(place))
-        for place, step in enumerate(caption.steps)
-    )
+    translated = [] if translation is None or not translation.passed else translation.words_from(caption.words)
+    translated += [""] * (len(caption.steps) - len(translated))
+    return tuple(map(_weighed_word, caption.steps, translated))
 
 
 def _weighed_word(step: Step, translated: str) -> WeighedWord:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from model.captioner import Captioner, Precision
-from model.captions import Caption, CaptionSet, NearWords, Translation
+from model.captions import Caption, CaptionSet, NearWords, Translation, with_beginnings
 from model.clip_moments import DescribedFrame, PreparedFrame, describe
 from model.decoding.sampling import Sampling
 from model.errors import JobFailed, OptionError
@@ -154,10 +154,13 @@ class Captioners:
             for picture, each in zip(pictures, found, strict=True)
         ]
         known = self.translate(list(dict.fromkeys(itertools.chain.from_iterable(texts))))
+
+        def translated(each: Findings, own: Sequence[str]) -> Findings:
+            translations = {text: known[text] for text in own if text in known}
+            return replace(each, translations=with_beginnings(translations, [each.captions.main]))
+
         return [
-            replace(each, translations={text: known[text] for text in own if text in known})
-            if own and isinstance(each, Findings)
-            else each
+            translated(each, own) if own and isinstance(each, Findings) else each
             for each, own in zip(found, texts, strict=True)
         ]
 

@@ -66,3 +66,11 @@ def test_words_without_a_place_have_no_tile() -> None:
 def test_words_and_maps_must_agree() -> None:
     with pytest.raises(ValueError, match="2 words, but 1 maps"):
         draw_sheet(Image.new("RGB", (9, 9)), ["a", "b"], maps((0, 0)))
+
+
+def test_titles_have_no_commas_and_little_russian_words_have_no_tile() -> None:
+    photo = Image.new("RGB", (64, 64), "teal")
+    attention = np.full((4, 2, 2), 0.25, np.float32)
+    with_comma, without = (draw_sheet(photo, ["кошка,", "на", word, "диване"], attention[:4]) for word in ("и,", "что"))
+    assert placed(["кошка,", "на", "и,", "диване"], 5) == [0, 3]
+    assert with_comma.tobytes() == without.tobytes() == draw_sheet(photo, ["кошка", "диване"], attention[:2]).tobytes()

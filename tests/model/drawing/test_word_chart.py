@@ -36,6 +36,15 @@ def test_any_caption_fits_a_picture_that_telegram_takes(count: int, word: str) -
         assert (file.format, file.size) == ("PNG", chart.size)
 
 
+def test_translated_words_stand_in_the_titles_of_their_steps() -> None:
+    steps = [step("said", 0.5)] * 3
+    plain, translated = (np.asarray(draw_chart(steps, translated=words)) for words in ((), ["", "слово"]))
+    changed = np.argwhere((plain != translated).any(axis=2))
+    third = plain.shape[0] // 3
+    assert third <= changed[:, 0].min()
+    assert changed[:, 0].max() < 2 * third
+
+
 def test_a_bar_is_as_long_as_its_word_is_likely() -> None:
     lengths = {}
     for probability in (0.25, 0.5, 1.0):
