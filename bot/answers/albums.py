@@ -222,7 +222,7 @@ class Albums:
             unless = partial(self._answers.is_deleted, chat_id, key)
             speak = partial(self._captioning.read_aloud, asked.ask.message, replies.spoken(captions), unless=unless)
             if (voice := await parts.once("voice", speak)) is not None:
-                await self._answers.add_beside(chat_id, key, [voice])
+                await self._answers.add_beside(asked.ask.bot, chat_id, key, [voice])
 
     async def _send_lines(
         self, asked: _Asked, plan: Plan, items: dict[int, Item], found: dict[int, Outcome | Exception]

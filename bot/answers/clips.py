@@ -65,7 +65,8 @@ class Clips:
         async def send(result: Outcome) -> None:
             if await self._answers.is_deleted(ask.chat, pressed.key):  # meanwhile
                 return
-            await self._answers.add_beside(ask.chat, pressed.key, [await _send_captions(ask.message, result)])
+            sent = await _send_captions(ask.message, result)
+            await self._answers.add_beside(ask.bot, ask.chat, pressed.key, [sent])
 
         await self._requests.serve(ask.request(file, clip_job(ask.origin, file, ask.model, None), "clip"), send)
 
@@ -103,8 +104,7 @@ class Clips:
             unless = partial(self._answers.is_deleted, ask.chat, key)
             speak = partial(self._captioning.read_aloud, message, replies.spoken(captions), unless=unless)
             if (voice := await parts.once("voice", speak)) is not None:
-                await self._answers.add_beside(ask.chat, key, [voice])
-                await self._answers.keep_about(ask.chat, [voice], clip)
+                await self._answers.add_about(ask.bot, ask.chat, key, voice, clip)
 
     async def _send_timeline(
         self, ask: Ask, clip: Subject, count: int | None, result: ClipResult, beside: list[int]
@@ -112,7 +112,7 @@ class Clips:
         """The key of the answer."""
         message, key = ask.message, new_key()
         await self._answers.keep_clip(message.chat.id, key, clip)
-        await self._answers.add_beside(message.chat.id, key, beside)
+        await self._answers.add_beside(ask.bot, ask.chat, key, beside)
         await self._answers.keep_about(message.chat.id, beside, clip)
         found = len(result.moments)
         most = found if count is not None and found < count else len(result.frames)  # dark or blurred ones do not count

@@ -81,7 +81,7 @@ class Colours:
             await self._answers.keep(ask.chat, key, answer)
         otherwise = replies.no_pictures_here()
         sent = await reply_picture(ask.message, result.sheet, "colours.jpg", words, buttons, of=of, alone=otherwise)
-        await self._answers.add_about(ask.chat, key, sent, answer)
+        await self._answers.add_about(ask.bot, ask.chat, key, sent, answer.subject)
 
 
 async def _edited(message: Message, sheet: bytes, words: str, buttons: InlineKeyboardMarkup, of: Picture) -> bool:

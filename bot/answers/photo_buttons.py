@@ -99,7 +99,7 @@ class Buttons:
         async def show(result: PhotoResult) -> None:
             words = replies.explained_caption(result)
             sent = await reply_picture(ask.message, result.sheet, "heatmap.jpg", words, of=answer.picture)
-            await self._answers.add_about(ask.chat, key, sent, answer)
+            await self._answers.add_about(ask.bot, ask.chat, key, sent, answer.subject)
 
         job = heatmap_job(ask.origin, answer.picture, answer.model, answer.captions[number - 1])
         await self._serve(ask, key, answer, job, "heatmap", show)
@@ -112,7 +112,7 @@ class Buttons:
         async def show(result: PhotoResult) -> None:
             words = replies.explained_caption(result) if result.chart is None else replies.weighed_words(result)
             sent = await reply_picture(ask.message, result.chart, "words.png", words, of=answer.picture)
-            await self._answers.add_about(ask.chat, key, sent, answer)
+            await self._answers.add_about(ask.bot, ask.chat, key, sent, answer.subject)
 
         known = await self._is_known(ask, answer)
         job = words_job(ask.origin, answer.picture, answer.model, answer.main, known=known)
@@ -125,7 +125,7 @@ class Buttons:
 
         async def show(result: PhotoResult) -> None:
             sent = await ask.message.reply(replies.comparison(result, answer.model, _own_words(ask)))
-            await self._answers.add_about(ask.chat, key, sent.message_id, answer)
+            await self._answers.add_about(ask.bot, ask.chat, key, sent.message_id, answer.subject)
 
         known = await self._is_known(ask, answer)
         job = compare_job(ask.origin, answer.picture, answer.model, ask.settings, known=known)
@@ -149,12 +149,9 @@ class Buttons:
                 raise Forgotten
             return replies.not_your_answer()
         answer = await self._answers.find(ask.chat, key)
-        messages = set(await self._answers.beside(ask.chat, key))
-        if answer is not None:
-            messages.update((*(page.message for page in answer.pages if page.message), *answer.beside))
-        if ask.can_edit:  # else it may stand under another answer, whatever a client sends
-            messages.add(ask.message.message_id)
-        if not messages or not await self._answers.delete(ask.bot, ask.chat, key, messages):
+        # Where Telegram does not tell of the message, it may stand under another answer, whatever a client sends.
+        shown = [ask.message.message_id] if ask.can_edit else []
+        if not await self._answers.delete(ask.bot, ask.chat, key, shown):
             ask = ask.in_topic(answer.thread if answer is not None else None)
             await ask.message.reply(replies.cannot_be_deleted())
         return None
@@ -192,11 +189,10 @@ class Buttons:
             if added and await _edited(ask.bot, chat_id, last, words.markup, buttons):
                 first += added
                 pages[-1] = dataclasses.replace(last, markup=words.markup, numbers=(last.numbers[0], first))
-        if await self._answers.is_deleted(chat_id, key):
-            return
         await self._new_pages(message, pages, answer.captions, first, buttons)
         done = (*answer.done, ask.accepted.id)[-DONE_KEPT:]
         await self._answers.keep(chat_id, key, dataclasses.replace(answer, pages=tuple(pages), done=done))
+        await self._answers.delete_added(ask.bot, chat_id, key)
 
     async def _new_pages(
         self, message: Message, pages: list[Page], captions: Sequence[str], first: int, buttons: InlineKeyboardMarkup

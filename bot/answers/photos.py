@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -23,6 +22,7 @@ from bot.sample_options import SampleRequest
 from bot.service.jobs import photo_job, sample_job
 from bot.service.requests import Requests
 from bot.storage.chats import Picture, Storage, remember_last
+from bot.storage.notes import once_sent
 from bot.telegram.media import clip_of_live
 from bot.telegram.session import is_passing
 from model.serving.jobs import Outcome
@@ -77,7 +77,8 @@ class Captioning:
             parts = Parts(self._storage, ask.chat, ask.accepted, several=ask.settings.voice)
             key = await parts.once("answer", answer)
             if ask.settings.voice:
-                await parts.once("voice", partial(self._send_voice, ask.message, key, replies.spoken(words.captions)))
+                said = replies.spoken(words.captions)
+                await parts.once("voice", partial(self._send_voice, ask, picture, key, said))
 
         await self._requests.serve(ask.request(picture, job, "sample"), send)
 
@@ -96,7 +97,7 @@ class Captioning:
             await self._answers.keep_about(ask.chat, beside, Subject(picture, ask.user))
         key = await parts.once("answer", partial(self._send_captions, ask, picture, result, beside))
         if voice:
-            await parts.once("voice", partial(self._send_voice, ask.message, key, replies.spoken_caption(result)))
+            await parts.once("voice", partial(self._send_voice, ask, picture, key, replies.spoken_caption(result)))
 
     async def _send_captions(self, ask: Ask, picture: Picture, result: PhotoResult, beside: tuple[int, ...]) -> str:
         """The key of the answer."""
@@ -107,21 +108,17 @@ class Captioning:
         key, buttons = await self._note(ask, picture, main, words, tuple(others), beside, looked_at=True)
         sent = await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons, of=picture)
         await self._answers.rate(ask.chat, [sent], Rated(ask.user, ask.model, ask.settings.decoding))
-        if ask.settings.history and (await self._storage.settings(ask.chat)).history:  # still
-            said = replies.one_line(main) or replies.main_caption(result)
-            await remember(self._storage, ask.message, picture, said, ask.accepted.received)
+        with once_sent():
+            if ask.settings.history and (await self._storage.settings(ask.chat)).history:  # still
+                said = replies.one_line(main) or replies.main_caption(result)
+                await remember(self._storage, ask.message, picture, said, ask.accepted.received)
         return key
 
-    async def _send_voice(self, message: Message, key: str, text: str) -> None:
+    async def _send_voice(self, ask: Ask, picture: Picture, key: str, text: str) -> None:
         """Captions read aloud, where that can be done; the voice message is deleted with its answer."""
-        chat_id = message.chat.id
-        sent = await self.read_aloud(message, text, unless=partial(self._answers.is_deleted, chat_id, key))
-        if sent is None:
-            return
-        async with self._answers.alone(chat_id, key):
-            if (answer := await self._answers.find(chat_id, key)) is not None:
-                await self._answers.keep_about(chat_id, [sent], Subject(answer.picture, answer.user))
-                await self._answers.keep(chat_id, key, dataclasses.replace(answer, beside=(*answer.beside, sent)))
+        sent = await self.read_aloud(ask.message, text, unless=partial(self._answers.is_deleted, ask.chat, key))
+        if sent is not None:
+            await self._answers.add_about(ask.bot, ask.chat, key, sent, Subject(picture, ask.user))
 
     async def read_aloud(
         self, message: Message, text: str, *, unless: Callable[[], Awaitable[bool]] | None = None

@@ -120,7 +120,7 @@ class Tags:
         if alone:
             await self._answers.keep(ask.chat, key, answer)
         sent: Message = await ask.message.reply(words, reply_markup=delete_button(key) if alone else None)
-        await self._answers.add_about(ask.chat, key, sent.message_id, answer)
+        await self._answers.add_about(ask.bot, ask.chat, key, sent.message_id, answer.subject)
 
 
 def _parsed(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

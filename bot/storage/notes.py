@@ -5,13 +5,19 @@ Code that keeps or reads a note does so through its kind. /forget goes through `
 
 import dataclasses
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from bot.errors import StorageError
 from bot.storage.chats import LONGEST_NOTE, Note, Storage
+from model.serving.redis.address import RedisRefused
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 DAY: Final = 86_400.0  # seconds
 
@@ -79,6 +85,15 @@ ALBUM: Final = NoteKind("album", 3600.0, personal=False)  # items and plans, see
 
 OWNED: Final = (ANSWER, CLIP, ALBUM_HEATMAP)  # by the key of an answer, whose it is
 KINDS: Final = (ANSWER, CLIP, ALBUM_HEATMAP, BESIDE, DELETED, ABOUT, RATED, GUEST, HISTORY, KNOWN, PARTS, MOVES, ALBUM)
+
+
+@contextmanager
+def once_sent() -> Iterator[None]:
+    """For notes on a message that is out: that they cannot be kept is logged, as another try would send it again."""
+    try:
+        yield
+    except (StorageError, RedisRefused) as error:
+        log.warning("what was sent could not be noted (%s)", type(error).__name__)
 
 
 async def forget_answer(storage: Storage, chat_id: int, key: str) -> None:
