@@ -215,6 +215,21 @@ async def test_what_is_over_takes_no_room(place: Place) -> None:
     assert await storage.notes(CHAT, "") == {"last": "x"}
 
 
+async def test_what_is_forgotten_takes_no_room_and_leaves_no_name(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for engine in (sqlite_storage, redis_storage):
+        monkeypatch.setattr(engine, "MOST_LASTING", 2)
+    storage = place.storage()
+    await storage.note_all(CHAT, [Note("answer:kept", "{}", 80 * DAY)])
+    for number in range(3):
+        await storage.note_all(CHAT, [Note(f"answer:{number}", "{}", 90 * DAY)])
+        await storage.forget_note(CHAT, f"answer:{number}")
+    assert await storage.noted(CHAT, "answer:kept") == "{}"
+    await storage.forget_note(CHAT, "answer:kept")
+    assert await place.stored() == 0
+
+
 async def test_notes_can_be_written_to_a_full_redis(redis_server: RedisServer) -> None:
     """Each answer needs one, and only answers make room."""
     client = connect(redis_server.url)
