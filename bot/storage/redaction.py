@@ -1,11 +1,13 @@
 """What is kept of an update that becomes a dead letter: enough to try it again, and no more of a person."""
 
 import re
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any, Final
 
 from bot.errors import WrongArguments
 from bot.sample_options import parse_sample
+from bot.storage.inbox import Recorded
 
 MEDIA: Final = ("photo", "video", "animation", "video_note", "sticker", "live_photo", "document", "paid_media")
 FILE: Final = (
@@ -14,6 +16,12 @@ FILE: Final = (
 )
 SHOWN: Final = ("has_media_spoiler", "has_protected_content")  # how the picture may be shown
 COMMAND: Final = re.compile(r"/(?P<name>\w{1,32})(?:@\w+)?(?:\s+(?P<rest>.*))?", re.ASCII | re.DOTALL)
+
+
+def letter_of(entry: Recorded, bot_id: int) -> Recorded:
+    """What is kept of an entry that is given up. Of a press that is its number alone: it cannot be tried again."""
+    body = reduced(entry.body, bot_id)
+    return replace(entry, body=body, asked=entry.asked if "message" in body else None)
 
 
 def reduced(update: dict[str, Any], bot_id: int) -> dict[str, Any]:

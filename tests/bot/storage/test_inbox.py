@@ -262,6 +262,18 @@ async def test_dead_letters_of_a_chat_or_of_one_person_there_are_forgotten(place
     assert await forget_letters(place.inbox(2), 1) == 0
 
 
+async def test_a_press_that_is_given_up_leaves_its_number_alone(place: Place) -> None:
+    inbox = place.inbox()
+    press = {"update_id": 1, "callback_query": {"id": "1", "from": {"id": 987654}, "data": "more:x"}}
+    asked = Asked("photo", Where(987654, None, 987654))
+    await inbox.record([press], {1: asked})
+    await inbox.dead_letter(1, "crashed", 3)
+    [letter] = await inbox.dead()
+    assert letter.body == {"update_id": 1}
+    await inbox.retry([1])
+    assert [(entry.body, entry.asked) for entry in await inbox.reclaim(3)] == [({"update_id": 1}, None)]
+
+
 async def test_an_acknowledged_update_never_becomes_a_dead_letter(place: Place) -> None:
     inbox = place.inbox()
     await inbox.record([update(1)])
