@@ -110,7 +110,7 @@ class Captioning:
         await self._answers.rate(ask.chat, [sent], Rated(ask.user, ask.model, ask.settings.decoding))
         with once_sent():
             if ask.settings.history and (await self._storage.settings(ask.chat)).history:  # still
-                said = replies.one_line(main) or replies.main_caption(result)
+                said = replies.main_caption(result)
                 await remember(self._storage, ask.message, picture, said, ask.accepted.received)
         return key
 

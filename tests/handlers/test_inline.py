@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bot.chat_settings import ChatSettings
-from tests.support.conversation import answered, buttons, menu_of, press, tampered
+from model.serving.tasks.photo import WireCaption
+from tests.support.conversation import answered, buttons, menu_of, press, tampered, words
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.pictures import PHOTO
@@ -90,6 +92,17 @@ async def test_nobody_finds_the_photos_of_others(
         assert server.inline_answers[query]["results"] == []
         await eventually(lambda: "marked" not in everything(tmp_path).casefold())
     assert "marked" not in caplog.text.casefold()
+
+
+async def test_what_was_doubtful_is_not_found_as_a_fact(
+    server: FakeTelegram, ann: Person, tmp_path: Path, unpaced: None
+) -> None:
+    await keep(tmp_path, ann.id, ChatSettings(history=True))
+    doubtful = replace(captions(), greedy=WireCaption("a man holding a gun", 0.05, "a man"))
+    async with running_bot(server, FakeQueue(lambda job, media: doubtful), tmp_path):
+        answer = await answered(ann)
+        assert words(answer)[0] == "perhaps: a man"
+        assert found(await server.inline(ann, "man")) == ["perhaps: a man"]
 
 
 async def test_what_is_in_work_when_history_is_switched_off_is_not_kept(
