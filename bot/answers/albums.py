@@ -30,6 +30,7 @@ from bot.answers.album_plans import (
     decide,
 )
 from bot.answers.ask import Ask
+from bot.answers.history import remember
 from bot.answers.keyboards import album_buttons
 from bot.answers.notes import Answers, Rated, new_key, thread_of
 from bot.answers.photos import Captioning
@@ -245,6 +246,10 @@ class Albums:
             reply_markup=album_buttons(key, sheet=has_sheet),
         )
         await self._answers.rate(ask.chat, [sent.message_id], Rated(ask.user, ask.model, ask.settings.decoding))
+        if ask.settings.history:
+            for number, result in results.items():
+                item, said = items[number], replies.main_caption(result)
+                await remember(self._storage, ask.message, item.picture, said, item.received)
         return key
 
 

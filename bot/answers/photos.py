@@ -22,7 +22,6 @@ from bot.sample_options import SampleRequest
 from bot.service.jobs import photo_job, sample_job
 from bot.service.requests import Requests
 from bot.storage.chats import Picture, Storage, remember_last
-from bot.storage.notes import once_sent
 from bot.telegram.media import clip_of_live
 from bot.telegram.session import is_passing
 from model.serving.jobs import Outcome
@@ -108,10 +107,9 @@ class Captioning:
         key, buttons = await self._note(ask, picture, main, words, tuple(others), beside, looked_at=True)
         sent = await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons, of=picture)
         await self._answers.rate(ask.chat, [sent], Rated(ask.user, ask.model, ask.settings.decoding))
-        with once_sent():
-            if ask.settings.history and (await self._storage.settings(ask.chat)).history:  # still
-                said = replies.main_caption(result)
-                await remember(self._storage, ask.message, picture, said, ask.accepted.received)
+        if ask.settings.history:
+            said = replies.main_caption(result)
+            await remember(self._storage, ask.message, picture, said, ask.accepted.received)
         return key
 
     async def _send_voice(self, ask: Ask, picture: Picture, key: str, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.support.conversation import answered, buttons, menu_of, press, tamper
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.pictures import PHOTO
-from tests.support.records import everything, keep, kept
+from tests.support.records import everything, keep, kept, waiting_in
 
 
 def found(answer: dict[str, Any]) -> list[str]:
@@ -92,6 +93,27 @@ async def test_nobody_finds_the_photos_of_others(
         assert server.inline_answers[query]["results"] == []
         await eventually(lambda: "marked" not in everything(tmp_path).casefold())
     assert "marked" not in caplog.text.casefold()
+
+
+async def test_photos_of_an_album_are_found_and_its_files_and_covered_photos_are_not(
+    server: FakeTelegram, ann: Person, tmp_path: Path, unpaced: None
+) -> None:
+    await keep(tmp_path, ann.id, ChatSettings(history=True))
+    numbers = itertools.count(1)
+    queue = FakeQueue(lambda job, media: captions(greedy=f"dog {next(numbers)}"))
+    async with running_bot(server, queue, tmp_path):
+        photos = await ann.send_album([PHOTO, PHOTO])
+        await ann.next_message()
+        for photo in photos:
+            number = {"message_id": photo["message_id"] + 100, "media_group_id": "2", "has_media_spoiler": True}
+            server.push("message", photo | server.store_photo(PHOTO) | number)
+        for name in ("a.png", "b.png"):
+            await ann.send_document(PHOTO, name, "image/png", media_group_id="3")
+        for _ in range(2):
+            await ann.next_message()
+        await eventually(lambda: not waiting_in(tmp_path))
+        results = (await server.inline(ann, "dog"))["results"]
+        assert [each["sent"]["photo"] for each in results] == [photo["photo"] for photo in photos]
 
 
 async def test_what_was_doubtful_is_not_found_as_a_fact(
