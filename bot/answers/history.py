@@ -40,6 +40,8 @@ async def remember(storage: Storage, message: Message, picture: Picture, caption
         if (await storage.settings(chat)).history:
             found = Remembered(message.from_user.id, picture.file_id, caption, answered)
             await HISTORY.keep(storage, chat, picture.file_unique_id, found)
+            if not (await storage.settings(chat)).history:  # it was switched off meanwhile
+                await HISTORY.forget(storage, chat, picture.file_unique_id)
 
 
 async def remembered(storage: Storage, user: int) -> list[Remembered]:

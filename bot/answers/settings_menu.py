@@ -96,9 +96,10 @@ class SettingsMenu:
             before = await self._storage.settings(chat_id)
             step = self._decide(press, before, can_speak, private=is_private(chat_id))
             if step.settings != before:
-                if before.history and not step.settings.history:
-                    await forget_history(self._storage, chat_id)
                 await self._storage.keep_settings(chat_id, step.settings)
+        # After that, so that nothing more is kept; and again where an earlier try ended between the two.
+        if not step.settings.history and (press.do == "reset" or press.name == "history"):
+            await forget_history(self._storage, chat_id)
         if step.said is not None or press.do not in ("set", "reset"):
             return step
         with self._speaking_to(user, step.settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from bot.chat_settings import ChatSettings
+from bot.storage.sqlite_chats import SqliteStorage
 from model.serving.tasks.photo import WireCaption
 from tests.support.conversation import answered, buttons, menu_of, press, tampered, words
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
@@ -142,6 +144,43 @@ async def test_what_is_in_work_when_history_is_switched_off_is_not_kept(
         await ann.next_message()
         assert await press(ann, menu, "History: off") == "History: on"
         assert (await server.inline(ann, ""))["results"] == []
+
+
+@pytest.mark.parametrize("slow", ["keep_settings", "note_all"])
+async def test_what_is_written_while_history_is_switched_off_is_not_kept(
+    server: FakeTelegram, ann: Person, tmp_path: Path, unpaced: None, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    await keep(tmp_path, ann.id, ChatSettings(history=True))
+    queue = FakeQueue()
+    queue.open.clear()
+    began, go_on = asyncio.Event(), asyncio.Event()
+    work = getattr(SqliteStorage, slow)
+
+    async def held(self: SqliteStorage, chat_id: int, what: Any) -> None:
+        if slow == "keep_settings" or what[0].key.startswith("history:"):
+            began.set()
+            await go_on.wait()
+        await work(self, chat_id, what)
+
+    async with running_bot(server, queue, tmp_path):
+        await ann.send_photo(PHOTO)
+        await eventually(lambda: queue.jobs)
+        menu = await menu_of(ann)
+        monkeypatch.setattr(SqliteStorage, slow, held)
+        if slow == "keep_settings":  # the answer comes while the press is in work
+            await ann.press(menu, "History: on")
+            await began.wait()
+            queue.open.set()
+            await ann.next_message()
+            await eventually(lambda: "'history:" in everything(tmp_path))
+        else:
+            queue.open.set()
+            await began.wait()
+            assert await press(ann, menu, "History: on") == "History: off"
+        go_on.set()
+        await eventually(lambda: not waiting_in(tmp_path))
+    assert not (await kept(tmp_path, ann.id)).history
+    assert "'history:" not in everything(tmp_path)
 
 
 async def test_forget_deletes_the_history_and_the_consent(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
