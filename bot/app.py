@@ -216,7 +216,8 @@ async def _run(
     in_work = InWork()
     delivery = TelegramDelivery(bot, waiting)
     turns = Turns()
-    requests = Requests(settings, queue, in_work, delivery, Throttle(settings.admin_ids), turns, metrics=metrics)
+    throttle, refusals = Throttle(settings.admin_ids), Refusals()
+    requests = Requests(settings, queue, in_work, delivery, throttle, turns, metrics=metrics)
     answers = Answers(storage)
     voice = Voice()
     captioning = Captioning(requests, storage, answers, voice)
@@ -239,7 +240,7 @@ async def _run(
         answering=Answering(requests, captioning, clips, answers, storage),
         edits=Edits(),
         example=Example(),
-        guests=Guests(requests, storage, settings.model, on=settings.guest_mode),
+        guests=Guests(requests, storage, settings.model, throttle, refusals, on=settings.guest_mode),
         inline=InlineHistory(storage),
         forgetting=Forgetting(storage, answers, inbox, queue, stats),
         settings_menu=SettingsMenu(storage, i18n, settings.model, voice),
@@ -247,7 +248,7 @@ async def _run(
         settings=settings,
         queue=queue,
         metrics=metrics,
-        refusals=Refusals(),
+        refusals=refusals,
         statistics=stats,
         inbox=inbox,
     )

@@ -23,8 +23,9 @@ from bot.answers.keyboards import copy_button
 from bot.answers.send_once import Parts
 from bot.answers.subjects import replied_medium
 from bot.chat_settings import ChatSettings
-from bot.errors import RequestError
+from bot.errors import RequestError, TooFast
 from bot.service.jobs import Origin, clip_job, job_id, photo_job, place_name
+from bot.service.limits import Refusals, Throttle
 from bot.service.requests import Request, Requests
 from bot.storage.chats import Storage
 from bot.storage.inbox import NOWHERE, Accepted, Place
@@ -46,12 +47,23 @@ REMEMBERED: Final = 3600.0  # seconds, in memory
 class Guests:
     """What handlers ask of guest messages. One for the whole bot: it knows what is being answered."""
 
-    def __init__(self, requests: Requests, storage: Storage, model: str, *, on: bool) -> None:
+    def __init__(
+        self,
+        requests: Requests,
+        storage: Storage,
+        model: str,
+        throttle: Throttle,
+        refusals: Refusals,
+        *,
+        on: bool,
+    ) -> None:
         """`model`: of people who chose none. `on`: whether guest messages are answered at all."""
         self._requests = requests
         self._storage = storage
         self._model = model
         self._on = on
+        self._throttle = throttle
+        self._refusals = refusals
         self._taken: TTLCache[str, int] = TTLCache(10_000, REMEMBERED)
 
     async def take(self, message: Message, accepted: Accepted) -> bool:
@@ -78,14 +90,21 @@ class Guests:
     async def answer(self, bot: Bot, message: Message, accepted: Accepted) -> None:
         """A line at once, and in its place the captions of what the message shows or replies to.
 
-        Raises what `Requests.serve` raises, after the person was told.
+        Raises what `Requests.serve` raises, after the person was told. Who asks too often is told once a minute.
         """
         query, sender = message.guest_query_id, message.from_user
         if query is None or sender is None or sender.is_bot or not await self.take(message, accepted):
             return
+        parts = Parts(self._storage, sender.id, accepted)
+        if not (accepted.again or accepted.waited):
+            try:
+                self._throttle.check(asker(message), job_id(bot.id, accepted.id))  # as `Requests` asks it again
+            except TooFast as error:
+                if self._refusals.are_said(NOWHERE, asker(message)):
+                    await parts.once("guest", partial(_send, bot, query, replies.failure(error)))
+                raise
         medium = medium_of(message) or replied_medium(bot, message)
         words = replies.guest_hint() if medium is None else replies.guest_waits()
-        parts = Parts(self._storage, sender.id, accepted)
         answer: str = await parts.once("guest", partial(_send, bot, query, words))
         if medium is None:
             return

@@ -692,7 +692,7 @@ async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: Redi
                 answering=Answering(requests, captioning, clips, answers, storage),
                 albums=Albums(requests, storage, sheets, answers, captioning),
                 album_sheets=sheets,
-                guests=Guests(requests, storage, settings.model, on=True),
+                guests=Guests(requests, storage, settings.model, Throttle(), Refusals(), on=True),
                 settings=settings,
                 queue=queue,
                 metrics=BotMetrics(),
