@@ -9,7 +9,7 @@ from bot.chat_settings import ChatSettings
 from bot.stats import Stats
 from bot.storage.chats import Storage
 from bot.storage.inbox import DeadLetter, Inbox
-from bot.storage.notes import forget_person
+from bot.storage.notes import forget_guest, forget_person
 from model.serving.queue import JobProducer
 
 if TYPE_CHECKING:  # words of what was deleted need no answers
@@ -44,6 +44,7 @@ class Forgetting:
         settings = await self._storage.settings(chat_id) != ChatSettings()
         notes = bool(await self._storage.notes(chat_id, ""))
         await self._storage.forget_chat(chat_id)
+        await forget_guest(self._storage, user_id)
         letters = await forget_letters(self._inbox, chat_id)
         await self._queue.forget_place(f"{bot_id}:{chat_id}")
         await self._statistics.forget(user_id)  # last: /stats may be broken, and this is tried again then
@@ -51,12 +52,13 @@ class Forgetting:
 
     async def person(self, chat_id: int, user_id: int) -> Deleted:
         """What is one person's own in a group: the messages that could not be answered, what was noted of the answers
-        to them, and that they used the bot.
+        to them, and that they used the bot; also which messages that mention the bot it answered, wherever they were.
 
         Raises as `chat` does.
         """
         letters = await forget_letters(self._inbox, chat_id, user_id)
         notes = await forget_person(self._storage, chat_id, user_id)
+        await forget_guest(self._storage, user_id)
         await self._statistics.forget(user_id)
         return Deleted(letters, notes)
 

@@ -6,7 +6,7 @@ what is noted belongs to the private chat of who asked, and the answer goes by t
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -66,12 +66,12 @@ class Guests:
         self._refusals = refusals
         self._taken: TTLCache[str, int] = TTLCache(10_000, REMEMBERED)
 
-    async def take(self, message: Message, accepted: Accepted) -> bool:
+    async def take(self, bot: Bot, message: Message, accepted: Accepted) -> bool:
         """Whether this update is the one to answer a message: it may come as a guest message and as an ordinary one."""
         guest = message.guest_query_id is not None
         if not self._on or (not guest and (message.chat.type == ChatType.PRIVATE or message.from_user is None)):
             return not guest
-        user, key = asker(message), _key(message)
+        user, key = asker(message), _key(message, bot)
         by = self._taken.get(key)
         if by is None:
             self._taken[key] = accepted.id  # before anything is awaited: the other update may come at the same time
@@ -85,7 +85,7 @@ class Guests:
     async def take_named(self, bot: Bot, message: Message, accepted: Accepted) -> bool:
         """The same of an ordinary message; only one that names the bot comes as a guest message, too."""
         named = self._on and message.chat.type != ChatType.PRIVATE and is_named(message, await bot.me())
-        return not named or await self.take(message, accepted)
+        return not named or await self.take(bot, message, accepted)
 
     async def answer(self, bot: Bot, message: Message, accepted: Accepted) -> None:
         """A line at once, and in its place the captions of what the message shows or replies to.
@@ -93,7 +93,7 @@ class Guests:
         Raises what `Requests.serve` raises, after the person was told. Who asks too often is told once a minute.
         """
         query, sender = message.guest_query_id, message.from_user
-        if query is None or sender is None or sender.is_bot or not await self.take(message, accepted):
+        if query is None or sender is None or sender.is_bot or not await self.take(bot, message, accepted):
             return
         parts = Parts(self._storage, sender.id, accepted)
         if not (accepted.again or accepted.waited):
@@ -153,10 +153,10 @@ class Guests:
         await serve(jobs[-1])
 
 
-def _key(message: Message) -> str:
-    """The same for a message, however it comes."""
+def _key(message: Message, bot: Bot) -> str:
+    """The same for a message, however it comes; who does not have the bot's token cannot tell for which."""
     told = f"{message.chat.id}:{message.message_id}:{asker(message)}:{message.date.timestamp():.0f}"
-    return hashlib.sha256(told.encode()).hexdigest()[:32]
+    return hmac.digest(bot.token.encode(), told.encode(), "sha256").hex()[:32]
 
 
 def _words(result: Outcome, settings: ChatSettings) -> str:

@@ -72,7 +72,7 @@ DELETED: Final = NoteKind("deleted", DAY, personal=False)  # what was pressed be
 # By the id of a message.
 ABOUT: Final = NoteKind("about", 2 * DAY, personal=True)  # what a chart, a voice message … is about
 RATED: Final = NoteKind("rated", 2 * DAY, personal=True)  # how an answer was made, to which people may react
-# By a hash of a message that Telegram may bring twice, and in the private chat of who wrote it.
+# By a keyed hash of a message that Telegram may bring twice, and in the private chat of who wrote it.
 GUEST: Final = NoteKind("guest", DAY, personal=False)  # the update that answers it
 # By the unique id of a file.
 HISTORY: Final = NoteKind("history", LONGEST_NOTE, personal=True)  # a photo and its caption, see bot/answers/history.py
@@ -113,6 +113,12 @@ async def forget_person(storage: Storage, chat_id: int, user_id: int) -> bool:
                     await storage.forget_note(chat_id, key)
                     found = True
     return found
+
+
+async def forget_guest(storage: Storage, user_id: int) -> None:
+    """Forget which messages of a person that mention the bot were answered, in any chat. Raises StorageError."""
+    for name in await GUEST.find_all(storage, user_id):
+        await GUEST.forget(storage, user_id, name)
 
 
 def _decoded(text: str, decode: Callable[[Any], T]) -> T | None:

@@ -329,6 +329,23 @@ async def test_in_a_group_a_member_takes_back_what_was_noted_of_answers_to_them(
     assert answers_to(tmp_path) == {bob.id}
 
 
+@pytest.mark.parametrize("administrator", [False, True])
+async def test_forget_in_a_group_leaves_no_trace_of_messages_that_mention_the_bot(
+    server: FakeTelegram, ann: Person, tmp_path: Path, administrator: bool
+) -> None:
+    eve = server.person("Eve")
+    group = server.group("Cats", ann, *([eve] if administrator else []))
+    async with running_bot(server, FakeQueue(), tmp_path):
+        await eve.send_photo(PHOTO, "@captions_test_bot", chat=group)
+        await group.next_message()
+        await eventually(lambda: "'guest:" in everything(tmp_path) and not waiting_in(tmp_path))
+        question = await menu_of(eve, "/forget", group)
+        await tampered(eve, question, Forget(do="yes", user=None if administrator else eve.id).pack())
+        await becomes(eve, question, "Nothing tells any more")
+        await eventually(lambda: not waiting_in(tmp_path))
+    assert "'guest:" not in everything(tmp_path)
+
+
 def answers_to(folder: Path) -> set[int]:
     """Whose answers are noted."""
     connection = sqlite3.connect(folder / "bot.sqlite3")
