@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from bot.answers.history import forget_history
 from bot.answers.keyboards import Button, OpenSettings, in_rows, keyboard, stands_under
 from bot.chat_settings import BY_NAME, SETTINGS, ChatSettings, Setting, written
 from bot.i18n import locale_for
-from bot.storage.chats import Storage
+from bot.storage.chats import Storage, change_settings
 from bot.telegram.access import may_decide
 from bot.telegram.editing import Edits
 from bot.telegram.pacing import is_private
@@ -61,7 +60,6 @@ class SettingsMenu:
         self._model = model
         self._voice = voice
         self._edits = Edits()
-        self._turn = asyncio.Lock()  # one change after the other, so that two at a time are both kept
 
     async def command(self, ask: Ask, page: str = ALL) -> None:
         """Reply with the menu, in a group to administrators only."""
@@ -92,11 +90,14 @@ class SettingsMenu:
 
     async def _change(self, chat_id: int, user: User, press: MenuPress) -> Step:
         can_speak = await self._can_speak()
-        async with self._turn:
-            before = await self._storage.settings(chat_id)
+        step: Step
+
+        def change(before: ChatSettings) -> ChatSettings:
+            nonlocal step
             step = self._decide(press, before, can_speak, private=is_private(chat_id))
-            if step.settings != before:
-                await self._storage.keep_settings(chat_id, step.settings)
+            return step.settings
+
+        await change_settings(self._storage, chat_id, change)
         # After that, so that nothing more is kept; and again where an earlier try ended between the two.
         if not step.settings.history and (press.do == "reset" or press.name == "history"):
             await forget_history(self._storage, chat_id)

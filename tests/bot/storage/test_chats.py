@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from bot.chat_settings import ChatSettings
 from bot.storage import redis_chats as redis_storage
 from bot.storage import sqlite_chats as sqlite_storage
-from bot.storage.chats import PICTURE_KEPT, Note, Picture, Storage
+from bot.storage.chats import PICTURE_KEPT, Note, Picture, Storage, change_settings
 from bot.storage.redis_chats import RedisStorage
 from bot.storage.sqlite import Database
 from bot.storage.sqlite_chats import SqliteStorage
@@ -68,6 +68,15 @@ async def test_settings_are_those_that_were_kept_last_and_the_defaults_before(pl
     assert await place.storage().settings(CHAT) == mine
     await place.storage().keep_settings(CHAT, ChatSettings())
     assert await place.storage().settings(CHAT) == ChatSettings()
+
+
+async def test_two_changes_of_settings_at_a_time_are_both_kept(place: Place) -> None:
+    storage = place.storage()
+    changes: tuple[dict[str, Any], ...] = ({"tags": ("dog",)}, {"history": True}, {"voice": True})
+    await asyncio.gather(
+        *(change_settings(storage, CHAT, lambda before, change=change: replace(before, **change)) for change in changes)
+    )
+    assert await storage.settings(CHAT) == ChatSettings(tags=("dog",), history=True, voice=True)
 
 
 async def test_settings_of_another_version_count_as_far_as_they_are_understood(place: Place) -> None:
