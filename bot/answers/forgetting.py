@@ -76,4 +76,4 @@ def _is_of(letter: DeadLetter, chat_id: int, user_id: int | None) -> bool:
     message: dict[str, Any] = letter.body.get("message", {})
     if message.get("chat", {}).get("id") != chat_id:
         return False
-    return user_id is None or message.get("from", {}).get("id") == user_id
+    return user_id in (None, message.get("sender_chat", message.get("from", {})).get("id"))

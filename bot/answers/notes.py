@@ -22,6 +22,7 @@ from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
 from bot.storage.notes import ABOUT, ANSWER, BESIDE, CLIP, DELETED, KNOWN, OWNED, RATED, forget_answer, once_sent
 from bot.telegram.media import picture_of
+from bot.telegram.updates import asker
 
 log = logging.getLogger(__name__)
 
@@ -101,9 +102,8 @@ class Answer:
             return None
         if (picture := picture_of(photo)) is None:
             return None
-        user = photo.from_user.id if photo.from_user is not None else message.chat.id
         page = Page("", (1, 1), message.message_id, message.text is None)
-        return cls(picture, user, model, main="", captions=(), pages=(page,), thread=thread_of(message))
+        return cls(picture, asker(photo), model, main="", captions=(), pages=(page,), thread=thread_of(message))
 
 
 @dataclass(frozen=True)

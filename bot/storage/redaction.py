@@ -30,6 +30,8 @@ def reduced(update: dict[str, Any], bot_id: int) -> dict[str, Any]:
     if not isinstance(message, dict):
         return {"update_id": update.get("update_id")}
     kept = _reduced_message(message)
+    if isinstance(name := message.get("sender_chat"), dict):  # in which it was written
+        kept["sender_chat"] = {field: name[field] for field in ("id", "type") if field in name}
     replied = message.get("reply_to_message")
     if isinstance(replied, dict):
         kept["reply_to_message"] = _reduced_message(replied)

@@ -249,11 +249,20 @@ async def test_dead_letters_of_a_chat_or_of_one_person_there_are_forgotten(place
 
     press = {"update_id": 9, "callback_query": {"from": {"id": 1}, "message": {"chat": {"id": -5}}}}
     bodies = [from_(1, -5, 1), from_(2, -5, 2), from_(3, -5, 1), from_(4, 1, 1), from_(5, -5, 1), press]
+    for number, channel in ((6, -7), (7, -8)):  # all who write in the name of a chat have the same user
+        bodies.append(from_(number, -5, 136817688))
+        bodies[-1]["message"]["sender_chat"] = {"id": channel, "type": "channel", "title": "Marked"}
     await inbox.record(bodies)
-    for number in (1, 2, 3, 4, 9):
+    for number in (1, 2, 3, 4, 6, 7, 9):
         await inbox.dead_letter(number, "reason", 3)
     assert await forget_letters(inbox, -5, 3) == 0
+    assert await forget_letters(inbox, -5, 136817688) == 0
     assert await forget_letters(inbox, -5, 1) == 2
+    assert await forget_letters(inbox, -5, -7) == 1
+    assert [letter.body["message"]["sender_chat"] for letter in await inbox.dead() if letter.id == 7] == [
+        {"id": -8, "type": "channel"}
+    ]
+    assert await forget_letters(inbox, -5, -8) == 1
     assert [letter.id for letter in await inbox.dead()] == [2, 4, 9]
     assert await forget_letters(inbox, -5) == 1
     assert await forget_letters(inbox, -5) == 0
