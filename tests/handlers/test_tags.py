@@ -15,6 +15,8 @@ from model.tagging.lists import names
 from tests.support.conversation import DELETE, ONLY_ADMINISTRATORS, TAGS, answered, button_rows, press, replied, words
 from tests.support.fake_queue import FakeQueue, eventually, last, running_bot, worked
 from tests.support.fake_telegram import FakeTelegram, Message, Person
+from tests.support.jobs import photo_of
+from tests.support.pictures import PHOTO
 
 pytestmark = pytest.mark.usefixtures("unpaced")
 
@@ -156,6 +158,22 @@ async def test_a_list_that_cannot_be_used_has_words_of_its_own(
 async def test_with_nothing_to_look_at_a_photo_is_asked_for(queue: FakeQueue, ann: Person, command: str) -> None:
     assert "I know of no picture in this chat" in (await said(ann, command))["text"]
     assert not queue.jobs
+
+
+@pytest.mark.parametrize("command", ["/tags", "/choose a dog | a cat"])
+async def test_a_reply_to_such_an_answer_means_its_photo(
+    server: FakeTelegram, queue: FakeQueue, ann: Person, command: str
+) -> None:
+    """Also where the photo is covered, and less is noted of it."""
+    covered = ann.new_message(ann.user, server.store_photo(PHOTO) | {"has_media_spoiler": True}, None, None)
+    server.push("message", covered)
+    await ann.next_message()
+    found = await said(ann, command, covered)
+    await answered(ann)
+    before = len(queue.jobs)
+    assert words(await said(ann, "/caption", found))[0] == "a cat on a sofa"
+    assert photo_of(list(queue.jobs.values())[before]).picture == ""  # nothing is kept of it
+    assert words(await said(ann, "/sample 1", found))[0].startswith("a cat with")
 
 
 async def test_a_russian_reads_the_dictionary_in_russian(server: FakeTelegram, queue: FakeQueue) -> None:
