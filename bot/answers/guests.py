@@ -32,6 +32,7 @@ from bot.storage.inbox import NOWHERE, Accepted, Place
 from bot.storage.notes import GUEST
 from bot.telegram.editing import is_not_modified
 from bot.telegram.media import Medium, SentClip, check_size, download, download_size, medium_of
+from bot.telegram.session import worth_another_try
 from bot.telegram.updates import asker, is_named
 from model.errors import AnimatedPicture, CaptionError, NotAClip
 from model.serving.jobs import Job, Outcome
@@ -110,8 +111,10 @@ class Guests:
             return
         try:
             await self._caption(bot, message, accepted, medium, answer)
-        except (CaptionError, RequestError, Busy) as error:
-            await _edit(bot, answer, replies.failure(error))
+        except Exception as error:
+            if not worth_another_try(error):
+                foreseen = isinstance(error, (CaptionError, RequestError, Busy))
+                await _edit(bot, answer, replies.failure(error) if foreseen else replies.went_wrong())
             raise
 
     async def _caption(self, bot: Bot, message: Message, accepted: Accepted, medium: Medium, answer: str) -> None:

@@ -123,7 +123,12 @@ async def test_a_photo_that_comes_as_an_ordinary_message_too_is_answered_once(
 
 
 @pytest.mark.parametrize(
-    ("error", "said"), [(DamagedImage("x"), "This picture is damaged"), (JobCrashed("x"), "I tried several times")]
+    ("error", "said"),
+    [
+        (DamagedImage("x"), "This picture is damaged"),
+        (JobCrashed("x"), "I tried several times"),
+        (RuntimeError("unforeseen"), "Something went wrong on my side"),
+    ],
 )
 async def test_a_failure_takes_the_place_of_the_first_line(
     server: FakeTelegram, queue: FakeQueue, ann: Person, error: Exception, said: str
