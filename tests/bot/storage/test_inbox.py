@@ -504,6 +504,10 @@ def test_what_is_kept_names_nobody_and_repeats_no_words(capsys: pytest.CaptureFi
         said = {"message_id": 3, "date": 1, "chat": {"id": 5, "type": "private"}, "text": text}
         assert reduced({"update_id": 1, "message": said}, 42)["message"]["text"] == expected
 
+    for text in ("/choose a secret | a dog", "/tags@captions_bot secret"):  # what is asked for cannot be kept
+        assert reduced({"update_id": 1, "message": {**message, "caption": text}}, 42) == {"update_id": 1}
+    assert reduced({"update_id": 1, "message": {**message, "caption": "/tags"}}, 42)["message"]["caption"] == "/tags"
+
     print_letters([], as_json=False)
     assert capsys.readouterr().out.startswith("ID")
 
