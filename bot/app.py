@@ -39,6 +39,7 @@ from bot.answers.voice import Voice
 from bot.config import Settings
 from bot.errors import Conflict, StorageError, WrongToken
 from bot.i18n import LanguageMiddleware, create_i18n
+from bot.logs import log_unhandled
 from bot.metrics import BotMetrics, watch_queue
 from bot.service.in_progress import InWork
 from bot.service.jobs import job_id
@@ -129,6 +130,7 @@ async def run_bot(
     3: another process polls with the same token. Raises ConfigurationError when there is no token, or when the port or
     the address of the webhook cannot be used.
     """
+    asyncio.get_running_loop().set_exception_handler(log_unhandled)
     if settings.webhook_url is None:
         contact = Deadline("no answer to getUpdates", CONTACT_SECONDS)
         return await _run_counted(settings, queue, routers, stop, receive_by_polling, contact, grace, rhythm)
