@@ -171,7 +171,7 @@ class Answers:
             async with self.alone(chat_id, f"beside:{key}"):
                 known = [*await self.beside(chat_id, key), *messages]
                 await BESIDE.keep(self._storage, chat_id, key, known)
-            await self.delete_added(bot, chat_id, key)
+            await self.delete_added(bot, chat_id, key, messages)
 
     async def beside(self, chat_id: int, key: str) -> list[int]:
         return await BESIDE.find(self._storage, chat_id, key, list) or []
@@ -196,7 +196,7 @@ class Answers:
     async def about(self, chat_id: int, message: int) -> Subject | None:
         return await ABOUT.find(self._storage, chat_id, message, Subject.of)
 
-    async def delete(self, bot: Bot, chat_id: int, key: str, shown: Collection[int] = ()) -> bool:
+    async def delete(self, bot: Bot, chat_id: int, key: str, shown: Collection[int]) -> bool:
         """Delete the messages of an answer, those `shown` among them, and what is noted of it; whether that could be
         done.
 
@@ -212,10 +212,11 @@ class Answers:
         await forget_answer(self._storage, chat_id, key)
         return True
 
-    async def delete_added(self, bot: Bot, chat_id: int, key: str) -> None:
-        """Call once a message that was added to an answer is out and noted: it goes if the answer was deleted."""
+    async def delete_added(self, bot: Bot, chat_id: int, key: str, messages: Collection[int]) -> None:
+        """Call once messages that were added to an answer are out and noted: they go if the answer was deleted."""
         if await self.is_deleted(chat_id, key):
-            await self.delete(bot, chat_id, key)
+            await _delete_messages(bot, chat_id, messages)
+            await forget_answer(self._storage, chat_id, key)
 
     async def owner(self, chat_id: int, key: str) -> int | None:
         """Who asked for what was answered under this key, a photo, a clip or an album; None: that is not known."""
@@ -243,9 +244,9 @@ class Answers:
         return accepted.again or await KNOWN.exists(self._storage, chat_id, picture.file_unique_id)
 
 
-async def _delete_messages(bot: Bot, chat_id: int, messages: set[int]) -> bool:
+async def _delete_messages(bot: Bot, chat_id: int, messages: Collection[int]) -> bool:
     """Whether all of these are gone: each that was not deleted by somebody else could be."""
-    for number in sorted(messages):
+    for number in sorted(set(messages)):
         try:
             await bot.delete_message(chat_id, number)
         except TelegramBadRequest as error:

@@ -192,7 +192,7 @@ class Buttons:
         await self._new_pages(message, pages, answer.captions, first, buttons)
         done = (*answer.done, ask.accepted.id)[-DONE_KEPT:]
         await self._answers.keep(chat_id, key, dataclasses.replace(answer, pages=tuple(pages), done=done))
-        await self._answers.delete_added(ask.bot, chat_id, key)
+        await self._answers.delete_added(ask.bot, chat_id, key, [page.message for page in pages[len(answer.pages) :]])
 
     async def _new_pages(
         self, message: Message, pages: list[Page], captions: Sequence[str], first: int, buttons: InlineKeyboardMarkup
