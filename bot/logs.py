@@ -104,7 +104,7 @@ def impersonal(words: str) -> str:
 
 
 def log_unhandled(_: object, context: dict[str, Any]) -> None:
-    """For `loop.set_exception_handler`: asyncio would log an error, and what it was raised for, with their own words."""
+    """For `loop.set_exception_handler`: asyncio would log an error with its own words, and what it was raised for."""
     error = context.get("exception")
     if error is None:
         log.error("asyncio: %s", context["message"])
