@@ -83,8 +83,9 @@ MOVES: Final = NoteKind("moves", DAY, personal=False)  # its picture turned out 
 # By the media group, and a part of it.
 ALBUM: Final = NoteKind("album", 3600.0, personal=False)  # items and plans, see `bot/answers/album_plans.py`
 
+WORKING: Final = (BESIDE, DELETED, KNOWN, PARTS, MOVES, ALBUM)  # of nobody in particular, and not for long
 OWNED: Final = (ANSWER, CLIP, ALBUM_HEATMAP)  # by the key of an answer, whose it is
-KINDS: Final = (ANSWER, CLIP, ALBUM_HEATMAP, BESIDE, DELETED, ABOUT, RATED, GUEST, HISTORY, KNOWN, PARTS, MOVES, ALBUM)
+KINDS: Final = (ANSWER, CLIP, ALBUM_HEATMAP, ABOUT, RATED, GUEST, HISTORY, *WORKING)
 
 
 @contextmanager

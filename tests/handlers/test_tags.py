@@ -181,6 +181,7 @@ async def test_a_russian_reads_the_dictionary_in_russian(server: FakeTelegram, q
     await answered(olga)
     assert words(await said(olga, "/tags")) == ["собака · 83 %"]
     assert words(await said(olga, "/tags диван, стол")) == ["диван · 83 %", "стол · 4 %"]
+    assert words(await said(olga, "/tags стол"))[0] == "Единственный тег, о котором я могу судить, не подходит."
     assert words(await said(olga, "/choose собака | кошка на диване"))[-1] == "ни одно из них · 20 %"
     assert words(await said(olga, "/choose"))[0].startswith("Какие описания?")
 
