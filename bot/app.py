@@ -244,7 +244,7 @@ async def _run(
         example=Example(),
         guests=Guests(requests, storage, settings.model, throttle, refusals, on=settings.guest_mode),
         inline=InlineHistory(storage),
-        forgetting=Forgetting(storage, answers, inbox, queue, stats),
+        forgetting=Forgetting(storage, inbox, queue, stats),
         settings_menu=SettingsMenu(storage, i18n, settings.model, voice),
         cancelling=Cancelling(in_work, inbox, queue),
         settings=settings,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bot.chat_settings import ChatSettings
 from bot.stats import Stats
@@ -11,9 +11,6 @@ from bot.storage.chats import Storage
 from bot.storage.inbox import DeadLetter, Inbox
 from bot.storage.notes import forget_guest, forget_person
 from model.serving.queue import JobProducer
-
-if TYPE_CHECKING:  # words of what was deleted need no answers
-    from bot.answers.notes import Answers
 
 
 @dataclass(frozen=True)
@@ -29,9 +26,8 @@ class Deleted:
 class Forgetting:
     """Deletes what is kept of chats. What is being worked on is answered all the same."""
 
-    def __init__(self, storage: Storage, answers: Answers, inbox: Inbox, queue: JobProducer, statistics: Stats) -> None:
+    def __init__(self, storage: Storage, inbox: Inbox, queue: JobProducer, statistics: Stats) -> None:
         self._storage = storage
-        self._answers = answers
         self._inbox = inbox
         self._queue = queue
         self._statistics = statistics

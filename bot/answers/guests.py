@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from aiogram import Bot
 from aiogram.enums import ChatType
-from aiogram.exceptions import TelegramBadRequest
 from aiogram.types import InlineQueryResultArticle, InputTextMessageContent, Message
 from cachetools import TTLCache
 
@@ -30,7 +29,7 @@ from bot.service.requests import Request, Requests
 from bot.storage.chats import Storage
 from bot.storage.inbox import NOWHERE, Accepted, Place
 from bot.storage.notes import GUEST
-from bot.telegram.editing import is_not_modified
+from bot.telegram.editing import same_passed_over
 from bot.telegram.media import Medium, SentClip, check_size, download, download_size, medium_of
 from bot.telegram.session import worth_another_try
 from bot.telegram.updates import asker, is_named
@@ -177,8 +176,5 @@ async def _send(bot: Bot, query: str, words: str) -> str:
 
 
 async def _edit(bot: Bot, answer: str, words: str, **more: Any) -> None:
-    try:
+    with same_passed_over():  # the answer to the first try may have been lost
         await bot.edit_message_text(words, inline_message_id=answer, **more)
-    except TelegramBadRequest as error:
-        if not is_not_modified(error):  # the answer to the first try was lost
-            raise

@@ -33,7 +33,7 @@ from bot.replies.text import MAX_CAPTION, MAX_TEXT
 from bot.service.jobs import compare_job, heatmap_job, more_job, words_job
 from bot.service.requests import Requests
 from bot.telegram.access import is_administrator
-from bot.telegram.editing import is_not_modified
+from bot.telegram.editing import same_passed_over
 from model.serving.jobs import Job, Outcome
 from model.serving.tasks.photo import PhotoResult
 
@@ -78,11 +78,10 @@ class Buttons:
         said = replies.choose_heatmap() if choosing else None
         try:
             if ask.can_edit:
-                await ask.message.edit_reply_markup(reply_markup=buttons)
+                with same_passed_over():
+                    await ask.message.edit_reply_markup(reply_markup=buttons)
                 return said
         except TelegramBadRequest as error:
-            if is_not_modified(error):
-                return said
             log.info("the buttons of an answer cannot be changed (%s)", impersonal(error.message))
         if choosing:
             words = replies.new_page(answer.captions, 1)
@@ -223,12 +222,12 @@ async def _edited(bot: Bot, chat_id: int, page: Page, markup: str, buttons: Inli
     """Whether a message could be given these words."""
     where: dict[str, Any] = {"chat_id": chat_id, "message_id": page.message, "reply_markup": buttons}
     try:
-        if page.picture:
-            await bot.edit_message_caption(caption=markup, **where)
-        else:
-            await bot.edit_message_text(markup, **where)
+        with same_passed_over():
+            if page.picture:
+                await bot.edit_message_caption(caption=markup, **where)
+            else:
+                await bot.edit_message_text(markup, **where)
     except TelegramBadRequest as error:
-        if not is_not_modified(error):
-            log.info("an answer cannot be added to (%s)", impersonal(error.message))
-            return False
+        log.info("an answer cannot be added to (%s)", impersonal(error.message))
+        return False
     return True

@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 class Speaker(Protocol):
     """Reads texts aloud."""
 
+    async def available(self) -> bool:
+        """Whether that can be done at all."""
+
     async def speak(self, text: str, language: str = "en") -> bytes | None:
         """An OGG/Opus file; None where it cannot be had."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from aiogram.exceptions import TelegramBadRequest
 from aiogram.filters.callback_data import CallbackData
@@ -17,6 +17,7 @@ from bot import replies
 from bot.answers.ask import Ask
 from bot.answers.history import forget_history
 from bot.answers.keyboards import Button, OpenSettings, in_rows, keyboard, stands_under
+from bot.answers.photos import Speaker
 from bot.chat_settings import BY_NAME, SETTINGS, ChatSettings, Setting, written
 from bot.i18n import locale_for
 from bot.storage.chats import Storage, change_settings
@@ -33,12 +34,6 @@ class MenuPress(CallbackData, prefix="set"):
     do: Literal["show", "set", "reset", "close"]
     name: str = ""
     value: str = ""
-
-
-class Speaker(Protocol):
-    """What reads captions aloud."""
-
-    async def available(self) -> bool: ...
 
 
 @dataclass(frozen=True)

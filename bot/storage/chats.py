@@ -72,9 +72,6 @@ class Storage(Protocol):
     async def last_picture(self, chat_id: int) -> Picture | None:
         """The picture the chat saw last, if any."""
 
-    async def note(self, chat_id: int, key: str, text: str, seconds: float) -> None:
-        """Keep one note."""
-
     async def note_all(self, chat_id: int, notes: Sequence[Note]) -> None:
         """Keep several notes, all or none, at the cost of one.
 

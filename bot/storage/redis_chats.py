@@ -91,9 +91,6 @@ class RedisStorage:
         found = await self.noted(chat_id, PICTURE)
         return Picture(**json.loads(found)) if found else None
 
-    async def note(self, chat_id: int, key: str, text: str, seconds: float) -> None:
-        await self.note_all(chat_id, [Note(key, text, seconds)])
-
     async def note_all(self, chat_id: int, notes: Sequence[Note]) -> None:
         now = self._clock()
         parts: list[str | float] = []

@@ -20,7 +20,7 @@ from bot.answers.forgetting import forget_letters
 from bot.config import Settings
 from bot.dead_letters import print_letters
 from bot.errors import StorageError
-from bot.storage.chats import Picture, Storage
+from bot.storage.chats import Note, Picture, Storage
 from bot.storage.inbox import Asked, Inbox, Notice, Recorded
 from bot.storage.inbox import Place as Where
 from bot.storage.opening import open_memory
@@ -116,7 +116,7 @@ async def test_another_bot_in_the_same_place_has_updates_and_pictures_of_its_own
 async def test_a_note_can_be_deleted_by_itself(place: Place) -> None:
     storage = place.storage()
     for key in ("answer:a", "answer:b"):
-        await storage.note(5, key, key, 60)
+        await storage.note_all(5, [Note(key, key, 60)])
     await storage.forget_note(5, "answer:a")
     await storage.forget_note(6, "answer:b")  # another chat's
     assert await storage.noted(5, "answer:a") is None
@@ -216,7 +216,7 @@ async def test_what_is_too_old_goes_although_nobody_writes(place: Place, monkeyp
     await inbox.record([update(1), update(2)])
     await inbox.acknowledge(1)
     await inbox.dead_letter(2, "it kills workers", 3)
-    await place.storage().note(5, "known:x", "1", 3600.0)
+    await place.storage().note_all(5, [Note("known:x", "1", 3600.0)])
     await inbox.reclaim(3)
     assert await left_of_the_past(place) >= 4
     monkeypatch.setattr("time.time", lambda: began + 8 * 24 * 3600)
