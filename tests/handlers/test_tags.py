@@ -169,10 +169,13 @@ async def test_a_reply_to_such_an_answer_means_its_photo(
     server.push("message", covered)
     await ann.next_message()
     found = await said(ann, command, covered)
+    task = last(queue).task
+    assert isinstance(task, (TagsTask, RankTask))
+    assert task.picture == ""  # nothing is kept of it
     await answered(ann)
     before = len(queue.jobs)
     assert words(await said(ann, "/caption", found))[0] == "a cat on a sofa"
-    assert photo_of(list(queue.jobs.values())[before]).picture == ""  # nothing is kept of it
+    assert photo_of(list(queue.jobs.values())[before]).picture == ""
     assert words(await said(ann, "/sample 1", found))[0].startswith("a cat with")
 
 
