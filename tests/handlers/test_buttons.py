@@ -804,7 +804,8 @@ async def test_a_part_that_is_out_is_not_sent_again(
 async def test_an_answer_that_cannot_be_noted_is_not_sent_again(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    keep_notes, failed = SqliteStorage.note_all, []
+    keep_notes = SqliteStorage.note_all
+    failed: list[str] = []
 
     async def note_all(self: SqliteStorage, chat_id: int, notes: Sequence[Note]) -> None:
         if notes[0].key.startswith(f"{kind}:") and len(failed) < 3:

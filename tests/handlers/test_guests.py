@@ -153,13 +153,16 @@ async def test_who_asks_too_often_is_told_once_and_then_gets_silence(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: bool
 ) -> None:
     monkeypatch.setattr("bot.app.Throttle", partial(Throttle, burst=2, interval=3600.0))
+    bob = server.person("Bob")
     async with running_bot(server, FakeQueue(), tmp_path):
+        await bob.send_text("/help")  # what the first poll brings has waited, and is not refused
+        await bob.next_message()
         for answered in (True, True, True, False, False):
             message = shown(server, ann) if photo else server.elsewhere(ann, {"text": BOT})
             query = server.push_guest(message)
             if answered:
                 last = await server.guest_answer(query, lambda shown: not shown["text"].startswith("I am looking"))
-        await server.guest_answer(server.push_guest(shown(server, server.person("Bob"))), is_done)
+        await server.guest_answer(server.push_guest(shown(server, bob)), is_done)
         await eventually(lambda: not waiting_in(tmp_path))
     assert last["text"].startswith("You ask faster than I can follow.")
     assert len(server.guest_answers) == 4

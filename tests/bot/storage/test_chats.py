@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -73,9 +74,7 @@ async def test_settings_are_those_that_were_kept_last_and_the_defaults_before(pl
 async def test_two_changes_of_settings_at_a_time_are_both_kept(place: Place) -> None:
     storage = place.storage()
     changes: tuple[dict[str, Any], ...] = ({"tags": ("dog",)}, {"history": True}, {"voice": True})
-    await asyncio.gather(
-        *(change_settings(storage, CHAT, lambda before, change=change: replace(before, **change)) for change in changes)
-    )
+    await asyncio.gather(*(change_settings(storage, CHAT, partial(replace, **change)) for change in changes))
     assert await storage.settings(CHAT) == ChatSettings(tags=("dog",), history=True, voice=True)
 
 
