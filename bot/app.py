@@ -42,6 +42,7 @@ from bot.chat_settings import ChatSettings
 from bot.config import Settings
 from bot.errors import Conflict, StorageError, WrongToken
 from bot.i18n import LanguageMiddleware, create_i18n
+from bot.logs import log_unhandled
 from bot.metrics import BotMetrics, watch_queue
 from bot.service.in_progress import InWork
 from bot.service.jobs import job_id
@@ -137,6 +138,7 @@ async def run_bot(
     3: another process polls with the same token. Raises ConfigurationError when there is no token, or when the port or
     the address of the webhook cannot be used.
     """
+    asyncio.get_running_loop().set_exception_handler(log_unhandled)
     if settings.webhook_url is None:
         contact = Deadline("no answer to getUpdates", CONTACT_SECONDS)
         return await _run_counted(settings, queue, routers, stop, receive_by_polling, contact, grace, rhythm)
@@ -224,7 +226,8 @@ async def _run(
     in_work = InWork()
     delivery = TelegramDelivery(bot, waiting)
     turns = Turns()
-    requests = Requests(settings, queue, in_work, delivery, Throttle(settings.admin_ids), turns, metrics=metrics)
+    throttle, refusals = Throttle(settings.admin_ids), Refusals()
+    requests = Requests(settings, queue, in_work, delivery, throttle, turns, metrics=metrics)
     answers = Answers(storage)
     voice = Voice()
     captioning = Captioning(requests, storage, answers, voice)
@@ -257,15 +260,15 @@ async def _run(
         edits=Edits(),
         example=Example(),
         originals=Originals(storage, answers),
-        guests=Guests(requests, storage, of_chats(settings), on=settings.guest_mode),
+        guests=Guests(requests, storage, of_chats(settings), throttle, refusals, on=settings.guest_mode),
         inline=InlineHistory(storage),
-        forgetting=Forgetting(storage, answers, inbox, queue, stats),
+        forgetting=Forgetting(storage, inbox, queue, stats),
         settings_menu=SettingsMenu(storage, i18n, of_chats(settings), voice),
         cancelling=Cancelling(in_work, inbox, queue),
         settings=settings,
         queue=queue,
         metrics=metrics,
-        refusals=Refusals(),
+        refusals=refusals,
         statistics=stats,
         inbox=inbox,
     )

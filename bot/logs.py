@@ -9,10 +9,12 @@ import sys
 import traceback
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from bot.config import Settings
 from model.serving.job_context import current_job, current_trace, trace_of
+
+log = logging.getLogger(__name__)
 
 HIDDEN: Final = "***"
 _NUMBER: Final = re.compile(r"-?\d{5,}")
@@ -99,6 +101,15 @@ def configure_logging(settings: Settings) -> None:
 def impersonal(words: str) -> str:
     """What Telegram says of a failure, without numbers of people and chats, and without quotations."""
     return _QUOTATION.sub('"…"', _NUMBER.sub("#", words))
+
+
+def log_unhandled(_: object, context: dict[str, Any]) -> None:
+    """For `loop.set_exception_handler`: asyncio would log an error with its own words, and what it was raised for."""
+    error = context.get("exception")
+    if error is None:
+        log.error("asyncio: %s", context["message"])
+    else:
+        log.error("an error was handled by nobody:\n%s", whereabouts(error))
 
 
 def whereabouts(error: BaseException) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
 from aiogram import Router
 from aiogram.types import CallbackQuery, Message
@@ -16,8 +15,6 @@ from bot.answers.keyboards import Cancel
 from bot.telegram.access import may_decide
 from bot.telegram.acknowledge import WITH_TEXT
 from handlers.command_table import register
-
-ANONYMOUS: Final = 1087968824  # Telegram's name for all administrators of groups who write in the group's name
 
 
 def create_router() -> Router:
@@ -37,7 +34,8 @@ async def press(
 ) -> None:
     """Whatever a client sends, it stops only what the presser asked for."""
     own = callback_data.user == ask.user
-    own = own or (callback_data.user == ANONYMOUS and await may_decide(ask.bot, query))  # who presses has a name
+    # Administrators who write in the name of the group press under their own.
+    own = own or (callback_data.user == ask.chat and await may_decide(ask.bot, query))
     if not own or not ask.can_edit:
         callback_answer.text = replies.not_yours()
         return

@@ -30,6 +30,7 @@ from bot.answers.album_plans import (
     decide,
 )
 from bot.answers.ask import Ask
+from bot.answers.history import remember
 from bot.answers.keyboards import album_buttons
 from bot.answers.notes import Answers, Rated, new_key, thread_of
 from bot.answers.photos import Captioning
@@ -222,7 +223,7 @@ class Albums:
             unless = partial(self._answers.is_deleted, chat_id, key)
             speak = partial(self._captioning.read_aloud, asked.ask.message, replies.spoken(captions), unless=unless)
             if (voice := await parts.once("voice", speak)) is not None:
-                await self._answers.add_beside(chat_id, key, [voice])
+                await self._answers.add_beside(asked.ask.bot, chat_id, key, [voice])
 
     async def _send_lines(
         self, asked: _Asked, plan: Plan, items: dict[int, Item], found: dict[int, Outcome | Exception]
@@ -255,6 +256,10 @@ class Albums:
             reply_markup=album_buttons(key, sheet=has_sheet, translated=bool(shown.english)),
         )
         await self._answers.rate(ask.chat, [sent.message_id], Rated(ask.user, ask.model, ask.settings.decoding))
+        if ask.settings.history:
+            for number, result in results.items():
+                item, said = items[number], replies.main_caption(result, noted=False)
+                await remember(self._storage, ask.message, item.picture, said, item.received)
         return key
 
 

@@ -142,7 +142,7 @@ class AskMiddleware(BaseMiddleware):
         if (message := event.message) is not None:
             user = asker(message)
         elif (press := event.callback_query) is not None:
-            if press.message is None:  # of inline mode, which this bot does not have
+            if press.message is None:  # of a message sent by inline mode, which has no buttons
                 with suppress(AiogramError):
                     await press.answer()
                 return None

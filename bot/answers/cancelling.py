@@ -35,7 +35,7 @@ class Cancelling:
         stopped = self._in_work.cancel(place, accepted)
         for entry in await self._inbox.waiting():
             job = job_id(bot.id, entry.id)
-            if job in here or (entry.received, entry.id) >= accepted.order:
+            if job in here or self._in_work.is_answered(job) or (entry.received, entry.id) >= accepted.order:
                 continue
             asked = entry.asked or await asked_for(bot, entry.body)
             if asked is not None and asked.work is not None and asked.place == place:

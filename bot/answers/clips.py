@@ -66,7 +66,8 @@ class Clips:
         async def send(result: Outcome) -> None:
             if await self._answers.is_deleted(ask.chat, pressed.key):  # meanwhile
                 return
-            await self._answers.add_beside(ask.chat, pressed.key, [await _send_captions(ask.message, result)])
+            sent = await _send_captions(ask.message, result)
+            await self._answers.add_beside(ask.bot, ask.chat, pressed.key, [sent])
 
         await self._requests.serve(ask.request(file, clip_job(ask.origin, file, ask.model, None), "clip"), send)
 
@@ -105,8 +106,7 @@ class Clips:
             said = replies.spoken(replies.moment_captions(result, noted=False))
             speak = partial(self._captioning.read_aloud, message, said, unless=unless)
             if (voice := await parts.once("voice", speak)) is not None:
-                await self._answers.add_beside(ask.chat, key, [voice])
-                await self._answers.keep_about(ask.chat, [voice], clip)
+                await self._answers.add_about(ask.bot, ask.chat, key, voice, clip)
 
     async def _send_timeline(
         self, ask: Ask, clip: Subject, count: int | None, result: ClipResult, beside: list[int]
@@ -115,7 +115,7 @@ class Clips:
         message, key = ask.message, new_key()
         noted = dataclasses.replace(clip, english=replies.moments_in_english(result))
         await self._answers.keep_clip(message.chat.id, key, noted)
-        await self._answers.add_beside(message.chat.id, key, beside)
+        await self._answers.add_beside(ask.bot, ask.chat, key, beside)
         await self._answers.keep_about(message.chat.id, beside, clip)
         found = len(result.moments)
         most = found if count is not None and found < count else len(result.frames)  # dark or blurred ones do not count

@@ -20,7 +20,7 @@ from bot.logs import impersonal
 from bot.service.jobs import colours_job
 from bot.service.requests import Requests
 from bot.storage.chats import Picture, Storage
-from bot.telegram.editing import is_not_modified
+from bot.telegram.editing import same_passed_over
 from model.drawing.labels import Deficiency
 from model.serving.jobs import Outcome
 from model.serving.tasks.colours import ColoursResult
@@ -81,7 +81,7 @@ class Colours:
             await self._answers.keep(ask.chat, key, answer)
         otherwise = replies.no_pictures_here()
         sent = await reply_picture(ask.message, result.sheet, "colours.jpg", words, buttons, of=of, alone=otherwise)
-        await self._answers.add_about(ask.chat, key, sent, answer)
+        await self._answers.add_about(ask.bot, ask.chat, key, sent, answer.subject)
 
 
 async def _edited(message: Message, sheet: bytes, words: str, buttons: InlineKeyboardMarkup, of: Picture) -> bool:
@@ -89,9 +89,9 @@ async def _edited(message: Message, sheet: bytes, words: str, buttons: InlineKey
     try:
         file = BufferedInputFile(sheet, "colours.jpg")
         media = InputMediaPhoto(media=file, caption=words, has_spoiler=of.spoiler or None)
-        await message.edit_media(media, reply_markup=buttons)
+        with same_passed_over():
+            await message.edit_media(media, reply_markup=buttons)
     except (TelegramBadRequest, TelegramEntityTooLarge) as error:
-        if not (isinstance(error, TelegramBadRequest) and is_not_modified(error)):
-            log.info("a sheet cannot be exchanged (%s)", impersonal(error.message))
-            return False
+        log.info("a sheet cannot be exchanged (%s)", impersonal(error.message))
+        return False
     return True

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bot.chat_settings import ChatSettings
 from bot.stats import Stats
 from bot.storage.chats import Storage
 from bot.storage.inbox import DeadLetter, Inbox
-from bot.storage.notes import forget_person
+from bot.storage.notes import forget_guest, forget_person
 from model.serving.queue import JobProducer
-
-if TYPE_CHECKING:  # words of what was deleted need no answers
-    from bot.answers.notes import Answers
 
 
 @dataclass(frozen=True)
@@ -29,9 +26,8 @@ class Deleted:
 class Forgetting:
     """Deletes what is kept of chats. What is being worked on is answered all the same."""
 
-    def __init__(self, storage: Storage, answers: Answers, inbox: Inbox, queue: JobProducer, statistics: Stats) -> None:
+    def __init__(self, storage: Storage, inbox: Inbox, queue: JobProducer, statistics: Stats) -> None:
         self._storage = storage
-        self._answers = answers
         self._inbox = inbox
         self._queue = queue
         self._statistics = statistics
@@ -44,6 +40,7 @@ class Forgetting:
         settings = await self._storage.settings(chat_id) != ChatSettings()
         notes = bool(await self._storage.notes(chat_id, ""))
         await self._storage.forget_chat(chat_id)
+        await forget_guest(self._storage, user_id)
         letters = await forget_letters(self._inbox, chat_id)
         await self._queue.forget_place(f"{bot_id}:{chat_id}")
         await self._statistics.forget(user_id)  # last: /stats may be broken, and this is tried again then
@@ -51,12 +48,13 @@ class Forgetting:
 
     async def person(self, chat_id: int, user_id: int) -> Deleted:
         """What is one person's own in a group: the messages that could not be answered, what was noted of the answers
-        to them, and that they used the bot.
+        to them, and that they used the bot; also which messages that mention the bot it answered, wherever they were.
 
         Raises as `chat` does.
         """
         letters = await forget_letters(self._inbox, chat_id, user_id)
         notes = await forget_person(self._storage, chat_id, user_id)
+        await forget_guest(self._storage, user_id)
         await self._statistics.forget(user_id)
         return Deleted(letters, notes)
 
@@ -74,4 +72,4 @@ def _is_of(letter: DeadLetter, chat_id: int, user_id: int | None) -> bool:
     message: dict[str, Any] = letter.body.get("message", {})
     if message.get("chat", {}).get("id") != chat_id:
         return False
-    return user_id is None or message.get("from", {}).get("id") == user_id
+    return user_id in (None, message.get("sender_chat", message.get("from", {})).get("id"))

@@ -6,7 +6,7 @@ what is noted belongs to the private chat of who asked, and the answer goes by t
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from aiogram import Bot
 from aiogram.enums import ChatType
-from aiogram.exceptions import TelegramBadRequest
 from aiogram.types import InlineQueryResultArticle, InputTextMessageContent, Message
 from cachetools import TTLCache
 
@@ -23,15 +22,17 @@ from bot.answers.keyboards import copy_buttons
 from bot.answers.send_once import Parts
 from bot.answers.subjects import replied_medium
 from bot.chat_settings import ChatSettings
-from bot.errors import RequestError
+from bot.errors import RequestError, TooFast
 from bot.i18n import caption_language
 from bot.service.jobs import Origin, clip_job, job_id, photo_job, place_name
+from bot.service.limits import Refusals, Throttle
 from bot.service.requests import Request, Requests
 from bot.storage.chats import Storage
 from bot.storage.inbox import NOWHERE, Accepted, Place
 from bot.storage.notes import GUEST
-from bot.telegram.editing import is_not_modified
+from bot.telegram.editing import same_passed_over
 from bot.telegram.media import Medium, SentClip, check_size, download, download_size, medium_of
+from bot.telegram.session import worth_another_try
 from bot.telegram.updates import asker, is_named
 from model.errors import AnimatedPicture, CaptionError, NotAClip
 from model.serving.jobs import Job, Outcome
@@ -47,20 +48,31 @@ REMEMBERED: Final = 3600.0  # seconds, in memory
 class Guests:
     """What handlers ask of guest messages. One for the whole bot: it knows what is being answered."""
 
-    def __init__(self, requests: Requests, storage: Storage, operator: ChatSettings, *, on: bool) -> None:
+    def __init__(
+        self,
+        requests: Requests,
+        storage: Storage,
+        operator: ChatSettings,
+        throttle: Throttle,
+        refusals: Refusals,
+        *,
+        on: bool,
+    ) -> None:
         """`operator`: what holds for people who chose nothing. `on`: whether guest messages are answered at all."""
         self._requests = requests
         self._storage = storage
         self._operator = operator
         self._on = on
+        self._throttle = throttle
+        self._refusals = refusals
         self._taken: TTLCache[str, int] = TTLCache(10_000, REMEMBERED)
 
-    async def take(self, message: Message, accepted: Accepted) -> bool:
+    async def take(self, bot: Bot, message: Message, accepted: Accepted) -> bool:
         """Whether this update is the one to answer a message: it may come as a guest message and as an ordinary one."""
         guest = message.guest_query_id is not None
         if not self._on or (not guest and (message.chat.type == ChatType.PRIVATE or message.from_user is None)):
             return not guest
-        user, key = asker(message), _key(message)
+        user, key = asker(message), _key(message, bot)
         by = self._taken.get(key)
         if by is None:
             self._taken[key] = accepted.id  # before anything is awaited: the other update may come at the same time
@@ -74,26 +86,35 @@ class Guests:
     async def take_named(self, bot: Bot, message: Message, accepted: Accepted) -> bool:
         """The same of an ordinary message; only one that names the bot comes as a guest message, too."""
         named = self._on and message.chat.type != ChatType.PRIVATE and is_named(message, await bot.me())
-        return not named or await self.take(message, accepted)
+        return not named or await self.take(bot, message, accepted)
 
     async def answer(self, bot: Bot, message: Message, accepted: Accepted) -> None:
         """A line at once, and in its place the captions of what the message shows or replies to.
 
-        Raises what `Requests.serve` raises, after the person was told.
+        Raises what `Requests.serve` raises, after the person was told. Who asks too often is told once a minute.
         """
         query, sender = message.guest_query_id, message.from_user
-        if query is None or sender is None or sender.is_bot or not await self.take(message, accepted):
+        if query is None or sender is None or sender.is_bot or not await self.take(bot, message, accepted):
             return
+        parts = Parts(self._storage, sender.id, accepted)
+        if not (accepted.again or accepted.waited):
+            try:
+                self._throttle.check(asker(message), job_id(bot.id, accepted.id))  # as `Requests` asks it again
+            except TooFast as error:
+                if self._refusals.are_said(NOWHERE, asker(message)):
+                    await parts.once("guest", partial(_send, bot, query, replies.failure(error)))
+                raise
         medium = medium_of(message) or replied_medium(bot, message)
         words = replies.guest_hint() if medium is None else replies.guest_waits()
-        parts = Parts(self._storage, sender.id, accepted)
         answer: str = await parts.once("guest", partial(_send, bot, query, words))
         if medium is None:
             return
         try:
             await self._caption(bot, message, accepted, medium, answer)
-        except (CaptionError, RequestError, Busy) as error:
-            await _edit(bot, answer, replies.failure(error))
+        except Exception as error:
+            if not worth_another_try(error):
+                foreseen = isinstance(error, (CaptionError, RequestError, Busy))
+                await _edit(bot, answer, replies.failure(error) if foreseen else replies.went_wrong())
             raise
 
     async def _caption(self, bot: Bot, message: Message, accepted: Accepted, medium: Medium, answer: str) -> None:
@@ -137,10 +158,10 @@ class Guests:
         await serve(jobs[-1])
 
 
-def _key(message: Message) -> str:
-    """The same for a message, however it comes."""
+def _key(message: Message, bot: Bot) -> str:
+    """The same for a message, however it comes; who does not have the bot's token cannot tell for which."""
     told = f"{message.chat.id}:{message.message_id}:{asker(message)}:{message.date.timestamp():.0f}"
-    return hashlib.sha256(told.encode()).hexdigest()[:32]
+    return hmac.digest(bot.token.encode(), told.encode(), "sha256").hex()[:32]
 
 
 def _words(result: Outcome, settings: ChatSettings) -> str:
@@ -158,8 +179,5 @@ async def _send(bot: Bot, query: str, words: str) -> str:
 
 
 async def _edit(bot: Bot, answer: str, words: str, **more: Any) -> None:
-    try:
+    with same_passed_over():  # the answer to the first try may have been lost
         await bot.edit_message_text(words, inline_message_id=answer, **more)
-    except TelegramBadRequest as error:
-        if not is_not_modified(error):  # the answer to the first try was lost
-            raise

@@ -9,7 +9,7 @@ from aiogram.enums import ChatType
 from aiogram.types import Message
 
 from bot.storage.chats import Picture, Storage
-from bot.storage.notes import HISTORY
+from bot.storage.notes import HISTORY, once_sent
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,20 @@ class Remembered:
 
 
 async def remember(storage: Storage, message: Message, picture: Picture, caption: str, answered: float) -> None:
-    """Keep a photo that `message` shows or replies to, unless it is covered, protected, or no photo of a private chat.
-
-    The caller looks after the consent, `ChatSettings.history`.
+    """Keep a photo that `message` shows or replies to, or that is in its album, once it is answered: unless it is
+    covered, protected, or no photo of a private chat, and where history is still switched on.
     """
+    chat = message.chat.id
     if message.chat.type != ChatType.PRIVATE or message.from_user is None or not caption:
         return
-    if _may_be_kept(message, picture):
-        found = Remembered(message.from_user.id, picture.file_id, caption, answered)
-        await HISTORY.keep(storage, message.chat.id, picture.file_unique_id, found)
+    if not _may_be_kept(message, picture):
+        return
+    with once_sent():
+        if (await storage.settings(chat)).history:
+            found = Remembered(message.from_user.id, picture.file_id, caption, answered)
+            await HISTORY.keep(storage, chat, picture.file_unique_id, found)
+            if not (await storage.settings(chat)).history:  # it was switched off meanwhile
+                await HISTORY.forget(storage, chat, picture.file_unique_id)
 
 
 async def remembered(storage: Storage, user: int) -> list[Remembered]:
@@ -58,5 +63,7 @@ async def forget_history(storage: Storage, user: int) -> None:
 
 def _may_be_kept(message: Message, picture: Picture) -> bool:
     """Whether the picture is a photo, neither covered nor protected."""
+    if message.media_group_id is not None and message.photo:  # photos are in no album with files
+        return not picture.private
     shown = [source.photo[-1] for source in (message, message.reply_to_message) if source is not None and source.photo]
     return not picture.private and any(size.file_unique_id == picture.file_unique_id for size in shown)

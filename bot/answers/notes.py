@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -21,8 +21,9 @@ from bot.answers.keyboards import answer_buttons
 from bot.logs import impersonal
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
-from bot.storage.notes import ABOUT, ANSWER, BESIDE, CLIP, DELETED, KNOWN, OWNED, RATED, forget_answer
+from bot.storage.notes import ABOUT, ANSWER, BESIDE, CLIP, DELETED, KNOWN, OWNED, RATED, forget_answer, once_sent
 from bot.telegram.media import picture_of
+from bot.telegram.updates import asker
 from model.serving.tasks.base import Language
 from model.serving.tasks.photo import PhotoResult
 
@@ -91,6 +92,11 @@ class Answer:
         return [replies.reads_as(caption, self.translated) for caption in captions]
 
     @property
+    def subject(self) -> Subject:
+        """What stands beside it is about."""
+        return Subject(self.picture, self.user)
+
+    @property
     def has_words(self) -> bool:
         """Unlike a sheet that is an answer by itself."""
         return bool(self.pages[0].markup or self.captions)
@@ -128,10 +134,10 @@ class Answer:
             return None
         if (picture := picture_of(photo)) is None:
             return None
-        user = photo.from_user.id if photo.from_user is not None else message.chat.id
         page = Page("", (1, 1), message.message_id, message.text is None)
-        thread = thread_of(message)
-        return cls(picture, user, model, main="", captions=(), pages=(page,), thread=thread, language=language)
+        page = Page("", (1, 1), message.message_id, message.text is None)
+        who, thread = asker(photo), thread_of(message)
+        return cls(picture, who, model, main="", captions=(), pages=(page,), thread=thread, language=language)
 
 
 @dataclass(frozen=True)
@@ -195,11 +201,13 @@ class Answers:
         """Of which clip this is the answer."""
         return await CLIP.find(self._storage, chat_id, key, Subject.of)
 
-    async def add_beside(self, chat_id: int, key: str, messages: Sequence[int]) -> None:
-        """These messages go, too, when the answer is deleted."""
-        async with self.alone(chat_id, f"beside:{key}"):
-            known = [*await self.beside(chat_id, key), *messages]
-            await BESIDE.keep(self._storage, chat_id, key, known)
+    async def add_beside(self, bot: Bot, chat_id: int, key: str, messages: Sequence[int]) -> None:
+        """These messages, which are out, go, too, when the answer is deleted; at once where it is deleted."""
+        with once_sent():
+            async with self.alone(chat_id, f"beside:{key}"):
+                known = [*await self.beside(chat_id, key), *messages]
+                await BESIDE.keep(self._storage, chat_id, key, known)
+            await self.delete_added(bot, chat_id, key, messages)
 
     async def beside(self, chat_id: int, key: str) -> list[int]:
         return await BESIDE.find(self._storage, chat_id, key, list) or []
@@ -210,29 +218,41 @@ class Answers:
             return
         await self._storage.note_all(chat_id, [ABOUT.note(message, subject) for message in messages])
 
-    async def add_about(self, chat_id: int, key: str, message: int, answer: Answer) -> None:
-        """This message goes with the answer, and a reply to it is about the same picture."""
-        await self.add_beside(chat_id, key, [message])
-        await self.keep_about(chat_id, [message], Subject(answer.picture, answer.user))
+    async def add_about(self, bot: Bot, chat_id: int, key: str, message: int, subject: Subject) -> None:
+        """This message, which is out, goes with the answer, and a reply to it is about the same picture or clip."""
+        with once_sent():
+            await self.keep_about(chat_id, [message], subject)
+        await self.add_beside(bot, chat_id, key, [message])
 
     async def rate(self, chat_id: int, messages: Sequence[int], rated: Rated) -> None:
-        """Reactions to these messages are about an answer that was made so."""
-        await self._storage.note_all(chat_id, [RATED.note(message, rated) for message in messages])
+        """Reactions to these messages, which are out, are about an answer that was made so."""
+        with once_sent():
+            await self._storage.note_all(chat_id, [RATED.note(message, rated) for message in messages])
 
     async def about(self, chat_id: int, message: int) -> Subject | None:
         return await ABOUT.find(self._storage, chat_id, message, Subject.of)
 
-    async def delete(self, bot: Bot, chat_id: int, key: str, messages: Iterable[int]) -> bool:
-        """Delete the messages of an answer, and what is noted of it; whether that could be done.
+    async def delete(self, bot: Bot, chat_id: int, key: str, shown: Collection[int]) -> bool:
+        """Delete the messages of an answer, those `shown` among them, and what is noted of it; whether that could be
+        done.
 
-        Nothing is added to it from the first moment on.
+        What is added to it from the first moment on is deleted by who adds it, see `delete_added`.
         """
         await DELETED.keep(self._storage, chat_id, key)
-        if not await _delete_messages(bot, chat_id, messages):
+        messages = {*shown, *await self.beside(chat_id, key)}
+        if (answer := await self.find(chat_id, key)) is not None:
+            messages.update((*(page.message for page in answer.pages if page.message), *answer.beside))
+        if not messages or not await _delete_messages(bot, chat_id, messages):
             await DELETED.forget(self._storage, chat_id, key)
             return False
         await forget_answer(self._storage, chat_id, key)
         return True
+
+    async def delete_added(self, bot: Bot, chat_id: int, key: str, messages: Collection[int]) -> None:
+        """Call once messages that were added to an answer are out and noted: they go if the answer was deleted."""
+        if await self.is_deleted(chat_id, key):
+            await _delete_messages(bot, chat_id, messages)
+            await forget_answer(self._storage, chat_id, key)
 
     async def owner(self, chat_id: int, key: str) -> int | None:
         """Who asked for what was answered under this key, a photo, a clip or an album; None: that is not known."""
@@ -260,7 +280,7 @@ class Answers:
         return accepted.again or await KNOWN.exists(self._storage, chat_id, picture.file_unique_id)
 
 
-async def _delete_messages(bot: Bot, chat_id: int, messages: Iterable[int]) -> bool:
+async def _delete_messages(bot: Bot, chat_id: int, messages: Collection[int]) -> bool:
     """Whether all of these are gone: each that was not deleted by somebody else could be."""
     for number in sorted(set(messages)):
         try:

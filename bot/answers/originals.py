@@ -41,7 +41,7 @@ class Originals:
         else:
             raise Forgotten
         sent = await ask.in_topic(noted.thread).message.reply(replies.in_english(noted.english))
-        await self._answers.add_beside(ask.chat, pressed.key, [sent.message_id])
+        await self._answers.add_beside(ask.bot, ask.chat, pressed.key, [sent.message_id])
         if isinstance(noted, Answer):
             await self._answers.keep_about(ask.chat, [sent.message_id], Subject(noted.picture, noted.user))
         elif isinstance(noted, Subject):

@@ -33,7 +33,7 @@ from bot.replies.text import MAX_CAPTION, MAX_TEXT
 from bot.service.jobs import compare_job, heatmap_job, more_job, words_job
 from bot.service.requests import Requests
 from bot.telegram.access import is_administrator
-from bot.telegram.editing import is_not_modified
+from bot.telegram.editing import same_passed_over
 from model.serving.jobs import Job, Outcome
 from model.serving.tasks.photo import PhotoResult
 
@@ -78,11 +78,10 @@ class Buttons:
         said = replies.choose_heatmap() if choosing else None
         try:
             if ask.can_edit:
-                await ask.message.edit_reply_markup(reply_markup=buttons)
+                with same_passed_over():
+                    await ask.message.edit_reply_markup(reply_markup=buttons)
                 return said
         except TelegramBadRequest as error:
-            if is_not_modified(error):
-                return said
             log.info("the buttons of an answer cannot be changed (%s)", impersonal(error.message))
         if choosing:
             words = replies.new_page(answer.reads(answer.captions), 1)
@@ -99,7 +98,7 @@ class Buttons:
         async def show(result: PhotoResult) -> None:
             words = replies.explained_caption(result)
             sent = await reply_picture(ask.message, result.sheet, "heatmap.jpg", words, of=answer.picture)
-            await self._answers.add_about(ask.chat, key, sent, answer)
+            await self._answers.add_about(ask.bot, ask.chat, key, sent, answer.subject)
 
         job = heatmap_job(ask.origin, answer.picture, answer.model, answer.captions[number - 1])
         await self._serve(ask, key, answer, job, "heatmap", show)
@@ -112,7 +111,7 @@ class Buttons:
         async def show(result: PhotoResult) -> None:
             words = replies.explained_caption(result) if result.chart is None else replies.weighed_words(result)
             sent = await reply_picture(ask.message, result.chart, "words.png", words, of=answer.picture)
-            await self._answers.add_about(ask.chat, key, sent, answer)
+            await self._answers.add_about(ask.bot, ask.chat, key, sent, answer.subject)
 
         known = await self._is_known(ask, answer)
         job = words_job(ask.origin, answer.picture, answer.model, answer.main, known=known)
@@ -125,7 +124,7 @@ class Buttons:
 
         async def show(result: PhotoResult) -> None:
             sent = await ask.message.reply(replies.comparison(result, answer.model, _own_words(ask)))
-            await self._answers.add_about(ask.chat, key, sent.message_id, answer)
+            await self._answers.add_about(ask.bot, ask.chat, key, sent.message_id, answer.subject)
 
         known = await self._is_known(ask, answer)
         job = compare_job(ask.origin, answer.picture, answer.model, ask.settings, known=known)
@@ -149,12 +148,9 @@ class Buttons:
                 raise Forgotten
             return replies.not_your_answer()
         answer = await self._answers.find(ask.chat, key)
-        messages = set(await self._answers.beside(ask.chat, key))
-        if answer is not None:
-            messages.update((*(page.message for page in answer.pages if page.message), *answer.beside))
-        if ask.can_edit:  # else it may stand under another answer, whatever a client sends
-            messages.add(ask.message.message_id)
-        if not messages or not await self._answers.delete(ask.bot, ask.chat, key, messages):
+        # Where Telegram does not tell of the message, it may stand under another answer, whatever a client sends.
+        shown = [ask.message.message_id] if ask.can_edit else []
+        if not await self._answers.delete(ask.bot, ask.chat, key, shown):
             ask = ask.in_topic(answer.thread if answer is not None else None)
             await ask.message.reply(replies.cannot_be_deleted())
         return None
@@ -193,11 +189,10 @@ class Buttons:
             if added and await _edited(ask.bot, chat_id, last, words.markup, buttons):
                 first += added
                 pages[-1] = dataclasses.replace(last, markup=words.markup, numbers=(last.numbers[0], first))
-        if await self._answers.is_deleted(chat_id, key):
-            return
         await self._new_pages(message, pages, answer.reads(answer.captions), first, buttons)
         done = (*answer.done, ask.accepted.id)[-DONE_KEPT:]
         await self._answers.keep(chat_id, key, dataclasses.replace(answer, pages=tuple(pages), done=done))
+        await self._answers.delete_added(ask.bot, chat_id, key, [page.message for page in pages[len(answer.pages) :]])
 
     async def _new_pages(
         self,
@@ -233,12 +228,12 @@ async def _edited(bot: Bot, chat_id: int, page: Page, markup: str, buttons: Inli
     """Whether a message could be given these words."""
     where: dict[str, Any] = {"chat_id": chat_id, "message_id": page.message, "reply_markup": buttons}
     try:
-        if page.picture:
-            await bot.edit_message_caption(caption=markup, **where)
-        else:
-            await bot.edit_message_text(markup, **where)
+        with same_passed_over():
+            if page.picture:
+                await bot.edit_message_caption(caption=markup, **where)
+            else:
+                await bot.edit_message_text(markup, **where)
     except TelegramBadRequest as error:
-        if not is_not_modified(error):
-            log.info("an answer cannot be added to (%s)", impersonal(error.message))
-            return False
+        log.info("an answer cannot be added to (%s)", impersonal(error.message))
+        return False
     return True

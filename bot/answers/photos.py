@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -33,6 +32,9 @@ log = logging.getLogger(__name__)
 
 class Speaker(Protocol):
     """Reads texts aloud."""
+
+    async def available(self) -> bool:
+        """Whether that can be done at all."""
 
     async def speak(self, text: str, language: str = "en") -> bytes | None:
         """An OGG/Opus file; None where it cannot be had."""
@@ -78,7 +80,7 @@ class Captioning:
             key = await parts.once("answer", answer)
             if ask.settings.voice:
                 said = replies.spoken(each.text for each in replies.sampled(result) if each.english in words.captions)
-                await parts.once("voice", partial(self._send_voice, ask.message, key, said))
+                await parts.once("voice", partial(self._send_voice, ask, picture, key, said))
 
         await self._requests.serve(ask.request(picture, job, "sample"), send)
 
@@ -98,7 +100,7 @@ class Captioning:
         key = await parts.once("answer", partial(self._send_captions, ask, picture, result, beside))
         if voice:
             said = replies.spoken_caption(result, ask.language)
-            await parts.once("voice", partial(self._send_voice, ask.message, key, said))
+            await parts.once("voice", partial(self._send_voice, ask, picture, key, said))
 
     async def _send_captions(self, ask: Ask, picture: Picture, result: PhotoResult, beside: tuple[int, ...]) -> str:
         """The key of the answer."""
@@ -109,21 +111,16 @@ class Captioning:
         key, buttons = await self._note(ask, picture, result, main, words, others, beside, looked_at=True)
         sent = await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons, of=picture)
         await self._answers.rate(ask.chat, [sent], Rated(ask.user, ask.model, ask.settings.decoding))
-        if ask.settings.history and (await self._storage.settings(ask.chat)).history:  # still
-            said = replies.shown(main, result.main.translation).text or replies.main_caption(result)
+        if ask.settings.history:
+            said = replies.main_caption(result, noted=False)
             await remember(self._storage, ask.message, picture, said, ask.accepted.received)
         return key
 
-    async def _send_voice(self, message: Message, key: str, text: str) -> None:
+    async def _send_voice(self, ask: Ask, picture: Picture, key: str, text: str) -> None:
         """Captions read aloud, where that can be done; the voice message is deleted with its answer."""
-        chat_id = message.chat.id
-        sent = await self.read_aloud(message, text, unless=partial(self._answers.is_deleted, chat_id, key))
-        if sent is None:
-            return
-        async with self._answers.alone(chat_id, key):
-            if (answer := await self._answers.find(chat_id, key)) is not None:
-                await self._answers.keep_about(chat_id, [sent], Subject(answer.picture, answer.user))
-                await self._answers.keep(chat_id, key, dataclasses.replace(answer, beside=(*answer.beside, sent)))
+        sent = await self.read_aloud(ask.message, text, unless=partial(self._answers.is_deleted, ask.chat, key))
+        if sent is not None:
+            await self._answers.add_about(ask.bot, ask.chat, key, sent, Subject(picture, ask.user))
 
     async def read_aloud(
         self, message: Message, text: str, *, unless: Callable[[], Awaitable[bool]] | None = None

@@ -122,7 +122,7 @@ class PictureEdits:
         sent = await reply_picture(
             ask.message, result.picture, "edited.jpg", words, buttons, of=picture, alone=otherwise
         )
-        await self._answers.add_about(ask.chat, key, sent, own)
+        await self._answers.add_about(ask.bot, ask.chat, key, sent, own.subject)
 
 
 def _text_of(message: Message) -> str:

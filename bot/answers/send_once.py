@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from bot.storage.chats import Storage
 from bot.storage.inbox import Accepted
-from bot.storage.notes import PARTS
+from bot.storage.notes import PARTS, once_sent
 
 T = TypeVar("T")  # such as JSON can tell
 
@@ -31,6 +31,7 @@ class Parts:
         if name not in self._out:
             self._out[name] = await send()
             if self._several:
-                await PARTS.keep(self._storage, self._chat, self._update, self._out)
+                with once_sent():
+                    await PARTS.keep(self._storage, self._chat, self._update, self._out)
         found: T = self._out[name]
         return found

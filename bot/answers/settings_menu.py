@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from aiogram.exceptions import TelegramBadRequest
 from aiogram.filters.callback_data import CallbackData
@@ -18,9 +17,10 @@ from bot import replies
 from bot.answers.ask import Ask
 from bot.answers.history import forget_history
 from bot.answers.keyboards import Button, OpenSettings, in_rows, keyboard, stands_under
+from bot.answers.photos import Speaker
 from bot.chat_settings import BY_NAME, SETTINGS, ChatSettings, Setting, written
 from bot.i18n import locale_for
-from bot.storage.chats import Storage
+from bot.storage.chats import Storage, change_settings
 from bot.telegram.access import may_decide
 from bot.telegram.editing import Edits
 from bot.telegram.pacing import is_private
@@ -34,12 +34,6 @@ class MenuPress(CallbackData, prefix="set"):
     do: Literal["show", "set", "reset", "close"]
     name: str = ""
     value: str = ""
-
-
-class Speaker(Protocol):
-    """What reads captions aloud."""
-
-    async def available(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +55,6 @@ class SettingsMenu:
         self._operator = operator
         self._voice = voice
         self._edits = Edits()
-        self._turn = asyncio.Lock()  # one change after the other, so that two at a time are both kept
 
     async def command(self, ask: Ask, page: str = ALL) -> None:
         """Reply with the menu, in a group to administrators only."""
@@ -92,13 +85,17 @@ class SettingsMenu:
 
     async def _change(self, chat_id: int, user: User, press: MenuPress) -> Step:
         can_speak = await self._can_speak()
-        async with self._turn:
-            before = await self._storage.settings(chat_id)
+        step: Step
+
+        def change(before: ChatSettings) -> ChatSettings:
+            nonlocal step
             step = self._decide(press, before, can_speak, private=is_private(chat_id))
-            if step.settings != before:
-                if before.history and not step.settings.history:
-                    await forget_history(self._storage, chat_id)
-                await self._storage.keep_settings(chat_id, step.settings)
+            return step.settings
+
+        await change_settings(self._storage, chat_id, change)
+        # After that, so that nothing more is kept; and again where an earlier try ended between the two.
+        if not step.settings.history and (press.do == "reset" or press.name == "history"):
+            await forget_history(self._storage, chat_id)
         if step.said is not None or press.do not in ("set", "reset"):
             return step
         with self._speaking_to(user, step.settings):

@@ -23,7 +23,7 @@ from bot.answers.keyboards import cancel_button
 from bot.errors import StorageError
 from bot.service.in_progress import Group, Work
 from bot.storage.inbox import Inbox, Notice
-from bot.telegram.editing import is_not_modified
+from bot.telegram.editing import same_passed_over
 from bot.telegram.pacing import Pacer, is_private
 from bot.telegram.session import is_passing
 from model.serving.queue import JobProducer
@@ -208,13 +208,10 @@ class _Status:
             self.notice = Notice(shown.chat.id, shown.message_id)
             await self._inbox.notice_shown(self.notice)
             return
-        try:
+        with same_passed_over():  # the answer to the first try may have been lost
             await self._bot.edit_message_text(
                 words, chat_id=self.notice.chat, message_id=self.notice.message, reply_markup=self._buttons
             )
-        except TelegramBadRequest as error:
-            if not is_not_modified(error):  # the answer to the first try was lost
-                raise
 
     async def remove(self) -> None:
         """Raises StorageError or RedisRefused."""

@@ -89,11 +89,9 @@ async def _answered(bot: Bot, message: Message, answers: Answers, storage: Stora
             raise WhichOne
         return None
     kind, key = below
-    if kind == "album":
-        raise WhichOne
-    if kind in ("answer", "colours", "edit"):
-        if (answer := await answers.find(chat_id, key)) is None:
-            raise Forgotten
+    if kind != "clip":
+        if (answer := await answers.find(chat_id, key)) is None:  # an album, unless its buttons tell otherwise
+            raise WhichOne if kind == "album" else Forgotten
         return answer.picture
     if (clip := await answers.clip(chat_id, key)) is None:
         raise NoClip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from functools import partial
 
@@ -16,7 +15,7 @@ from bot.answers.subjects import picture_meant
 from bot.errors import WrongList
 from bot.service.jobs import rank_job, tags_job
 from bot.service.requests import Requests
-from bot.storage.chats import Storage
+from bot.storage.chats import Storage, change_settings
 from bot.telegram.access import may_decide
 from model.serving.jobs import Job, Outcome
 from model.serving.tasks.rank import RankResult
@@ -31,7 +30,6 @@ class Tags:
         self._requests = requests
         self._storage = storage
         self._answers = answers
-        self._turn = asyncio.Lock()  # one change of a list after the other
 
     async def command(self, ask: Ask, arguments: str) -> None:
         """Answer /tags: with the chat's list, with a dictionary or a list that is named, or with another list set.
@@ -93,9 +91,7 @@ class Tags:
         if not await may_decide(ask.bot, ask.message):
             await ask.message.reply(replies.administrators_only())
             return False
-        async with self._turn:
-            settings = await self._storage.settings(ask.chat)
-            await self._storage.keep_settings(ask.chat, dataclasses.replace(settings, tags=tags))
+        await change_settings(self._storage, ask.chat, lambda settings: dataclasses.replace(settings, tags=tags))
         return True
 
     async def _serve(
@@ -120,7 +116,7 @@ class Tags:
         if alone:
             await self._answers.keep(ask.chat, key, answer)
         sent: Message = await ask.message.reply(words, reply_markup=delete_button(key) if alone else None)
-        await self._answers.add_about(ask.chat, key, sent.message_id, answer)
+        await self._answers.add_about(ask.bot, ask.chat, key, sent.message_id, answer.subject)
 
 
 def _parsed(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -7,7 +7,7 @@ from aiogram.utils.i18n import ngettext
 
 from bot.storage.chats import LONGEST_NOTE, PICTURE_KEPT
 from bot.storage.inbox import DEAD_KEPT, REMEMBERED
-from bot.storage.notes import GUEST, HISTORY, RATED
+from bot.storage.notes import GUEST, HISTORY, RATED, WORKING
 from model.serving.tasks.cache import SECONDS
 
 HOUR = 3600.0
@@ -45,6 +45,11 @@ def privacy(*, edits: bool) -> str:
             "That I answered a message in which you mentioned me: as a code made of its number, for {time}, for it may "
             "come to me twice."
         ).format(time=_hours(GUEST.lifetime)),
+        _(
+            "What I need while I answer, by numbers and names at Telegram: which messages belong to my answer, which "
+            "pictures to an album, which pictures I looked at lately, and which answers were deleted; for {time} at "
+            "most."
+        ).format(time=_hours(max(kind.lifetime for kind in WORKING))),
         _(
             "How I made an answer: with the numbers of its message and of who asked, for {time}. Reactions to it are "
             "counted as good, bad or other, without who reacted; the counts last about a day."

@@ -23,18 +23,19 @@ def tags_found(tags: Sequence[Tag], *, all_of_them: bool) -> str:
     there = [tag for tag in judged if tag.holds]
     lines = [_percent(f"<b>{escaped(_named(tag.name))}</b>", tag.probability) for tag in there]
     if not there and judged:
-        count = len(judged)
-        lines.append(
-            ngettext(
-                "The {count} tag that I can judge does not fit.",
-                "None of the {count} tags that I can judge fits.",
-                count,
-            ).format(count=count)
-        )
+        lines.append(_none_fits(len(judged)))
     if all_of_them:
         lines += [_percent(escaped(_named(tag.name)), tag.probability) for tag in judged if not tag.holds]
     unjudged = [(tag.name, tag.unknown) for tag in tags if tag.probability is None]
     return "\n".join([*fitting(lines, ROOM), *_unjudged(unjudged)])
+
+
+def _none_fits(count: int) -> str:
+    if count == 1:
+        return _("The one tag that I can judge does not fit.")
+    return ngettext(  # Russian has the first form for 21 as well
+        "None of the {count} tag that I can judge fits.", "None of the {count} tags that I can judge fits.", count
+    ).format(count=count)
 
 
 def ranked(ranking: Ranking, repeated: Sequence[str] = ()) -> str:

@@ -103,6 +103,7 @@ class InWork:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._groups: dict[Place, Group] = {}
         self._cancelled: TTLCache[Place, Order] = TTLCache(MOST_REMEMBERED, REMEMBERED, timer=clock)
+        self._answered: TTLCache[str, bool] = TTLCache(MOST_REMEMBERED, REMEMBERED, timer=clock)
 
     @contextmanager
     def enter(self, work: Work) -> Iterator[Group]:
@@ -117,12 +118,17 @@ class InWork:
         group.works.append(work)
         try:
             yield group
+            self._answered[work.job.id] = True
         finally:
             group.works.remove(work)
             work.over.set()
             if not group.works:
                 del self._groups[group.place]
                 group.over.set()
+
+    def is_answered(self, job: str) -> bool:
+        """Whether this was answered here lately; the inbox may not know it yet."""
+        return job in self._answered
 
     def jobs(self, place: Place) -> set[str]:
         """The jobs of all that is in work or being sent there."""

@@ -188,12 +188,12 @@ def edit_job(origin: Origin, text: str, strength: int, seed: int) -> Job:
 
 def tags_job(origin: Origin, picture: Picture, tags: Sequence[str], *, known: bool) -> Job:
     """Judge which of these tags a photo has. `known`: as `PhotoTask.known` says."""
-    return _job(origin, TagsTask(picture=picture.file_unique_id, known=known, tags=tuple(tags)))
+    return _job(origin, TagsTask(picture=picture.cache_name, known=known, tags=tuple(tags)))
 
 
 def rank_job(origin: Origin, picture: Picture, texts: Sequence[str], *, known: bool) -> Job:
     """Rank descriptions of a photo. `known`: as `PhotoTask.known` says."""
-    return _job(origin, RankTask(picture=picture.file_unique_id, known=known, texts=tuple(texts)))
+    return _job(origin, RankTask(picture=picture.cache_name, known=known, texts=tuple(texts)))
 
 
 def clip_job(origin: Origin, clip: Picture, model: str, moments: int | None) -> Job:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
+from weakref import WeakKeyDictionary
 
 from bot.chat_settings import ChatSettings
 
@@ -70,9 +72,6 @@ class Storage(Protocol):
     async def last_picture(self, chat_id: int) -> Picture | None:
         """The picture the chat saw last, if any."""
 
-    async def note(self, chat_id: int, key: str, text: str, seconds: float) -> None:
-        """Keep one note."""
-
     async def note_all(self, chat_id: int, notes: Sequence[Note]) -> None:
         """Keep several notes, all or none, at the cost of one.
 
@@ -91,6 +90,24 @@ class Storage(Protocol):
 
     async def forget_chat(self, chat_id: int) -> None:
         """Delete all of the above of a chat."""
+
+
+_changing: Final[WeakKeyDictionary[Storage, asyncio.Lock]] = WeakKeyDictionary()
+
+
+async def change_settings(
+    storage: Storage, chat_id: int, change: Callable[[ChatSettings], ChatSettings]
+) -> ChatSettings:
+    """Keep what `change` makes of a chat's settings; the settings then. Raises StorageError.
+
+    One change comes after the other, so that two at a time are both kept.
+    """
+    async with _changing.setdefault(storage, asyncio.Lock()):
+        before = await storage.settings(chat_id)
+        after = change(before)
+        if after != before:
+            await storage.keep_settings(chat_id, after)
+        return after
 
 
 async def remember_last(storage: Storage, chat_id: int, picture: Picture) -> None:

@@ -5,13 +5,19 @@ Code that keeps or reads a note does so through its kind. /forget goes through `
 
 import dataclasses
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from bot.errors import StorageError
 from bot.storage.chats import LONGEST_NOTE, Note, Storage
+from model.serving.redis.address import RedisRefused
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 DAY: Final = 86_400.0  # seconds
 
@@ -66,7 +72,7 @@ DELETED: Final = NoteKind("deleted", DAY, personal=False)  # what was pressed be
 # By the id of a message.
 ABOUT: Final = NoteKind("about", 2 * DAY, personal=True)  # what a chart, a voice message … is about
 RATED: Final = NoteKind("rated", 2 * DAY, personal=True)  # how an answer was made, to which people may react
-# By a hash of a message that Telegram may bring twice, and in the private chat of who wrote it.
+# By a keyed hash of a message that Telegram may bring twice, and in the private chat of who wrote it.
 GUEST: Final = NoteKind("guest", DAY, personal=False)  # the update that answers it
 # By the unique id of a file.
 HISTORY: Final = NoteKind("history", LONGEST_NOTE, personal=True)  # a photo and its caption, see bot/answers/history.py
@@ -77,8 +83,18 @@ MOVES: Final = NoteKind("moves", DAY, personal=False)  # its picture turned out 
 # By the media group, and a part of it.
 ALBUM: Final = NoteKind("album", 3600.0, personal=False)  # items and plans, see `bot/answers/album_plans.py`
 
+WORKING: Final = (BESIDE, DELETED, KNOWN, PARTS, MOVES, ALBUM)  # of nobody in particular, and not for long
 OWNED: Final = (ANSWER, CLIP, ALBUM_HEATMAP)  # by the key of an answer, whose it is
-KINDS: Final = (ANSWER, CLIP, ALBUM_HEATMAP, BESIDE, DELETED, ABOUT, RATED, GUEST, HISTORY, KNOWN, PARTS, MOVES, ALBUM)
+KINDS: Final = (ANSWER, CLIP, ALBUM_HEATMAP, ABOUT, RATED, GUEST, HISTORY, *WORKING)
+
+
+@contextmanager
+def once_sent() -> Iterator[None]:
+    """For notes on a message that is out: that they cannot be kept is logged, as another try would send it again."""
+    try:
+        yield
+    except (StorageError, RedisRefused) as error:
+        log.warning("what was sent could not be noted (%s)", type(error).__name__)
 
 
 async def forget_answer(storage: Storage, chat_id: int, key: str) -> None:
@@ -98,6 +114,12 @@ async def forget_person(storage: Storage, chat_id: int, user_id: int) -> bool:
                     await storage.forget_note(chat_id, key)
                     found = True
     return found
+
+
+async def forget_guest(storage: Storage, user_id: int) -> None:
+    """Forget which messages of a person that mention the bot were answered, in any chat. Raises StorageError."""
+    for name in await GUEST.find_all(storage, user_id):
+        await GUEST.forget(storage, user_id, name)
 
 
 def _decoded(text: str, decode: Callable[[Any], T]) -> T | None:

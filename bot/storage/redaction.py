@@ -1,11 +1,13 @@
 """What is kept of an update that becomes a dead letter: enough to try it again, and no more of a person."""
 
 import re
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any, Final
 
 from bot.errors import WrongArguments
 from bot.sample_options import parse_sample
+from bot.storage.inbox import Recorded
 
 MEDIA: Final = ("photo", "video", "animation", "video_note", "sticker", "live_photo", "document", "paid_media")
 FILE: Final = (
@@ -13,22 +15,34 @@ FILE: Final = (
     *("type", "is_animated", "is_video"),
 )
 SHOWN: Final = ("has_media_spoiler", "has_protected_content")  # how the picture may be shown
+NEED_WORDS: Final = ("choose", "tags")  # commands for which the words after them say what is asked
 COMMAND: Final = re.compile(r"/(?P<name>\w{1,32})(?:@\w+)?(?:\s+(?P<rest>.*))?", re.ASCII | re.DOTALL)
 
 
+def letter_of(entry: Recorded, bot_id: int) -> Recorded:
+    """What is kept of an entry that is given up."""
+    body = reduced(entry.body, bot_id)
+    return replace(entry, body=body, asked=entry.asked if "message" in body else None)
+
+
 def reduced(update: dict[str, Any], bot_id: int) -> dict[str, Any]:
-    """What it takes to try an update again: ids, file ids, dates, language. No names, and no words but a command."""
+    """What it takes to try an update again: ids, file ids, dates, language. No names, and no words but a command.
+
+    Only its number where that is not enough: of a press, and of a command that asks for nothing without its words.
+    """
     message = update.get("message")
-    if not isinstance(message, dict):
+    if not isinstance(message, dict) or _needs_words(_words(message)):
         return {"update_id": update.get("update_id")}
     kept = _reduced_message(message)
+    if isinstance(name := message.get("sender_chat"), dict):  # in which it was written
+        kept["sender_chat"] = {field: name[field] for field in ("id", "type") if field in name}
     replied = message.get("reply_to_message")
     if isinstance(replied, dict):
         kept["reply_to_message"] = _reduced_message(replied)
     other = message.get("external_reply")
     if isinstance(other, dict) and other.get("origin", {}).get("sender_user", {}).get("id") != bot_id:
         kept["external_reply"] = {"origin": {"type": "hidden_user", "date": 0, "sender_user_name": ""}} | _media(other)
-    command = _command(str(message.get("text") or message.get("caption") or ""))
+    command = _command(_words(message))
     field = "text" if "text" in message else "caption"
     if command:
         kept[field] = command
@@ -78,9 +92,18 @@ def _reduced_user(user: dict[str, Any]) -> dict[str, Any]:
     return kept | ({"language_code": user["language_code"]} if "language_code" in user else {})
 
 
+def _words(message: dict[str, Any]) -> str:
+    return str(message.get("text") or message.get("caption") or "").strip()
+
+
+def _needs_words(text: str) -> bool:
+    found = COMMAND.fullmatch(text)
+    return found is not None and found["name"].lower() in NEED_WORDS and bool(found["rest"])
+
+
 def _command(text: str) -> str:
     """The command that a text is, with what /sample understands after it; nothing for other texts."""
-    found = COMMAND.fullmatch(text.strip())
+    found = COMMAND.fullmatch(text)
     if found is None:
         return ""
     try:

@@ -54,6 +54,8 @@ for _, key in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
 end
 return found
 """
+# ARGV[2]: the key.
+_DROP: Final = "redis.call('DEL', ARGV[1] .. ARGV[2]) redis.call('ZREM', KEYS[1], ARGV[2])"
 _FORGET: Final = """
 for _, key in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('DEL', ARGV[1] .. key) end
 redis.call('DEL', KEYS[1], KEYS[2])
@@ -69,7 +71,8 @@ class RedisStorage:
 
     def __init__(self, connection: Redis, bot_id: int, clock: Callable[[], float] = time.time) -> None:
         self._client: Any = connection
-        self._note, self._find, self._forget = map(self._client.register_script, (_NOTE, _FIND, _FORGET))
+        scripts = map(self._client.register_script, (_NOTE, _FIND, _DROP, _FORGET))
+        self._note, self._find, self._drop, self._forget = scripts
         self._prefix = prefix_of(bot_id)
         self._clock = clock
 
@@ -88,9 +91,6 @@ class RedisStorage:
         found = await self.noted(chat_id, PICTURE)
         return Picture(**json.loads(found)) if found else None
 
-    async def note(self, chat_id: int, key: str, text: str, seconds: float) -> None:
-        await self.note_all(chat_id, [Note(key, text, seconds)])
-
     async def note_all(self, chat_id: int, notes: Sequence[Note]) -> None:
         now = self._clock()
         parts: list[str | float] = []
@@ -105,7 +105,7 @@ class RedisStorage:
         return self._text(found)
 
     async def forget_note(self, chat_id: int, key: str) -> None:
-        await patiently(lambda: self._client.delete(self._key("note", chat_id, key)))
+        await self._run(self._drop, chat_id, key)
 
     async def notes(self, chat_id: int, prefix: str) -> dict[str, str]:
         found: list[bytes | None] = await self._run(self._find, chat_id, prefix)

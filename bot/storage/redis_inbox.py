@@ -8,12 +8,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from bot.storage.inbox import DEAD_KEPT, REMEMBERED, Asked, DeadLetter, Notice, Recorded, new_entry, process_name
-from bot.storage.redaction import reduced
+from bot.storage.redaction import letter_of
 from model.serving.redis.connection import patiently
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ class RedisInbox:
             return
         now = time.time()
         entry = Recorded.load(update_id, body, now)
-        kept = replace(entry, body=reduced(entry.body, self._bot)).dump().encode()
+        kept = letter_of(entry, self._bot).dump().encode()
         about = json.dumps({"id": update_id, "reason": reason, "attempts": attempts, "died": now}).encode()
         letter = b"%d:%b%b" % (len(kept), kept, about)
         await self._call("dead_letter", update_id, now, letter, now - DEAD_KEPT)

@@ -53,9 +53,6 @@ class SqliteStorage:
         found = await self.noted(chat_id, PICTURE)
         return Picture(**json.loads(found)) if found else None
 
-    async def note(self, chat_id: int, key: str, text: str, seconds: float) -> None:
-        await self.note_all(chat_id, [Note(key, text, seconds)])
-
     async def note_all(self, chat_id: int, notes: Sequence[Note]) -> None:
         now = self._clock()
         rows = [(self._bot, chat_id, note.key, note.text, now + note.seconds) for note in notes]

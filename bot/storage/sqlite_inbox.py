@@ -5,11 +5,10 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from bot.storage.inbox import DEAD_KEPT, REMEMBERED, Asked, DeadLetter, Notice, Recorded, new_entry, process_name
-from bot.storage.redaction import reduced
+from bot.storage.redaction import letter_of
 from bot.storage.sqlite import Database
 
 FORGET_SECONDS: Final = 600.0  # between two times when what is too old is dropped
@@ -132,7 +131,7 @@ class SqliteInbox:
             row = connection.execute(query, (self._bot, update_id)).fetchone()
             if row is not None:
                 entry = Recorded.load(update_id, row[0], now)
-                body = replace(entry, body=reduced(entry.body, self._bot)).dump()
+                body = letter_of(entry, self._bot).dump()
                 insert = "INSERT OR REPLACE INTO dead (bot, id, died, attempts, reason, body) VALUES (?, ?, ?, ?, ?, ?)"
                 connection.execute(insert, (self._bot, update_id, now, attempts, reason, body))
                 self._acknowledge(connection, update_id)

@@ -15,6 +15,7 @@ from cachetools import TTLCache
 
 from bot import replies
 from bot.stats import Stats
+from bot.telegram.updates import asker
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class CountPeople(BaseMiddleware):
     ) -> Any:
         user: User | None = data.get("event_from_user")
         if user is not None:
-            self._stats.served(user.id)
+            self._stats.served(asker(event) if isinstance(event, Message) else user.id)
         return await handler(event, data)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from aiogram.exceptions import TelegramBadRequest
@@ -31,19 +33,21 @@ class Edits:
             return
         self._shown[key] = wanted
         try:
-            await message.edit_text(text, reply_markup=buttons)
-        except TelegramBadRequest as error:
-            if not is_not_modified(error):  # by another process of this bot
-                self._shown[key] = None
-                raise
+            with same_passed_over():  # it may be edited by another process of this bot
+                await message.edit_text(text, reply_markup=buttons)
         except BaseException:
             self._shown[key] = None
             raise
 
 
-def is_not_modified(error: TelegramBadRequest) -> bool:
-    """Whether the message says already what it was to say."""
-    return "message is not modified" in error.message
+@contextmanager
+def same_passed_over() -> Iterator[None]:
+    """An edit within the block is done, too, where the message says already what it is to say."""
+    try:
+        yield
+    except TelegramBadRequest as error:
+        if "message is not modified" not in error.message:
+            raise
 
 
 def _plain(buttons: InlineKeyboardMarkup | None) -> Any:

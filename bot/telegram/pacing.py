@@ -21,6 +21,8 @@ PRIVATE: Final = Rate(1.0, burst=10)  # the pictures of an album are answered to
 GROUP: Final = Rate(3.0, burst=5)
 OVER_ALL: Final = Rate(1 / 30)
 
+_Kind = tuple[str, int | str | None]  # of requests: the method, and the chat where they name one
+
 
 @dataclass
 class _Line(Bucket):
@@ -62,10 +64,11 @@ class Pacer:
         self._group = group
         self._all = _Line(over_all)
         self._chats: dict[Hashable, _Line] = {}
+        self._paused: dict[_Kind, float] = {}  # until when Telegram wants none of these that send nothing
         self._swept = clock()
 
     async def wait_for_turn(self, method: TelegramMethod[Any]) -> None:
-        """Returns when a request may go; at once for those that send nothing, unless all of the bot is paused."""
+        """Returns when a request may go; at once for those that send nothing, unless Telegram wants none like it."""
         messages, chat = messages_of(method), chat_of(method)
         if messages and chat is not None:
             line = self._line(chat)
@@ -76,8 +79,8 @@ class Pacer:
                     line.count(messages, self._clock())
             finally:
                 line.users -= 1
+        await self._until(lambda: self._paused.get(_kind_of(method), 0.0))
         if not messages:
-            await self._until(lambda: self._all.paused)
             return
         async with self._all.turn:
             await self._until(self._all.next)
@@ -87,7 +90,7 @@ class Pacer:
         """Whether a request would go at once: what is not worth waiting for is left out otherwise."""
         now, chat = self._clock(), chat_of(method)
         line = self._chats.get(chat) if chat is not None else None
-        return now >= self._all.paused and (line is None or (not line.turn.locked() and now >= line.next()))
+        return line is None or (not line.turn.locked() and now >= line.next())
 
     def has_spare(self, chat: int) -> bool:
         """Whether a message to a chat would go at once and make no other wait soon."""
@@ -97,10 +100,15 @@ class Pacer:
         return line is None or (not line.turn.locked() and now >= line.spare())
 
     def pause(self, method: TelegramMethod[Any], seconds: float) -> None:
-        """Telegram refused this request for so long: nothing goes to its chat, or, if it names none, at all."""
-        chat = chat_of(method)
-        line = self._all if chat is None else self._line(chat)
-        line.pause(self._clock() + seconds)
+        """Telegram refused this request for so long: nothing is sent to its chat, and none like it goes that sends
+        nothing. All others go on.
+        """
+        now, chat = self._clock(), chat_of(method)
+        if chat is not None:
+            self._line(chat).pause(now + seconds)
+        if chat is None or not messages_of(method):
+            self._paused = {kind: until for kind, until in self._paused.items() if until > now}
+            self._paused[_kind_of(method)] = now + seconds
 
     async def _until(self, moment: Callable[[], float]) -> None:
         """`moment` may move further away meanwhile."""
@@ -138,5 +146,10 @@ def messages_of(method: TelegramMethod[Any]) -> int:
 
 
 def chat_of(method: TelegramMethod[Any]) -> int | str | None:
+    """The chat that a request names, or the message by which it is known in a chat that the bot is no member of."""
     chat: int | str | None = getattr(method, "chat_id", None)
-    return chat
+    return chat if chat is not None else getattr(method, "inline_message_id", None)
+
+
+def _kind_of(method: TelegramMethod[Any]) -> _Kind:
+    return method.__api_method__, chat_of(method)

@@ -73,7 +73,9 @@ def entity_text(entity: MessageEntity, text: str) -> str:
 
 
 def asker(message: Message) -> int:
-    """Who sent it."""
+    """Who sent it: a person, or the chat in whose name it was sent. Telegram gives all of those the same user."""
+    if message.sender_chat is not None and message.chat.type != "private":
+        return message.sender_chat.id
     return message.from_user.id if message.from_user else message.chat.id
 
 

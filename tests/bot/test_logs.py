@@ -144,6 +144,27 @@ def test_what_telegram_says_is_told_without_people(said: str, logged: str | None
     assert impersonal(said) == (logged or said.replace("ann", "…"))
 
 
+async def test_an_error_that_nobody_handles_is_logged_without_its_words(
+    server: FakeTelegram, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = "-".join(["Marked", "Words"])  # lines of code are logged
+
+    def secret(words: str) -> None:
+        raise ValueError(words)
+
+    async def forgotten() -> None:
+        secret(words)
+
+    async with running_bot(server, joined_queue(), tmp_path):
+        asyncio.get_running_loop().call_soon(secret, words)
+        task = asyncio.create_task(forgotten())
+        await asyncio.wait([task])
+        del task
+        await eventually(lambda: caplog.text.count("builtins.ValueError") == 2)
+    assert "in secret" in caplog.text
+    assert words not in caplog.text
+
+
 def test_commands_that_redis_quotes_are_left_out() -> None:
     quoted = "Command # 1 (SET {captions}:bot:1:note:777123:clip:x AgACAgIA (1) ...) of pipeline caused error: OOM now"
     assert reason_of(ConnectionError(quoted)) == "ConnectionError: OOM now"

@@ -692,7 +692,7 @@ async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: Redi
                 answering=Answering(requests, captioning, clips, answers, storage),
                 albums=Albums(requests, storage, sheets, answers, captioning),
                 album_sheets=sheets,
-                guests=Guests(requests, storage, of_chats(settings), on=True),
+                guests=Guests(requests, storage, of_chats(settings), Throttle(), Refusals(), on=True),
                 settings=settings,
                 queue=queue,
                 metrics=BotMetrics(),

@@ -7,24 +7,30 @@ import contextlib
 import dataclasses
 import re
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
+from aiogram import Bot
 
 from bot import replies
 from bot.answers.keyboards import Forget
 from bot.answers.notes import Answers
 from bot.chat_settings import ChatSettings
+from bot.errors import StorageError
 from bot.i18n import create_i18n
 from bot.replies.text import length
+from bot.storage.chats import Note
 from bot.storage.sqlite import Database
 from bot.storage.sqlite_chats import SqliteStorage
 from model.decoding.sampling import Sampling
 from model.doubt import NotPhoto
 from model.serving.jobs import Job
+from model.serving.tasks.colours import ColoursResult
 from model.serving.tasks.photo import PhotoResult, WeighedWord, WireCaption
+from model.serving.tasks.tags import TagsResult
+from model.tagging.answers import Tag
 from tests.support import bot_api_rules as rules
 from tests.support.conversation import (
     BACK,
@@ -46,10 +52,10 @@ from tests.support.conversation import (
     words,
 )
 from tests.support.fake_queue import FakeQueue, captions, eventually, last, running_bot, worked
-from tests.support.fake_telegram import FakeTelegram, Message, Person
+from tests.support.fake_telegram import TOKEN, FakeTelegram, Message, Person
 from tests.support.jobs import photo_of
 from tests.support.pictures import PHOTO, SHEET, picture
-from tests.support.records import BOT_ID, everything, keep
+from tests.support.records import BOT_ID, everything, keep, waiting_in
 from tests.support.voices import Spoken
 
 CHART = picture(400, 300, "PNG")
@@ -381,7 +387,7 @@ async def test_a_command_in_reply_to_what_stands_beside_an_answer_is_about_its_p
 async def test_what_comes_beside_an_answer_at_once_is_all_noted(tmp_path: Path) -> None:
     database = await Database.open(tmp_path)
     answers = Answers(SqliteStorage(database, BOT_ID))
-    await asyncio.gather(*(answers.add_beside(7, "key", [number]) for number in range(5)))
+    await asyncio.gather(*(answers.add_beside(Bot(TOKEN), 7, "key", [number]) for number in range(5)))
     assert sorted(await answers.beside(7, "key")) == [0, 1, 2, 3, 4]
     await database.close()
 
@@ -583,6 +589,26 @@ async def test_captions_for_an_answer_that_was_deleted_meanwhile_are_not_sent(
     assert "/sample" in (await ann.next_message())["text"]
 
 
+@pytest.mark.parametrize(
+    ("button", "method"), [(WEIGHED, "sendPhoto"), (COLOURS, "sendPhoto"), (TAGS, "sendMessage"), (MORE, "sendMessage")]
+)
+async def test_what_is_being_sent_when_its_answer_is_deleted_goes_with_it(
+    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path, button: str, method: str
+) -> None:
+    answer = await answered(ann)
+    others = {"colours": ColoursResult(SHEET), "tags": TagsResult((Tag("cat", 0.9, holds=True),))}
+    queue.outcome = lambda job, media: others.get(job.task.NAME) or work(job, media)
+    server.faults.add("editMessageCaption", "too_old")
+    slow = server.faults.add(method, "delay", times=1, seconds=60.0)
+    await ann.press(answer, button)
+    await eventually(lambda: slow.fired)
+    await press(ann, answer, DELETE)
+    slow.over.set()
+    await eventually(lambda: not waiting_in(tmp_path))
+    assert ann.bot_messages() == []
+    assert not re.search("'(answer|beside):", everything(tmp_path))
+
+
 async def test_buttons_caption_the_photo_anew_when_the_note_of_the_answer_is_gone(
     server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path
 ) -> None:
@@ -772,6 +798,30 @@ async def test_a_part_that_is_out_is_not_sent_again(
         "photo",
         "voice",
     ]
+
+
+@pytest.mark.parametrize("kind", ["rated", "history", "parts", "beside", "about"])
+async def test_an_answer_that_cannot_be_noted_is_not_sent_again(
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    keep_notes = SqliteStorage.note_all
+    failed: list[str] = []
+
+    async def note_all(self: SqliteStorage, chat_id: int, notes: Sequence[Note]) -> None:
+        if notes[0].key.startswith(f"{kind}:") and len(failed) < 3:
+            failed.append(kind)
+            raise StorageError("the disk is full")
+        await keep_notes(self, chat_id, notes)
+
+    monkeypatch.setattr(SqliteStorage, "note_all", note_all)
+    monkeypatch.setattr("bot.app.Voice", Spoken)
+    await keep(tmp_path, ann.id, ChatSettings(history=True, voice=True))
+    async with running_bot(server, FakeQueue(outcome=work), tmp_path):
+        answer = await answered(ann)
+        await eventually(lambda: len(ann.bot_messages()) == 2 and not waiting_in(tmp_path))
+        await ann.press(answer, WEIGHED)
+        await eventually(lambda: failed and len(ann.bot_messages()) == 3 and not waiting_in(tmp_path))
+    assert len(ann.bot_messages()) == 3
 
 
 async def test_who_takes_no_voice_messages_gets_the_answer(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bot.chat_settings import ChatSettings
+from bot.service.limits import Throttle
 from bot.storage.notes import GUEST
 from model.errors import AnimatedPicture, DamagedImage, JobCrashed
 from model.serving.tasks.clip import ClipTask
@@ -17,7 +19,7 @@ from tests.support.fake_telegram import FakeTelegram, Message, Person, caption_p
 from tests.support.jobs import photo_of
 from tests.support.local_queue import clip_result
 from tests.support.pictures import PHOTO
-from tests.support.records import everything, keep
+from tests.support.records import everything, keep, waiting_in
 
 BOT = "@captions_test_bot"
 
@@ -121,7 +123,12 @@ async def test_a_photo_that_comes_as_an_ordinary_message_too_is_answered_once(
 
 
 @pytest.mark.parametrize(
-    ("error", "said"), [(DamagedImage("x"), "This picture is damaged"), (JobCrashed("x"), "I tried several times")]
+    ("error", "said"),
+    [
+        (DamagedImage("x"), "This picture is damaged"),
+        (JobCrashed("x"), "I tried several times"),
+        (RuntimeError("unforeseen"), "Something went wrong on my side"),
+    ],
 )
 async def test_a_failure_takes_the_place_of_the_first_line(
     server: FakeTelegram, queue: FakeQueue, ann: Person, error: Exception, said: str
@@ -139,6 +146,26 @@ async def test_limits_of_a_person_hold(server: FakeTelegram, ann: Person, tmp_pa
         await eventually(lambda: queue.jobs)
         query = server.push_guest(shown(server, ann))
         await server.guest_answer(query, lambda message: "already have 1 request of yours" in message["text"])
+
+
+@pytest.mark.parametrize("photo", [True, False])
+async def test_who_asks_too_often_is_told_once_and_then_gets_silence(
+    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: bool
+) -> None:
+    monkeypatch.setattr("bot.app.Throttle", partial(Throttle, burst=2, interval=3600.0))
+    bob = server.person("Bob")
+    async with running_bot(server, FakeQueue(), tmp_path):
+        await bob.send_text("/help")  # what the first poll brings has waited, and is not refused
+        await bob.next_message()
+        for answered in (True, True, True, False, False):
+            message = shown(server, ann) if photo else server.elsewhere(ann, {"text": BOT})
+            query = server.push_guest(message)
+            if answered:
+                last = await server.guest_answer(query, lambda shown: not shown["text"].startswith("I am looking"))
+        await server.guest_answer(server.push_guest(shown(server, bob)), is_done)
+        await eventually(lambda: not waiting_in(tmp_path))
+    assert last["text"].startswith("You ask faster than I can follow.")
+    assert len(server.guest_answers) == 4
 
 
 async def test_the_settings_are_those_of_the_person_and_never_of_the_chat(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bot.chat_settings import ChatSettings
-from tests.support.conversation import answered, buttons, menu_of, press, tampered
+from bot.storage.sqlite_chats import SqliteStorage
+from model.serving.tasks.photo import WireCaption
+from tests.support.conversation import answered, buttons, menu_of, press, tampered, words
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.pictures import PHOTO
-from tests.support.records import everything, keep, kept
+from tests.support.records import everything, keep, kept, waiting_in
 
 
 def found(answer: dict[str, Any]) -> list[str]:
@@ -92,6 +97,38 @@ async def test_nobody_finds_the_photos_of_others(
     assert "marked" not in caplog.text.casefold()
 
 
+async def test_photos_of_an_album_are_found_and_its_files_and_covered_photos_are_not(
+    server: FakeTelegram, ann: Person, tmp_path: Path, unpaced: None
+) -> None:
+    await keep(tmp_path, ann.id, ChatSettings(history=True))
+    numbers = itertools.count(1)
+    queue = FakeQueue(lambda job, media: captions(greedy=f"dog {next(numbers)}"))
+    async with running_bot(server, queue, tmp_path):
+        photos = await ann.send_album([PHOTO, PHOTO])
+        await ann.next_message()
+        for photo in photos:
+            number = {"message_id": photo["message_id"] + 100, "media_group_id": "2", "has_media_spoiler": True}
+            server.push("message", photo | server.store_photo(PHOTO) | number)
+        for name in ("a.png", "b.png"):
+            await ann.send_document(PHOTO, name, "image/png", media_group_id="3")
+        for _ in range(2):
+            await ann.next_message()
+        await eventually(lambda: not waiting_in(tmp_path))
+        results = (await server.inline(ann, "dog"))["results"]
+        assert [each["sent"]["photo"] for each in results] == [photo["photo"] for photo in photos]
+
+
+async def test_what_was_doubtful_is_not_found_as_a_fact(
+    server: FakeTelegram, ann: Person, tmp_path: Path, unpaced: None
+) -> None:
+    await keep(tmp_path, ann.id, ChatSettings(history=True))
+    doubtful = replace(captions(), greedy=WireCaption("a man holding a gun", 0.05, "a man"))
+    async with running_bot(server, FakeQueue(lambda job, media: doubtful), tmp_path):
+        answer = await answered(ann)
+        assert words(answer)[0] == "perhaps: a man"
+        assert found(await server.inline(ann, "man")) == ["perhaps: a man"]
+
+
 async def test_what_is_in_work_when_history_is_switched_off_is_not_kept(
     server: FakeTelegram, ann: Person, tmp_path: Path, unpaced: None
 ) -> None:
@@ -107,6 +144,43 @@ async def test_what_is_in_work_when_history_is_switched_off_is_not_kept(
         await ann.next_message()
         assert await press(ann, menu, "History: off") == "History: on"
         assert (await server.inline(ann, ""))["results"] == []
+
+
+@pytest.mark.parametrize("slow", ["keep_settings", "note_all"])
+async def test_what_is_written_while_history_is_switched_off_is_not_kept(
+    server: FakeTelegram, ann: Person, tmp_path: Path, unpaced: None, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    await keep(tmp_path, ann.id, ChatSettings(history=True))
+    queue = FakeQueue()
+    queue.open.clear()
+    began, go_on = asyncio.Event(), asyncio.Event()
+    work = getattr(SqliteStorage, slow)
+
+    async def held(self: SqliteStorage, chat_id: int, what: Any) -> None:
+        if slow == "keep_settings" or what[0].key.startswith("history:"):
+            began.set()
+            await go_on.wait()
+        await work(self, chat_id, what)
+
+    async with running_bot(server, queue, tmp_path):
+        await ann.send_photo(PHOTO)
+        await eventually(lambda: queue.jobs)
+        menu = await menu_of(ann)
+        monkeypatch.setattr(SqliteStorage, slow, held)
+        if slow == "keep_settings":  # the answer comes while the press is in work
+            await ann.press(menu, "History: on")
+            await began.wait()
+            queue.open.set()
+            await ann.next_message()
+            await eventually(lambda: "'history:" in everything(tmp_path))
+        else:
+            queue.open.set()
+            await began.wait()
+            assert await press(ann, menu, "History: on") == "History: off"
+        go_on.set()
+        await eventually(lambda: not waiting_in(tmp_path))
+    assert not (await kept(tmp_path, ann.id)).history
+    assert "'history:" not in everything(tmp_path)
 
 
 async def test_forget_deletes_the_history_and_the_consent(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:

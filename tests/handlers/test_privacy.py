@@ -47,13 +47,14 @@ async def test_privacy_tells_what_is_kept_and_for_how_long(
         "7 days",
         "about a day",
         "For 2 hours",
+        "pictures to an album",
         "third parties",
         "/forget",
     ):
         assert words in english
     for words in ("48 часов", "90 дней", "1 час", "7 дней", "около суток", "2 часа", "Третьим лицам", "/forget"):
         assert words in russian
-    assert english.count("• ") == russian.count("• ") == 14
+    assert english.count("• ") == russian.count("• ") == 15
 
 
 async def test_privacy_keeps_its_word(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
@@ -327,6 +328,23 @@ async def test_in_a_group_a_member_takes_back_what_was_noted_of_answers_to_them(
         await press(eve, await becomes(eve, question, "Shall I really"), "🗑 Yes, delete it")
         await becomes(eve, question, "what I noted of pictures, clips and my answers")
     assert answers_to(tmp_path) == {bob.id}
+
+
+@pytest.mark.parametrize("administrator", [False, True])
+async def test_forget_in_a_group_leaves_no_trace_of_messages_that_mention_the_bot(
+    server: FakeTelegram, ann: Person, tmp_path: Path, administrator: bool
+) -> None:
+    eve = server.person("Eve")
+    group = server.group("Cats", ann, *([eve] if administrator else []))
+    async with running_bot(server, FakeQueue(), tmp_path):
+        await eve.send_photo(PHOTO, "@captions_test_bot", chat=group)
+        await group.next_message()
+        await eventually(lambda: "'guest:" in everything(tmp_path) and not waiting_in(tmp_path))
+        question = await menu_of(eve, "/forget", group)
+        await tampered(eve, question, Forget(do="yes", user=None if administrator else eve.id).pack())
+        await becomes(eve, question, "Nothing tells any more")
+        await eventually(lambda: not waiting_in(tmp_path))
+    assert "'guest:" not in everything(tmp_path)
 
 
 def answers_to(folder: Path) -> set[int]:

@@ -15,6 +15,8 @@ from model.tagging.lists import names
 from tests.support.conversation import DELETE, ONLY_ADMINISTRATORS, TAGS, answered, button_rows, press, replied, words
 from tests.support.fake_queue import FakeQueue, eventually, last, running_bot, worked
 from tests.support.fake_telegram import FakeTelegram, Message, Person
+from tests.support.jobs import photo_of
+from tests.support.pictures import PHOTO
 
 pytestmark = pytest.mark.usefixtures("unpaced")
 
@@ -158,11 +160,31 @@ async def test_with_nothing_to_look_at_a_photo_is_asked_for(queue: FakeQueue, an
     assert not queue.jobs
 
 
+@pytest.mark.parametrize("command", ["/tags", "/choose a dog | a cat"])
+async def test_a_reply_to_such_an_answer_means_its_photo(
+    server: FakeTelegram, queue: FakeQueue, ann: Person, command: str
+) -> None:
+    """Also where the photo is covered, and less is noted of it."""
+    covered = ann.new_message(ann.user, server.store_photo(PHOTO) | {"has_media_spoiler": True}, None, None)
+    server.push("message", covered)
+    await ann.next_message()
+    found = await said(ann, command, covered)
+    task = last(queue).task
+    assert isinstance(task, (TagsTask, RankTask))
+    assert task.picture == ""  # nothing is kept of it
+    await answered(ann)
+    before = len(queue.jobs)
+    assert words(await said(ann, "/caption", found))[0] == "a cat on a sofa"
+    assert photo_of(list(queue.jobs.values())[before]).picture == ""
+    assert words(await said(ann, "/sample 1", found))[0].startswith("a cat with")
+
+
 async def test_a_russian_reads_the_dictionary_in_russian(server: FakeTelegram, queue: FakeQueue) -> None:
     olga = server.person("Ольга", language_code="ru")
     await answered(olga)
     assert words(await said(olga, "/tags")) == ["собака · 83 %"]
     assert words(await said(olga, "/tags диван, стол")) == ["диван · 83 %", "стол · 4 %"]
+    assert words(await said(olga, "/tags стол"))[0] == "Единственный тег, о котором я могу судить, не подходит."
     assert words(await said(olga, "/choose собака | кошка на диване"))[-1] == "ни одно из них · 20 %"
     assert words(await said(olga, "/choose"))[0].startswith("Какие описания?")
 

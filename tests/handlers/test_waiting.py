@@ -458,6 +458,28 @@ async def test_what_is_being_sent_is_not_cancelled(server: FakeTelegram, tmp_pat
         assert (await ann.next_message())["text"].startswith("a cat")
 
 
+async def test_what_is_answered_is_not_cancelled_before_the_inbox_knows_it(
+    server: FakeTelegram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob = server.person("Bob")
+    acknowledge, answered, go_on = SqliteInbox.acknowledge, asyncio.Event(), asyncio.Event()
+
+    async def slow(self: SqliteInbox, update_id: int) -> None:
+        if not answered.is_set():
+            answered.set()
+            await go_on.wait()
+        await acknowledge(self, update_id)
+
+    monkeypatch.setattr(SqliteInbox, "acknowledge", slow)
+    async with running_bot(server, FakeQueue(), tmp_path):
+        await bob.send_photo(PHOTO)
+        await answered.wait()
+        await bob.next_message()
+        await bob.send_text("/cancel")
+        assert (await bob.next_message())["text"] == "There is nothing to cancel."
+        go_on.set()
+
+
 async def test_an_answer_that_waits_for_its_turn_is_cancelled(
     server: FakeTelegram, queue: FakeQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

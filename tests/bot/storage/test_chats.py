@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from bot.chat_settings import ChatSettings
 from bot.storage import redis_chats as redis_storage
 from bot.storage import sqlite_chats as sqlite_storage
-from bot.storage.chats import PICTURE_KEPT, Note, Picture, Storage
+from bot.storage.chats import PICTURE_KEPT, Note, Picture, Storage, change_settings
 from bot.storage.redis_chats import RedisStorage
 from bot.storage.sqlite import Database
 from bot.storage.sqlite_chats import SqliteStorage
@@ -70,6 +71,13 @@ async def test_settings_are_those_that_were_kept_last_and_the_defaults_before(pl
     assert await place.storage().settings(CHAT) == ChatSettings()
 
 
+async def test_two_changes_of_settings_at_a_time_are_both_kept(place: Place) -> None:
+    storage = place.storage()
+    changes: tuple[dict[str, Any], ...] = ({"tags": ("dog",)}, {"history": True}, {"voice": True})
+    await asyncio.gather(*(change_settings(storage, CHAT, partial(replace, **change)) for change in changes))
+    assert await storage.settings(CHAT) == ChatSettings(tags=("dog",), history=True, voice=True)
+
+
 async def test_settings_of_another_version_count_as_far_as_they_are_understood(place: Place) -> None:
     await place.raw_settings('{"samples": 99, "temperature": "hot", "model": "gpt", "colour": "red", "beam": false}')
     assert await place.storage().settings(CHAT) == ChatSettings(beam=False)
@@ -83,8 +91,8 @@ async def test_settings_that_make_no_sense_are_the_defaults(place: Place, text: 
 
 async def test_a_note_is_found_until_its_time_is_over(place: Place) -> None:
     storage = place.storage()
-    await storage.note(CHAT, "short", "gone soon", 60)
-    await storage.note(CHAT, "long", "a cat, кот, 🐈", 90 * DAY)
+    await storage.note_all(CHAT, [Note("short", "gone soon", 60)])
+    await storage.note_all(CHAT, [Note("long", "a cat, кот, 🐈", 90 * DAY)])
     place.clock.now += 59
     assert await place.storage().noted(CHAT, "short") == "gone soon"
     place.clock.now += 2
@@ -99,9 +107,9 @@ async def test_a_note_is_found_until_its_time_is_over(place: Place) -> None:
 
 async def test_a_note_that_is_written_again_counts_from_then(place: Place) -> None:
     storage = place.storage()
-    await storage.note(CHAT, "key", "first", 60)
+    await storage.note_all(CHAT, [Note("key", "first", 60)])
     place.clock.now += 50
-    await storage.note(CHAT, "key", "second", 60)
+    await storage.note_all(CHAT, [Note("key", "second", 60)])
     place.clock.now += 50
     assert await storage.noted(CHAT, "key") == "second"
     assert await storage.notes(CHAT, "k") == {"key": "second"}
@@ -110,8 +118,8 @@ async def test_a_note_that_is_written_again_counts_from_then(place: Place) -> No
 async def test_notes_are_found_by_how_their_keys_begin(place: Place) -> None:
     storage = place.storage()
     for key in ("clip:b", "clip:a", "clips:c", "CLIP:d", "photo:a", "clip*", "c%"):
-        await storage.note(CHAT, key, f"of {key}", DAY)
-    await storage.note(OTHER, "clip:z", "of another chat", DAY)
+        await storage.note_all(CHAT, [Note(key, f"of {key}", DAY)])
+    await storage.note_all(OTHER, [Note("clip:z", "of another chat", DAY)])
     assert list((await storage.notes(CHAT, "clip:")).items()) == [("clip:a", "of clip:a"), ("clip:b", "of clip:b")]
     assert list(await storage.notes(CHAT, "c%")) == ["c%"]
     assert len(await storage.notes(CHAT, "")) == 7
@@ -135,7 +143,7 @@ async def test_all_of_a_chat_is_forgotten_and_nothing_of_others(place: Place) ->
         await storage.keep_settings(chat, ChatSettings(samples=3))
         await storage.remember_picture(chat, Picture(f"of {chat}", "u"))
         for number in range(30):
-            await storage.note(chat, f"clip:{number}", "x", DAY)
+            await storage.note_all(chat, [Note(f"clip:{number}", "x", DAY)])
     both = await place.stored()
     await storage.forget_chat(CHAT)
     assert await storage.settings(CHAT) == ChatSettings()
@@ -153,9 +161,9 @@ async def test_a_note_written_while_the_chat_is_forgotten_can_be_found_and_forgo
     storage = place.storage()
     for _ in range(20):
         await asyncio.gather(
-            *(storage.note(CHAT, f"n{number}", "x", DAY) for number in range(5)),
+            *(storage.note_all(CHAT, [Note(f"n{number}", "x", DAY)]) for number in range(5)),
             storage.forget_chat(CHAT),
-            *(storage.note(CHAT, f"m{number}", "x", DAY) for number in range(5)),
+            *(storage.note_all(CHAT, [Note(f"m{number}", "x", DAY)]) for number in range(5)),
         )
         listed = await storage.notes(CHAT, "")
         single = {key for n in range(5) for key in (f"n{n}", f"m{n}") if await storage.noted(CHAT, key) is not None}
@@ -167,12 +175,12 @@ async def test_a_note_written_while_the_chat_is_forgotten_can_be_found_and_forgo
 async def test_two_bots_in_one_place_have_memories_of_their_own(place: Place) -> None:
     one, two = place.storage(1), place.storage(2)
     await one.keep_settings(CHAT, ChatSettings(samples=1))
-    await one.note(CHAT, "key", "of one", DAY)
+    await one.note_all(CHAT, [Note("key", "of one", DAY)])
     await one.remember_picture(CHAT, Picture("a", "b"))
     assert await two.settings(CHAT) == ChatSettings()
     assert await two.notes(CHAT, "") == {}
     assert await two.last_picture(CHAT) is None
-    await two.note(CHAT, "key", "of two", DAY)
+    await two.note_all(CHAT, [Note("key", "of two", DAY)])
     await two.forget_chat(CHAT)
     assert await one.noted(CHAT, "key") == "of one"
     assert await one.settings(CHAT) == ChatSettings(samples=1)
@@ -191,11 +199,11 @@ async def test_a_chat_cannot_fill_the_memory(place: Place, monkeypatch: pytest.M
         monkeypatch.setattr(engine, "MOST_LASTING", 20)
     storage = place.storage()
     await storage.remember_picture(CHAT, Picture("a", "b"))
-    await storage.note(CHAT, "parts:1", "x", DAY)
+    await storage.note_all(CHAT, [Note("parts:1", "x", DAY)])
     for number in range(50):
         place.clock.now += 1
         await storage.note_all(CHAT, [Note(f"answer:{number}", "x", 90 * DAY), Note("known:b", "1", 3600)])
-        await storage.note(OTHER, f"answer:{number % 20}", "x", 90 * DAY)
+        await storage.note_all(OTHER, [Note(f"answer:{number % 20}", "x", 90 * DAY)])
     found = await storage.notes(CHAT, "")
     assert found.keys() == {"picture", "parts:1", "known:b", *(f"answer:{number}" for number in range(30, 50))}
     assert len(await storage.notes(OTHER, "")) == 20
@@ -206,13 +214,28 @@ async def test_a_chat_cannot_fill_the_memory(place: Place, monkeypatch: pytest.M
 async def test_what_is_over_takes_no_room(place: Place) -> None:
     storage = place.storage()
     for number in range(50):
-        await storage.note(CHAT, f"n{number}", "x", 0.01)
+        await storage.note_all(CHAT, [Note(f"n{number}", "x", 0.01)])
         place.clock.now += 1
-    await storage.note(CHAT, "last", "x", DAY)
+    await storage.note_all(CHAT, [Note("last", "x", DAY)])
     async with asyncio.timeout(60):
         while await place.stored() > 2:  # Redis removes a key a moment after its end
             await asyncio.sleep(0.02)
     assert await storage.notes(CHAT, "") == {"last": "x"}
+
+
+async def test_what_is_forgotten_takes_no_room_and_leaves_no_name(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for engine in (sqlite_storage, redis_storage):
+        monkeypatch.setattr(engine, "MOST_LASTING", 2)
+    storage = place.storage()
+    await storage.note_all(CHAT, [Note("answer:kept", "{}", 80 * DAY)])
+    for number in range(3):
+        await storage.note_all(CHAT, [Note(f"answer:{number}", "{}", 90 * DAY)])
+        await storage.forget_note(CHAT, f"answer:{number}")
+    assert await storage.noted(CHAT, "answer:kept") == "{}"
+    await storage.forget_note(CHAT, "answer:kept")
+    assert await place.stored() == 0
 
 
 async def test_notes_can_be_written_to_a_full_redis(redis_server: RedisServer) -> None:
@@ -223,7 +246,7 @@ async def test_notes_can_be_written_to_a_full_redis(redis_server: RedisServer) -
     await client.config_set("maxmemory", "1")
     try:
         async with asyncio.timeout(60):
-            await storage.note(CHAT, "answer:a", "a cat", DAY)
+            await storage.note_all(CHAT, [Note("answer:a", "a cat", DAY)])
             assert await storage.noted(CHAT, "answer:a") == "a cat"
     finally:
         await client.config_set("maxmemory", "0")

@@ -20,7 +20,7 @@ from bot.answers.forgetting import forget_letters
 from bot.config import Settings
 from bot.dead_letters import print_letters
 from bot.errors import StorageError
-from bot.storage.chats import Picture, Storage
+from bot.storage.chats import Note, Picture, Storage
 from bot.storage.inbox import Asked, Inbox, Notice, Recorded
 from bot.storage.inbox import Place as Where
 from bot.storage.opening import open_memory
@@ -116,7 +116,7 @@ async def test_another_bot_in_the_same_place_has_updates_and_pictures_of_its_own
 async def test_a_note_can_be_deleted_by_itself(place: Place) -> None:
     storage = place.storage()
     for key in ("answer:a", "answer:b"):
-        await storage.note(5, key, key, 60)
+        await storage.note_all(5, [Note(key, key, 60)])
     await storage.forget_note(5, "answer:a")
     await storage.forget_note(6, "answer:b")  # another chat's
     assert await storage.noted(5, "answer:a") is None
@@ -216,7 +216,7 @@ async def test_what_is_too_old_goes_although_nobody_writes(place: Place, monkeyp
     await inbox.record([update(1), update(2)])
     await inbox.acknowledge(1)
     await inbox.dead_letter(2, "it kills workers", 3)
-    await place.storage().note(5, "known:x", "1", 3600.0)
+    await place.storage().note_all(5, [Note("known:x", "1", 3600.0)])
     await inbox.reclaim(3)
     assert await left_of_the_past(place) >= 4
     monkeypatch.setattr("time.time", lambda: began + 8 * 24 * 3600)
@@ -249,17 +249,38 @@ async def test_dead_letters_of_a_chat_or_of_one_person_there_are_forgotten(place
 
     press = {"update_id": 9, "callback_query": {"from": {"id": 1}, "message": {"chat": {"id": -5}}}}
     bodies = [from_(1, -5, 1), from_(2, -5, 2), from_(3, -5, 1), from_(4, 1, 1), from_(5, -5, 1), press]
+    for number, channel in ((6, -7), (7, -8)):  # all who write in the name of a chat have the same user
+        bodies.append(from_(number, -5, 136817688))
+        bodies[-1]["message"]["sender_chat"] = {"id": channel, "type": "channel", "title": "Marked"}
     await inbox.record(bodies)
-    for number in (1, 2, 3, 4, 9):
+    for number in (1, 2, 3, 4, 6, 7, 9):
         await inbox.dead_letter(number, "reason", 3)
     assert await forget_letters(inbox, -5, 3) == 0
+    assert await forget_letters(inbox, -5, 136817688) == 0
     assert await forget_letters(inbox, -5, 1) == 2
+    assert await forget_letters(inbox, -5, -7) == 1
+    assert [letter.body["message"]["sender_chat"] for letter in await inbox.dead() if letter.id == 7] == [
+        {"id": -8, "type": "channel"}
+    ]
+    assert await forget_letters(inbox, -5, -8) == 1
     assert [letter.id for letter in await inbox.dead()] == [2, 4, 9]
     assert await forget_letters(inbox, -5) == 1
     assert await forget_letters(inbox, -5) == 0
     assert [letter.id for letter in await inbox.dead()] == [4, 9]
     assert await ids(inbox) == [5]  # what is in work goes on
     assert await forget_letters(place.inbox(2), 1) == 0
+
+
+async def test_a_press_that_is_given_up_leaves_its_number_alone(place: Place) -> None:
+    inbox = place.inbox()
+    press = {"update_id": 1, "callback_query": {"id": "1", "from": {"id": 987654}, "data": "more:x"}}
+    asked = Asked("photo", Where(987654, None, 987654))
+    await inbox.record([press], {1: asked})
+    await inbox.dead_letter(1, "crashed", 3)
+    [letter] = await inbox.dead()
+    assert letter.body == {"update_id": 1}
+    await inbox.retry([1])
+    assert [(entry.body, entry.asked) for entry in await inbox.reclaim(3)] == [({"update_id": 1}, None)]
 
 
 async def test_an_acknowledged_update_never_becomes_a_dead_letter(place: Place) -> None:
@@ -482,6 +503,10 @@ def test_what_is_kept_names_nobody_and_repeats_no_words(capsys: pytest.CaptureFi
     for text, expected in (("/sample 8 t=1.2", "/sample 8 t=1.2"), ("/sample my secret", "/sample"), ("secret", ".")):
         said = {"message_id": 3, "date": 1, "chat": {"id": 5, "type": "private"}, "text": text}
         assert reduced({"update_id": 1, "message": said}, 42)["message"]["text"] == expected
+
+    for text in ("/choose a secret | a dog", "/tags@captions_bot secret"):  # what is asked for cannot be kept
+        assert reduced({"update_id": 1, "message": {**message, "caption": text}}, 42) == {"update_id": 1}
+    assert reduced({"update_id": 1, "message": {**message, "caption": "/tags"}}, 42)["message"]["caption"] == "/tags"
 
     print_letters([], as_json=False)
     assert capsys.readouterr().out.startswith("ID")

@@ -10,7 +10,18 @@ import pytest
 from bot.answers.notes import Answer, Page, Subject
 from bot.config import Settings
 from bot.storage.chats import Note, Picture, Storage
-from bot.storage.notes import ABOUT, ANSWER, BESIDE, CLIP, DELETED, KINDS, KNOWN, forget_answer, forget_person
+from bot.storage.notes import (
+    ABOUT,
+    ALBUM_HEATMAP,
+    ANSWER,
+    BESIDE,
+    CLIP,
+    DELETED,
+    KINDS,
+    KNOWN,
+    forget_answer,
+    forget_person,
+)
 from bot.storage.opening import open_memory
 from tests.conftest import ROOT
 
@@ -75,7 +86,8 @@ async def test_what_belongs_to_an_answer_is_forgotten_with_it(storage: Storage) 
     for kind in KINDS:
         await kind.keep(storage, CHAT, "key", {})
     await forget_answer(storage, CHAT, "key")
-    assert [kind for kind in KINDS if not await kind.exists(storage, CHAT, "key")] == [ANSWER, CLIP, *KINDS[2:4]]
+    gone = [kind for kind in KINDS if not await kind.exists(storage, CHAT, "key")]
+    assert gone == [ANSWER, CLIP, ALBUM_HEATMAP, BESIDE]
 
 
 def test_kinds_have_different_prefixes() -> None:

@@ -16,6 +16,8 @@ from aiogram.exceptions import (
     TelegramServerError,
 )
 from aiogram.methods import (
+    AnswerInlineQuery,
+    DeleteMessage,
     EditMessageText,
     GetFile,
     SendChatAction,
@@ -152,16 +154,26 @@ async def test_a_flood_wait_silences_its_chat_for_everybody_and_no_other_chat() 
     assert after[2] - after[0] >= 1.9  # and no burst when it is over
 
 
-async def test_a_flood_wait_that_names_no_chat_silences_the_bot() -> None:
+@pytest.mark.parametrize(
+    ("refused", "other"),
+    [
+        (GetFile(file_id="x"), AnswerInlineQuery(inline_query_id="1", results=[])),
+        (DeleteMessage(chat_id=ANN, message_id=1), DeleteMessage(chat_id=8, message_id=1)),
+        (EditMessageText(inline_message_id="guest", text="x"), EditMessageText(inline_message_id="other", text="x")),
+    ],
+)
+async def test_a_flood_wait_holds_up_what_is_alike_and_nothing_else(
+    refused: TelegramMethod[Any], other: TelegramMethod[Any]
+) -> None:
     telegram = Telegram()
-    telegram.failures = [flood(20, GetFile(file_id="x"))]
-    telegram.send(GetFile(file_id="x"))
+    telegram.failures = [flood(20, refused)]
+    telegram.send(refused)
     await settled()
-    telegram.send(text(), text(8), GetFile(file_id="y"))
+    telegram.send(text(8), other, refused)
     await telegram.clock.pass_time(19)
-    assert len(telegram.arrived) == 1
+    assert [method for _, method in telegram.arrived] == [refused, text(8), other]
     await telegram.clock.pass_time(5)
-    assert len(telegram.arrived) == 5
+    assert [method for _, method in telegram.arrived[3:]] == [refused, refused]
 
 
 async def test_failures_are_repeated_with_growing_pauses_and_not_for_ever() -> None:

@@ -9,7 +9,7 @@ from aiogram import Bot
 from aiogram.types import MessageEntity, User
 from pydantic import ValidationError
 
-from bot.telegram.updates import entity_text, is_spoken_to, read_update
+from bot.telegram.updates import asker, entity_text, is_spoken_to, read_update
 from tests.support.fake_telegram import TOKEN
 
 ME = User(id=424242, is_bot=True, first_name="Captions", username="captions_test_bot")
@@ -45,6 +45,22 @@ def test_what_is_not_understood_about_a_photo_does_not_hide_it(
         assert f"message.{name}" in caplog.text
     assert "hologram" not in caplog.text
     assert "somebody" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("chat", "fields", "who"),
+    [
+        ("supergroup", {}, 136817688),
+        ("supergroup", {"sender_chat": {"id": -100, "type": "channel"}}, -100),
+        ("private", {"sender_chat": {"id": -100, "type": "channel"}}, 136817688),
+        ("supergroup", {"from": None}, 7),
+    ],
+)
+def test_who_writes_in_the_name_of_a_chat_is_that_chat(chat: str, fields: dict[str, Any], who: int) -> None:
+    fake = {"id": 136817688, "is_bot": True, "first_name": "Channel"}
+    message = read_update(update(chat={"id": 7, "type": chat}, **{"from": fake} | fields), Bot(TOKEN)).message
+    assert message is not None
+    assert asker(message) == who
 
 
 def test_a_message_that_is_replied_to_keeps_what_is_understood_of_it() -> None:
