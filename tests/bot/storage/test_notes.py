@@ -75,7 +75,7 @@ async def test_what_belongs_to_an_answer_is_forgotten_with_it(storage: Storage) 
     for kind in KINDS:
         await kind.keep(storage, CHAT, "key", {})
     await forget_answer(storage, CHAT, "key")
-    assert [kind for kind in KINDS if not await kind.exists(storage, CHAT, "key")] == [ANSWER, CLIP, *KINDS[2:4]]
+    assert [kind for kind in KINDS if not await kind.exists(storage, CHAT, "key")] == [ANSWER, CLIP, *KINDS[2:5]]
 
 
 def test_kinds_have_different_prefixes() -> None:
