@@ -9,6 +9,7 @@ from model.serving.tasks.base import Task
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursTask
 from model.serving.tasks.features import FeaturesTask
+from model.serving.tasks.find import FindTask
 from model.serving.tasks.photo import PhotoTask
 from model.serving.tasks.rank import RankTask
 from model.serving.tasks.tags import TagsTask
@@ -16,7 +17,7 @@ from model.serving.tasks.words import WordsTask
 
 TASKS: Final[dict[str, type[Task]]] = {
     task.NAME: task
-    for task in (PhotoTask, ClipTask, AlbumTask, ColoursTask, FeaturesTask, WordsTask, TagsTask, RankTask)
+    for task in (PhotoTask, ClipTask, AlbumTask, ColoursTask, FeaturesTask, WordsTask, TagsTask, RankTask, FindTask)
 }
 
 # The queue has two lines for each kind of line: see `model.serving.queue`.
