@@ -12,6 +12,7 @@ from bot import replies
 from bot.answers.ask import Ask
 from bot.answers.colours import Colours
 from bot.answers.example import Example
+from bot.answers.find import Finding
 from bot.answers.inline import HISTORY
 from bot.answers.photos import Captioning
 from bot.answers.settings_menu import SettingsMenu
@@ -37,6 +38,7 @@ def create_router() -> Router:
         ("colours", colours),
         ("tags", tags),
         ("choose", choose),
+        ("find", find),
     ):
         register(router, name, handler)
     return router
@@ -85,3 +87,7 @@ async def tags(_: object, ask: Ask, command: CommandObject, tags: Tags) -> None:
 
 async def choose(_: object, ask: Ask, command: CommandObject, tags: Tags) -> None:
     await tags.choose(ask, command.args or "")
+
+
+async def find(_: object, ask: Ask, command: CommandObject, finding: Finding) -> None:
+    await finding.command(ask, command.args or "")

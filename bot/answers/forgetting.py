@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bot.answers.vectors import forget_vectors
 from bot.chat_settings import ChatSettings
 from bot.stats import Stats
 from bot.storage.chats import Storage
 from bot.storage.inbox import DeadLetter, Inbox
 from bot.storage.notes import forget_person
+from bot.telegram.pacing import is_private
 from model.serving.queue import JobProducer
 
 if TYPE_CHECKING:  # words of what was deleted need no answers
@@ -43,6 +45,8 @@ class Forgetting:
         """
         settings = await self._storage.settings(chat_id) != ChatSettings()
         notes = bool(await self._storage.notes(chat_id, ""))
+        if is_private(chat_id):  # what the consent given here has left in groups
+            await forget_vectors(self._storage, chat_id)
         await self._storage.forget_chat(chat_id)
         letters = await forget_letters(self._inbox, chat_id)
         await self._queue.forget_place(f"{bot_id}:{chat_id}")

@@ -17,6 +17,7 @@ from aiogram.exceptions import TelegramBadRequest
 from aiogram.types import InaccessibleMessage, InlineKeyboardMarkup, Message
 
 from bot.answers.keyboards import answer_buttons
+from bot.answers.vectors import forget_with_answer
 from bot.logs import impersonal
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
@@ -190,9 +191,10 @@ class Answers:
     async def delete(self, bot: Bot, chat_id: int, key: str, messages: Iterable[int]) -> bool:
         """Delete the messages of an answer, and what is noted of it; whether that could be done.
 
-        Nothing is added to it from the first moment on.
+        Nothing is added to it from the first moment on, and its photos are found no more in any case.
         """
         await DELETED.keep(self._storage, chat_id, key)
+        await forget_with_answer(self._storage, chat_id, key, await self.owner(chat_id, key))
         if not await _delete_messages(bot, chat_id, messages):
             await DELETED.forget(self._storage, chat_id, key)
             return False

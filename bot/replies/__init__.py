@@ -6,6 +6,7 @@ What is returned is HTML for Telegram. Texts are whole sentences, so that a tran
 from bot.replies.albums import *
 from bot.replies.clips import *
 from bot.replies.failures import *
+from bot.replies.find import *
 from bot.replies.inline import *
 from bot.replies.interface import *
 from bot.replies.media import *

@@ -71,6 +71,7 @@ def _latency(latency: Latency) -> str:
         "colours": _("Colours"),
         "tags": _("Tags"),
         "rank": _("Choices"),
+        "find": _("Photos found by words"),
         "compare": _("Comparisons"),
         "clip": _("Clips"),
         "guest": _("As a guest"),
