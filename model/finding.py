@@ -31,15 +31,16 @@ from model.tagging.lists import Words
 
 FIND_FILE: Final = "find.safetensors"
 MODEL_DIGITS: Final = 16  # of the fingerprint that names a model
-LEAST: Final = 0.5  # probability of what is worth showing
 
 
 @dataclass(frozen=True)
 class FindFit:
-    """What turns z into a probability."""
+    """What turns z into the probability that most of what was asked for is in the photo."""
 
     slope: float
     intercept: float
+    least: float  # of the best photo; else nothing fits well
+    floor: float  # of each photo that is shown
 
     def __call__(self, z: Tensor) -> Tensor:
         return torch.sigmoid(self.slope * z + self.intercept)
@@ -99,10 +100,12 @@ class Finder:
         said = self._embedding.encode([" ".join(meaning.known)])
         scores = marginal_score(said @ functional.normalize(photos.float(), dim=-1).T, said @ self._bank.T)[0]
         best = scores.topk(min(MOST_FOUND, len(names)))
+        likely = self.fit(best.values).tolist()
+        least = self.fit.floor if likely and likely[0] >= self.fit.least else 1.0
         hits = [
             Hit(names[row], round(probability, 4))
-            for row, probability in zip(best.indices.tolist(), self.fit(best.values).tolist(), strict=True)
-            if probability >= LEAST
+            for row, probability in zip(best.indices.tolist(), likely, strict=True)
+            if probability >= least
         ]
         return Found(tuple(hits), meaning.unknown, compared=len(names))
 

@@ -28,7 +28,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class Hit:
-    """A photo that fits. `probability`: as `Found.hits` says."""
+    """A photo that fits. `probability`: that most of what was asked for is in it."""
 
     name: str  # hexadecimal digits of the name before its vector
     probability: float
@@ -36,11 +36,7 @@ class Hit:
 
 @dataclass(frozen=True)
 class Found:
-    """What fits a text, the best first: nothing, where nothing fits well.
-
-    The probability of a hit is that a text which fits it so well describes one of the photos at all, if every second
-    text did.
-    """
+    """What fits a text, the best first: nothing, where nothing fits well."""
 
     hits: tuple[Hit, ...]
     unknown: tuple[str, ...] = ()  # words of the text that are not known

@@ -15,8 +15,8 @@ from bot.replies.text import escaped, shortened
 from model.found import Found
 from model.tagging.lists import LONGEST, MOST_WORDS
 
-WELL: Final = 0.9  # probability
-PROBABLY: Final = 0.7
+WELL: Final = 0.6  # probability
+PROBABLY: Final = 0.4
 NAMED: Final = 10  # words that are not known
 
 

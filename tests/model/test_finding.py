@@ -28,7 +28,7 @@ def embedding(vocabulary: Vocabulary) -> JointEmbedding:
 @pytest.fixture
 def finder(embedding: JointEmbedding) -> Finder:
     bank = coarse(torch.randn(50, SPACE))
-    return Finder(embedding, "mine", bank, FindFit(1.0, -2.0))
+    return Finder(embedding, "mine", bank, FindFit(1.0, -2.0, least=0.5, floor=0.4))
 
 
 def packed(vectors: torch.Tensor, first: int = 0) -> bytes:
@@ -106,10 +106,9 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path, finder: F
     shutil.copy(WEIGHTS / EMBEDDING_FILE, tmp_path)
     with pytest.raises(CheckpointError, match=FIND_FILE):
         Finder.load(tmp_path, sha256)
-    Finder.save(tmp_path / FIND_FILE, coarse(torch.randn(3, 512)), FindFit(1.0, 0.0), "another")
+    Finder.save(tmp_path / FIND_FILE, coarse(torch.randn(3, 512)), FindFit(1.0, 0.0, 0.5, 0.1), "another")
     with pytest.raises(CheckpointError, match="not fitted to this embedding"):
         Finder.load(tmp_path, sha256)
-    Finder.save(
-        tmp_path / FIND_FILE, coarse(torch.randn(3, 512)), FindFit(1.0, 0.0), fingerprint(tmp_path / EMBEDDING_FILE)
-    )
-    assert Finder.load(tmp_path, sha256).model == fingerprint(WEIGHTS / EMBEDDING_FILE)[:16]
+    sha = fingerprint(tmp_path / EMBEDDING_FILE)
+    Finder.save(tmp_path / FIND_FILE, coarse(torch.randn(3, 512)), FindFit(1.0, 0.0, 0.5, 0.1), sha)
+    assert Finder.load(tmp_path, sha256).model == sha[:16]
