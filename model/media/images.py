@@ -71,6 +71,9 @@ _SRGB_GAMMA: Final = 1 / 2.2  # as a PNG says it
 _STATED: Final = "stated_colours"  # of a picture's `info`: codes of primaries and transfer characteristics, or None
 _ALIKE: Final = 2  # levels of 255: a profile that changes no colour by more is that of sRGB
 
+# All decoders now: one for which Pillow finds no memory when its first file comes is "not installed" for good.
+Image.init()
+
 # Blocks of this size are given back to the system when a picture goes; smaller ones stay with the process (glibc).
 _imaging.set_block_size(64 * MIB)
 

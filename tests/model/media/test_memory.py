@@ -241,6 +241,13 @@ for room in (8, 16, 32, 48, 64, 96, 128):
 """
 
 
+def test_decoders_are_loaded_before_the_first_file() -> None:
+    """One that Pillow cannot load for want of memory is not installed, as far as Pillow knows, ever after."""
+    loaded = "from model.media.images import FORMATS; from PIL import Image; print(set(FORMATS) - set(Image.OPEN))"
+    done = subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 # Without progressive JPEG, AVIF and H.264: their decoders may say of a lack of memory what they say of damage.
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["jpeg", "png", "webp", "lossless", "tiff", "gif"])
