@@ -24,6 +24,7 @@ from typing import Final
 from bot.chat_settings import ChatSettings
 from model.training.data import Example, load_split, resolve_data
 from tests.conftest import ROOT
+from tests.support.fake_queue import next_answer
 from tests.support.fake_telegram import TOKEN, FakeTelegram, Person
 from tests.support.program import environment
 from tests.support.records import everything, keep
@@ -62,7 +63,7 @@ async def send(person: Person, photos: Sequence[Example], folder: Path) -> list[
             message = await person.send_photo(photo.path.read_bytes())
             files.append(message["photo"][-1]["file_id"])
         for _ in part:
-            await person.next_message(PATIENCE)
+            await next_answer(person, PATIENCE)
     kept = everything(folder).count('"values"')
     print(f"{len(files)} photos answered, {kept} of them can be found", flush=True)
     return files
@@ -75,7 +76,7 @@ async def search(person: Person, queries: Sequence[str], files: Sequence[str | N
         began = time.monotonic()
         await person.send_text(f"/find {query}")
         shown: list[str] = []
-        while "text" not in (message := await person.next_message(PATIENCE)):
+        while "text" not in (message := await next_answer(person, PATIENCE)):
             shown.append(message["photo"][-1]["file_id"])
         found.seconds.append(time.monotonic() - began)
         found.ranks.append(shown.index(right) if right in shown else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bot.answers.vectors import forget_vectors
+from bot.answers.vectors import forget_group, forget_vectors
 from bot.chat_settings import ChatSettings
 from bot.stats import Stats
 from bot.storage.chats import Storage
@@ -47,6 +47,8 @@ class Forgetting:
         notes = bool(await self._storage.notes(chat_id, ""))
         if is_private(chat_id):  # what the consent given here has left in groups
             await forget_vectors(self._storage, chat_id)
+        else:
+            await forget_group(self._storage, chat_id)
         await self._storage.forget_chat(chat_id)
         letters = await forget_letters(self._inbox, chat_id)
         await self._queue.forget_place(f"{bot_id}:{chat_id}")
@@ -60,6 +62,7 @@ class Forgetting:
         Raises as `chat` does.
         """
         letters = await forget_letters(self._inbox, chat_id, user_id)
+        await forget_group(self._storage, chat_id, user_id)
         notes = await forget_person(self._storage, chat_id, user_id)
         await self._statistics.forget(user_id)
         return Deleted(letters, notes)

@@ -103,6 +103,13 @@ async def forget_with_answer(storage: Storage, chat: int, answer: str, user: int
             await VECTOR.forget(storage, chat, beginning + name)
 
 
+async def forget_group(storage: Storage, chat: int, user: int | None = None) -> None:
+    """Forget that vectors of this person, else of anybody, are in a group where all of them are being forgotten."""
+    users = {name.partition(":")[0] for name in await VECTOR.find_all(storage, chat)} if user is None else {str(user)}
+    for each in users:
+        await VECTORS_IN.forget(storage, int(each), f"{each}:{chat}")
+
+
 async def forget_vectors(storage: Storage, user: int) -> None:
     """Forget all of a person's, in all chats."""
     groups = [int(name) for name in await VECTORS_IN.find_all(storage, user, f"{user}:")]
