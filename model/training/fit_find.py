@@ -33,7 +33,7 @@ from model.words import FUNCTION_WORDS
 
 CHAT: Final = 200  # photos
 MOST: Final = 0.6  # of what a text says
-RECALL: Final = 1.5  # times as much as precision: to be told that nothing fits is worse than to see what does not
+RECALL: Final = 2.0  # times as much as precision: to be told that nothing fits is worse than to see what does not
 LEFT_OUT: Final = 0.05  # of the photos that fit
 
 
