@@ -98,16 +98,16 @@ def translate_lines(weights: Path, device: str, lines: TextIO, *, as_json: bool 
     """
     try:
         russian = Translations.load(weights / RUSSIAN_FILE, device)
-    except (CheckpointError, ValueError) as error:
+        captions = (line.rstrip("\r\n") for line in lines)
+        while some := list(itertools.islice(captions, 1 if lines.isatty() else LINES)):
+            for caption, found in zip(some, russian.translate(some), strict=True):
+                if as_json:
+                    _print_json({"english": caption, **_translation_json(found)})
+                else:
+                    print(found.text, flush=True)
+    except (CheckpointError, ValueError, OSError) as error:  # the last of standard output
         print(f"error: {error}", file=sys.stderr)
         return 2
-    captions = (line.rstrip("\r\n") for line in lines)
-    while some := list(itertools.islice(captions, 1 if lines.isatty() else LINES)):
-        for caption, found in zip(some, russian.translate(some), strict=True):
-            if as_json:
-                _print_json({"english": caption, **_translation_json(found)})
-            else:
-                print(found.text, flush=True)
     return 0
 
 
@@ -209,7 +209,7 @@ def _look(
     try:
         captioner = Captioner.load(weights, device, model=TAGGING)
         return _show_each(files, partial(show, captioner), as_json=as_json)
-    except (CheckpointError, ValueError) as error:
+    except (CheckpointError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 

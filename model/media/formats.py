@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -52,6 +53,7 @@ _FIRST_BYTES: Final[dict[bytes, Video]] = {
 }
 _TRANSPORT: Final = ((0, 188), (4, 192), (0, 204))  # where the packets of MPEG-TS begin, and their size
 _SHORTEST: Final = 0.01  # seconds; browsers show a frame that wants less for _USUAL
+_MOST_BLOCKS: Final = 1_000_000  # of a file, that are walked one by one: several times what 100 MiB hold in earnest
 _USUAL: Final = 0.1
 PNG: Final = b"\x89PNG\r\n\x1a\n"  # how one begins
 _TEXTS: Final = (b"tEXt", b"zTXt", b"iTXt")  # chunks of a PNG
@@ -188,13 +190,16 @@ def _gif(data: bytes) -> _Parsed:
     frames: list[float] = []
     at = 13 + _colours(flags)
     delay, end = 0.0, 0
-    while at + 10 <= len(data):
+    blocks = iter(range(_MOST_BLOCKS))
+    for _ in blocks:
+        if at + 10 > len(data):
+            break
         if data[at] == 0x21:  # an extension
             if data[at + 1] == 0xF9:  # graphic control
                 delay = int.from_bytes(data[at + 4 : at + 6], "little") / 100
-            at = _after_blocks(data, at + 2)
+            at = _after_blocks(data, at + 2, blocks)
         elif data[at] == 0x2C:  # a frame
-            at = _after_blocks(data, at + 11 + _colours(data[at + 9]))
+            at = _after_blocks(data, at + 11 + _colours(data[at + 9]), blocks)
             if at > len(data):
                 break
             frames.append(delay)
@@ -209,17 +214,21 @@ def _colours(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _after_blocks(data: bytes, at: int) -> int:
-    """The offset behind a chain of GIF data blocks; beyond the file if it breaks off."""
-    while at < len(data) and data[at]:
+def _after_blocks(data: bytes, at: int, blocks: Iterator[int]) -> int:
+    """The offset behind a chain of GIF data blocks; beyond the file if it breaks off, or `blocks` ends."""
+    for _ in blocks:
+        if at >= len(data) or not data[at]:
+            return at + 1
         at += 1 + data[at]
-    return at + 1
+    return len(data) + 1
 
 
 def _webp(data: bytes) -> _Parsed:
     """Walk the chunks of a RIFF file. A still WebP has no VP8X or ANMF chunk, and no size here."""
     size, frames, end, at = (0, 0), list[float](), 0, 12
-    while at + 8 <= len(data):
+    for _ in range(_MOST_BLOCKS):
+        if at + 8 > len(data):
+            break
         length = int.from_bytes(data[at + 4 : at + 8], "little")
         body, name = data[at + 8 : at + 24], data[at : at + 4]
         at += 8 + length + length % 2
@@ -251,7 +260,9 @@ def is_sound_webp(data: bytes, least: int) -> bool:
 def _png(data: bytes) -> _Parsed:
     """Walk the chunks of a PNG; without an acTL chunk before the pixels it is still."""
     size, frames, end, at, animated, open_frame = (0, 0), list[float](), 0, 8, False, False
-    while at + 12 <= len(data):
+    for _ in range(_MOST_BLOCKS):
+        if at + 12 > len(data):
+            break
         length = int.from_bytes(data[at : at + 4], "big")
         name, body = data[at + 4 : at + 8], data[at + 8 : at + 34]
         at += 12 + length

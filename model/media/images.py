@@ -181,9 +181,11 @@ def _nearly_whole(jpeg: bytes) -> bool:
     found = []
     try:
         for made_up in (b"", b"\x5a\xa5" * 512):
-            with Image.open(io.BytesIO(jpeg[:-2] + made_up + END_OF_IMAGE), formats=["JPEG", "MPO"]) as file:
+            data = jpeg[:-2] + made_up + END_OF_IMAGE
+            with Image.open(io.BytesIO(data), formats=["JPEG", "MPO"]) as file:
                 file.draft("RGB", _draft_size(*file.size))
-                found.append(np.asarray(file.convert("L"), dtype=int))
+                with DECODING.hold(_cost(file, data, jpeg_frame(data))):
+                    found.append(np.asarray(file.convert("L"), dtype=np.int16))
     except Exception:  # decoders of damaged files raise nearly anything
         return False
     return float((np.abs(found[0] - found[1]) > _UNLIKE).mean()) <= _MISSING

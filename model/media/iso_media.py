@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 
@@ -38,26 +39,16 @@ def boxes_end(data: bytes) -> int:
 
 def claimed_pixels(data: bytes) -> int:
     """The pixels of the largest picture of a HEIF file, those that are cut off before it is shown too. Never raises."""
-    most = 0
-    for meta in _boxes(data, 0, len(data), b"meta"):
-        for properties in _boxes(data, meta[0] + 4, meta[1], b"iprp"):
-            for container in _boxes(data, *properties, b"ipco"):
-                for start, end in _boxes(data, *container, b"ispe"):
-                    if end - start >= 12:
-                        width, height = struct.unpack_from(">II", data, start + 4)
-                        most = max(most, width * height)
-    return most
+    whole = (start for start, end in _properties(data, b"ispe") if end - start >= 12)
+    return max((math.prod(struct.unpack_from(">II", data, start + 4)) for start in whole), default=0)
 
 
 def stated_colours(data: bytes) -> tuple[int, int] | None:
     """Colour primaries and transfer characteristics (H.273) of a HEIF or AVIF picture, where it states them."""
-    for meta in _boxes(data, 0, len(data), b"meta"):
-        for properties in _boxes(data, meta[0] + 4, meta[1], b"iprp"):
-            for container in _boxes(data, *properties, b"ipco"):
-                for start, end in _boxes(data, *container, b"colr"):
-                    if data[start : start + 4] == b"nclx" and end - start >= 8:
-                        primaries, transfer = struct.unpack_from(">HH", data, start + 4)
-                        return primaries, transfer
+    for start, end in _properties(data, b"colr"):
+        if data[start : start + 4] == b"nclx" and end - start >= 8:
+            primaries, transfer = struct.unpack_from(">HH", data, start + 4)
+            return primaries, transfer
     return None
 
 
@@ -74,11 +65,9 @@ def _picture_track(data: bytes, trak: tuple[int, int]) -> tuple[tuple[int, int],
     wide = data[clock[0]] == 1  # the version of the box: times of 64 bits
     (timescale,) = struct.unpack_from(">I", data, clock[0] + (20 if wide else 12))
     width, height = struct.unpack_from(">II", data, header[1] - 8)  # 16.16
-    durations: list[float] = []
-    for information in _boxes(data, *media, b"minf"):
-        for table in _boxes(data, *information, b"stbl"):
-            durations += _durations(data, table, timescale or 1)
-    return (width >> 16, height >> 16), durations
+    information = next(_boxes(data, *media, b"minf"), (0, 0))
+    table = next(_boxes(data, *information, b"stbl"), (0, 0))
+    return (width >> 16, height >> 16), list(_durations(data, table, timescale or 1))
 
 
 def _durations(data: bytes, table: tuple[int, int], timescale: int) -> Iterator[float]:
@@ -95,6 +84,14 @@ def _durations(data: bytes, table: tuple[int, int], timescale: int) -> Iterator[
         for _ in range(min(count, left)):
             yield ticks / timescale
         left -= min(count, left)
+
+
+def _properties(data: bytes, name: bytes) -> Iterator[tuple[int, int]]:
+    """Where the boxes of a name lie among the properties of a file's pictures."""
+    for meta in _boxes(data, 0, len(data), b"meta"):
+        for properties in _boxes(data, meta[0] + 4, meta[1], b"iprp"):
+            for container in _boxes(data, *properties, b"ipco"):
+                yield from _boxes(data, *container, name)
 
 
 def _boxes(data: bytes, at: int, end: int, name: bytes) -> Iterator[tuple[int, int]]:

@@ -41,7 +41,9 @@ def jpeg_frame(data: bytes) -> JpegFrame | None:
     at, frame = 2, None
     while at + 4 <= len(data):
         if data[at] != 0xFF:
-            at += 1
+            at = data.find(b"\xff", at)
+            if at < 0:
+                break
             continue
         marker = data[at + 1]
         if marker in (0xFF, 0x00) or marker in _ALONE:

@@ -15,6 +15,7 @@ from typing import Final
 MIB: Final = 1024 * 1024
 ALL: Final = 800 * MIB  # of pictures and clips together
 CLIPS: Final = 350 * MIB  # of these, clips: nearly all pictures have room beside them
+MOST: Final = 1400 * MIB  # of one clip, which runs alone if it takes more than ALL
 LARGE: Final = 64 * MIB  # after which what is left over is given back to the system
 
 
@@ -29,7 +30,8 @@ class MemoryBudget:
     """Bytes that decoders may hold at once, given out in the order in which they are asked for.
 
     A decoder that needs more than there is runs alone. Those that last (a clip's, which waits for the network between
-    its frames) have a share of their own, and do not keep those behind them waiting when only that share is used up.
+    its frames) have a share of their own; one that needs more than the share runs without another that lasts. Who
+    waits for those that last alone does not keep smaller ones waiting behind it.
     """
 
     def __init__(self, size: int = ALL, lasting: int = CLIPS, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,7 +47,7 @@ class MemoryBudget:
     @contextlib.contextmanager
     def hold(self, size: int, *, lasting: bool = False) -> Iterator[None]:
         """Wait for `size` bytes, and keep them while the block runs."""
-        ticket = _Ticket(min(size, self.lasting if lasting else self.size), lasting)
+        ticket = _Ticket(min(size, self.size), lasting)
         thread = threading.get_ident()
         with self._changed:
             self._waiting.append(ticket)
@@ -75,11 +77,16 @@ class MemoryBudget:
 
     def _admit(self) -> None:
         """Let in all for whom there is room, in their order."""
+        for_lasting = False  # somebody waits until those that last have ended: no further one begins
         for ticket in self._waiting[:]:
-            if ticket.lasting and self._held_lasting + ticket.size > self.lasting:
+            share_used = self._held_lasting > 0 and self._held_lasting + ticket.size > self.lasting
+            if ticket.lasting and (for_lasting or share_used):
                 continue
             if self._held + ticket.size > self.size:
-                break
+                if self._held - self._held_lasting + ticket.size > self.size:
+                    break
+                for_lasting = True
+                continue
             ticket.let_in = True
             self._waiting.remove(ticket)
             self._held += ticket.size

@@ -25,7 +25,7 @@ from model.media.colour import screen_colours
 from model.media.formats import Video
 from model.media.frames import LONG_SIDE, Budget, Clip, ClipLimits, Frame, choose_frames
 from model.media.images import upright_rgb
-from model.media.memory import DECODING, MIB
+from model.media.memory import DECODING, MIB, MOST
 from model.media.rows import BT601, BT709, MATRICES
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ def open_video(path: str, demuxer: Video, limits: ClipLimits, budget: Budget, cl
                 width, height = stated.width, stated.height
         limits.check_pixels(width, height)
         cost = _cost(stream.codec_context, width * height)
+        if cost > MOST:
+            raise ClipTooLarge(f"frames of {width} x {height} would take {cost // MIB:,} MiB")
         timing = _timing(container, stream, demuxer, limits, budget)
     chosen = choose_frames(timing.times, timing.duration)
     with budget.pause():
@@ -172,7 +174,7 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[
     """As far as they can be read."""
     av = pyav()
     for _ in range(_UNREADABLE_RUN):
-        with contextlib.suppress(av.FFmpegError):
+        with contextlib.suppress(av.FFmpegError, IndexError):  # PyAV's, of a stream that begins late
             yield from (packet for packet in container.demux(stream) if packet.size)
             return
 

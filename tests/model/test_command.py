@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from model import command
 from model.captioner import Captioner
 from model.command import CaptionRequest, caption_files, show_colours, show_ranking, show_tags, translate_lines
 from tests.conftest import PHOTOS, WEIGHTS
@@ -140,3 +141,15 @@ def test_descriptions_are_printed_the_likeliest_first(tmp_path: Path, capsys: py
     assert json.loads(capsys.readouterr().out)["best"] is None
     assert show_ranking(cat, ["a cat"], None, WEIGHTS, "cpu") == 2
     assert show_ranking(str(tmp_path / "none.jpg"), ["a cat", "a dog"], None, WEIGHTS, "cpu") == 1
+
+
+def test_output_that_nobody_reads_any_more_is_an_error_in_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(command, "_print_json", broken)
+    assert translate_lines(WEIGHTS, "cpu", io.StringIO("a dog runs\n"), as_json=True) == 2
+    assert show_tags([str(PHOTOS / "cat.jpg")], "default", WEIGHTS, "cpu", as_json=True) == 2
+    assert capsys.readouterr().err.count("error: [Errno 32] Broken pipe") == 2

@@ -31,6 +31,7 @@ from model.errors import (
     MediaError,
     NotAClip,
 )
+from model.media import formats, video
 from model.media.clips import ClipLimits, Frame, open_clip
 from model.media.formats import animation_timing, is_clip
 from model.media.frames import MOST_FRAMES, choose_frames
@@ -634,3 +635,54 @@ def test_damage_is_not_told_on_standard_error(tmp_path: Path) -> None:
     )
     assert result.stderr == ""
     assert result.stdout.split()[1] == "damaged"
+
+
+def test_a_stream_that_begins_late_ends_no_clip() -> None:
+    """PyAV fails with an IndexError at the first packet of one; what follows can be read."""
+
+    class Packet:
+        size = 1
+
+    left: list[Any] = [IndexError("list index out of range"), Packet()]
+
+    class Container:
+        def demux(self, _: object) -> Any:
+            while left:
+                if isinstance(found := left.pop(0), Exception):
+                    raise found
+                yield found
+
+    container: Any = Container()
+    assert len(list(video._packets(container, container))) == 1
+
+
+def test_a_clip_whose_frames_take_too_much_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = clips.video(tmp_path / "clip.mp4", [np.zeros((64, 64, 3), np.uint8)] * 10)
+    monkeypatch.setattr(video, "MOST", 1)
+    with pytest.raises(ClipTooLarge, match="64 x 64"), open_clip(data):
+        pass
+
+
+def test_what_an_avif_claims_grows_with_its_size_alone() -> None:
+    def box(name: bytes, *parts: bytes) -> bytes:
+        return struct.pack(">I", 8 + sum(map(len, parts))) + name + b"".join(parts)
+
+    sizes, times = struct.pack(">8xI", 0xFFFFFFFF), struct.pack(">4xIII", 1, 0xFFFFFFFF, 1)
+    samples = box(b"stbl", box(b"stsz", sizes), box(b"stts", times))
+    clock, kind = struct.pack(">12xII4x", 1000, 1000), bytes(8) + b"pict" + bytes(13)
+    media = box(b"mdia", box(b"mdhd", clock), box(b"hdlr", kind), box(b"minf", samples * 500))
+    size = box(b"tkhd", struct.pack(">76xII", 64 << 16, 64 << 16))
+    data = box(b"ftyp", b"avis\0\0\0\0avisavif") + box(b"moov", box(b"trak", size, media))
+    timing = animation_timing(data, "avif")
+    assert timing.size == (64, 64)
+    assert 0 < len(timing.durations) <= len(data) / 16
+
+
+@pytest.mark.parametrize("kind", ["gif", "png", "webp"])
+def test_only_so_many_blocks_are_walked(kind: formats.Animation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is known whether a file is within the limits."""
+    colours = [Image.new("RGB", (8, 8), (40 * i, 0, 0)) for i in range(6)]
+    data = clips.animation(colours, [100] * 6, kind.upper())
+    assert len(animation_timing(data, kind).durations) == 6
+    monkeypatch.setattr(formats, "_MOST_BLOCKS", 4)
+    assert len(animation_timing(data, kind).durations) < 4

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pillow_heif
 import pytest
 from PIL import Image, ImageCms
+from PIL.JpegImagePlugin import JpegImageFile
 
 from model.errors import (
     DamagedImage,
@@ -21,7 +25,9 @@ from model.errors import (
     VectorDrawing,
     WebPage,
 )
+from model.media import images
 from model.media.images import MAX_KEPT, open_image, to_square
+from model.media.memory import MemoryBudget
 
 pillow_heif.register_heif_opener()  # to write HEIC; how it is read is not changed by it
 
@@ -431,3 +437,33 @@ def test_pngs_with_large_extras_are_read() -> None:
     profile = chunk(b"iCCP", b"monitor\0\0" + large)
     plain = encode(picture)
     assert np.array_equal(np.asarray(open_image(plain[:header] + profile + plain[header:])), np.asarray(picture))
+
+
+def test_each_decoding_of_a_jpeg_that_breaks_off_asks_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Asked(MemoryBudget):
+        inside = False
+
+        def hold(self, size: int, *, lasting: bool = False) -> Any:
+            asked.append(size)
+            return self._within(super().hold(size, lasting=lasting))
+
+        @contextlib.contextmanager
+        def _within(self, held: Any) -> Iterator[None]:
+            with held:
+                self.inside = True
+                yield
+                self.inside = False
+
+    asked: list[int] = []
+    budget, load = Asked(), JpegImageFile.load
+
+    def loaded(file: JpegImageFile) -> Any:
+        assert budget.inside
+        return load(file)
+
+    monkeypatch.setattr(images, "DECODING", budget)
+    monkeypatch.setattr(JpegImageFile, "load", loaded)
+    out = io.BytesIO()
+    Image.effect_noise((640, 480), 60).convert("RGB").save(out, "JPEG", quality=90, progressive=True)
+    assert open_image(out.getvalue()[:-2]).size == (640, 480)
+    assert len(asked) == 4  # as it came, twice to see what is missing, and mended

@@ -79,12 +79,41 @@ def test_room_is_given_out_in_order() -> None:
 
 def test_clips_leave_room_for_pictures() -> None:
     decoders = Decoders(MemoryBudget(10, 4))
-    decoders.begin("clip", 99, lasting=True)
+    decoders.begin("clip", 4, lasting=True)
     decoders.begin("another clip", 1, lasting=True)
     decoders.begin("picture", 6)
     assert decoders.holding == ["clip", "picture"]
     decoders.end("clip")
     decoders.until(lambda: "another clip" in decoders.holding)
+
+
+def test_a_clip_that_needs_more_than_the_share_of_clips_is_counted_in_full() -> None:
+    decoders = Decoders(MemoryBudget(10, 4))
+    decoders.begin("picture", 3)
+    decoders.begin("large clip", 7, lasting=True)
+    decoders.begin("clip", 1, lasting=True)
+    decoders.begin("another picture", 1)
+    assert decoders.holding == ["picture", "large clip"]
+    decoders.end("picture")
+    decoders.until(lambda: "another picture" in decoders.holding)
+    decoders.end("large clip")
+    decoders.until(lambda: "clip" in decoders.holding)
+
+
+def test_who_waits_for_a_clip_keeps_no_smaller_pictures_waiting() -> None:
+    decoders = Decoders(MemoryBudget(10, 4))
+    decoders.begin("clip", 3, lasting=True)
+    decoders.begin("large", 8)
+    decoders.begin("another clip", 1, lasting=True)
+    decoders.begin("small", 1)
+    assert decoders.holding == ["clip", "small"]
+    decoders.begin("medium", 6)
+    assert decoders.holding == ["clip", "small", "medium"]
+    decoders.end("clip")
+    decoders.begin("later", 1)
+    assert decoders.holding == ["small", "medium"]  # the large one waits for pictures now, and is next
+    decoders.end("medium")
+    decoders.until(lambda: "large" in decoders.holding)
 
 
 def test_who_waits_and_is_interrupted_keeps_nothing() -> None:
