@@ -1,9 +1,9 @@
 """What /find finds, end to end: `python -m benchmarks.finding --data flickr8k --split val`.
 
 A person with history on sends photos of a split to the real bot, its worker and its network behind it, by the loopback
-Bot API, and then looks for each with one of its captions, drawn at random. A search is right where the photo is among
-those that are shown, so what is said to fit nothing counts against it. As many captions of photos that were not sent
-show how often that is said then.
+Bot API, and then looks for each with each of its captions. A search is right where the photo is among those that are
+shown, so what is said to fit nothing counts against it. Captions of as many photos that were not sent show how often
+that is said then.
 """
 
 from __future__ import annotations
@@ -105,14 +105,15 @@ async def run(options: argparse.Namespace) -> None:
                 )
             try:
                 files = await send(person, sent, data)
-                there = await search(person, [rng.choice(each.captions) for each in sent], files)
+                queries = [(text, file) for each, file in zip(sent, files, strict=True) for text in each.captions]
+                there = await search(person, *zip(*queries, strict=True))
                 absent = await search(person, [rng.choice(each.captions) for each in others], [None] * len(others))
             finally:
                 process.terminate()
                 await process.wait()
     print(
-        f"{options.data} {options.split}, {len(files)} photos in a chat, a caption of each as query: "
-        f"recall@1 {there.share(1):.1%}, recall@5 {there.share(5):.1%}; nothing fits: {there.nothing / len(files):.1%}"
+        f"{options.data} {options.split}, {len(files)} photos in a chat, their {len(queries)} captions as queries: "
+        f"recall@1 {there.share(1):.1%}, recall@5 {there.share(5):.1%}, nothing fits {there.nothing / len(queries):.1%}"
     )
     print(f"captions of {len(others)} photos that are not there: nothing fits: {absent.nothing / len(others):.1%}")
     print(f"median of a search: {1000 * statistics.median(there.seconds):.0f} ms")
