@@ -24,6 +24,7 @@ from bot.answers.cancelling import Cancelling
 from bot.answers.clips import Clips
 from bot.answers.colours import Colours
 from bot.answers.example import Example
+from bot.answers.find import Finding
 from bot.answers.forgetting import Forgetting
 from bot.answers.guests import Guests
 from bot.answers.inline import InlineHistory
@@ -253,6 +254,7 @@ async def _run(
         colours=Colours(requests, storage, answers),
         tags=Tags(requests, storage, answers),
         picture_edits=picture_edits,
+        finding=Finding(requests, storage, answers),
         albums=Albums(requests, storage, sheets, answers, captioning),
         album_sheets=sheets,
         reactions=Reactions(storage, metrics),

@@ -154,7 +154,7 @@ class ChatSettings:
     tags: tuple[str, ...] = ()  # what /tags judges; empty: the dictionary that ships
     short_first: bool = False  # the caption alone in a message of its own, for screen readers; then the whole answer
     alt_text: bool = False  # a photo is answered with one sentence, to be copied, and nothing else
-    history: bool = False  # consent: the photos of this private chat are remembered, for inline mode
+    history: bool = False  # consent: the photos of this private chat are remembered, for inline mode and /find
 
     def __post_init__(self) -> None:
         for setting in SETTINGS:

@@ -12,6 +12,7 @@ BotError
     ├── WrongEdit          "wrong_edit"      words after /edit that say nothing, or too much
     ├── WrongArguments     "wrong_arguments" words after a command that it does not take
     ├── WrongList          "wrong_list"      a list of tags or descriptions that cannot be used
+    ├── WrongQuery         "wrong_query"     words that no photo can be looked for by
     └── PictureError       Telegram or the chat does not give the picture
         ├── TooBig         "too_big"         more bytes than Telegram lets the bot download
         ├── Gone           "gone"            Telegram no longer has the file, or not for this bot
@@ -30,7 +31,7 @@ BotError
 as "no_picture".
 """
 
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
 
 from model.edits import EditFault
 from model.errors import KINDS
@@ -124,6 +125,16 @@ class WrongList(RequestError):
         self.item = error.item
         self.count = error.count
         self.of_tags = of_tags
+
+
+class WrongQuery(RequestError):
+    """Words that no photo can be looked for by: `fault` says why."""
+
+    kind = "wrong_query"
+
+    def __init__(self, fault: Literal["none", "picture", "too_long", "no_words"]) -> None:
+        super().__init__(fault)
+        self.fault = fault
 
 
 class PictureError(RequestError):

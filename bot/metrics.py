@@ -19,7 +19,7 @@ from model.serving.queue import LINES, JobProducer, Status
 QUEUE_EVERY: Final = 5.0  # seconds between two looks at the queue
 QUEUE_PATIENCE: Final = 10.0  # seconds for one look
 ANSWERS: Final = (
-    *("photo", "album", "clip", "sample", "colours", "tags", "rank", "edit", "guest"),
+    *("photo", "album", "clip", "sample", "colours", "tags", "rank", "edit", "find", "guest"),
     *("more", "heatmap", "chart", "compare", "album_sheet"),  # to buttons alone
 )
 OUTCOMES: Final = ("ok", "flood", "server", "network", "refused", "cancelled")

@@ -12,6 +12,7 @@ from bot import replies
 from bot.answers.ask import Ask
 from bot.answers.colours import Colours
 from bot.answers.example import Example
+from bot.answers.find import Finding
 from bot.answers.inline import HISTORY
 from bot.answers.photos import Captioning
 from bot.answers.picture_edits import PictureEdits
@@ -39,6 +40,7 @@ def create_router() -> Router:
         ("tags", tags),
         ("choose", choose),
         ("edit", edit),
+        ("find", find),
     ):
         register(router, name, handler)
     return router
@@ -92,3 +94,7 @@ async def choose(_: object, ask: Ask, command: CommandObject, tags: Tags) -> Non
 
 async def edit(_: object, ask: Ask, command: CommandObject, picture_edits: PictureEdits) -> None:
     await picture_edits.command(ask, command.args or "")
+
+
+async def find(_: object, ask: Ask, command: CommandObject, finding: Finding) -> None:
+    await finding.command(ask, command.args or "")

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from model.captions import Caption, CaptionSet, NearWords, Translation
 from model.clip_moments import DescribedFrame, PreparedFrame
+from model.found import Found, Kept
 from model.serving.embedded.process import connect_to_parent
 from model.serving.redis.consumer import RedisConsumer
 from model.serving.tasks.base import Findings, Picture
@@ -80,6 +81,9 @@ class SimulatedNetwork:
         raise NotImplementedError("only captions are simulated")
 
     def rank(self, features: Tensor, texts: Sequence[str]) -> Ranking:
+        raise NotImplementedError("only captions are simulated")
+
+    def find(self, text: str, kept: Sequence[Kept], vectors: bytes) -> Found:
         raise NotImplementedError("only captions are simulated")
 
     def describe(self, model: str, frames: Sequence[PreparedFrame]) -> list[DescribedFrame]:

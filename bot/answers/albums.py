@@ -35,6 +35,7 @@ from bot.answers.keyboards import album_buttons
 from bot.answers.notes import Answers, Rated, new_key, thread_of
 from bot.answers.photos import Captioning
 from bot.answers.send_once import Parts
+from bot.answers.vectors import consents, findable, keep_findable
 from bot.errors import OUR_FAULT, TooFast
 from bot.service.jobs import album_item_job, job_id
 from bot.service.requests import Request, Requests
@@ -152,7 +153,9 @@ class Albums:
     async def _lead(self, asked: _Asked, album: Album, plan: Plan) -> Done:
         """Answer the items of a plan in one message, but for those that turn out to move."""
         items = {album.position(number): album.items[number] for number in plan.items if number in album.items}
-        requests = [self._request(asked, item) for item in items.values()]
+        ask = asked.ask
+        vectors = bool(ask.message.photo) and await consents(self._storage, ask.chat, ask.user, ask.settings)
+        requests = [self._request(asked, item, vector=vectors) for item in items.values()]
         done = Done({item.message: item.received for item in items.values()})
         moving: list[Item] = []
 
@@ -183,10 +186,10 @@ class Albums:
             await over()
         return done
 
-    def _request(self, asked: _Asked, item: Item) -> Request:
+    def _request(self, asked: _Asked, item: Item, *, vector: bool) -> Request:
         ask = asked.ask
         origin = dataclasses.replace(ask.origin, id=job_id(ask.bot.id, item.update))
-        job = album_item_job(origin, item.picture, ask.model, ask.settings)
+        job = album_item_job(origin, item.picture, ask.model, ask.settings, vector=vector)
         fetch = partial(download, ask.bot, item.picture)
         return ask.request_for(job, "album", download_size(ask.bot, item.picture), fetch, item.update)
 
@@ -250,6 +253,12 @@ class Albums:
             translated,
         )
         await self._sheets.note(ask.chat, key, shown)
+        when = ask.message.date.timestamp()
+        for number, result in results.items():
+            if result.vector is not None:
+                item = items[number]
+                photo = findable(ask.user, item.picture, result.vector, sent=when, message=item.message, answer=key)
+                await keep_findable(self._storage, ask.chat, item.picture, photo)
         sent = await ask.message.answer(
             replies.album_answer(found),
             reply_parameters=ReplyParameters(message_id=plan.items[0], allow_sending_without_reply=True),

@@ -81,8 +81,12 @@ class Ask:
         check_size(self.bot, file.file_size)
         return self.request_for(job, kind, download_size(self.bot, file), partial(download, self.bot, file))
 
-    def request_for(self, job: Job, kind: str, size: int, fetch: Fetch, update: int | None = None) -> Request:
-        """The same of other media, of at most so many bytes. `update`: another than this one that brought them."""
+    def request_for(
+        self, job: Job, kind: str, size: int, fetch: Fetch, update: int | None = None, *, downloaded: bool = True
+    ) -> Request:
+        """The same of other media, of at most so many bytes. `update`: another than this one that brought them.
+        `downloaded`: they are fetched from Telegram.
+        """
         return Request(
             job=job,
             place=self.place,
@@ -92,6 +96,7 @@ class Ask:
             size=size,
             fetch=fetch,
             update=self.accepted.id if update is None else update,
+            downloaded=downloaded,
         )
 
     def in_topic(self, thread: int | None) -> Self:

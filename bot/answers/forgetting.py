@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bot.answers.vectors import forget_group, forget_vectors
 from bot.chat_settings import ChatSettings
 from bot.stats import Stats
 from bot.storage.chats import Storage
 from bot.storage.inbox import DeadLetter, Inbox
 from bot.storage.notes import forget_guest, forget_person
+from bot.telegram.pacing import is_private
 from model.serving.queue import JobProducer
 
 
@@ -39,6 +41,10 @@ class Forgetting:
         """
         settings = await self._storage.settings(chat_id) != ChatSettings()
         notes = bool(await self._storage.notes(chat_id, ""))
+        if is_private(chat_id):  # what the consent given here has left in groups
+            await forget_vectors(self._storage, chat_id)
+        else:
+            await forget_group(self._storage, chat_id)
         await self._storage.forget_chat(chat_id)
         await forget_guest(self._storage, user_id)
         letters = await forget_letters(self._inbox, chat_id)
@@ -53,6 +59,7 @@ class Forgetting:
         Raises as `chat` does.
         """
         letters = await forget_letters(self._inbox, chat_id, user_id)
+        await forget_group(self._storage, chat_id, user_id)
         notes = await forget_person(self._storage, chat_id, user_id)
         await forget_guest(self._storage, user_id)
         await self._statistics.forget(user_id)

@@ -8,6 +8,7 @@ from typing import Any
 from aiogram.enums import ChatType
 from aiogram.types import Message
 
+from bot.answers.vectors import forget_vectors
 from bot.storage.chats import Picture, Storage
 from bot.storage.notes import HISTORY, once_sent
 
@@ -56,14 +57,22 @@ async def remembered(storage: Storage, user: int) -> list[Remembered]:
 
 
 async def forget_history(storage: Storage, user: int) -> None:
-    """Forget all of it: the consent was taken back."""
+    """Forget all of it, and by what photos are found, in all chats: the consent was taken back."""
     for name in await HISTORY.find_all(storage, user):
         await HISTORY.forget(storage, user, name)
+    await forget_vectors(storage, user)
 
 
 def _may_be_kept(message: Message, picture: Picture) -> bool:
     """Whether the picture is a photo, neither covered nor protected."""
     if message.media_group_id is not None and message.photo:  # photos are in no album with files
         return not picture.private
-    shown = [source.photo[-1] for source in (message, message.reply_to_message) if source is not None and source.photo]
-    return not picture.private and any(size.file_unique_id == picture.file_unique_id for size in shown)
+    return not picture.private and shown_by(message, picture) is not None
+
+
+def shown_by(message: Message, picture: Picture) -> Message | None:
+    """Which message shows the picture as a photo: this one, or that to which it replies."""
+    for source in (message, message.reply_to_message):
+        if source is not None and source.photo and source.photo[-1].file_unique_id == picture.file_unique_id:
+            return source
+    return None

@@ -18,6 +18,7 @@ from aiogram.types import InaccessibleMessage, InlineKeyboardMarkup, Message
 
 from bot import replies
 from bot.answers.keyboards import answer_buttons
+from bot.answers.vectors import forget_with_answer
 from bot.logs import impersonal
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted
@@ -236,9 +237,11 @@ class Answers:
         """Delete the messages of an answer, those `shown` among them, and what is noted of it; whether that could be
         done.
 
-        What is added to it from the first moment on is deleted by who adds it, see `delete_added`.
+        What is added to it from the first moment on is deleted by who adds it, see `delete_added`. Its photos are
+        found no more in any case.
         """
         await DELETED.keep(self._storage, chat_id, key)
+        await forget_with_answer(self._storage, chat_id, key, await self.owner(chat_id, key))
         messages = {*shown, *await self.beside(chat_id, key)}
         if (answer := await self.find(chat_id, key)) is not None:
             messages.update((*(page.message for page in answer.pages if page.message), *answer.beside))

@@ -12,10 +12,11 @@ from aiogram.types import BufferedInputFile, InlineKeyboardMarkup, Message
 
 from bot import replies
 from bot.answers.ask import Ask
-from bot.answers.history import remember
+from bot.answers.history import remember, shown_by
 from bot.answers.notes import Answer, Answers, Page, Rated, Subject, new_key, thread_of
 from bot.answers.send_once import Parts
 from bot.answers.subjects import picture_meant
+from bot.answers.vectors import consents, findable, keep_findable
 from bot.answers.voice import seconds
 from bot.logs import impersonal
 from bot.sample_options import SampleRequest
@@ -52,7 +53,8 @@ class Captioning:
     async def describe(self, ask: Ask, picture: Picture) -> None:
         """Answer a picture with its captions. Raises what `Requests.serve` raises."""
         await remember_last(self._storage, ask.chat, picture)
-        job = photo_job(ask.origin, picture, ask.model, ask.settings)
+        vector = _own(ask, picture) is not None and await consents(self._storage, ask.chat, ask.user, ask.settings)
+        job = photo_job(ask.origin, picture, ask.model, ask.settings, vector=vector)
         await self._requests.serve(ask.request(picture, job, "photo"), partial(self.send, ask, picture))
 
     async def sample(self, ask: Ask, wanted: SampleRequest) -> None:
@@ -109,6 +111,10 @@ class Captioning:
         if result.not_photo is not None:  # none was shown
             main, others = "", []
         key, buttons = await self._note(ask, picture, result, main, words, others, beside, looked_at=True)
+        if result.vector is not None and (source := _own(ask, picture)) is not None:
+            when = source.date.timestamp()
+            photo = findable(ask.user, picture, result.vector, sent=when, message=source.message_id, answer=key)
+            await keep_findable(self._storage, ask.chat, picture, photo)
         sent = await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons, of=picture)
         await self._answers.rate(ask.chat, [sent], Rated(ask.user, ask.model, ask.settings.decoding))
         if ask.settings.history:
@@ -170,6 +176,12 @@ class Captioning:
             await self._answers.keep_clip(ask.chat, key, moves)
         await self._answers.keep(ask.chat, key, answer, looked_at=looked_at)
         return key, answer.buttons(key)
+
+
+def _own(ask: Ask, picture: Picture) -> Message | None:
+    """The message that shows this as a photo, where who asks sent it."""
+    source = shown_by(ask.message, picture)
+    return source if source is not None and source.from_user is not None and source.from_user.id == ask.user else None
 
 
 async def send_short(message: Message, text: str) -> int:

@@ -7,6 +7,7 @@ from bot.replies.albums import *
 from bot.replies.clips import *
 from bot.replies.edits import *
 from bot.replies.failures import *
+from bot.replies.find import *
 from bot.replies.inline import *
 from bot.replies.interface import *
 from bot.replies.media import *

@@ -17,6 +17,7 @@ from bot.replies.edits import (
     too_many_edits,
     wrong_edit,
 )
+from bot.replies.find import wrong_query
 from bot.replies.media import no_links, not_a_picture, not_of_clips, shown_instead
 from bot.replies.tags import wrong_list
 from bot.replies.text import escaped, shortened
@@ -136,6 +137,7 @@ WORDS: Final[dict[str, Callable[[Any], str]]] = {
     "too_fast": too_fast,
     "wrong_arguments": wrong_arguments,
     "wrong_list": wrong_list,
+    "wrong_query": wrong_query,
     "no_picture": lambda error: _(
         "I know of no picture in this chat. Send a photo first, or send this command as a reply to a photo."
     ),

@@ -72,6 +72,7 @@ def _latency(latency: Latency) -> str:
         "tags": _("Tags"),
         "rank": _("Choices"),
         "edit": _("Edits"),
+        "find": _("Photos found by words"),
         "compare": _("Comparisons"),
         "clip": _("Clips"),
         "guest": _("As a guest"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
-from bot.storage.chats import LONGEST_NOTE, PICTURE_KEPT
+from bot.storage.chats import LONGEST_NOTE, MOST_IN_ROOM, PICTURE_KEPT
 from bot.storage.inbox import DEAD_KEPT, REMEMBERED
-from bot.storage.notes import GUEST, HISTORY, RATED, WORKING
+from bot.storage.notes import GUEST, HISTORY, RATED, VECTOR, WORKING
 from model.serving.tasks.cache import SECONDS
 
 HOUR = 3600.0
@@ -41,6 +41,12 @@ def privacy(*, edits: bool) -> str:
             "Telegram, with my captions, for {time} at most, until you switch it off. Photos that are covered or "
             "protected are never among them. You find them by my name with @ in any chat; nobody else does."
         ).format(time=_days(HISTORY.lifetime)),
+        _(
+            "Also only with history on, for /find: of the photos that you sent me here and in groups, some numbers "
+            "that tell what they look like, their names at Telegram, when you sent them and in which message, for "
+            "{time} and at most {count} in each chat, until you switch it off or delete my answer. No pictures, no "
+            "words, nothing covered or protected, and nobody else finds them."
+        ).format(time=_days(VECTOR.lifetime), count=MOST_IN_ROOM),
         _(
             "That I answered a message in which you mentioned me: as a code made of its number, for {time}, for it may "
             "come to me twice."

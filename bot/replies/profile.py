@@ -106,6 +106,17 @@ COMMANDS: Final = (  # in the order of the menu
         of_editor=True,
     ),
     CommandRow(
+        "find",
+        N_("Find your photos in this chat by words"),
+        N_(
+            "/find a dog on a beach finds the photos that you sent in this chat and that fit these words best, in "
+            "English or Russian. I remember photos only if you switched history on in /settings."
+        ),
+        in_groups=True,
+        works=True,
+        under_media=True,
+    ),
+    CommandRow(
         "settings",
         N_("How I answer in this chat"),
         N_("/settings chooses the model, how many captions you get, the heatmap and more."),

@@ -25,6 +25,9 @@ def settings_text(settings: ChatSettings, offered: Sequence[Setting], *, can_spe
             "With history on, I remember the photos that you send me here, with my captions, so that you find them "
             "again: write my name with @ and a word of a caption in any chat. Switched off, all of it is forgotten."
         )
+        note += " " + _(
+            "/find also finds by words what is in your photos, here and among those that you send me in groups."
+        )
     missing = [translated(each.why) for each in SETTINGS if _is_missing(each, settings, can_speak)]
     return "\n\n".join([head, "\n".join(lines), note, *missing])
 

@@ -9,12 +9,14 @@ from bot.chat_settings import ChatSettings
 from bot.sample_options import SampleRequest
 from bot.storage.chats import Picture
 from model.drawing.labels import ENGLISH, Deficiency, Labels
+from model.found import Kept
 from model.serving.jobs import Job
 from model.serving.tasks.album import AlbumTask
 from model.serving.tasks.base import Language, Task
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursTask
 from model.serving.tasks.edit import EditTask
+from model.serving.tasks.find import FindTask
 from model.serving.tasks.photo import PhotoTask
 from model.serving.tasks.rank import RankTask
 from model.serving.tasks.tags import TagsTask
@@ -51,8 +53,12 @@ def _job(origin: Origin, task: Task, request: str = "") -> Job:
     return Job(origin.id, origin.user, task, request, origin.place)
 
 
-def photo_job(origin: Origin, picture: Picture, model: str, settings: ChatSettings, *, sheet: bool = True) -> Job:
-    """Caption a photo as the chat's settings say. `sheet`: whether a heatmap can be shown."""
+def photo_job(
+    origin: Origin, picture: Picture, model: str, settings: ChatSettings, *, sheet: bool = True, vector: bool = False
+) -> Job:
+    """Caption a photo as the chat's settings say. `sheet`: whether a heatmap can be shown. `vector`: whether the photo
+    is to be found later.
+    """
     return _job(
         origin,
         PhotoTask(
@@ -64,6 +70,7 @@ def photo_job(origin: Origin, picture: Picture, model: str, settings: ChatSettin
             sheet=sheet and model == "attention" and settings.heatmap and not settings.alt_text,
             picture=picture.cache_name,
             labels=origin.labels,
+            vector=vector and not picture.private,
         ),
         origin.request,
     )
@@ -196,6 +203,11 @@ def rank_job(origin: Origin, picture: Picture, texts: Sequence[str], *, known: b
     return _job(origin, RankTask(picture=picture.cache_name, known=known, texts=tuple(texts)))
 
 
+def find_job(origin: Origin, text: str, kept: Sequence[Kept]) -> Job:
+    """Find photos that a text fits among vectors that travel with the job."""
+    return _job(origin, FindTask(text=text, kept=tuple(kept)))
+
+
 def clip_job(origin: Origin, clip: Picture, model: str, moments: int | None) -> Job:
     """Find the moments of a clip; None: as many as differ."""
     return _job(
@@ -205,8 +217,10 @@ def clip_job(origin: Origin, clip: Picture, model: str, moments: int | None) -> 
     )
 
 
-def album_item_job(origin: Origin, picture: Picture, model: str, settings: ChatSettings) -> Job:
-    """Caption one photo of an album: the main caption alone."""
+def album_item_job(
+    origin: Origin, picture: Picture, model: str, settings: ChatSettings, *, vector: bool = False
+) -> Job:
+    """Caption one photo of an album: the main caption alone. `vector`: as in `photo_job`."""
     return _job(
         origin,
         PhotoTask(
@@ -216,6 +230,7 @@ def album_item_job(origin: Origin, picture: Picture, model: str, settings: ChatS
             beam=settings.beam_width,
             sheet=False,
             picture=picture.cache_name,
+            vector=vector and not picture.private,
         ),
         origin.request,
     )

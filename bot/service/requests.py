@@ -46,6 +46,7 @@ class Request(Work):
     size: int  # bytes of the media, for which room in memory is kept
     fetch: Fetch
     update: int  # that brought it
+    downloaded: bool = True  # the media are fetched from Telegram
 
 
 class Delivery(Protocol):
@@ -201,6 +202,8 @@ class Requests:
         """The media, downloaded; room for them in memory is kept as long as `held` is open."""
         async with interruptible(request):
             await held.enter_async_context(self._budget.hold(request.size))
+            if not request.downloaded:
+                return await request.fetch(lambda: None)
             async with self._downloads.one() as heard:
                 began = time.monotonic()
                 media = await request.fetch(heard)

@@ -17,6 +17,20 @@ LONGEST_NOTE: Final = PICTURE_KEPT
 LASTING: Final = 2 * 86_400.0  # seconds; notes that are to be kept for longer are those that buttons need
 MOST_LASTING: Final = 1000  # of them in one chat
 PICTURE: Final = "picture"  # the key of the chat's last one
+YEAR: Final = 365 * 86_400.0  # seconds
+OWN_ROOM: Final = ("vector:", "vectors-in:")  # how keys of notes begin that have room of their own, see `room_of`
+MOST_IN_ROOM: Final = 5000  # of them of one person in one chat
+
+
+def room_of(key: str) -> str:
+    """How the keys begin with which this one shares MOST_IN_ROOM places: its kind and its person, each with a colon.
+
+    Empty: it has its place among all others.
+    """
+    if not key.startswith(OWN_ROOM):
+        return ""
+    kind, person = key.split(":")[:2]
+    return f"{kind}:{person}:"
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Note:
-    """A short text of a chat under a key, to be kept for so many seconds, LONGEST_NOTE at most."""
+    """A short text of a chat under a key, to be kept for so many seconds: LONGEST_NOTE at most.
+
+    With room of its own: YEAR at most.
+    """
 
     key: str
     text: str
@@ -75,8 +92,8 @@ class Storage(Protocol):
     async def note_all(self, chat_id: int, notes: Sequence[Note]) -> None:
         """Keep several notes, all or none, at the cost of one.
 
-        Of those that last longer than LASTING a chat has at most MOST_LASTING, beside its last picture: the ones that
-        would be over first make room.
+        Of those that last longer than LASTING a chat has at most MOST_LASTING, beside its last picture, and of those
+        with room of their own MOST_IN_ROOM: the ones that would be over first make room.
         """
 
     async def noted(self, chat_id: int, key: str) -> str | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from bot.errors import StorageError
-from bot.storage.chats import LONGEST_NOTE, Note, Storage
+from bot.storage.chats import LONGEST_NOTE, YEAR, Note, Storage, room_of
 from model.serving.redis.address import RedisRefused
 
 T = TypeVar("T")
@@ -33,6 +33,11 @@ class NoteKind:
     lifetime: float  # seconds
     personal: bool  # the note says under "user" whose it is; /forget in a group deletes that person's
     of_answer: bool = False  # deleted with the answer of the same name
+
+    @property
+    def by_person(self) -> bool:
+        """Whether names begin with whose the note is, and a colon."""
+        return bool(room_of(self.key("")))
 
     def key(self, name: object) -> str:
         return f"{self.prefix}:{name}"
@@ -67,6 +72,7 @@ class NoteKind:
 ANSWER: Final = NoteKind("answer", LONGEST_NOTE, personal=True, of_answer=True)  # what its buttons need
 CLIP: Final = NoteKind("clip", LONGEST_NOTE, personal=True, of_answer=True)  # which clip it is about
 ALBUM_HEATMAP: Final = NoteKind("album-sheet", LONGEST_NOTE, personal=True, of_answer=True)  # what the heatmap shows
+FOUND: Final = NoteKind("found", 2 * DAY, personal=True, of_answer=True)  # whose it is, of an answer to /find
 BESIDE: Final = NoteKind("beside", 2 * DAY, personal=False, of_answer=True)  # messages that are deleted with it
 DELETED: Final = NoteKind("deleted", DAY, personal=False)  # what was pressed before is done by then
 # By the id of a message.
@@ -76,7 +82,10 @@ RATED: Final = NoteKind("rated", 2 * DAY, personal=True)  # how an answer was ma
 GUEST: Final = NoteKind("guest", DAY, personal=False)  # the update that answers it
 # By the unique id of a file.
 HISTORY: Final = NoteKind("history", LONGEST_NOTE, personal=True)  # a photo and its caption, see bot/answers/history.py
+VECTOR: Final = NoteKind("vector", YEAR, personal=True)  # of a photo, after its person; see bot/answers/vectors.py
 KNOWN: Final = NoteKind("known", 3600.0, personal=False)  # as long as workers keep features
+# By the number of a group, after the person, in the private chat with whom it is noted.
+VECTORS_IN: Final = NoteKind("vectors-in", YEAR, personal=True)  # vectors of this person are there
 # By the id of an update.
 PARTS: Final = NoteKind("parts", DAY, personal=False)  # which messages of an answer are sent
 MOVES: Final = NoteKind("moves", DAY, personal=False)  # its picture turned out to be a clip
@@ -84,8 +93,8 @@ MOVES: Final = NoteKind("moves", DAY, personal=False)  # its picture turned out 
 ALBUM: Final = NoteKind("album", 3600.0, personal=False)  # items and plans, see `bot/answers/album_plans.py`
 
 WORKING: Final = (BESIDE, DELETED, KNOWN, PARTS, MOVES, ALBUM)  # of nobody in particular, and not for long
-OWNED: Final = (ANSWER, CLIP, ALBUM_HEATMAP)  # by the key of an answer, whose it is
-KINDS: Final = (ANSWER, CLIP, ALBUM_HEATMAP, ABOUT, RATED, GUEST, HISTORY, *WORKING)
+OWNED: Final = (ANSWER, CLIP, ALBUM_HEATMAP, FOUND)  # by the key of an answer, whose it is
+KINDS: Final = (ANSWER, CLIP, ALBUM_HEATMAP, FOUND, ABOUT, RATED, GUEST, HISTORY, VECTOR, VECTORS_IN, *WORKING)
 
 
 @contextmanager
@@ -109,7 +118,7 @@ async def forget_person(storage: Storage, chat_id: int, user_id: int) -> bool:
     found = False
     for kind in KINDS:
         if kind.personal:
-            for key, text in (await storage.notes(chat_id, kind.key(""))).items():
+            for key, text in (await storage.notes(chat_id, kind.key(user_id if kind.by_person else ""))).items():
                 if _decoded(text, lambda about: about["user"]) == user_id:
                     await storage.forget_note(chat_id, key)
                     found = True

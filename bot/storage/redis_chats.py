@@ -8,7 +8,17 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from bot.chat_settings import ChatSettings
-from bot.storage.chats import LASTING, LONGEST_NOTE, MOST_LASTING, PICTURE, Note, Picture
+from bot.storage.chats import (
+    LASTING,
+    LONGEST_NOTE,
+    MOST_IN_ROOM,
+    MOST_LASTING,
+    PICTURE,
+    YEAR,
+    Note,
+    Picture,
+    room_of,
+)
 from bot.storage.redis_inbox import prefix_of
 from model.serving.redis.connection import patiently
 
@@ -19,16 +29,34 @@ if TYPE_CHECKING:
 
 # KEYS[1] of each script: the index of the chat's notes; KEYS[2]: its settings. ARGV[1]: what a note's key begins with.
 # Each is one step, so that a note that is written meanwhile is either forgotten with the others or found later.
+# Notes with room of their own have an index by themselves: that of the chat with a colon and their room. The set
+# `rooms` beside the chat's index has these rooms.
 
-# ARGV: now, the longest note (s), the end of one that lasts, the most of those, the key that does not count among them;
-# then key, value, end and milliseconds of each note. A full Redis refuses a script that begins by adding, but without
-# its note no answer could be sent, and nothing would ever make room.
+# ARGV: now, the longest note (s), the end of one that lasts, the most of those, the key that does not count among them,
+# the longest note in a room (s), the most in a room; then key, value, end, milliseconds and room of each note. A full
+# Redis refuses a script that begins by adding, but without its note no answer could be sent, and nothing would ever
+# make room.
 _NOTE: Final = """
 local index, now, longest, lasting, most, picture = KEYS[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
 redis.call('ZREMRANGEBYSCORE', index, '-inf', now)
-for at = 7, #ARGV, 4 do
+for at = 9, #ARGV, 5 do
+  local room = ARGV[at + 4]
   redis.call('SET', ARGV[1] .. ARGV[at], ARGV[at + 1], 'PX', ARGV[at + 3])
-  redis.call('ZADD', index, ARGV[at + 2], ARGV[at])
+  if room == '' then
+    redis.call('ZADD', index, ARGV[at + 2], ARGV[at])
+  else
+    local own, rooms = index .. ':' .. room, index .. ':rooms'
+    redis.call('ZREMRANGEBYSCORE', own, '-inf', now)
+    redis.call('ZADD', own, ARGV[at + 2], ARGV[at])
+    redis.call('SADD', rooms, room)
+    local spare = redis.call('ZCARD', own) - tonumber(ARGV[8])
+    if spare > 0 then
+      for _, key in ipairs(redis.call('ZRANGE', own, 0, spare - 1)) do redis.call('DEL', ARGV[1] .. key) end
+      redis.call('ZREMRANGEBYRANK', own, 0, spare - 1)
+    end
+    redis.call('EXPIRE', own, ARGV[7])
+    redis.call('EXPIRE', rooms, ARGV[7])
+  end
 end
 local spare = redis.call('ZCOUNT', index, '(' .. lasting, '+inf') - most
 if tonumber(redis.call('ZSCORE', index, picture) or 0) > tonumber(lasting) then spare = spare - 1 end
@@ -45,20 +73,39 @@ redis.call('EXPIRE', index, longest)
 """
 # ARGV[2]: how the keys begin. Key and value of each.
 _FIND: Final = """
-local found = {}
-for _, key in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  if string.sub(key, 1, #ARGV[2]) == ARGV[2] then
-    found[#found + 1] = key
-    found[#found + 1] = redis.call('GET', ARGV[1] .. key)
+local found, begins = {}, ARGV[2]
+local function look(index)
+  for _, key in ipairs(redis.call('ZRANGE', index, 0, -1)) do
+    if string.sub(key, 1, #begins) == begins then
+      found[#found + 1] = key
+      found[#found + 1] = redis.call('GET', ARGV[1] .. key)
+    end
+  end
+end
+look(KEYS[1])
+for _, room in ipairs(redis.call('SMEMBERS', KEYS[1] .. ':rooms')) do
+  if string.sub(room, 1, #begins) == begins or string.sub(begins, 1, #room) == room then
+    look(KEYS[1] .. ':' .. room)
   end
 end
 return found
 """
-# ARGV[2]: the key.
-_DROP: Final = "redis.call('DEL', ARGV[1] .. ARGV[2]) redis.call('ZREM', KEYS[1], ARGV[2])"
+# ARGV: the key, its room, if it has one.
+_DROP: Final = """
+redis.call('DEL', ARGV[1] .. ARGV[2])
+if ARGV[3] == '' then return redis.call('ZREM', KEYS[1], ARGV[2]) end
+local own = KEYS[1] .. ':' .. ARGV[3]
+redis.call('ZREM', own, ARGV[2])
+if redis.call('EXISTS', own) == 0 then redis.call('SREM', KEYS[1] .. ':rooms', ARGV[3]) end
+"""
 _FORGET: Final = """
-for _, key in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do redis.call('DEL', ARGV[1] .. key) end
-redis.call('DEL', KEYS[1], KEYS[2])
+local function forget(index)
+  for _, key in ipairs(redis.call('ZRANGE', index, 0, -1)) do redis.call('DEL', ARGV[1] .. key) end
+  redis.call('DEL', index)
+end
+forget(KEYS[1])
+for _, room in ipairs(redis.call('SMEMBERS', KEYS[1] .. ':rooms')) do forget(KEYS[1] .. ':' .. room) end
+redis.call('DEL', KEYS[1] .. ':rooms', KEYS[2])
 """
 
 
@@ -96,8 +143,8 @@ class RedisStorage:
         parts: list[str | float] = []
         for note in notes:
             end = now + note.seconds
-            parts += [note.key, f"{end} {note.text}", end, max(1, round(1000 * note.seconds))]
-        limits = now, round(LONGEST_NOTE), now + LASTING, MOST_LASTING, PICTURE
+            parts += [note.key, f"{end} {note.text}", end, max(1, round(1000 * note.seconds)), room_of(note.key)]
+        limits = now, round(LONGEST_NOTE), now + LASTING, MOST_LASTING, PICTURE, round(YEAR), MOST_IN_ROOM
         await self._run(self._note, chat_id, *limits, *parts)
 
     async def noted(self, chat_id: int, key: str) -> str | None:
@@ -105,7 +152,7 @@ class RedisStorage:
         return self._text(found)
 
     async def forget_note(self, chat_id: int, key: str) -> None:
-        await self._run(self._drop, chat_id, key)
+        await self._run(self._drop, chat_id, key, room_of(key))
 
     async def notes(self, chat_id: int, prefix: str) -> dict[str, str]:
         found: list[bytes | None] = await self._run(self._find, chat_id, prefix)

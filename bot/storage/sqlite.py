@@ -41,6 +41,15 @@ CREATE TABLE IF NOT EXISTS chat_notes (
     expires REAL NOT NULL,
     PRIMARY KEY (bot, chat, key)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS person_notes (  -- those with room of their own
+    bot INTEGER NOT NULL,
+    chat INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    text TEXT NOT NULL,
+    expires REAL NOT NULL,
+    PRIMARY KEY (bot, chat, key)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS expiring_person_notes ON person_notes (expires);
 CREATE INDEX IF NOT EXISTS expiring_notes ON chat_notes (expires);
 CREATE INDEX IF NOT EXISTS notes_of_chats ON chat_notes (bot, chat, expires);
 DROP TABLE IF EXISTS pictures;  -- of an earlier version

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from bot.chat_settings import ChatSettings
-from bot.storage.chats import LASTING, MOST_LASTING, PICTURE, Note, Picture
+from bot.storage.chats import LASTING, MOST_IN_ROOM, MOST_LASTING, PICTURE, Note, Picture, room_of
 from bot.storage.sqlite import Database
 
 _MAKE_ROOM: Final = """
@@ -19,6 +19,13 @@ DELETE FROM chat_notes WHERE bot = :bot AND chat = :chat AND expires > :end AND 
     ORDER BY expires DESC LIMIT 1 OFFSET :most
 )
 """
+_MAKE_ROOM_OF_PERSON: Final = """
+DELETE FROM person_notes WHERE bot = :bot AND chat = :chat AND key >= :room AND key < :after AND expires <= (
+    SELECT expires FROM person_notes WHERE bot = :bot AND chat = :chat AND key >= :room AND key < :after
+    ORDER BY expires DESC LIMIT 1 OFFSET :most
+)
+"""
+_TABLES: Final = ("chat_notes", "person_notes")
 
 
 class SqliteStorage:
@@ -55,19 +62,26 @@ class SqliteStorage:
 
     async def note_all(self, chat_id: int, notes: Sequence[Note]) -> None:
         now = self._clock()
-        rows = [(self._bot, chat_id, note.key, note.text, now + note.seconds) for note in notes]
+        rows = [(_table(note.key), (self._bot, chat_id, note.key, note.text, now + note.seconds)) for note in notes]
+        rooms = [
+            {"bot": self._bot, "chat": chat_id, "room": room, "after": _after(room), "most": MOST_IN_ROOM}
+            for room in sorted({room_of(note.key) for note in notes} - {""})
+        ]
         lasting = {"bot": self._bot, "chat": chat_id, "end": now + LASTING, "picture": PICTURE, "most": MOST_LASTING}
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM chat_notes WHERE expires <= ?", (now,))
-            connection.executemany("INSERT OR REPLACE INTO chat_notes VALUES (?, ?, ?, ?, ?)", rows)
+            for table in _TABLES:
+                connection.execute(f"DELETE FROM {table} WHERE expires <= ?", (now,))  # noqa: S608
+            for table, row in rows:
+                connection.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?, ?)", row)  # noqa: S608
             if any(note.seconds > LASTING for note in notes):
                 connection.execute(_MAKE_ROOM, lasting)
+            connection.executemany(_MAKE_ROOM_OF_PERSON, rooms)
 
         await self._database.run(work, at_once=False)
 
     async def noted(self, chat_id: int, key: str) -> str | None:
-        query = "SELECT text FROM chat_notes WHERE bot = ? AND chat = ? AND key = ? AND expires > ?"
+        query = f"SELECT text FROM {_table(key)} WHERE bot = ? AND chat = ? AND key = ? AND expires > ?"  # noqa: S608
 
         def work(connection: sqlite3.Connection) -> str | None:
             row = connection.execute(query, (self._bot, chat_id, key, self._clock())).fetchone()
@@ -78,25 +92,33 @@ class SqliteStorage:
     async def forget_note(self, chat_id: int, key: str) -> None:
         def work(connection: sqlite3.Connection) -> None:
             row = (self._bot, chat_id, key)
-            connection.execute("DELETE FROM chat_notes WHERE bot = ? AND chat = ? AND key = ?", row)
+            connection.execute(f"DELETE FROM {_table(key)} WHERE bot = ? AND chat = ? AND key = ?", row)  # noqa: S608
 
         await self._database.run(work)
 
     async def notes(self, chat_id: int, prefix: str) -> dict[str, str]:
-        query = (
-            "SELECT key, text FROM chat_notes "
-            "WHERE bot = ? AND chat = ? AND key >= ? AND key < ? AND expires > ? ORDER BY key"
-        )
-        after = prefix + chr(sys.maxunicode)  # texts are compared by their UTF-8
+        which = "bot = :bot AND chat = :chat AND key >= :first AND key < :after AND expires > :now"
+        query = " UNION ALL ".join(f"SELECT key, text FROM {table} WHERE {which}" for table in _TABLES)  # noqa: S608
+        where = {"bot": self._bot, "chat": chat_id, "first": prefix, "after": _after(prefix), "now": self._clock()}
 
         def work(connection: sqlite3.Connection) -> dict[str, str]:
-            return dict(connection.execute(query, (self._bot, chat_id, prefix, after, self._clock())))
+            return dict(connection.execute(f"{query} ORDER BY key", where))
 
         return await self._database.run(work)
 
     async def forget_chat(self, chat_id: int) -> None:
         def work(connection: sqlite3.Connection) -> None:
-            for table in ("chats", "chat_notes"):
+            for table in ("chats", *_TABLES):
                 connection.execute(f"DELETE FROM {table} WHERE bot = ? AND chat = ?", (self._bot, chat_id))  # noqa: S608
 
         await self._database.run(work)
+
+
+def _table(key: str) -> str:
+    """Where a note with this key is."""
+    return "person_notes" if room_of(key) else "chat_notes"
+
+
+def _after(prefix: str) -> str:
+    """Behind all keys that begin so: texts are compared by their UTF-8."""
+    return prefix + chr(sys.maxunicode)

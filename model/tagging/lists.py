@@ -16,6 +16,7 @@ from typing import Final, Literal, TypeAlias
 from model.network.vocabulary import tokenize
 
 FOLDER: Final = Path(__file__).parent
+ALIGNED: Final = "aligned"  # the dictionary that `model.training.align_words` makes
 Shipped: TypeAlias = Literal["default", "hotel"]
 MOST_TAGS: Final = 50  # of a list of one's own
 DESCRIPTIONS: Final = (2, 50)  # that are ranked
@@ -70,7 +71,7 @@ class Entry:
 
 @functools.cache
 def dictionary(name: str) -> tuple[Entry, ...]:
-    """The entries of a file of this folder: default, hotel, or russian (words that are no tags)."""
+    """The entries of a file of this folder: default, hotel, russian (words that are no tags), or aligned."""
     lines = (FOLDER / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     entries = [line.partition("=") for line in lines if line.strip() and not line.startswith("#")]
     return tuple(Entry(_commas(english), _commas(russian)) for english, _, russian in entries)
@@ -152,6 +153,7 @@ class Meaning:
 
     words: tuple[str, ...]
     unknown: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()  # the words that it knows
 
 
 class Words:
@@ -165,9 +167,9 @@ class Words:
         words = tokenize(text)
         english = _from_russian(words) if CYRILLIC.search(text) else [(word, word) for word in words]
         unknown = [said for said, word in english if word is None or not self._known.issuperset(word.split())]
-        return Meaning(
-            tuple(part for _, word in english for part in (word or "").split()), tuple(dict.fromkeys(unknown))
-        )
+        meant = tuple(part for _, word in english for part in (word or "").split())
+        known = tuple(word for word in meant if word in self._known)
+        return Meaning(meant, tuple(dict.fromkeys(unknown)), known)
 
 
 def _from_russian(words: Sequence[str]) -> list[tuple[str, str | None]]:
@@ -183,6 +185,10 @@ def _from_russian(words: Sequence[str]) -> list[tuple[str, str | None]]:
         english = None if entry is None else entry.name
         if entry is not None and found and found[-1][1] in NUMBERS:
             english = next((form for form in entry.forms[1:] if form.endswith("s")), english)
+        if english is not None and found and english == found[-1][1]:  # two words that mean one, such as a kite
+            english = ""
+        if entry is None and not CYRILLIC.search(said[0]):  # English among Russian
+            english = said[0]
         found.append((" ".join(said), english))
         place += len(said)
     return found
@@ -191,7 +197,7 @@ def _from_russian(words: Sequence[str]) -> list[tuple[str, str | None]]:
 @functools.cache
 def _russian_index() -> dict[str, Entry]:
     """By the Russian names as they are written, and by their stems where nothing is written so."""
-    entries = [entry for name in ("default", "russian", "hotel") for entry in dictionary(name)]
+    entries = [entry for name in ("default", "russian", "hotel", ALIGNED) for entry in dictionary(name)]
     spelt = [(" ".join(tokenize(name)), entry) for entry in entries for name in entry.russian]
     index: dict[str, Entry] = {}
     for name, entry in [*spelt, *((" ".join(map(_stem, name.split())), entry) for name, entry in spelt)]:

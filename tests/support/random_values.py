@@ -44,6 +44,7 @@ COMMANDS: Final = (
         "/tags",
         "/tags set sofa, two beds",
         "/choose a dog | a cat",
+        "/find a dog on a beach",
         "/sample@other_bot",
         "/sample١",
     ),

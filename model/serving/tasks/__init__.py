@@ -10,6 +10,7 @@ from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursTask
 from model.serving.tasks.edit import EditTask
 from model.serving.tasks.features import FeaturesTask
+from model.serving.tasks.find import FindTask
 from model.serving.tasks.photo import PhotoTask
 from model.serving.tasks.rank import RankTask
 from model.serving.tasks.tags import TagsTask
@@ -17,7 +18,10 @@ from model.serving.tasks.words import WordsTask
 
 TASKS: Final[dict[str, type[Task]]] = {
     task.NAME: task
-    for task in (PhotoTask, ClipTask, AlbumTask, ColoursTask, FeaturesTask, WordsTask, TagsTask, RankTask, EditTask)
+    for task in (
+        *(PhotoTask, ClipTask, AlbumTask, ColoursTask, FeaturesTask, WordsTask, TagsTask, RankTask),
+        *(EditTask, FindTask),
+    )
 }
 
 # The queue has two lines for each kind of line: see `model.serving.queue`.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self, TypeAlias, TypeVar
 
 from model.decoding.sampling import Sampling
+from model.found import Found, Kept, Vector
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,6 +96,7 @@ class CaptionOptions:
     exclude: tuple[str, ...] | None = None  # not None: samples differ from these captions and from each other
     compare: bool = False  # the main caption of the other model, too
     language: Language = "en"  # ru: each caption with its translation
+    vector: bool = False  # the photo's vector, by which it can be found, too
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ class Findings:
     features: Tensor | None = None  # (regions, channels) on the CPU, where the encoder ran and they are wanted
     other: Caption | None = None  # the other model's main caption, where it is asked for
     translations: Mapping[str, Translation] = field(default_factory=dict)  # of captions' texts, where they are wanted
+    vector: Vector | None = None  # where it is asked for and can be had
 
     @property
     def texts(self) -> list[str]:
@@ -141,6 +144,9 @@ class Network(Protocol):
 
     def rank(self, features: Tensor, texts: Sequence[str]) -> Ranking:
         """Rank descriptions of one picture. Raises JobFailed where the weights rank none."""
+
+    def find(self, text: str, kept: Sequence[Kept], vectors: bytes) -> Found:
+        """Find photos that a text fits, as `Finder.find` does. Raises JobFailed where the weights find none."""
 
     def describe(self, model: str, frames: Sequence[PreparedFrame]) -> list[DescribedFrame]:
         """The same for frames of a clip: all of them, or what was wrong is raised."""

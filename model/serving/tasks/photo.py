@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from model.doubt import NotPhoto
 from model.drawing.labels import ENGLISH, Labels
+from model.found import Vector
 from model.serving.tasks.base import CaptionOptions, Findings, Picture, Result, Tools, WireTranslation
 from model.serving.tasks.looking import LookingTask
 
@@ -80,6 +81,7 @@ class PhotoResult(Result):
     weighed: tuple[WeighedWord, ...] = ()  # what is on the chart
     other: WireCaption | None = None  # the other model's main caption, where it was asked for
     not_photo: NotPhoto | None = None  # what the picture looks like, where it is probably no photo
+    vector: Vector | None = None  # of a photo, where one was asked for
 
     @property
     def main(self) -> WireCaption:
@@ -156,6 +158,7 @@ def compose(task: PhotoTask, photo: Image.Image | None, found: Findings) -> Phot
         weighed=weighed,
         other=None if found.other is None else wire(found.other),
         not_photo=None if captions.not_photo is None else _rounded_off(captions.not_photo),
+        vector=found.vector if captions.not_photo is None else None,
     )
 
 

@@ -20,7 +20,9 @@ from model.captions import Caption, CaptionSet, NearWords, Translation, with_beg
 from model.clip_moments import DescribedFrame, PreparedFrame, describe
 from model.decoding.sampling import Sampling
 from model.errors import JobFailed, OptionError
-from model.network.checkpoint import CheckpointError
+from model.finding import Finder
+from model.found import Found, Kept
+from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint
 from model.network.config import MODELS, DecoderKind
 from model.serving.tasks.base import CaptionOptions, Findings, Picture
 from model.tagging.answers import Ranking, Tag
@@ -44,6 +46,7 @@ class Captioners:
         self._loaded: dict[str, Captioner] = {model: first}
         self.encoder = first
         self._translations: Translations | None = None
+        self._finder: Finder | None = None
 
     def __getitem__(self, model: str) -> Captioner:
         """Raises JobFailed for one that is not there, or cannot be used."""
@@ -72,6 +75,18 @@ class Captioners:
 
     def rank(self, features: Tensor, texts: Sequence[str]) -> Ranking:
         return self._tagging(lambda captioner: captioner.rank(features.to(captioner.device).float(), texts))
+
+    def find(self, text: str, kept: Sequence[Kept], vectors: bytes) -> Found:
+        try:
+            return self._finding().find(text, kept, vectors)
+        except CheckpointError as error:
+            raise JobFailed(str(error)) from error
+
+    def _finding(self) -> Finder:
+        """Raises CheckpointError."""
+        if self._finder is None:
+            self._finder = Finder.load(self.weights, fingerprint(self.weights / ENCODER_FILE))
+        return self._finder
 
     def _tagging(self, ask: Callable[[Captioner], R]) -> R:
         """By the decoder that tags were fitted with, whichever captions. Raises JobFailed where there is no tagger."""
@@ -143,7 +158,24 @@ class Captioners:
                 # As the network made them: nothing is lost.
                 kept = features[row].to("cpu", self.encoder.dtype, copy=True)
                 results[row] = replace(result, features=kept)
+        self._add_vectors(pictures, features, results)
         return self._translated(pictures, [results[row] for row in range(len(pictures))])
+
+    def _add_vectors(
+        self, pictures: Sequence[Picture], features: Tensor, results: dict[int, Findings | Exception]
+    ) -> None:
+        """To the findings of those pictures that want one. features: (B, regions, channels)."""
+        rows = [row for row, each in enumerate(pictures) if each.options.vector]
+        if not rows:
+            return
+        try:
+            vectors = self._finding().vectors(features[rows])
+        except CheckpointError as error:
+            log.error("photos cannot be found later: %s", error)
+            return
+        for row, vector in zip(rows, vectors, strict=True):
+            if isinstance(result := results[row], Findings):
+                results[row] = replace(result, vector=vector)
 
     def _translated(
         self, pictures: Sequence[Picture], found: Sequence[Findings | Exception]

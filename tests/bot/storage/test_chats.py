@@ -12,7 +12,7 @@ import pytest
 from bot.chat_settings import ChatSettings
 from bot.storage import redis_chats as redis_storage
 from bot.storage import sqlite_chats as sqlite_storage
-from bot.storage.chats import PICTURE_KEPT, Note, Picture, Storage, change_settings
+from bot.storage.chats import MOST_IN_ROOM, PICTURE_KEPT, YEAR, Note, Picture, Storage, change_settings
 from bot.storage.redis_chats import RedisStorage
 from bot.storage.sqlite import Database
 from bot.storage.sqlite_chats import SqliteStorage
@@ -49,7 +49,8 @@ class Place:
         """How many things there are."""
         if self.database is None:
             return len([key async for key in self.client.scan_iter()])
-        count = "SELECT (SELECT count(*) FROM chats) + (SELECT count(*) FROM chat_notes)"
+        tables = ("chats", "chat_notes", "person_notes")
+        count = "SELECT " + " + ".join(f"(SELECT count(*) FROM {table})" for table in tables)
         found: int = await self.database.run(lambda connection: connection.execute(count).fetchone()[0])
         return found
 
@@ -209,6 +210,39 @@ async def test_a_chat_cannot_fill_the_memory(place: Place, monkeypatch: pytest.M
     assert len(await storage.notes(OTHER, "")) == 20
     assert await storage.noted(CHAT, "answer:29") is None
     assert await storage.last_picture(CHAT) == Picture("a", "b")
+
+
+async def test_notes_of_a_person_have_room_of_their_own(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest of 5,000 leave, of that person in that chat alone, and nothing that buttons need."""
+    for engine in (sqlite_storage, redis_storage):
+        monkeypatch.setattr(engine, "MOST_LASTING", 3)
+    storage = place.storage()
+    await storage.note_all(CHAT, [Note(f"answer:{number}", "x", 90 * DAY) for number in range(3)])
+    for start in range(0, MOST_IN_ROOM + 1, 500):
+        place.clock.now += 1
+        part = range(start, min(start + 500, MOST_IN_ROOM + 1))
+        await storage.note_all(CHAT, [Note(f"vector:7:{n}", "x", YEAR - MOST_IN_ROOM + n) for n in part])
+    await storage.note_all(CHAT, [Note("vector:70:a", "of another", YEAR), Note("vector:8:a", "x", YEAR)])
+    await storage.note_all(OTHER, [Note("vector:7:a", "elsewhere", YEAR)])
+    own = await storage.notes(CHAT, "vector:7:")
+    assert len(own) == MOST_IN_ROOM
+    assert "vector:7:0" not in own
+    assert await storage.noted(CHAT, "vector:7:0") is None
+    assert await storage.noted(CHAT, "vector:70:a") == "of another"
+    assert len(await storage.notes(CHAT, "vector:")) == MOST_IN_ROOM + 2
+    assert (await storage.notes(CHAT, "vector:7")).keys() == own.keys() | {"vector:70:a"}
+    assert len(await storage.notes(CHAT, "answer:")) == 3
+    assert len(await storage.notes(CHAT, "")) == MOST_IN_ROOM + 5
+    await storage.forget_note(CHAT, "vector:7:9")
+    await storage.forget_note(CHAT, "vector:8:a")
+    assert await storage.noted(CHAT, "vector:7:9") is None
+    place.clock.now += YEAR - 100
+    assert len(await storage.notes(CHAT, "vector:7:")) == 99
+    await storage.forget_chat(CHAT)
+    assert await storage.notes(CHAT, "") == {}
+    assert await storage.noted(OTHER, "vector:7:a") == "elsewhere"
+    await storage.forget_chat(OTHER)
+    assert await place.stored() == 0
 
 
 async def test_what_is_over_takes_no_room(place: Place) -> None:

@@ -17,6 +17,7 @@ from bot.storage.notes import (
     BESIDE,
     CLIP,
     DELETED,
+    FOUND,
     KINDS,
     KNOWN,
     forget_answer,
@@ -87,7 +88,7 @@ async def test_what_belongs_to_an_answer_is_forgotten_with_it(storage: Storage) 
         await kind.keep(storage, CHAT, "key", {})
     await forget_answer(storage, CHAT, "key")
     gone = [kind for kind in KINDS if not await kind.exists(storage, CHAT, "key")]
-    assert gone == [ANSWER, CLIP, ALBUM_HEATMAP, BESIDE]
+    assert gone == [ANSWER, CLIP, ALBUM_HEATMAP, FOUND, BESIDE]
 
 
 def test_kinds_have_different_prefixes() -> None:

@@ -10,8 +10,21 @@ import pytest
 from tests.support.fake_queue import FakeQueue, running_bot
 from tests.support.fake_telegram import Call, FakeTelegram
 
-ALL = ["caption", "sample", "colours", "tags", "choose", "settings", "language", "cancel", "help", "privacy", "forget"]
-IN_GROUPS = ["caption", "sample", "colours", "tags", "choose", "settings", "cancel", "help"]
+ALL = [
+    "caption",
+    "sample",
+    "colours",
+    "tags",
+    "choose",
+    "find",
+    "settings",
+    "language",
+    "cancel",
+    "help",
+    "privacy",
+    "forget",
+]
+IN_GROUPS = ["caption", "sample", "colours", "tags", "choose", "find", "settings", "cancel", "help"]
 
 
 def changes(server: FakeTelegram) -> list[Call]:
