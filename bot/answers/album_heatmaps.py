@@ -102,8 +102,7 @@ class AlbumSheets:
         words = replies.album_sheet(shown.captions, complete=result.drawn == len(shown.captions))
         otherwise = replies.no_pictures_here()
         sent = await reply_picture(ask.message, result.sheet, "album.jpg", words, of=shown.strictest, alone=otherwise)
-        await self._answers.add_beside(ask.bot, ask.chat, key, [sent])
-        if ask.can_edit:
+        if await self._answers.add_beside(ask.bot, ask.chat, key, [sent]) and ask.can_edit:
             with suppress(AiogramError):  # it stands there already: the button has done its work
                 await ask.message.edit_reply_markup(reply_markup=album_buttons(key, sheet=False))
 
