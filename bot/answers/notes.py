@@ -166,7 +166,7 @@ class Answers:
         return await CLIP.find(self._storage, chat_id, key, Subject.of)
 
     async def add_beside(self, bot: Bot, chat_id: int, key: str, messages: Sequence[int]) -> bool:
-        """These messages, which are out, go, too, when the answer is deleted, at once where it is; whether they stay."""
+        """These messages, which are out, go with the answer when it is deleted, or now if it was; whether they stay."""
         deleted = False
         with once_sent():
             async with self.alone(chat_id, f"beside:{key}"):
