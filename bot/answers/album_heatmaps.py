@@ -113,8 +113,7 @@ class AlbumSheets:
         words = replies.album_sheet(captions, complete=result.drawn == len(captions))
         otherwise = replies.no_pictures_here()
         sent = await reply_picture(ask.message, result.sheet, "album.jpg", words, of=shown.strictest, alone=otherwise)
-        await self._answers.add_beside(ask.bot, ask.chat, key, [sent])
-        if ask.can_edit:
+        if await self._answers.add_beside(ask.bot, ask.chat, key, [sent]) and ask.can_edit:
             with suppress(AiogramError):  # it stands there already: the button has done its work
                 buttons = album_buttons(key, sheet=False, translated=bool(shown.english))
                 await ask.message.edit_reply_markup(reply_markup=buttons)

@@ -202,13 +202,15 @@ class Answers:
         """Of which clip this is the answer."""
         return await CLIP.find(self._storage, chat_id, key, Subject.of)
 
-    async def add_beside(self, bot: Bot, chat_id: int, key: str, messages: Sequence[int]) -> None:
-        """These messages, which are out, go, too, when the answer is deleted; at once where it is deleted."""
+    async def add_beside(self, bot: Bot, chat_id: int, key: str, messages: Sequence[int]) -> bool:
+        """These messages, which are out, go with the answer when it is deleted, or now if it was; whether they stay."""
+        deleted = False
         with once_sent():
             async with self.alone(chat_id, f"beside:{key}"):
                 known = [*await self.beside(chat_id, key), *messages]
                 await BESIDE.keep(self._storage, chat_id, key, known)
-            await self.delete_added(bot, chat_id, key, messages)
+            deleted = await self.delete_added(bot, chat_id, key, messages)
+        return not deleted
 
     async def beside(self, chat_id: int, key: str) -> list[int]:
         return await BESIDE.find(self._storage, chat_id, key, list) or []
@@ -251,11 +253,16 @@ class Answers:
         await forget_answer(self._storage, chat_id, key)
         return True
 
-    async def delete_added(self, bot: Bot, chat_id: int, key: str, messages: Collection[int]) -> None:
-        """Call once messages that were added to an answer are out and noted: they go if the answer was deleted."""
-        if await self.is_deleted(chat_id, key):
-            await _delete_messages(bot, chat_id, messages)
-            await forget_answer(self._storage, chat_id, key)
+    async def delete_added(self, bot: Bot, chat_id: int, key: str, messages: Collection[int]) -> bool:
+        """Call once messages that were added to an answer are out and noted: they go if the answer was deleted.
+
+        Whether it was.
+        """
+        if not await self.is_deleted(chat_id, key):
+            return False
+        await _delete_messages(bot, chat_id, messages)
+        await forget_answer(self._storage, chat_id, key)
+        return True
 
     async def owner(self, chat_id: int, key: str) -> int | None:
         """Who asked for what was answered under this key, a photo, a clip or an album; None: that is not known."""
