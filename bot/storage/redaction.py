@@ -15,7 +15,7 @@ FILE: Final = (
     *("type", "is_animated", "is_video"),
 )
 SHOWN: Final = ("has_media_spoiler", "has_protected_content")  # how the picture may be shown
-NEED_WORDS: Final = ("choose", "tags")  # commands for which the words after them say what is asked
+NEED_WORDS: Final = ("choose", "edit", "find", "tags")  # commands for which the words after them say what is asked
 COMMAND: Final = re.compile(r"/(?P<name>\w{1,32})(?:@\w+)?(?:\s+(?P<rest>.*))?", re.ASCII | re.DOTALL)
 
 

@@ -27,6 +27,7 @@ from bot.answers.clips import Clips
 from bot.answers.guests import Guests
 from bot.answers.notes import Answers
 from bot.answers.photos import Captioning
+from bot.answers.picture_edits import PictureEdits
 from bot.answers.sending import TelegramDelivery
 from bot.answers.status import Rhythm, Waiting
 from bot.app import create_bot, create_dispatcher, of_chats
@@ -692,6 +693,7 @@ async def part(server: FakeTelegram, queue: FakeQueue, folder: Path, redis: Redi
                 answering=Answering(requests, captioning, clips, answers, storage),
                 albums=Albums(requests, storage, sheets, answers, captioning),
                 album_sheets=sheets,
+                picture_edits=PictureEdits(requests, storage, answers, queue, configured=False),
                 guests=Guests(requests, storage, of_chats(settings), Throttle(), Refusals(), on=True),
                 settings=settings,
                 queue=queue,

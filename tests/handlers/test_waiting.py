@@ -692,7 +692,7 @@ WORKING |= {
     "av": "photo",
     "ak": "photo",
     "ag": "photo",
-    "ae": "edit",
+    "ay": "edit",
     "al": "clip",
 }  # colours, tags, edits, live photos
 
