@@ -54,7 +54,7 @@ async def test_privacy_tells_what_is_kept_and_for_how_long(
         assert words in english
     for words in ("48 часов", "90 дней", "1 час", "7 дней", "около суток", "2 часа", "Третьим лицам", "/forget"):
         assert words in russian
-    assert english.count("• ") == russian.count("• ") == 15
+    assert english.count("• ") == russian.count("• ") == 16
 
 
 async def test_privacy_keeps_its_word(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
