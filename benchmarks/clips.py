@@ -30,6 +30,7 @@ from model.captioner import Captioner, Precision
 from model.clip_moments import BATCH, describe, prepare, watch
 from model.media.clips import open_clip
 from model.media.frames import LONG_SIDE, choose_frames
+from tests.support.priority import keep_ordinary
 
 RATE: Final = 25  # frames a second
 _PQ: Final = (16, 9, 9)  # transfer characteristic, primaries and matrix of HDR10 (H.273)
@@ -171,6 +172,7 @@ def beside(folder: Path, weights: Path, precision: Precision, repeats: int) -> N
 
 
 def main() -> int:
+    keep_ordinary()  # the AV1 encoder does not
     parser = argparse.ArgumentParser(prog="python -m benchmarks.clips", description=__doc__.split("\n")[0])
     parser.add_argument("--weights", type=Path, default=Path("weights"))
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")

@@ -54,6 +54,7 @@ from model.clip_moments import BATCH, describe, prepare
 from model.media.clips import open_clip
 from model.network.checkpoint import ENCODER_FILE, fingerprint
 from model.novelty import FrameFeatures, Look, Tuning, distances, find_moments, gate, unit
+from tests.support.priority import keep_ordinary
 
 SEEDS: Final[dict[Half, int]] = {"tune": 0, "report": 20_000}
 WORD_WEIGHTS: Final = (0.05, 0.1, 0.2, 0.3, 1.0)
@@ -438,6 +439,7 @@ def _between(example: Example) -> Floats:
 
 
 def main() -> int:
+    keep_ordinary()  # the AV1 encoder does not
     parser = argparse.ArgumentParser(prog="python -m benchmarks.novelty", description=__doc__.split("\n")[0])
     parser.add_argument(
         "--stills", type=Path, metavar="DIR", help="default: held-out splits under DATASETS_DIR, or ours"

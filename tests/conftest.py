@@ -24,7 +24,10 @@ from model.network.encoder import Encoder
 from model.network.vocabulary import Vocabulary
 from tests.support import stalls
 from tests.support.fake_telegram import FakeTelegram, Person
+from tests.support.priority import keep_ordinary
 from tests.support.redis_server import RedisServer
+
+keep_ordinary()
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = ROOT / "tests" / "photos"

@@ -26,6 +26,7 @@ from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.photo import PhotoTask
 from tests.conftest import ROOT
 from tests.support.kinds import CAPTIONED, MOMENTS, Kind
+from tests.support.priority import keep_ordinary
 from tests.support.program import environment
 
 AT_ONCE: Final = 20  # files that are sent together
@@ -151,6 +152,7 @@ def table(sent: Iterable[Sent]) -> str:
 
 
 async def main(path: Path) -> None:
+    keep_ordinary()
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import dataclasses
 import io
-import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -78,30 +76,12 @@ expect.set_options(timeout=1000 * PATIENCE)
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    """It shares a core with Playwright's Node.js: should they spin while they wait, the other is for the rest."""
-    os.environ["UV_USE_IO_URING"] = "0"  # with it Playwright's Node.js takes a whole core on some kernels, and hangs
-    async with AsyncExitStack() as stack:
-        with one_core():
-            playwright = await stack.enter_async_context(async_playwright())
-            browser = await playwright.chromium.launch(
-                executable_path=CHROMIUM, args=["--disable-gpu"], timeout=1000 * PATIENCE
-            )
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--disable-gpu"], timeout=1000 * PATIENCE
+        )
         yield browser
         await asyncio.wait_for(browser.close(), PATIENCE)
-
-
-@contextlib.contextmanager
-def one_core() -> Iterator[None]:
-    """What is started within runs on one core; where the system has no such thing, on all."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cores)
 
 
 @pytest_asyncio.fixture(loop_scope="module")

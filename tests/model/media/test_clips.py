@@ -686,3 +686,11 @@ def test_only_so_many_blocks_are_walked(kind: formats.Animation, monkeypatch: py
     assert len(animation_timing(data, kind).durations) == 6
     monkeypatch.setattr(formats, "_MOST_BLOCKS", 4)
     assert len(animation_timing(data, kind).durations) < 4
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="Linux tells how urgent a thread is")
+def test_no_encoder_makes_a_test_more_urgent_than_other_programs(tmp_path: Path) -> None:
+    """SVT-AV1 would, and all that the test starts with it."""
+    clips.video(tmp_path / "clip.mp4", [np.zeros((64, 64, 3), np.uint8)] * 3, codec="libsvtav1")
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    assert os.getpriority(os.PRIO_PROCESS, 0) >= 0
