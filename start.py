@@ -97,6 +97,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     rank.add_argument("--text", action="append", default=[], metavar="TEXT", help="a description; give at least two")
     rank.add_argument("--texts", type=Path, metavar="FILE", help="a file with a description a line")
     rank.add_argument("--json", action="store_true", help="print one JSON object")
+    find = commands.add_parser("find", help="which of some photos a text fits; needs no token")
+    find.add_argument("files", nargs="+", metavar="PHOTO")
+    find.add_argument("--text", required=True, metavar="TEXT", help="what to look for, in English or Russian")
+    find.add_argument("--json", action="store_true", help="print one JSON object")
     edit = commands.add_parser("edit", help="change a photo by words, with the model at EDIT_MODEL; needs no token")
     edit.add_argument("file", metavar="PHOTO")
     edit.add_argument("--text", required=True, metavar="TEXT", help="what to change, best in English")
@@ -189,6 +193,15 @@ def rank(options: argparse.Namespace) -> int:
     return show_ranking(
         options.file, options.text, options.texts, settings.weights_dir, settings.device, as_json=options.json
     )
+
+
+def find(options: argparse.Namespace) -> int:
+    settings = load_settings()
+    configure_logging(settings)
+    share_cores()
+    from model.command import show_found  # imports torch
+
+    return show_found(options.files, options.text, settings.weights_dir, settings.device, as_json=options.json)
 
 
 def edit(options: argparse.Namespace) -> int:
@@ -505,6 +518,8 @@ def main(arguments: Sequence[str]) -> int:
             return translate(options)
         if options.command == "rank":
             return rank(options)
+        if options.command == "find":
+            return find(options)
         if options.command == "edit":
             return edit(options)
         if options.command == "worker":

@@ -26,10 +26,12 @@ from model.drawing.word_chart import draw_chart
 from model.editor import EditModelError, Editor
 from model.edits import checked_text
 from model.errors import CaptionError
+from model.finding import Finder
+from model.found import NAME_BYTES, Kept
 from model.media.clips import ClipLimits
 from model.media.formats import HEAD, animation_container, is_clip
 from model.media.images import encode_jpeg, open_image, open_photo
-from model.network.checkpoint import CheckpointError
+from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint
 from model.network.config import DecoderKind
 from model.tagging.answers import Ranking, Tag, likeliest_first
 from model.tagging.lists import ListError, checked_descriptions, names, parse_tags
@@ -197,6 +199,45 @@ def show_ranking(
             print(*_ranking_lines(file, ranking), sep="\n", flush=True)
 
     return _look([file], weights, device, show, as_json=as_json)
+
+
+def show_found(files: Sequence[str], text: str, weights: Path, device: str, *, as_json: bool = False) -> int:
+    """Print the photos that a text fits, the best first, or that nothing fits well.
+
+    Exit status 1 if any photo could not be read, 2 if nothing can be looked for.
+    """
+    try:
+        finder = Finder.load(weights, fingerprint(weights / ENCODER_FILE))
+    except (CheckpointError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    shown: list[str] = []
+    vectors = bytearray()
+
+    def keep(captioner: Captioner, file: str, photo: Image.Image) -> None:
+        [vector] = finder.vectors(_features(captioner, photo)[None])
+        vectors.extend(len(shown).to_bytes(NAME_BYTES, "big") + vector.values)
+        shown.append(file)
+
+    status = _look(files, weights, device, keep, as_json=as_json)
+    if status == 2:
+        return status
+    kept = [Kept(finder.model, len(shown), len(vectors) // len(shown) - NAME_BYTES)] if shown else []
+    found = finder.find(text, kept, bytes(vectors))
+    hits = [(shown[int(hit.name, 16)], hit.probability) for hit in found.hits]
+    if found.unknown:
+        print(f"unknown words: {', '.join(found.unknown)}", file=sys.stderr)
+    try:
+        if as_json:
+            fits = [{"file": file, "probability": probability} for file, probability in hits]
+            _print_json({"text": text, "found": fits, "unknown": found.unknown})
+        else:
+            lines = [f"{probability:4.0%}  {file}" for file, probability in hits] or ["nothing fits well"]
+            print(*lines, sep="\n", flush=True)
+    except OSError as error:  # standard output
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return status
 
 
 def edit_photo(file: str, text: str, output: Path, folder: Path, device: str, *, strength: int, seed: int) -> int:

@@ -10,7 +10,15 @@ from PIL import Image
 
 from model import command
 from model.captioner import Captioner
-from model.command import CaptionRequest, caption_files, show_colours, show_ranking, show_tags, translate_lines
+from model.command import (
+    CaptionRequest,
+    caption_files,
+    show_colours,
+    show_found,
+    show_ranking,
+    show_tags,
+    translate_lines,
+)
 from tests.conftest import PHOTOS, WEIGHTS
 
 
@@ -153,3 +161,18 @@ def test_output_that_nobody_reads_any_more_is_an_error_in_words(
     assert translate_lines(WEIGHTS, "cpu", io.StringIO("a dog runs\n"), as_json=True) == 2
     assert show_tags([str(PHOTOS / "cat.jpg")], "default", WEIGHTS, "cpu", as_json=True) == 2
     assert capsys.readouterr().err.count("error: [Errno 32] Broken pipe") == 2
+
+
+def test_photos_are_found_by_words_of_both_languages(
+    capsys: pytest.CaptureFixture[str], photo_files: list[Path], tmp_path: Path
+) -> None:
+    files = [*map(str, photo_files), str(tmp_path / "gone.jpg")]
+    for text in ("a cup of coffee", "чашка кофе"):
+        assert show_found(files, text, WEIGHTS, "cpu", as_json=True) == 1  # one cannot be read
+        *_, line = capsys.readouterr().out.splitlines()
+        assert Path(json.loads(line)["found"][0]["file"]).name == "coffee.jpg"
+    assert show_found(files[:1], "xylofoon", WEIGHTS, "cpu") == 0
+    said = capsys.readouterr()
+    assert said.out == "nothing fits well\n"
+    assert said.err == "unknown words: xylofoon\n"
+    assert show_found(files, "a dog", tmp_path, "cpu") == 2
