@@ -70,7 +70,9 @@ class Captioner:
         gate: Gate | None = None,
         tagger: Tagger | None = None,
     ) -> None:
-        """`dtype` is the arithmetic of both; words and logits are always in fp32. Both must be on the same device.
+        """`dtype` is the arithmetic of both, but a packed decoder computes in fp32, as words and logits always are.
+
+        Both must be on the same device.
 
         sampler: a captioner over the same encoder whose decoder draws the sampled captions; None: `decoder` does.
         gate: what tells photos from other pictures; None: every picture is taken for a photo. tagger: what judges tags
@@ -132,9 +134,11 @@ class Captioner:
     ) -> Self:
         """checkpoints: the decoder's, and the sampler's if there is one."""
         main, *others = checkpoints
-        decoder = main.decoder.to(device).lower(dtype)
-        if device.type == "cpu" and dtype == torch.float32:
-            decoder.pack()
+        decoder = main.decoder.to(device)
+        if device.type == "cpu":
+            decoder.pack()  # faster than bf16
+        if not decoder.packed:
+            decoder.lower(dtype)
         return cls(
             encoder,
             decoder,
