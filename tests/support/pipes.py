@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import zlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 from model.serving.embedded.pipe import PipeConsumer, serve_worker
 from model.serving.embedded.queue import LEASE_SECONDS, LocalQueue
 from model.serving.jobs import Job
+from model.serving.worker.network import Captioners
+from model.serving.worker.worker import Worker
 from tests.support.jobs import make_job
 
 
@@ -50,3 +54,16 @@ class Pipes:
         self._writer.close()
         self._their_writer.close()
         await self.serving
+
+
+@contextlib.asynccontextmanager
+async def serving(captioners: Captioners) -> AsyncIterator[LocalQueue]:
+    """The queue of a worker that runs in this process."""
+    async with Pipes() as pipes:
+        stop = asyncio.Event()
+        task = asyncio.create_task(Worker(pipes.consumer, captioners).run(stop))
+        try:
+            yield pipes.queue
+        finally:
+            stop.set()
+            await task

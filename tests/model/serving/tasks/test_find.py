@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +17,11 @@ from model.serving.tasks.base import Task
 from model.serving.tasks.find import FindResult, FindTask
 from model.serving.tasks.photo import PhotoResult, PhotoTask
 from model.serving.worker.network import Captioners
-from model.serving.worker.worker import Worker
 from tests.conftest import PHOTOS, WEIGHTS
-from tests.support.pipes import Pipes
+from tests.support.pipes import serving
 
 NAMES = sorted(path.stem for path in PHOTOS.glob("*.jpg"))
 ID = {name.encode().ljust(NAME_BYTES)[:NAME_BYTES]: name for name in NAMES}
-
-
-@contextlib.asynccontextmanager
-async def serving(captioners: Captioners) -> AsyncIterator[LocalQueue]:
-    async with Pipes() as pipes:
-        stop = asyncio.Event()
-        task = asyncio.create_task(Worker(pipes.consumer, captioners).run(stop))
-        try:
-            yield pipes.queue
-        finally:
-            stop.set()
-            await task
 
 
 async def ask(queue: LocalQueue, task: Task, media: bytes) -> Any:

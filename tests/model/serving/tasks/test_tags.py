@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +17,9 @@ from model.serving.tasks.photo import PhotoTask
 from model.serving.tasks.rank import RankResult, RankTask
 from model.serving.tasks.tags import TagsResult, TagsTask
 from model.serving.worker.network import Captioners
-from model.serving.worker.worker import Worker
 from model.tagging.tagger import TAGS_FILE
 from tests.conftest import PHOTOS, WEIGHTS
-from tests.support.pipes import Pipes
+from tests.support.pipes import serving
 
 CAT = (PHOTOS / "cat.jpg").read_bytes()
 GIF = (
@@ -30,18 +27,6 @@ GIF = (
     + 2 * (b"!\xf9\x04\x00\x0a\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00")
     + b";"
 )
-
-
-@contextlib.asynccontextmanager
-async def serving(captioners: Captioners) -> AsyncIterator[LocalQueue]:
-    async with Pipes() as pipes:
-        stop = asyncio.Event()
-        task = asyncio.create_task(Worker(pipes.consumer, captioners).run(stop))
-        try:
-            yield pipes.queue
-        finally:
-            stop.set()
-            await task
 
 
 async def ask(queue: LocalQueue, task: Task, media: bytes = CAT) -> Any:
