@@ -19,8 +19,6 @@ from model.errors import EditRefused, EditTextTooLong, EditTooSlow, OutOfMemory
 from tests.conftest import PHOTOS, ROOT
 from tests.support.editors import Kind, write_editor
 
-pytestmark = pytest.mark.xdist_group("editor")  # importing diffusers takes seconds: in one process
-
 STEPS = 3
 
 
