@@ -19,7 +19,7 @@ from model.clip_moments import Moments, watch
 from model.decoding.sampling import Sampling
 from model.drawing.colour_vision import draw_sheet as draw_colours
 from model.drawing.heatmap import draw_sheet
-from model.drawing.labels import ENGLISH, RUSSIAN, Deficiency, Labels
+from model.drawing.labels import LABELS, Deficiency, Labels
 from model.drawing.style import encode_png
 from model.drawing.timeline import clock, draw_timeline
 from model.drawing.word_chart import draw_chart
@@ -64,7 +64,7 @@ class CaptionRequest:
 
     @property
     def labels(self) -> Labels:
-        return RUSSIAN if self.language == "ru" else ENGLISH
+        return LABELS[self.language]
 
 
 def caption_files(request: CaptionRequest) -> int:

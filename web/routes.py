@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, Response, StreamingResponse
 from pydantic import ValidationError
 
+from model.drawing.labels import LABELS
 from model.edits import EditFault, checked_text
 from model.serving.jobs import Outcome
 from model.serving.tasks.clip import ClipTask
@@ -32,7 +33,6 @@ from model.tagging.lists import ListError, Parsed, names, parse_descriptions, pa
 from web import VERSION
 from web.clips import Clips
 from web.errors import ApiError, ClientGone, api_error
-from web.labels import LABELS
 from web.limits import user_of
 from web.schemas import (
     Caption,

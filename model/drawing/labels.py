@@ -40,6 +40,7 @@ RUSSIAN: Final = Labels(
     deuteranopia="дейтеранопия",
     tritanopia="тританопия",
 )
+LABELS: Final = {"en": ENGLISH, "ru": RUSSIAN}  # where no catalogue of the bot is at hand
 
 
 def likelihood(probability: float) -> str:

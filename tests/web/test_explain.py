@@ -14,6 +14,7 @@ import pytest
 
 from bot.i18n import create_i18n
 from bot.replies.photos import drawn_labels
+from model.drawing.labels import LABELS
 from model.errors import Unexplainable, UnknownWord
 from model.serving.jobs import Job
 from model.serving.limits import Rate
@@ -25,7 +26,6 @@ from tests.support.fake_queue import FakeQueue, last
 from tests.support.jobs import photo_of
 from tests.support.web import JPEG, PHOTO, Web, kind, web_of
 from web import VERSION
-from web.labels import LABELS
 from web.settings import WebSettings
 
 
