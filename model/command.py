@@ -27,14 +27,14 @@ from model.editor import EditModelError, Editor
 from model.edits import checked_text
 from model.errors import CaptionError
 from model.finding import Finder
-from model.found import NAME_BYTES, Kept
+from model.found import Vector, numbered, packed
 from model.media.clips import ClipLimits
 from model.media.formats import HEAD, animation_container, is_clip
 from model.media.images import encode_jpeg, open_image, open_photo
 from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint
 from model.network.config import DecoderKind
 from model.tagging.answers import Ranking, Tag, likeliest_first
-from model.tagging.lists import ListError, checked_descriptions, names, parse_tags
+from model.tagging.lists import ListError, checked_descriptions, checked_query, names, parse_tags
 from model.tagging.tagger import TAGGING
 from model.translation import BATCH as LINES
 from model.translation import RUSSIAN_FILE, Translations
@@ -207,23 +207,22 @@ def show_found(files: Sequence[str], text: str, weights: Path, device: str, *, a
     Exit status 1 if any photo could not be read, 2 if nothing can be looked for.
     """
     try:
+        text = checked_query(text)
         finder = Finder.load(weights, fingerprint(weights / ENCODER_FILE))
-    except (CheckpointError, OSError) as error:
+    except (ListError, CheckpointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     shown: list[str] = []
-    vectors = bytearray()
+    vectors: dict[str, Vector] = {}
 
     def keep(captioner: Captioner, file: str, photo: Image.Image) -> None:
-        [vector] = finder.vectors(_features(captioner, photo)[None])
-        vectors.extend(len(shown).to_bytes(NAME_BYTES, "big") + vector.values)
+        [vectors[numbered(len(shown))]] = finder.vectors(_features(captioner, photo)[None])
         shown.append(file)
 
     status = _look(files, weights, device, keep, as_json=as_json)
     if status == 2:
         return status
-    kept = [Kept(finder.model, len(shown), len(vectors) // len(shown) - NAME_BYTES)] if shown else []
-    found = finder.find(text, kept, bytes(vectors))
+    found = finder.find(text, *packed(vectors))
     hits = [(shown[int(hit.name, 16)], hit.probability) for hit in found.hits]
     if found.unknown:
         print(f"unknown words: {', '.join(found.unknown)}", file=sys.stderr)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 NAME_BYTES: Final = 8  # of the name before each vector, where several travel together
@@ -24,6 +26,25 @@ class Kept:
     model: str
     count: int
     size: int
+
+
+def numbered(place: int) -> str:
+    """A name for what has no other: the place of a photo among several. `int(name, 16)` is the place again."""
+    return place.to_bytes(NAME_BYTES, "big").hex()
+
+
+def packed(vectors: Mapping[str, Vector]) -> tuple[tuple[Kept, ...], bytes]:
+    """What there is, and the vectors in one piece, as they travel. vectors: by names, in hexadecimal digits."""
+
+    def made(name: str) -> tuple[str, int]:
+        return vectors[name].model, len(vectors[name].values)
+
+    kept, parts = [], list[bytes]()
+    for (model, size), names in groupby(sorted(vectors, key=made), made):
+        before = len(parts)
+        parts += [bytes.fromhex(name) + vectors[name].values for name in names]
+        kept.append(Kept(model, len(parts) - before, size))
+    return tuple(kept), b"".join(parts)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from bot.answers.keyboards import delete_button, key_below, keyboard
 from bot.answers.notes import Answers, Subject, new_key, thread_of
 from bot.answers.send_once import Parts
 from bot.answers.settings_menu import MenuPress
-from bot.answers.vectors import Findable, all_findable, consents, name_of, packed
+from bot.answers.vectors import Findable, all_findable, consents, name_of, named_vectors
 from bot.errors import WrongQuery
 from bot.logs import impersonal
 from bot.service.jobs import find_job
@@ -28,10 +28,9 @@ from bot.storage.notes import FOUND
 from bot.telegram.media import medium_of
 from bot.telegram.pacing import is_private
 from model.found import Found
-from model.network.vocabulary import tokenize
 from model.serving.jobs import Outcome
 from model.serving.tasks.find import FindResult
-from model.tagging.lists import LONGEST, MOST_WORDS
+from model.tagging.lists import ListError, checked_query
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ class Finding:
         if not photos:
             await ask.message.reply(replies.nothing_to_find())
             return
-        kept, vectors = await asyncio.to_thread(packed, photos)
+        kept, vectors = await asyncio.to_thread(named_vectors, photos)
 
         async def fetch(_: object) -> bytes:
             return vectors
@@ -123,12 +122,10 @@ def _query(ask: Ask, arguments: str) -> str:
         shows = any(each is not None and medium_of(each) is not None for each in (ask.message, replied))
         answers = isinstance(replied, Message) and key_below(replied) is not None
         raise WrongQuery("picture" if shows or answers else "none")
-    words = tokenize(text)
-    if len(text) > LONGEST or len(words) > MOST_WORDS:
-        raise WrongQuery("too_long")
-    if not words:
-        raise WrongQuery("no_words")
-    return text
+    try:
+        return checked_query(text)
+    except ListError as error:
+        raise WrongQuery("too_long" if error.fault == "too_long" else "no_words") from None
 
 
 async def _switch(ask: Ask) -> InlineKeyboardMarkup:

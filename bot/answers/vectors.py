@@ -9,14 +9,13 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 from bot.chat_settings import ChatSettings
 from bot.storage.chats import Picture, Storage
 from bot.storage.notes import VECTOR, VECTORS_IN
 from bot.telegram.pacing import is_private
-from model.found import NAME_BYTES, Kept, Vector
+from model.found import NAME_BYTES, Kept, Vector, packed
 
 
 @dataclass(frozen=True)
@@ -80,19 +79,9 @@ def name_of(file_unique_id: str) -> str:
     return hashlib.sha256(file_unique_id.encode()).digest()[:NAME_BYTES].hex()
 
 
-def packed(photos: Mapping[str, Findable]) -> tuple[tuple[Kept, ...], bytes]:
-    """What there is, and the vectors in one piece, as workers take them. photos: by the unique ids of their files."""
-    values = {name: base64.b64decode(photo.values) for name, photo in photos.items()}
-
-    def made(name: str) -> tuple[str, int]:
-        return photos[name].model, len(values[name])
-
-    kept, parts = [], list[bytes]()
-    for (model, size), names in groupby(sorted(photos, key=made), made):
-        before = len(parts)
-        parts += [bytes.fromhex(name_of(name)) + values[name] for name in names]
-        kept.append(Kept(model, len(parts) - before, size))
-    return tuple(kept), b"".join(parts)
+def named_vectors(photos: Mapping[str, Findable]) -> tuple[tuple[Kept, ...], bytes]:
+    """The vectors as workers take them. photos: by the unique ids of their files."""
+    return packed({name_of(each): Vector(at.model, base64.b64decode(at.values)) for each, at in photos.items()})
 
 
 async def forget_with_answer(storage: Storage, chat: int, answer: str, user: int | None) -> None:

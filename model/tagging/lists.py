@@ -130,11 +130,7 @@ def distinct(texts: Iterable[str], *, least: int, most: int) -> Parsed:
     found: dict[str, str] = {}
     repeated: dict[str, str] = {}
     for text in written:
-        words = tokenize(text)
-        if len(text) > LONGEST or len(words) > MOST_WORDS:
-            raise ListError("too_long", text)
-        if not words:
-            raise ListError("no_words", text)
+        words = _checked_words(text)
         if CYRILLIC.search(text) and LATIN.search(text):
             raise ListError("mixed", text)
         key = " ".join(words)
@@ -145,6 +141,23 @@ def distinct(texts: Iterable[str], *, least: int, most: int) -> Parsed:
         only = next(iter(found.values()))
         raise ListError("same", only, len(written)) if repeated else ListError("one", only)
     return Parsed(tuple(found.values()), tuple(repeated.values()))
+
+
+def checked_query(text: str) -> str:
+    """What photos are looked for by, with single spaces. Raises ListError: too_long, or no_words."""
+    text = " ".join(text.split())
+    _checked_words(text)
+    return text
+
+
+def _checked_words(text: str) -> list[str]:
+    """The words of one text. Raises ListError."""
+    words = tokenize(text)
+    if len(text) > LONGEST or len(words) > MOST_WORDS:
+        raise ListError("too_long", text)
+    if not words:
+        raise ListError("no_words", text)
+    return words
 
 
 @dataclass(frozen=True)
