@@ -34,6 +34,7 @@ ERRORS: Final[dict[str, tuple[int, str]]] = {
     ),
     "option": (422, "An option is not understood."),
     "too_many_files": (422, "There are more files than this address takes."),
+    "unknown_words": (422, "Not one word of the text is known here."),
     "edit_text": (422, "The text is longer than the network that edits reads: say it in fewer words."),
     "unexplainable": (422, "This model cannot have said this caption."),
     "rate": (429, "Too many requests in a short time."),

@@ -97,6 +97,16 @@ _RANKED: Final[list[Example]] = [
         "picture": None,
     }
 ]
+_FOUND: Final[list[Example]] = [
+    {
+        "text": "a xylophone on a beach",
+        "none_fits": False,
+        "found": [{"index": 1, "file": "beach.jpg", "probability": 0.71}],
+        "compared": 2,
+        "unknown": ["xylophone"],
+        "failed": [{"file": "broken.jpg", "error": _ERROR, "index": 2}],
+    }
+]
 _FEATURES: Final[list[Example]] = [{"layout": "pooled", "shape": [4], "features": [0.1, 0.0, 1.25, 0.5]}]
 _NEIGHBOURS: Final[list[Example]] = [
     {
@@ -132,6 +142,7 @@ EXAMPLES: Final[dict[str, list[Example]]] = {  # by the name of the schema
     "Explanation": _EXPLANATION,
     "Tags": _TAGS,
     "Ranked": _RANKED,
+    "FoundPhotos": _FOUND,
     "Features": _FEATURES,
     "WordNeighbours": _NEIGHBOURS,
     "ClipState": _CLIP,

@@ -10,7 +10,7 @@ from model.serving.metrics import SECONDS, process_registry
 from model.serving.queue import LINES, Status
 
 ROUTES: Final = (
-    *("captions", "explain", "colours", "features", "words", "tags", "rank", "clips", "pictures"),
+    *("captions", "explain", "colours", "features", "words", "tags", "rank", "find", "clips", "pictures"),
     *("page", "info"),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, replace
 from functools import partial
@@ -19,17 +19,20 @@ from pydantic import ValidationError
 
 from model.drawing.labels import LABELS
 from model.edits import EditFault, checked_text
+from model.found import Vector, numbered, packed
 from model.serving.jobs import Outcome
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursResult, ColoursTask
 from model.serving.tasks.edit import EditTask
 from model.serving.tasks.features import FeaturesResult, FeaturesTask
+from model.serving.tasks.find import FindResult, FindTask
 from model.serving.tasks.looking import LookingTask
 from model.serving.tasks.photo import PhotoResult, PhotoTask
 from model.serving.tasks.rank import RankResult, RankTask
 from model.serving.tasks.tags import TagsResult, TagsTask
+from model.serving.tasks.vector import VectorResult, VectorTask
 from model.serving.tasks.words import WordsResult, WordsTask
-from model.tagging.lists import ListError, Parsed, names, parse_descriptions, parse_tags
+from model.tagging.lists import ListError, checked_query, names, parse_descriptions, parse_tags
 from web import VERSION
 from web.clips import Clips
 from web.errors import ApiError, ClientGone, api_error
@@ -51,6 +54,9 @@ from web.schemas import (
     FailedPhoto,
     Features,
     FeaturesOptions,
+    FindOptions,
+    FindQuery,
+    FoundPhotos,
     Health,
     Info,
     KnownOptions,
@@ -67,15 +73,17 @@ from web.schemas import (
     Step,
     Tags,
     TagsOptions,
+    UnreadPhoto,
     WordNeighbours,
     WordOptions,
     npy_file,
 )
-from web.settings import MODELS
+from web.settings import MODELS, WebSettings
 from web.uploads import File, Upload
 from web.work import Work, client
 
 O = TypeVar("O", bound=Options)  # noqa: E741
+T = TypeVar("T")
 
 STATIC: Final = Path(__file__).with_name("static")
 LOOK_SECONDS: Final = 2.0
@@ -105,10 +113,10 @@ def _parameters(options: type[Options], *, required: bool = True) -> list[dict[s
     ]
 
 
-def _body(options: type[Options], *, several: bool = False, required: bool = True) -> dict[str, Any]:
-    """The OpenAPI of a body: a form with the file and the options, or the file alone and the options in the query."""
+def _body(options: type[Options], *, files: int = 1, required: bool = True) -> dict[str, Any]:
+    """The OpenAPI of a body: a form with the files and the options, or one file alone and the options in the query."""
     schema = options.model_json_schema()
-    file = {"type": "array", "items": BINARY, "minItems": 1, "maxItems": 10} if several else BINARY
+    file = {"type": "array", "items": BINARY, "minItems": 1, "maxItems": files} if files > 1 else BINARY
     form = {
         "type": "object",
         "properties": {"file": file, **schema["properties"]},
@@ -228,11 +236,11 @@ async def _asked(
     return result, "" if file is None else file.name, picture or None
 
 
-def _understood(option: str, parse: Callable[[str], Parsed], text: str) -> tuple[str, ...]:
-    """The items of a list. Raises ApiError."""
+def _understood(option: str, parse: Callable[[str], T], text: str) -> T:
+    """Raises ApiError."""
     try:
-        return parse(text).items
-    except ListError as error:
+        return parse(text)
+    except (ListError, EditFault) as error:
         raise ApiError("option", f"{option}: {error}") from None
 
 
@@ -241,7 +249,7 @@ def _understood(option: str, parse: Callable[[str], Parsed], text: str) -> tuple
     summary="Caption photos",
     response_model=Photos,
     responses=_responses(*BODY_ERRORS),
-    openapi_extra=_body(CaptionOptions, several=True, required=False),
+    openapi_extra=_body(CaptionOptions, files=WebSettings.files, required=False),
 )
 async def caption(request: Request) -> Response:
     """One or several photos in a form, or one as the whole body. Options in the query or in the form.
@@ -253,17 +261,7 @@ async def caption(request: Request) -> Response:
         files = _pictures(upload, options)
         if options.sheet and options.picture is not None:
             raise ApiError("option", "sheet: it is drawn on the photo, so send the file.")
-        group = f"web-{secrets.token_hex(16)}" if len(files) > 1 else ""
-
-        async def every() -> list[Photo | FailedPhoto]:
-            if len(files) == 1:
-                return [await _caption_one(request, options, files[0], group)]
-            found = await asyncio.gather(
-                *(_caption_one(request, options, file, group) for file in files), return_exceptions=True
-            )
-            return [_or_failed(each, file) for each, file in zip(found, files, strict=True)]
-
-        photos = await work.unless_gone(request, every())
+        photos = await work.unless_gone(request, _of_each(files, partial(_caption_one, request, options)))
     answer = Photos.model_construct(photos=photos)
     return Response(answer.model_dump_json(), media_type="application/json")
 
@@ -297,8 +295,19 @@ async def _caption_one(request: Request, options: CaptionOptions, file: File | N
     )
 
 
-def _or_failed(found: Photo | BaseException, file: File | None) -> Photo | FailedPhoto:
-    if isinstance(found, Photo):
+async def _of_each(
+    files: Sequence[File | None], work: Callable[[File | None, str], Awaitable[T]]
+) -> list[T | FailedPhoto]:
+    """What `work` returns of each file, given its jobs' group. Of several, each may fail; one alone raises why."""
+    if len(files) == 1:
+        return [await work(files[0], "")]
+    group = f"web-{secrets.token_hex(16)}"
+    found = await asyncio.gather(*(work(file, group) for file in files), return_exceptions=True)
+    return [_or_failed(each, file) for each, file in zip(found, files, strict=True)]
+
+
+def _or_failed(found: T | BaseException, file: File | None) -> T | FailedPhoto:
+    if not isinstance(found, BaseException):
         return found
     if not isinstance(found, Exception):
         raise found
@@ -424,7 +433,7 @@ async def tags(request: Request) -> Response:
     work = _work(request)
     async with _asked_for(TagsOptions, request) as (upload, options):
         [file] = _pictures(upload, options)
-        wanted = _understood("tags", parse_tags, options.tags) if options.tags else names(options.list)
+        wanted = _understood("tags", parse_tags, options.tags).items if options.tags else names(options.list)
         task = TagsTask(tags=wanted)
         result, name, picture = await work.unless_gone(request, _asked(request, task, options, file))
     assert isinstance(result, TagsResult)
@@ -444,11 +453,51 @@ async def rank(request: Request) -> Response:
     work = _work(request)
     async with _asked_for(RankOptions, request, query=RankQuery) as (upload, options):
         [file] = _pictures(upload, options)
-        task = RankTask(texts=_understood("texts", parse_descriptions, options.texts))
+        task = RankTask(texts=_understood("texts", parse_descriptions, options.texts).items)
         result, name, picture = await work.unless_gone(request, _asked(request, task, options, file))
     assert isinstance(result, RankResult)
     answer = Ranked.of(result.ranking, name, picture)
     return Response(answer.model_dump_json(), media_type="application/json")
+
+
+@router.post(
+    "/v1/find",
+    summary="Find photos by words",
+    response_model=FoundPhotos,
+    responses=_responses(*BODY_ERRORS),
+    openapi_extra=_body(FindOptions, files=WebSettings.find_files),
+)
+async def find(request: Request) -> Response:
+    """Which of the photos a text fits, or that none does. Nothing of them is kept."""
+    work = _work(request)
+    async with _asked_for(FindOptions, request, query=FindQuery, files=work.settings.find_files) as (upload, options):
+        text = _understood("text", checked_query, options.text)
+        if not upload.files:
+            raise ApiError("no_file")
+        answer = await work.unless_gone(request, _found(request, text, upload.files))
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+async def _found(request: Request, text: str, files: Sequence[File]) -> FoundPhotos:
+    """Raises ApiError, and what `Work.answer` raises."""
+    made = await _of_each(files, partial(_vector, request))
+    vectors = {numbered(at): each for at, each in enumerate(made) if isinstance(each, Vector)}
+    failed = [UnreadPhoto(index=at, **dict(each)) for at, each in enumerate(made) if isinstance(each, FailedPhoto)]
+    kept, media = packed(vectors)
+    result = await _work(request).answer(request, FindTask(text, kept), media)
+    assert isinstance(result, FindResult)
+    found = result.found
+    if not found.understood:
+        raise ApiError("unknown_words", f"text: not one of its words is known: {', '.join(found.unknown)}.")
+    if found.compared < len(vectors):  # workers of two releases are there
+        raise ApiError("features_gone")
+    return FoundPhotos.of(text, found, [file.name for file in files], failed)
+
+
+async def _vector(request: Request, file: File | None, group: str) -> Vector:
+    result = await _work(request).answer(request, VectorTask(), _media(file), group=group)
+    assert isinstance(result, VectorResult)
+    return result.vector
 
 
 @router.post(
@@ -518,10 +567,7 @@ async def begin_edit(request: Request, response: Response) -> EditState:
         upload, options = await held.enter_async_context(_asked_for(EditOptions, request, query=EditQuery))
         media = _media(_one_file(upload))
         assert media is not None
-        try:
-            text = checked_text(options.text)
-        except EditFault as error:
-            raise ApiError("option", f"text: {error}") from None
+        text = _understood("text", checked_text, options.text)
         if work.queue.served(EditTask.LINE) != 0:
             raise ApiError("edits_unavailable")
         if edits.open_of(user_of(client(request))) >= MOST_EDITS:
@@ -598,6 +644,7 @@ async def info(request: Request) -> Info:
             clip_bytes=settings.clip_bytes,
             clip_seconds=settings.max_video_seconds,
             files=settings.files,
+            find_files=settings.find_files,
             open_requests_per_client=settings.limits.requests_per_person,
             requests_per_second=1 / settings.rate.interval,
         ),

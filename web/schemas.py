@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 from model.decoding.sampling import TEMPERATURES, Sampling
 from model.drawing.labels import Deficiency
 from model.edits import LONGEST, SEEDS, STRENGTH, STRENGTHS
+from model.found import MOST_FOUND, Found
 from model.serving.tasks.base import Language, WireTranslation
 from model.serving.tasks.clip import ClipFrame
 from model.serving.tasks.photo import WeighedWord, WireCaption
@@ -73,6 +74,19 @@ class RankOptions(RankQuery):
         max_length=4_000,
         examples=["a cat on a sofa | a dog on grass"],
         description="The descriptions, between | or line ends: {} to {}, in English or Russian.".format(*DESCRIPTIONS),
+    )
+
+
+class FindQuery(Options):
+    text: str = Field("", max_length=4_000)
+
+
+class FindOptions(FindQuery):
+    text: str = Field(
+        min_length=1,
+        max_length=4_000,
+        examples=["a dog on a beach"],
+        description="What to look for, in English or Russian.",
     )
 
 
@@ -321,6 +335,38 @@ class Ranked(BaseModel):
         )
 
 
+class FoundPhoto(BaseModel):
+    index: int = Field(description="Its place among the files of the request, from 0.", ge=0)
+    file: str = Field(description="The name it was sent under; may be empty.")
+    probability: float = Field(description="That most of what was asked for is in it.", ge=0, le=1)
+
+
+class UnreadPhoto(FailedPhoto):
+    index: int = Field(description="Its place among the files of the request, from 0.", ge=0)
+
+
+class FoundPhotos(BaseModel):
+    text: str
+    none_fits: bool = Field(description="Not one photo fits well.")
+    found: list[FoundPhoto] = Field(description=f"Those that fit, the best first: {MOST_FOUND} at most.")
+    compared: int = Field(description="With how many photos the text was compared.", ge=0)
+    unknown: list[str] = Field(description="Words of the text that are not known, and were left out.")
+    failed: list[UnreadPhoto] = Field(description="Files that are no photos. One alone fails with a status.")
+
+    @classmethod
+    def of(cls, text: str, found: Found, files: Sequence[str], failed: Sequence[UnreadPhoto]) -> FoundPhotos:
+        """files: their names; photos are named by their places among them."""
+        hits = [(int(hit.name, 16), hit.probability) for hit in found.hits]
+        return cls(
+            text=text,
+            none_fits=not hits,
+            found=[FoundPhoto(index=at, file=files[at], probability=probability) for at, probability in hits],
+            compared=found.compared,
+            unknown=[*found.unknown],
+            failed=[*failed],
+        )
+
+
 class OtherWord(BaseModel):
     word: str | None
     probability: float
@@ -449,6 +495,7 @@ class LimitsInfo(BaseModel):
     clip_bytes: int
     clip_seconds: int
     files: int
+    find_files: int
     open_requests_per_client: int
     requests_per_second: float
 

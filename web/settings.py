@@ -32,6 +32,7 @@ class WebSettings:
     photo_bytes: int = 20 * MIB
     clip_bytes: int = 100 * MIB
     files: int = 10  # in one request
+    find_files: int = 50  # in one that looks for photos
     answer_seconds: float = 120.0  # for a photo's job, waiting included
     clip_seconds: float = 1800.0
     chunk_seconds: float = 10.0  # a body must go on within

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from model.captions import Caption, CaptionSet, NearWords, Translation
 from model.clip_moments import DescribedFrame, PreparedFrame
-from model.found import Found, Kept
+from model.found import Found, Kept, Vector
 from model.serving.embedded.process import connect_to_parent
 from model.serving.redis.consumer import RedisConsumer
 from model.serving.tasks.base import Findings, Picture
@@ -81,6 +81,9 @@ class SimulatedNetwork:
         raise NotImplementedError("only captions are simulated")
 
     def rank(self, features: Tensor, texts: Sequence[str]) -> Ranking:
+        raise NotImplementedError("only captions are simulated")
+
+    def vector(self, features: Tensor) -> Vector:
         raise NotImplementedError("only captions are simulated")
 
     def find(self, text: str, kept: Sequence[Kept], vectors: bytes) -> Found:

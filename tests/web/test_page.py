@@ -21,10 +21,13 @@ from model.doubt import NotPhoto
 from model.drawing.colour_vision import GAP, TITLE
 from model.drawing.labels import RUSSIAN as RUSSIAN_LABELS
 from model.errors import FeaturesGone, TruncatedImage
+from model.found import Found, Hit, Vector, numbered
 from model.serving.jobs import Job, JobFailure
 from model.serving.tasks.colours import ColoursResult, ColoursTask, _draw
+from model.serving.tasks.find import FindResult, FindTask
 from model.serving.tasks.photo import PhotoResult
 from model.serving.tasks.tags import TagsResult, TagsTask
+from model.serving.tasks.vector import VectorResult, VectorTask
 from model.tagging.answers import Tag
 from tests.conftest import PHOTOS
 from tests.support.fake_queue import FakeQueue, eventually, last
@@ -328,6 +331,45 @@ async def test_tags_are_judged(opened: Opened) -> None:
     asked = last(web.queue).task
     assert isinstance(asked, TagsTask)
     assert (asked.tags, asked.known) == (("cat", "sofa"), True)
+
+
+async def test_photos_of_the_visit_are_found_by_words(opened: Opened) -> None:
+    said = Found((Hit(numbered(1), 0.71),), ("xylophone",), compared=2)
+
+    def outcome(job: Job, media: bytes) -> Any:
+        match job.task:
+            case VectorTask():
+                return VectorResult(Vector("mine", b"x"))
+            case FindTask():
+                return FindResult(said)
+        return captioned(job, media)
+
+    _, page = await opened(FakeQueue(outcome))
+    for file in (CAT, PHOTOS / "coffee.jpg"):
+        await show(page, file)
+    first = await page.locator("#history img").last.get_attribute("src")
+    await page.fill("#find input", "a cat on a xylophone")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#status")).to_have_text(
+        "Photos found: 1. Words that are not known, and were left out: xylophone."
+    )
+    await expect(page.locator("#found button")).to_have_text(["a cat on a red sofa · 71 %"])
+    assert await page.locator("#found img").get_attribute("src") == first
+    await page.click("#found button")
+    assert await page.locator("#picture").get_attribute("src") == first
+    await page.select_option("#language", "ru")
+    said = Found((), compared=2)
+    await page.fill("#find input", "кошка")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#status")).to_have_text("Ничего подходящего нет.")
+    await expect(page.locator("#found li")).to_have_count(0)
+    await page.fill("#find input", "🐈")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#error")).to_contain_text("Напишите словами")
+    said = Found((), ("ксилофон",), understood=False)
+    await page.fill("#find input", "ксилофон")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#error")).to_contain_text("Ни одно из этих слов не известно")
 
 
 async def test_a_photo_is_dropped_and_pasted(opened: Opened) -> None:

@@ -21,13 +21,16 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from model.errors import UnknownWord
+from model.found import Found, Hit, Vector, numbered
 from model.serving.jobs import Job
 from model.serving.limits import Rate
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.colours import ColoursResult, ColoursTask
 from model.serving.tasks.features import FeaturesResult, FeaturesTask
+from model.serving.tasks.find import FindResult, FindTask
 from model.serving.tasks.rank import RankResult, RankTask
 from model.serving.tasks.tags import TagsResult, TagsTask
+from model.serving.tasks.vector import VectorResult, VectorTask
 from model.serving.tasks.words import WordsResult, WordsTask
 from model.tagging.answers import Choice, Ranking, Tag
 from tests.support.fake_queue import FakeQueue
@@ -53,6 +56,10 @@ def outcome(job: Job, media: bytes) -> Any:
             return TagsResult((Tag("dog", 0.5, holds=True), Tag("minibar", None, unknown=("minibar",))))
         case RankTask():
             return RankResult(Ranking((Choice("a dog", 0.5),), 0.5))
+        case VectorTask():
+            return VectorResult(Vector("mine", b"x"))
+        case FindTask(kept=kept):
+            return FindResult(Found((Hit(numbered(0), 0.5),), compared=sum(each.count for each in kept)))
         case WordsTask(word=word) if "q" not in word:
             return WordsResult(word, (0.5, -0.25), (("dog", 0.5),))
         case WordsTask():
@@ -100,7 +107,7 @@ def test_each_json_answer_has_an_example_that_is_one() -> None:
 def test_each_answer_is_as_documented(address: str) -> None:
     schema = schemathesis.openapi.from_url(f"{address}/openapi.json", timeout=PATIENCE)
     operations: list[Any] = [found.ok() for found in schema.get_all_operations()]  # type: ignore[union-attr]
-    assert len(operations) >= 13
+    assert len(operations) >= 14
     seen: set[tuple[str, int]] = set()
     for operation in operations:
 
@@ -112,6 +119,6 @@ def test_each_answer_is_as_documented(address: str) -> None:
             seen.add((case.path, case.call_and_validate(checks=CHECKS, timeout=PATIENCE).status_code))
 
         documented()
-    photo = ("captions", "explain", "colours", "features", "tags")
+    photo = ("captions", "explain", "colours", "features", "tags", "find")
     assert {("/v1/clips", 202), ("/v1/words/{word}", 200), *((f"/v1/{name}", 200) for name in photo)} <= seen
     assert {(f"/v1/{name}", 422) for name in (*photo, "clips", "words/{word}")} <= seen

@@ -11,6 +11,8 @@ const WORDS = {
     colours: "Colour vision", protanopia: "protanopia", deuteranopia: "deuteranopia", tritanopia: "tritanopia", show: "Show",
     tags: "Tags, between commas (none: a dictionary of everyday words)", judge: "Which fit", fitting: "Tags that fit", none_fits: "None fits.",
     unknown: "{text} cannot be judged; unknown: {words}",
+    look_for: "What to look for in these photos", find: "Find", found: "Photos found: {count}.", nothing_fits: "Nothing fits well.",
+    left_out: "Words that are not known, and were left out: {words}.", query: "Write in words what shall be in the photo, 30 at most.",
     clip: "Clip", cancel: "Cancel", past: "This visit", login: "Access", token: "Token (WEB_TOKEN)", enter: "Enter",
     best: "beam search", greedy: "greedy", sample: "sampled", weigh: "Words weighed", said: "Word", others: "Other words", end: "(end)",
     working: "Working …", done: "Caption: {text}. {count} sampled captions.", confidence: "confidence {percent} %",
@@ -36,6 +38,8 @@ const WORDS = {
     colours: "Цветовое зрение", protanopia: "протанопия", deuteranopia: "дейтеранопия", tritanopia: "тританопия", show: "Показать",
     tags: "Теги через запятую (без них — словарь обычных слов)", judge: "Какие подходят", fitting: "Подходящие теги", none_fits: "Ни один не подходит.",
     unknown: "{text}: нельзя оценить; неизвестно: {words}",
+    look_for: "Что искать среди этих фото", find: "Найти", found: "Найдено фото: {count}.", nothing_fits: "Ничего подходящего нет.",
+    left_out: "Неизвестные слова, которые не учтены: {words}.", query: "Напишите словами, что должно быть на фото: не больше 30 слов.",
     clip: "Видео", cancel: "Отменить", past: "В этот раз", login: "Доступ", token: "Токен (WEB_TOKEN)", enter: "Войти",
     best: "лучевой поиск", greedy: "жадное", sample: "случайное", weigh: "Выбор слов", said: "Слово", others: "Другие слова", end: "(конец)",
     working: "Работаю …", done: "Описание: {text}. Случайных описаний: {count}.", confidence: "уверенность {percent} %",
@@ -52,12 +56,13 @@ const WORDS = {
     not_screen: "Похоже на текст или снимок экрана, а я описываю только фото.", not_text: "Похоже на текст или снимок экрана, а я описываю только фото.",
     errors: {
       unauthorized: "Этому серверу нужен токен.", rate: "Слишком много запросов. Подождите немного.", busy: "Слишком много запросов в работе.",
-      too_many_bytes: "Файл слишком большой.", too_large: "У фото слишком много пикселей.", empty: "Файл пуст.",
+      too_many_bytes: "Файл или запрос слишком большой.", too_large: "У фото слишком много пикселей.", empty: "Файл пуст.",
       not_image: "Это не изображение.", unread_image: "Изображения этого вида здесь не читаются. Нужен JPEG, PNG, WebP или HEIC.", svg: "Это векторный рисунок. Нужен PNG или JPEG.", pdf: "Это PDF. Нужно изображение.",
       web_page: "Это веб-страница. Нужно само изображение.", zeros: "В файле одни нули: он скопирован с ошибкой.", truncated: "Изображение обрывается.",
       damaged: "Изображение повреждено.", not_a_clip: "Это не видео.", unread_clip: "Видео этого вида здесь не читаются. Нужен MP4, MOV, MKV или WebM.", damaged_clip: "В видео не читается ни один кадр.",
       clip_too_long: "Видео слишком длинное.", clip_too_large: "Видео слишком большое.", clip_too_slow: "Видео слишком долго читается.",
       crashed: "Файл не удалось обработать.", cancelled: "Отменено.", unexplainable: "Эта модель не могла сказать такое описание.",
+      unknown_words: "Ни одно из этих слов не известно. Попробуйте другие.",
       out_of_memory: "Сейчас не хватило памяти. Попробуйте ещё раз.",
       unavailable: "Очередь недоступна. Попробуйте ещё раз.", timeout: "Не удалось успеть. Попробуйте позже.",
       animated: "Это изображение движется.", slow_body: "Файл передаётся слишком медленно.", option: "Настройка не понята.",
@@ -502,20 +507,36 @@ function remember() {
     for (const old of past.splice(20)) URL.revokeObjectURL(old.url);
   }
   $("past").hidden = false;
-  $("history").replaceChildren(...past.map((each) => {
-    const text = headline(each);
-    const button = element("button", { type: "button" }, element("img", { src: each.url, alt: "" }), text);
-    button.addEventListener("click", () => {
-      stopClip();
-      asking.abort();
-      shown = each;
-      showPicture();
-      showCaptions();
-      $("picture").alt = text;
-      status(text);
-    });
-    return element("li", {}, button);
-  }));
+  $("found").replaceChildren();
+  $("history").replaceChildren(...past.map((each) => pastPhoto(each)));
+}
+
+function pastPhoto(each, about = "") {
+  const text = headline(each);
+  const button = element("button", { type: "button" }, element("img", { src: each.url, alt: "" }), text + about);
+  button.addEventListener("click", () => {
+    stopClip();
+    asking.abort();
+    shown = each;
+    showPicture();
+    showCaptions();
+    $("picture").alt = text;
+    status(text);
+  });
+  return element("li", {}, button);
+}
+
+async function find(text) {
+  const photos = [...past], signal = begin(), form = new FormData();
+  form.append("text", text);
+  for (const { file } of photos) form.append("file", file);
+  $("found").replaceChildren();
+  try {
+    const { found, unknown } = await (await call("/v1/find", { method: "POST", body: form, signal })).json();
+    $("found").replaceChildren(...found.map(({ index, probability }) => pastPhoto(photos[index], ` · ${Math.round(100 * probability)} %`)));
+    const words = unknown.length ? [say("left_out", { words: unknown.join(", ") })] : [];
+    status([found.length ? say("found", { count: found.length }) : say("nothing_fits"), ...words].join(" "));
+  } catch (error) { fail(error.kind === "option" ? new ApiError("query", say("query")) : error); }
 }
 
 // -- what a person does
@@ -554,6 +575,10 @@ $("colours").addEventListener("submit", (event) => {
 $("tags").addEventListener("submit", (event) => {
   event.preventDefault();
   judgeTags(new FormData(event.target).get("tags").trim());
+});
+$("find").addEventListener("submit", (event) => {
+  event.preventDefault();
+  find(new FormData(event.target).get("text"));
 });
 $("cancel").addEventListener("click", () => {
   stopClip();

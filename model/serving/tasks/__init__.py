@@ -14,13 +14,14 @@ from model.serving.tasks.find import FindTask
 from model.serving.tasks.photo import PhotoTask
 from model.serving.tasks.rank import RankTask
 from model.serving.tasks.tags import TagsTask
+from model.serving.tasks.vector import VectorTask
 from model.serving.tasks.words import WordsTask
 
 TASKS: Final[dict[str, type[Task]]] = {
     task.NAME: task
     for task in (
         *(PhotoTask, ClipTask, AlbumTask, ColoursTask, FeaturesTask, WordsTask, TagsTask, RankTask),
-        *(EditTask, FindTask),
+        *(EditTask, FindTask, VectorTask),
     )
 }
 

@@ -145,6 +145,9 @@ class Network(Protocol):
     def rank(self, features: Tensor, texts: Sequence[str]) -> Ranking:
         """Rank descriptions of one picture. Raises JobFailed where the weights rank none."""
 
+    def vector(self, features: Tensor) -> Vector:
+        """By which one picture can be found. Raises JobFailed where the weights find none."""
+
     def find(self, text: str, kept: Sequence[Kept], vectors: bytes) -> Found:
         """Find photos that a text fits, as `Finder.find` does. Raises JobFailed where the weights find none."""
 

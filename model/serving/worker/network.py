@@ -21,7 +21,7 @@ from model.clip_moments import DescribedFrame, PreparedFrame, describe
 from model.decoding.sampling import Sampling
 from model.errors import JobFailed, OptionError
 from model.finding import Finder
-from model.found import Found, Kept
+from model.found import Found, Kept, Vector
 from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint
 from model.network.config import MODELS, DecoderKind
 from model.serving.tasks.base import CaptionOptions, Findings, Picture
@@ -76,16 +76,19 @@ class Captioners:
     def rank(self, features: Tensor, texts: Sequence[str]) -> Ranking:
         return self._tagging(lambda captioner: captioner.rank(features.to(captioner.device).float(), texts))
 
+    def vector(self, features: Tensor) -> Vector:
+        return self._finding().vectors(features[None])[0]
+
     def find(self, text: str, kept: Sequence[Kept], vectors: bytes) -> Found:
-        try:
-            return self._finding().find(text, kept, vectors)
-        except CheckpointError as error:
-            raise JobFailed(str(error)) from error
+        return self._finding().find(text, kept, vectors)
 
     def _finding(self) -> Finder:
-        """Raises CheckpointError."""
+        """Raises JobFailed."""
         if self._finder is None:
-            self._finder = Finder.load(self.weights, fingerprint(self.weights / ENCODER_FILE))
+            try:
+                self._finder = Finder.load(self.weights, fingerprint(self.weights / ENCODER_FILE))
+            except CheckpointError as error:
+                raise JobFailed(str(error)) from error
         return self._finder
 
     def _tagging(self, ask: Callable[[Captioner], R]) -> R:
@@ -170,7 +173,7 @@ class Captioners:
             return
         try:
             vectors = self._finding().vectors(features[rows])
-        except CheckpointError as error:
+        except JobFailed as error:
             log.error("photos cannot be found later: %s", error)
             return
         for row, vector in zip(rows, vectors, strict=True):
