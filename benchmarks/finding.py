@@ -6,8 +6,8 @@ shown, so what is said to fit nothing counts against it. Captions of as many pho
 that is said then.
 
 With `--language ru`, queries are those captions of which there is a Russian translation in the pairs that
-`model.training.align_words` reads: in English, then the same in Russian. Photos with such captions are sent first, and of
-these first those with captions that the dictionary of Russian words was not made of.
+`model.training.align_words` reads: in English, then the same in Russian. Photos with such captions are sent first, and
+of these first those with captions that the dictionary of Russian words was not made of.
 """
 
 from __future__ import annotations

@@ -176,3 +176,7 @@ def test_photos_are_found_by_words_of_both_languages(
     assert said.out == "nothing fits well\n"
     assert said.err == "unknown words: xylofoon\n"
     assert show_found(files, "a dog", tmp_path, "cpu") == 2
+    capsys.readouterr()
+    for text, why in (("🐕", "no words"), ("dog " * 3000, "longer than")):
+        assert show_found(files, text, WEIGHTS, "cpu") == 2
+        assert why in capsys.readouterr().err
