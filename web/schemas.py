@@ -351,7 +351,7 @@ class FoundPhotos(BaseModel):
     found: list[FoundPhoto] = Field(description=f"Those that fit, the best first: {MOST_FOUND} at most.")
     compared: int = Field(description="With how many photos the text was compared.", ge=0)
     unknown: list[str] = Field(description="Words of the text that are not known, and were left out.")
-    failed: list[UnreadPhoto] = Field(description="Files that are no photos. One alone fails with a status.")
+    failed: list[UnreadPhoto] = Field(description="Such as files that are no photos. One alone fails with a status.")
 
     @classmethod
     def of(cls, text: str, found: Found, files: Sequence[str], failed: Sequence[UnreadPhoto]) -> FoundPhotos:
