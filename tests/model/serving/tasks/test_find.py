@@ -16,6 +16,7 @@ from model.serving.jobs import Job
 from model.serving.tasks.base import Task
 from model.serving.tasks.find import FindResult, FindTask
 from model.serving.tasks.photo import PhotoResult, PhotoTask
+from model.serving.tasks.vector import VectorResult, VectorTask
 from model.serving.worker.network import Captioners
 from tests.conftest import PHOTOS, WEIGHTS
 from tests.support.pipes import serving
@@ -47,6 +48,8 @@ async def test_photos_are_found_by_words_in_both_languages(captioners: Captioner
         vectors = {name: await vector_of(queue, name) for name in NAMES}
         assert all(vector is not None for vector in vectors.values())
         assert await vector_of(queue, "cat", known=True) == vectors["cat"]  # of kept features
+        alone = await ask(queue, VectorTask(), (PHOTOS / "cat.jpg").read_bytes())
+        assert alone == VectorResult(vectors["cat"])
         made = next(vector for vector in vectors.values() if vector is not None)
         kept = (Kept("another", 1, 3), Kept(made.model, len(NAMES), len(made.values)))
         media = b"0" * (NAME_BYTES + 3)
@@ -68,5 +71,6 @@ async def test_without_the_weights_photos_are_answered_and_nothing_is_found(tmp_
         shutil.copy(WEIGHTS / f"{name}.safetensors", tmp_path)
     async with serving(Captioners(tmp_path, "cpu", "attention", "fp32")) as queue:
         assert await vector_of(queue, "cat") is None
-        with pytest.raises(JobFailed):
-            await ask(queue, FindTask(text="a cat"), b"")
+        for task, media in ((FindTask(text="a cat"), b""), (VectorTask(), (PHOTOS / "cat.jpg").read_bytes())):
+            with pytest.raises(JobFailed):
+                await ask(queue, task, media)
