@@ -159,7 +159,8 @@ async def ask_in_english(
         f"{about.data} {about.split}, {about.photos} photos in a chat, their {len(queries)} captions as queries: "
         f"{summary(there)}"
     )
-    print(f"captions of {len(absent)} photos that are not there: {summary(away)}")
+    nothing = sum(not each.shown for each in away) / len(away)
+    print(f"captions of {len(absent)} photos that are not there: nothing fits: {nothing:.1%}")
     print(f"median of a search: {1000 * statistics.median(each.seconds for each in there):.0f} ms")
 
 
