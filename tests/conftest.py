@@ -7,7 +7,9 @@ import os
 # Test processes share two cores with the programs they start: threads that spin while they wait slow everything.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import functools
 import logging
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -28,6 +30,8 @@ from tests.support.priority import keep_ordinary
 from tests.support.redis_server import RedisServer
 
 keep_ordinary()
+# Each bot and each HTTP client reads the certificates of all authorities, in 20 ms; no test needs a context of its own.
+pytest.MonkeyPatch().setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = ROOT / "tests" / "photos"
