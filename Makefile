@@ -12,6 +12,9 @@ run: token $(VENV)/.run
 web: $(VENV)/.web
 	@$(BIN)/python start.py web
 
+# Tests start Python about a hundred times: compiled modules are kept, whatever the environment says.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Each test goes to the next free process; those of one file in TOGETHER (tests/conftest.py) share what they start.
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder $(if $(STALLS),--stalls $(STALLS))
 
@@ -19,7 +22,7 @@ PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
 test: $(VENV)/.test
 	$(PYTEST)
 
-# All tests but those that start the whole program with the real network.
+# All tests but those that start the whole program or take seconds of a core.
 test-fast: $(VENV)/.test
 	$(PYTEST) -m "not slow"
 

@@ -7,7 +7,9 @@ import os
 # Test processes share two cores with the programs they start: threads that spin while they wait slow everything.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import functools
 import logging
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -28,6 +30,9 @@ from tests.support.priority import keep_ordinary
 from tests.support.redis_server import RedisServer
 
 keep_ordinary()
+torch.set_num_threads(1)  # of this process: there are more of them than cores, and threads of one wait for each other
+# Each bot and each HTTP client reads the certificates of all authorities, in 20 ms; no test needs a context of its own.
+pytest.MonkeyPatch().setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = ROOT / "tests" / "photos"
@@ -49,8 +54,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Processes of `make test`: one more than there are cores, for many tests wait; each may take 2 GiB of memory."""
-    return min(4, 1 + (os.cpu_count() or 1))
+    """Processes of `make test`: two more than there are cores, for many tests wait; each may take 2 GiB of memory."""
+    return min(4, 2 + (os.cpu_count() or 1))
 
 
 class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]

@@ -56,6 +56,7 @@ def test_figures_of_a_choice() -> None:
     assert figures(shown, 4) == pytest.approx((0.5, 0.25, 0.25, 0.0, 0.1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_our_reader_tells_when_the_pictures_of_a_clip_are_shown(kind: Kind, tmp_path: Path) -> None:
     """And what an edit list cuts off is not among them."""
@@ -73,6 +74,7 @@ def test_our_reader_tells_when_the_pictures_of_a_clip_are_shown(kind: Kind, tmp_
     assert {scene for _, scene, _ in found} - {JUNK}
 
 
+@pytest.mark.slow
 def test_what_detectors_and_the_filter_find_is_judged(tmp_path: Path) -> None:
     stills = find_stills(PHOTOS)
     path = tmp_path / "clip.mp4"

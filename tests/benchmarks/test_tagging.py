@@ -1,5 +1,6 @@
 """The benchmark of tags runs, and times what it says."""
 
+import pytest
 from PIL import Image
 
 from benchmarks.tagging import descriptions, free_tags, measure, report
@@ -7,6 +8,7 @@ from model.captioner import Captioner
 from model.tagging.lists import checked_descriptions
 
 
+@pytest.mark.slow
 def test_each_kind_is_timed_and_compared_with_an_ordinary_answer(captioner: Captioner) -> None:
     assert checked_descriptions(descriptions(50)).items == tuple(descriptions(50))
     assert captioner.tagger is not None

@@ -593,6 +593,7 @@ async def test_what_was_noted_of_an_answer_goes_with_it(
 # Kills
 
 
+@pytest.mark.slow
 async def test_a_bot_that_was_killed_between_two_items_answers_the_whole_album(
     server: FakeTelegram, ann: Person, tmp_path: Path
 ) -> None:

@@ -402,6 +402,7 @@ async def test_an_edit_is_counted_in_the_statistics(server: FakeTelegram, tmp_pa
         assert any(line.startswith("Edits: 1, half within") for line in lines(await said(ann, "/stats")))
 
 
+@pytest.mark.slow
 async def test_the_whole_way_with_a_real_pipeline(server: FakeTelegram, tmp_path: Path) -> None:
     """Bot, queue, worker and diffusers; the same seed gives the same picture, and too many words are not cut."""
     ann = server.person("Ann")

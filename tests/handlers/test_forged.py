@@ -220,6 +220,7 @@ def notes(folder: Path) -> dict[str, str]:
         return dict(found.fetchall()) | dict(database.execute("SELECT 'of ' || chat, settings FROM chats").fetchall())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("running")
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_forged_presses_change_nothing(

@@ -63,6 +63,7 @@ def answered(person: Person) -> list[int]:
     return [replied(each) for each in person.bot_messages()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["sqlite", "redis"])
 async def test_photos_of_many_people_are_answered_in_their_order(
     server: FakeTelegram, queue: Jumbled, tmp_path: Path, redis_server: RedisServer, engine: str

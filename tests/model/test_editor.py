@@ -36,6 +36,7 @@ def ignore(share: float) -> None:
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["image-to-image", "instruct", "text-to-image"])
 def test_words_seed_and_strength_make_the_picture(tmp_path: Path, photo: Image.Image, kind: Kind) -> None:
     editor = Editor.load(write_editor(tmp_path / "model", kind), "cpu", steps=STEPS)

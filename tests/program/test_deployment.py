@@ -59,6 +59,7 @@ def closure(requirements: list[str]) -> set[str]:
 WORKER_MODULES = "albums answers clips kept network process worker"  # of model.serving, never imported by the bot
 
 
+@pytest.mark.slow
 def test_the_bot_needs_only_its_own_requirements() -> None:
     """Every module of the bot's process is imported with all other distributions out of reach."""
     allowed = closure(listed("requirements-bot.txt"))

@@ -61,6 +61,7 @@ async def test_nothing_to_say_is_not_spoken(text: str) -> None:
     assert await Voice(PATIENCE).speak(text) is None
 
 
+@pytest.mark.slow
 async def test_a_long_text_is_spoken_as_far_as_it_is_bearable() -> None:
     spoken = await Voice(PATIENCE).speak("a very long walk " * 10_000)
     assert spoken is not None

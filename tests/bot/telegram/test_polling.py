@@ -239,6 +239,7 @@ async def test_an_update_is_confirmed_only_when_it_is_written_down(
     assert server.confirmed(photo)
 
 
+@pytest.mark.slow
 async def test_what_was_in_work_when_the_bot_was_killed_is_answered_after_a_restart(
     server: FakeTelegram, ann: Person, tmp_path: Path
 ) -> None:

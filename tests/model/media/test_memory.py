@@ -172,13 +172,14 @@ def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def large(mode: str = "RGB", size: tuple[int, int] = SIZE) -> Image.Image:
-    y, x = np.mgrid[0 : size[1], 0 : size[0]].astype(np.uint16)
-    image = Image.fromarray(np.stack([x // 24, y // 16, (x + y) // 40], axis=-1).astype(np.uint8))
+    y, x = (np.arange(side, dtype=np.uint16) for side in reversed(size))
     if mode == "I;16":
-        return Image.fromarray(x * 10)
-    if mode == "RGBA":
-        image.putalpha(Image.fromarray((x // 24).astype(np.uint8)))
-    return image.convert(mode)
+        return Image.fromarray(np.tile(x * 10, (size[1], 1)))
+    pixels = np.empty((size[1], size[0], 4), np.uint8)
+    pixels[..., 0] = pixels[..., 3] = x // 24
+    pixels[..., 1] = (y // 16)[:, None]
+    pixels[..., 2] = (y[:, None] + x) // 40
+    return Image.fromarray(pixels).convert(mode) if mode == "RGBA" else Image.fromarray(pixels[..., :3]).convert(mode)
 
 
 def pictures(kind: str) -> bytes:
@@ -189,7 +190,9 @@ def pictures(kind: str) -> bytes:
 
 def clip(folder: Path, codec: str, layout: str) -> bytes:
     frame = np.asarray(large("RGB", (3840, 2160)))
-    options = {"x265-params": "log-level=none"} if codec == "libx265" else {"preset": "ultrafast"}
+    options = {"preset": "ultrafast"}
+    if codec == "libx265":  # as many pictures for reference as without a preset: a decoder keeps all of them
+        options["x265-params"] = "log-level=none:ref=3:bframes=4"
     return clips.video(
         folder / "clip.mp4", [np.roll(frame, 40 * n, 1) for n in range(12)], codec=codec, layout=layout, options=options
     )
@@ -209,7 +212,7 @@ FILES: dict[str, Callable[[Path], bytes]] = {
     "strip": lambda _: encode(large(), "TIFF", compression="tiff_lzw", tiffinfo={278: SIZE[1]}),
     "avif": lambda _: encode(large(), "AVIF", speed=10),
     "avif-clear": lambda _: encode(large("RGBA"), "AVIF", speed=10),
-    "heic": lambda _: encode(large("RGB", (4000, 2600)), "HEIF", quality=30),
+    "heic": lambda _: encode(large("RGB", (4000, 2600)), "HEIF", quality=30, enc_params={"preset": "ultrafast"}),
     "clip-gif": lambda _: pictures("GIF"),
     "clip-webp": lambda _: pictures("WEBP"),
     "clip-png": lambda _: pictures("PNG"),

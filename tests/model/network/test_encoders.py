@@ -12,13 +12,12 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
-from torchvision import models
 
 from model.captioner import Captioner
 from model.network.checkpoint import CheckpointError, load_encoder, pretrained_encoder, save_encoder
 from model.network.config import ENCODERS, ConfigError, DecoderConfig, EncoderConfig
 from model.network.decoder import build_decoder
-from model.network.encoder import Encoder, encoder_config
+from model.network.encoder import Encoder, encoder_config, torchvision_models
 from model.network.vocabulary import Vocabulary
 from tests.conftest import WORDS
 
@@ -33,6 +32,7 @@ def random_statistics(encoder: Encoder) -> None:
             nn.init.uniform_(module.running_var, 0.5, 2.0)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 @torch.inference_mode()
 def test_a_backbone_gives_the_grid_it_is_configured_for_and_fuses(name: str) -> None:
@@ -50,7 +50,7 @@ def test_a_backbone_gives_the_grid_it_is_configured_for_and_fuses(name: str) -> 
 
 
 def test_all_names_are_torchvisions_and_configured() -> None:
-    assert set(ENCODERS) <= set(models.list_models())
+    assert set(ENCODERS) <= set(torchvision_models().list_models())
     config = encoder_config("resnet101")
     assert (config.image_size, config.rows, config.columns, config.channels) == (224, 7, 7, 2048)
     assert config.mean == (0.485, 0.456, 0.406)
@@ -66,7 +66,7 @@ def test_inception_is_torchvisions_with_tensorflows_pooling(monkeypatch: pytest.
     torch.manual_seed(0)
     own = Encoder()
     random_statistics(own)
-    theirs = models.Inception3(init_weights=False).eval()
+    theirs = torchvision_models().Inception3(init_weights=False).eval()
     state = own.backbone.state_dict()
     assert [name for name in theirs.state_dict() if name in state] == list(state)
     theirs.load_state_dict({**theirs.state_dict(), **state})
@@ -91,14 +91,14 @@ def test_bytes_are_normalised_as_torchvision_does() -> None:
     config = encoder_config("alexnet")
     encoder = Encoder(config).eval()
     pixels = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8)
-    transform = models.AlexNet_Weights.DEFAULT.transforms(crop_size=224, resize_size=224)
+    transform = torchvision_models().AlexNet_Weights.DEFAULT.transforms(crop_size=224, resize_size=224)
     torch.testing.assert_close(encoder(pixels), encoder(transform(pixels)), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @torch.inference_mode()
 def test_a_state_dict_of_torchvisions_fills_a_named_encoder(suffix: str, tmp_path: Path) -> None:
-    whole = models.mobilenet_v3_small().eval()
+    whole = torchvision_models().mobilenet_v3_small().eval()
     path = tmp_path / f"weights{suffix}"
     if suffix == ".pth":
         torch.save(whole.state_dict(), path)

@@ -140,6 +140,7 @@ def dataset(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_the_command_calibrates_both_decoders_of_a_folder_and_draws(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from PIL import Image
 
@@ -16,6 +17,7 @@ from model.training.train import main
 from tests.conftest import ROOT
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does_and_the_first_alone_writes(tmp_path: Path) -> None:
     images = []
     for number in range(7):  # batches of 4 and 3 images: the shares of the processes differ

@@ -174,6 +174,7 @@ def read_log(out: str, key: str) -> list[float]:
     return [line[key] for line in lines if key in line]
 
 
+@pytest.mark.slow
 def test_the_reward_rises_and_the_best_weights_are_exported(settings: ScstConfig) -> None:
     Run(settings).train()
     rewards, cider = read_log(settings.out, "reward"), read_log(settings.out, "validation_cider")

@@ -109,6 +109,7 @@ def test_augmentation_changes_pixels_but_not_the_subject() -> None:
     assert changed[..., 0].mean() > 3 * changed[..., 2].mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["attention", "baseline"])
 def test_training_on_cached_features_learns_the_captions(
     dataset: Path, encoder_file: Path, tmp_path: Path, kind: str
