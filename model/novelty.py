@@ -54,7 +54,7 @@ class Tuning:
     """Fitted by `python -m benchmarks.novelty --tune`; distances are in [0, 2]."""
 
     threshold: float = 0.525  # frames farther from every moment than this are a moment of their own
-    cut: float = 0.425  # two frames in a row that are farther apart than this are of two shots
+    cut: float = 0.375  # two frames in a row that are farther apart than this are of two shots
     apart: float = 1.75  # distance of two scenes, of the largest distance within either
     far: float = 0.8  # as unlike as two unrelated photos: a score of 1
     dark: float = 16.0  # brightness
