@@ -4,9 +4,11 @@
    for a short time are no moments.
 2. Distance: Euclidean between unit-length pooled encoder features. It is absolute, so that one threshold tells a change
    of scene from a camera that moves.
-3. Selection: greedy farthest-point traversal (Gonzalez 1985): always the frame farthest from those taken, until none
+3. Shots: a cut lies between two frames that are far apart. Two shots that are nowhere alike, far apart for how little
+   changes within each, are two scenes: their frames count as no nearer than the threshold.
+4. Selection: greedy farthest-point traversal (Gonzalez 1985): always the frame farthest from those taken, until none
    is farther than the threshold. No frame is left that is unlike every moment.
-4. Each moment is shown by the sharpest of the frames in its midst.
+5. Each moment is shown by the sharpest of the frames in its midst.
 """
 
 from collections.abc import Sequence
@@ -52,6 +54,8 @@ class Tuning:
     """Fitted by `python -m benchmarks.novelty --tune`; distances are in [0, 2]."""
 
     threshold: float = 0.525  # frames farther from every moment than this are a moment of their own
+    cut: float = 0.375  # two frames in a row that are farther apart than this are of two shots
+    apart: float = 1.75  # distance of two scenes, of the largest distance within either
     far: float = 0.8  # as unlike as two unrelated photos: a score of 1
     dark: float = 16.0  # brightness
     flat: float = 14.0  # contrast
@@ -214,6 +218,25 @@ def _mixture(before: Floats, frame: Floats, after: Floats) -> float:
     return float(np.linalg.norm(gone - share * way)) / (nearer + 1e-6)
 
 
+def part_scenes(apart: Floats, tuning: Tuning, *, single: bool) -> Floats:
+    """Distances, (N, N), of which those between two scenes are not below the threshold.
+
+    Scenes alike in colours and layout are nearer to each other than the two ends of one long pan; a cut between them
+    tells them apart, and that both last. A scene that comes back after a cut is like what it was somewhere.
+    single: whether one frame may be a shot.
+    """
+    steps = apart.diagonal(1)
+    starts = np.flatnonzero(np.concatenate([[True], steps >= tuning.cut]))
+    lengths = np.diff([*starts, len(apart)])
+    nearest = np.minimum.reduceat(np.minimum.reduceat(apart, starts, axis=0), starts, axis=1)  # (shots, shots)
+    within = np.maximum.reduceat(np.maximum.reduceat(apart, starts, axis=0), starts, axis=1).diagonal()
+    parted = nearest >= np.maximum(tuning.cut, tuning.apart * np.maximum(within[:, None], within[None]))
+    lasts = (lengths > 1) | single
+    parted &= lasts[:, None] & lasts[None]
+    shot = np.repeat(np.arange(len(starts)), lengths)
+    return np.where(parted[np.ix_(shot, shot)], np.maximum(apart, tuning.threshold), apart)
+
+
 def farthest_points(apart: Floats, count: int, threshold: float) -> list[int]:
     """Greedy farthest-point traversal over (N, N) distances, from the frame that is nearest to all.
 
@@ -267,7 +290,8 @@ def find_moments(features: FrameFeatures, *, count: int | None = None, tuning: T
     apart = distances(unit(features.vision))
     usable = gate(features, apart, tuning)
     kept = np.flatnonzero(usable)
-    inner = apart[np.ix_(kept, kept)]
+    step = float(np.median(np.diff(features.times))) if frames > 1 else 0.0
+    inner = part_scenes(apart[np.ix_(kept, kept)], tuning, single=step > tuning.shortest_shot)
     found = farthest_points(inner, MOST_MOMENTS, tuning.threshold)
     unlike = np.minimum(1.0, (apart[:, kept] / tuning.far) ** 2).mean(axis=1)
     scores = np.where(usable, unlike, 0.0).astype(np.float32)

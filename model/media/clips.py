@@ -98,7 +98,7 @@ def _open_animation(
         cost = _ANIMATED[kind] * timing.size[0] * timing.size[1] + len(data)
         cleanup.enter_context(DECODING.hold(cost, lasting=True))
     frames = _animation_frames(data, kind, stamps, chosen, limits, budget)
-    return Clip(duration, [stamps[i] for i in chosen], frames, budget)
+    return Clip(duration, [stamps[i] for i in chosen], frames, budget, cost)
 
 
 def _animation_frames(

@@ -242,19 +242,21 @@ def _webp(data: bytes) -> _Parsed:
     return size, frames, end
 
 
-def is_sound_webp(data: bytes, least: int) -> bool:
-    """Whether the chunks of a still WebP reach to its end, and one is a picture of at least `least` pixels."""
-    at, pictures = 12, 0
-    while at + 8 <= len(data):
+def webp_pixels(data: bytes) -> int:
+    """Pixels of the picture in a still WebP; 0 of anything else. Never raises."""
+    at, pixels = 12, 0
+    for _ in range(_MOST_BLOCKS):
+        if data[:4] != b"RIFF" or at + 8 > len(data):
+            break
         length, name, body = int.from_bytes(data[at + 4 : at + 8], "little"), data[at : at + 4], data[at + 8 : at + 18]
         if name == b"VP8L" and body[:1] == b"\x2f":
             bits = int.from_bytes(body[1:5], "little")
-            pictures += (1 + (bits & 0x3FFF)) * (1 + (bits >> 14 & 0x3FFF)) >= least
+            pixels = (1 + (bits & 0x3FFF)) * (1 + (bits >> 14 & 0x3FFF))
         elif name == b"VP8 " and body[3:6] == b"\x9d\x01\x2a":
             width, height = struct.unpack("<HH", body[6:10].ljust(4, b"\0"))
-            pictures += (width & 0x3FFF) * (height & 0x3FFF) >= least
+            pixels = (width & 0x3FFF) * (height & 0x3FFF)
         at += 8 + length + length % 2
-    return data[:4] == b"RIFF" and at == len(data) and pictures == 1
+    return pixels
 
 
 def _png(data: bytes) -> _Parsed:

@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from model.errors import ClipTooLarge, ClipTooLong, ClipTooSlow, DamagedClip
+from model.errors import ClipTooLarge, ClipTooLong, ClipTooSlow, DamagedClip, OutOfMemory
+from model.media.memory import refused
 
 LONG_SIDE: Final = 1280  # pixels, of the frames handed out
 RATE: Final = 2.0  # frames a second
@@ -98,18 +99,24 @@ class Budget:
 class Clip:
     """An opened clip: iterate once for its frames, in the order of time. Made by `open_clip`."""
 
-    def __init__(self, duration: float, times: list[float], frames: Iterator[Frame], budget: Budget) -> None:
+    def __init__(self, duration: float, times: list[float], frames: Iterator[Frame], budget: Budget, cost: int) -> None:
         self.duration = duration  # seconds
         self.times = times  # of the frames that are wanted; a damaged clip yields fewer
         self._frames = frames
         self._budget = budget
+        self._cost = cost  # bytes that its decoder takes
 
     def __iter__(self) -> Iterator[Frame]:
-        """Raises DamagedClip if not one frame can be read, ClipTooLarge and ClipTooSlow."""
-        found = False
-        for frame in self._frames:
-            found = True
-            with self._budget.pause():
-                yield frame
+        """Raises DamagedClip if not one frame can be read, ClipTooLarge, ClipTooSlow, and OutOfMemory."""
+        found, fault = 0, DamagedClip("not one frame of the clip can be read")
+        try:
+            for frame in self._frames:
+                found += 1
+                with self._budget.pause():
+                    yield frame
+        except DamagedClip as error:
+            fault = error
+        if found < len(self.times) and refused(self._cost):
+            raise OutOfMemory(f"no memory for {len(self.times) - found} frames of the clip") from fault
         if not found:
-            raise DamagedClip("not one frame of the clip can be read")
+            raise fault

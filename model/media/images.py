@@ -29,15 +29,15 @@ from model.media.formats import (
     breaks_off,
     is_clip,
     is_heif,
-    is_sound_webp,
     not_a_picture,
     stated_colours,
     unread_picture,
+    webp_pixels,
     without_large_extras,
 )
 from model.media.iso_media import claimed_pixels
 from model.media.jpeg import END_OF_IMAGE, JpegFrame, jpeg_frame
-from model.media.memory import DECODING, MIB
+from model.media.memory import DECODING, MIB, refused
 from model.media.profiles import GAMMAS, PRIMARIES, SRGB, matrix_profile
 from model.media.rows import HeifPixels, Pixels, WebpPixels, reduced_avif, strips
 
@@ -54,11 +54,13 @@ _WORK: Final = 32 * MIB  # bytes that this takes, and smaller things
 _DECODER: Final = {"WEBP": 16.5, "AVIF": 12.0, "HEIF": 8.0}
 _ROWS: Final = {"WEBP": 4.5, "AVIF": 4.0, "HEIF": 5.0}  # the same of `model.media.rows`
 _WEBP_ALPHA: Final = 7.0  # of a lossy picture with transparency, which is a second picture
+_OPEN_WEBP: Final = 8  # bytes a pixel of Pillow's decoder, before anything is decoded
 _WHOLE: Final = 8  # bytes a pixel of copies of a picture that is not reduced
 _NARROW: Final = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2}  # bytes a pixel; 4 of other modes
 _ABOUT_MEMORY: Final = re.compile(r"memory|allocat", re.IGNORECASE)  # what decoders say when they got none
 _REFUSALS: Final = re.compile(r"unsupported|not supported|not available|unknown|cannot handle", re.IGNORECASE)
 _MISSING: Final = 0.02  # of a JPEG's pixels; one that breaks off so near its end is shown
+_MADE_UP: Final = b"\x5a\xa5" * (2 * MIB)  # enough for more than that of the largest picture
 _UNLIKE: Final = 16  # levels of 255
 _JPEG: Final = b"\xff\xd8\xff"  # how one begins
 _ORIENTATION: Final = 0x0112  # EXIF and TIFF
@@ -93,6 +95,7 @@ def open_image(data: bytes) -> Image.Image:
     if is_heif(data[:HEAD]):
         _learn_heif()
         formats = (*FORMATS, "HEIF")
+    cost = _WORK
     try:
         with Image.open(io.BytesIO(data), formats=formats) as file:
             width, height = file.size
@@ -103,7 +106,8 @@ def open_image(data: bytes) -> Image.Image:
             jpeg = jpeg_frame(data) if file.format in ("JPEG", "MPO") else None
             if jpeg is not None:
                 file.draft("RGB", _draft_size(width, height))
-            with DECODING.hold(_cost(file, data, jpeg)):
+            cost = _cost(file, data, jpeg)
+            with DECODING.hold(cost):
                 decoded = _decoded(file, data)
                 return _upright(_to_rgb(decoded, _factor(decoded.size)), file)
     except CaptionError:
@@ -115,7 +119,7 @@ def open_image(data: bytes) -> Image.Image:
     except Exception as error:  # decoders of damaged files raise nearly anything
         if (mended := _mended(data)) is not None:
             return open_image(mended)
-        raise _fault(data, error) from error
+        raise _fault(data, error, cost) from error
 
 
 def open_photo(data: bytes) -> Image.Image:
@@ -176,11 +180,11 @@ def _mended(data: bytes) -> bytes | None:
 def _nearly_whole(jpeg: bytes) -> bool:
     """Whether what an end of image was put to shows nearly all of its pixels.
 
-    What is missing is made up by the decoder: from zeros, or from whatever else stands there.
+    What is missing is made up by the decoder: from zeros, or from as much else as stands there.
     """
     found = []
     try:
-        for made_up in (b"", b"\x5a\xa5" * 512):
+        for made_up in (b"", _MADE_UP):
             data = jpeg[:-2] + made_up + END_OF_IMAGE
             with Image.open(io.BytesIO(data), formats=["JPEG", "MPO"]) as file:
                 file.draft("RGB", _draft_size(*file.size))
@@ -191,12 +195,10 @@ def _nearly_whole(jpeg: bytes) -> bool:
     return float((np.abs(found[0] - found[1]) > _UNLIKE).mean()) <= _MISSING
 
 
-def _fault(data: bytes, error: Exception) -> CaptionError:
-    """Why a picture that was recognised does not decode."""
-    starved = "could not create decoder" in str(error) and is_sound_webp(
-        data, MAX_KEPT
-    )  # it makes room for the whole picture
-    if isinstance(error, MemoryError) or _ABOUT_MEMORY.search(str(error)) or starved:
+def _fault(data: bytes, error: Exception, cost: int) -> CaptionError:
+    """Why a picture that was recognised does not decode. cost: bytes, of decoding it, as far as it was known."""
+    cost = max(cost, _OPEN_WEBP * min(webp_pixels(data), MAX_PIXELS))
+    if isinstance(error, MemoryError) or _ABOUT_MEMORY.search(str(error)) or refused(cost):
         return OutOfMemory(f"no memory for the picture: {error}")
     if breaks_off(data):
         return TruncatedImage(f"the picture breaks off: {error}")

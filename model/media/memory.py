@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import functools
 import math
+import mmap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -93,6 +94,20 @@ class MemoryBudget:
             self._held_lasting += ticket.size * ticket.lasting
             self.most = max(self.most, self._held)
         self._changed.notify_all()
+
+
+def refused(size: int) -> bool:
+    """Whether the system has no room for so many bytes more, as under a limit on a process's address space.
+
+    Many decoders say of a lack of memory what they say of damage, or leave a frame out. So whoever would blame the
+    file asks this first, for what decoding it takes. Nothing is used up by asking.
+    """
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    try:
+        mmap.mmap(-1, size, **private).close()
+    except (OSError, MemoryError):
+        return True
+    return False
 
 
 def _trim() -> None:

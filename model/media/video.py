@@ -114,7 +114,7 @@ def open_video(path: str, demuxer: Video, limits: ClipLimits, budget: Budget, cl
         cleanup.enter_context(DECODING.hold(cost, lasting=True))
     container = cleanup.enter_context(contextlib.closing(_open(path, demuxer, limits)))
     frames = _frames(container, _video_stream(container), timing, chosen, limits, budget)
-    return Clip(timing.duration, [timing.times[index] for index in chosen], frames, budget)
+    return Clip(timing.duration, [timing.times[index] for index in chosen], frames, budget, cost)
 
 
 def _cost(context: VideoCodecContext, pixels: int) -> int:

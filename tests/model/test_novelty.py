@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageFilter
 
-from model.novelty import FrameFeatures, Look, farthest_points, find_moments, look
+from model.novelty import FrameFeatures, Look, Tuning, farthest_points, find_moments, look
 
 SHARP = 30.0
 
@@ -61,6 +61,27 @@ def test_scores_are_high_where_a_clip_is_unlike_the_rest_of_it() -> None:
     assert scores.min() >= 0
     assert scores.max() <= 1
     assert scores[20:].min() > 2 * scores[:20].max()
+
+
+@pytest.mark.parametrize(
+    ("way", "moments"),
+    [
+        pytest.param([0.0] * 6 + [1.0] * 6, 2, id="a cut"),
+        pytest.param([0.0] * 4 + [1.0] * 4 + [0.0] * 4, 2, id="a scene that comes back"),
+        pytest.param([0.0] * 4 + [1.0] * 4 + [0.05] * 4 + [0.95] * 4, 2, id="both come back"),
+        pytest.param(np.linspace(0, 1, 12).tolist(), 1, id="a pan"),
+        pytest.param([0.0] * 6 + [1.0] + [0.0] * 6, 1, id="one frame"),
+        pytest.param([0.0] * 5 + [0.5] * 5, 1, id="a cut to nearly the same"),
+        pytest.param([0.0, 0.4, 0.0, 0.4, 1.3, 1.0, 1.3, 1.0], 1, id="as much changes within the shots"),
+    ],
+)
+def test_a_cut_tells_scenes_apart_that_look_alike(way: Sequence[float], moments: int) -> None:
+    """way: where each frame is from one picture to one that is nearly the threshold away."""
+    angles = np.array(way) * 0.95 * Tuning().threshold
+    vision = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    found = find_moments(FrameFeatures([0.5 * i for i in range(len(way))], vision, [picture(0)] * len(way)))
+    assert len(found.chosen) == moments
+    assert len({round(way[i]) for i in found.chosen}) == moments
 
 
 def test_never_more_than_ten_unless_asked() -> None:

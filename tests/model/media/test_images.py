@@ -306,6 +306,15 @@ def test_a_picture_that_breaks_off(kind: str, kept: float) -> None:
         open_image(data[: int(len(data) * kept)])
 
 
+@pytest.mark.parametrize("kept", [0.05, 0.5, 0.9])
+def test_a_large_jpeg_that_breaks_off(kept: float) -> None:
+    photo = Image.effect_noise((2400, 1800), 60).convert("RGB").resize((4000, 3000))
+    data = encode(photo, "JPEG")
+    assert open_image(data[:-2])
+    with pytest.raises(TruncatedImage):
+        open_image(data[: int(len(data) * kept)])
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_picture_that_is_damaged_inside_did_arrive_whole(kind: str) -> None:
     data = bytearray(encode(gradient(), kind))
