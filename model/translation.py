@@ -91,14 +91,16 @@ class Translations:
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto", dtype: torch.dtype | None = None) -> Self:
-        """dtype: of the arithmetic; None: bf16 where that is faster, else fp32.
+        """dtype: of the arithmetic; None: bf16 on a GPU where that is faster, else fp32.
 
         Raises CheckpointError, and ValueError for a device that this machine does not have.
         """
         file, target = RussianFile.load(Path(path)), choose_device(device)
         if dtype is None:
-            dtype = torch.bfloat16 if bf16_is_faster(target) else torch.float32
-        file.translator.to(target, dtype)
+            dtype = torch.bfloat16 if target.type != "cpu" and bf16_is_faster(target) else torch.float32
+        translator = file.translator.to(target, dtype)
+        if target.type == "cpu" and dtype == torch.float32:
+            translator.pack()
         return cls(file)
 
     def translate(self, captions: Sequence[str], *, beam: int = BEAM) -> list[Translation]:

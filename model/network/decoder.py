@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.network.config import DecoderConfig
-from model.network.packed import PackedLinear
+from model.network.packed import PackedLinear, PackedLSTM, exact_in_fp16
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Decoder(nn.Module, abc.ABC):
         super().__init__()
         self.config = config
         self.packed = {}
+        self.packed_lstm: PackedLSTM | None = None
         self.lstm = self.gru = None
         self.embedding = nn.Embedding(config.vocabulary_size, config.embedding)
         nn.init.normal_(self.embedding.weight, std=0.05)  # tied to the output: a larger start wastes an epoch
@@ -94,12 +95,8 @@ class Decoder(nn.Module, abc.ABC):
         if self.gru is not None:
             return self.gru(inputs.flatten(0, 1), hidden.flatten(0, 1)).view(shape), None
         assert cell is not None
-        if (lstm := self.packed.get("lstm")) is not None:
-            gates = lstm(torch.cat([inputs, hidden], dim=-1))  # (B, K, 4 H): input, forget, cell, output
-            size = shape[-1]
-            kept = torch.sigmoid(gates[..., size : 2 * size]) * cell
-            cell = kept.addcmul_(torch.sigmoid(gates[..., :size]), torch.tanh(gates[..., 2 * size : 3 * size]))
-            return torch.sigmoid(gates[..., 3 * size :]) * torch.tanh(cell), cell
+        if self.packed_lstm is not None:
+            return self.packed_lstm(inputs, hidden, cell)
         assert self.lstm is not None
         hidden, cell = self.lstm(inputs.flatten(0, 1), (hidden.flatten(0, 1), cell.flatten(0, 1)))
         return hidden.view(shape), cell.view(shape)
@@ -123,15 +120,14 @@ class Decoder(nn.Module, abc.ABC):
 
         The layers that are packed are gone afterwards. Where it would change a weight, or is not possible, all stays.
         """
-        if PackedLinear.possible() and all(torch.equal(each, each.half().float()) for each in self.parameters()):
+        if PackedLinear.possible() and exact_in_fp16(self):
             self._pack()
         return self
 
     def _pack(self) -> None:
         self.packed["words"] = PackedLinear(self.embedding.weight, self.output_bias)
         if (lstm := self.lstm) is not None:
-            weight = torch.cat([lstm.weight_ih, lstm.weight_hh], dim=1)  # (4 H, inputs + H)
-            self.packed["lstm"] = PackedLinear(weight, lstm.bias_ih + lstm.bias_hh)
+            self.packed_lstm = PackedLSTM(lstm.weight_ih, lstm.weight_hh, lstm.bias_ih, lstm.bias_hh)
             self.lstm = None
 
 

@@ -4,7 +4,7 @@ import functools
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class PackedLinear:
@@ -34,3 +34,22 @@ class PackedLinear:
             return torch.equal(layer(torch.ones(1, 8)), torch.ones(1, 8))
         except (AttributeError, RuntimeError):  # no FBGEMM, or a processor without AVX2
             return False
+
+
+class PackedLSTM:
+    """One step of an LSTM layer, as `nn.LSTMCell`, its two matrices packed as one."""
+
+    def __init__(self, inputs: Tensor, hidden: Tensor, *biases: Tensor) -> None:
+        """inputs: (4 H, inputs), hidden: (4 H, H), biases: (4 H,), in PyTorch's order of the gates."""
+        self._gates = PackedLinear(torch.cat([inputs, hidden], dim=1), torch.stack(biases).sum(dim=0))
+
+    def __call__(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """inputs: (…, inputs); hidden, cell: (…, H). Returns the next hidden and cell."""
+        into, forget, content, out = self._gates(torch.cat([inputs, hidden], dim=-1)).chunk(4, dim=-1)
+        cell = (forget.sigmoid() * cell).addcmul_(into.sigmoid(), content.tanh())
+        return out.sigmoid() * cell.tanh(), cell
+
+
+def exact_in_fp16(module: nn.Module) -> bool:
+    """Whether packing would change no weight of it."""
+    return all(torch.equal(each, each.half().float()) for each in module.parameters())

@@ -17,6 +17,7 @@ pieces, T target pieces, E width, H hidden, V target vocabulary.
 
 import math
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from torch.nn import functional
 
 from model.network.config import Config, ConfigError
 from model.network.decoder import DecoderState
+from model.network.packed import PackedLinear, PackedLSTM, exact_in_fp16
 from model.network.vocabulary import PAD
 
 
@@ -58,6 +60,7 @@ class Translator(nn.Module):
     def __init__(self, config: TranslatorConfig) -> None:
         super().__init__()
         self.config = config
+        self.packed: tuple[PackedLSTM, PackedLSTM, PackedLinear, PackedLinear] | None = None  # see `pack`
         width, hidden = config.width, config.hidden
         self.source = nn.Embedding(config.source_size, width, padding_idx=PAD)
         self.target = nn.Embedding(config.target_size, width, padding_idx=PAD)
@@ -110,6 +113,18 @@ class Translator(nn.Module):
         assert isinstance(state, TranslatorState)
         return self._write(self.target(tokens) * self.scale, state, apart=True)
 
+    def pack(self) -> Self:
+        """Have `step` read half the bytes of its weights, as `model.network.decoder.Decoder.pack`. The layers stay."""
+        if PackedLinear.possible() and exact_in_fp16(self):
+            sides = self.output_hidden.weight, self.output_context.weight, self.output_words.weight
+            self.packed = (
+                PackedLSTM(*_weights(self.reader)),
+                PackedLSTM(*_weights(self.writer)),
+                PackedLinear(torch.cat(sides, dim=1), self.output_hidden.bias),
+                PackedLinear(self.target.weight, self.output_bias),
+            )
+        return self
+
     def _write(
         self, words: Tensor, state: TranslatorState, *, apart: bool = False
     ) -> tuple[Tensor, TranslatorState, Tensor]:
@@ -120,29 +135,42 @@ class Translator(nn.Module):
         assert state.words is not None
         assert state.padding is not None
         (r, h), (r_cell, h_cell) = state.hidden.chunk(2, dim=-1), state.cell.chunk(2, dim=-1)
-        read, r, r_cell = _recur(self.reader, words, r, r_cell, apart)
+        reader, writer = (self.reader, self.writer) if self.packed is None or not apart else self.packed[:2]
+        read, r, r_cell = _recur(reader, words, r, r_cell, apart)
         scores = self.dropout(read) @ state.keys.transpose(1, 2) / math.sqrt(self.config.hidden)  # (B, N, S)
         attention = scores.float().masked_fill(state.padding, -torch.inf).softmax(dim=-1)
         looked = attention.to(state.values.dtype)
         context = looked @ state.values  # (B, N, H)
         said = torch.tanh(looked.to(state.words.dtype) @ state.words)
-        written, h, h_cell = _recur(self.writer, self.dropout(torch.cat([read, context], dim=-1)), h, h_cell, apart)
-        output = self.output_hidden(self.dropout(written)) + self.output_context(context) + self.output_words(said)
-        logits = functional.linear(self.dropout(output), self.target.weight, self.output_bias)
+        written, h, h_cell = _recur(writer, self.dropout(torch.cat([read, context], dim=-1)), h, h_cell, apart)
+        if apart and self.packed is not None:
+            _, _, sum_of, words_of = self.packed
+            logits = words_of(sum_of(torch.cat([written, context, said], dim=-1)))
+        else:
+            output = self.output_hidden(self.dropout(written)) + self.output_context(context) + self.output_words(said)
+            logits = functional.linear(self.dropout(output), self.target.weight, self.output_bias)
         state = replace(state, hidden=torch.cat([r, h], dim=-1), cell=torch.cat([r_cell, h_cell], dim=-1))
         return logits, state, attention
 
 
-def _recur(lstm: nn.LSTM, inputs: Tensor, hidden: Tensor, cell: Tensor, apart: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _recur(
+    lstm: nn.LSTM | PackedLSTM, inputs: Tensor, hidden: Tensor, cell: Tensor, apart: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """Outputs (B, N, H), hidden and cell. inputs: (B, N, ·); hidden, cell: (B, K, H), K = N with `apart`, else 1."""
+    if isinstance(lstm, PackedLSTM):
+        hidden, cell = lstm(inputs, hidden, cell)
+        return hidden, hidden, cell
     if apart:  # the layer itself sorts its weights anew in each call, which costs more than one step
-        weights = [weight for weight in lstm.all_weights[0] if isinstance(weight, Tensor)]
         state = (hidden.flatten(0, 1), cell.flatten(0, 1))
-        last, last_cell = torch.lstm_cell(inputs.flatten(0, 1), state, *weights)
+        last, last_cell = torch.lstm_cell(inputs.flatten(0, 1), state, *_weights(lstm))
         return last.view_as(hidden), last.view_as(hidden), last_cell.view_as(cell)
     starts = (hidden.transpose(0, 1).contiguous(), cell.transpose(0, 1).contiguous())
     outputs, (last, last_cell) = lstm(inputs, starts)
     return outputs, last.transpose(0, 1), last_cell.transpose(0, 1)
+
+
+def _weights(lstm: nn.LSTM) -> list[Tensor]:
+    return [weight for weight in lstm.all_weights[0] if isinstance(weight, Tensor)]
 
 
 def _positions(words: Tensor) -> Tensor:
