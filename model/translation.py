@@ -21,7 +21,7 @@ from model.captions import Translation
 from model.decoding.search import BeamSearch, Stepwise, decode
 from model.grammar import NO_GRAMMAR, Grammar
 from model.network.checkpoint import CheckpointError, read_tensors, write_tensors
-from model.network.config import ConfigError
+from model.network.config import ConfigError, Precision
 from model.network.device import bf16_is_faster, choose_device
 from model.network.subwords import Subwords
 from model.network.translator import Translator, TranslatorConfig
@@ -90,15 +90,14 @@ class Translations:
         self.device = next(file.translator.parameters()).device
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "auto", dtype: torch.dtype | None = None) -> Self:
-        """dtype: of the arithmetic; None: bf16 where that is faster, else fp32.
+    def load(cls, path: str | Path, device: str = "auto", precision: Precision = "auto") -> Self:
+        """precision: fp32 or bf16; anything else: bf16 where that is faster.
 
         Raises CheckpointError, and ValueError for a device that this machine does not have.
         """
         file, target = RussianFile.load(Path(path)), choose_device(device)
-        if dtype is None:
-            dtype = torch.bfloat16 if bf16_is_faster(target) else torch.float32
-        file.translator.to(target, dtype)
+        half = precision == "bf16" or (precision != "fp32" and bf16_is_faster(target))
+        file.translator.to(target, torch.bfloat16 if half else torch.float32)
         return cls(file)
 
     def translate(self, captions: Sequence[str], *, beam: int = BEAM) -> list[Translation]:

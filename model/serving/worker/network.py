@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from model.captioner import Captioner, Precision
+from model.captioner import Captioner
 from model.captions import Caption, CaptionSet, NearWords, Translation, with_beginnings
 from model.clip_moments import DescribedFrame, PreparedFrame, describe
 from model.decoding.sampling import Sampling
@@ -23,7 +23,7 @@ from model.errors import JobFailed, OptionError
 from model.finding import Finder
 from model.found import Found, Kept
 from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint
-from model.network.config import MODELS, DecoderKind
+from model.network.config import MODELS, DecoderKind, Precision
 from model.serving.tasks.base import CaptionOptions, Findings, Picture
 from model.tagging.answers import Ranking, Tag
 from model.tagging.tagger import TAGGING
@@ -41,7 +41,7 @@ class Captioners:
 
     def __init__(self, weights: Path, device: str, model: DecoderKind, precision: Precision = "auto") -> None:
         """Loads the encoder and the decoder named by `model`. Raises what `Captioner.load` raises."""
-        self.weights = weights
+        self.weights, self._precision = weights, precision
         first = Captioner.load(weights, device, model=model, precision=precision)
         self._loaded: dict[str, Captioner] = {model: first}
         self.encoder = first
@@ -107,7 +107,9 @@ class Captioners:
             return {}
         if self._translations is None:
             try:
-                self._translations = Translations.load(self.weights / RUSSIAN_FILE, str(self.encoder.device))
+                self._translations = Translations.load(
+                    self.weights / RUSSIAN_FILE, str(self.encoder.device), self._precision
+                )
             except CheckpointError as error:
                 log.error("captions stay English: %s", error)
                 return {}
