@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from model.captioner import Captioner
-from model.network import engine
+from model.network import engine, int8
 from model.network.checkpoint import ENCODER_FILE, fingerprint, load_encoder, write_tensors
 from model.network.config import EncoderConfig, Precision
 from model.network.encoder import Encoder, encoder_config
@@ -144,6 +144,23 @@ def test_in_int8_it_finds_nearly_the_same(
     assert quantised.gate(rough) == [None] * len(photos)  # all are photos
     assert torch.equal(quantised.encode(squares[2:3])[0], rough[2])  # whatever else is in the batch
     assert not list(quantised.encoder.parameters())  # those of PyTorch's encoder take no memory
+
+
+def test_processors_without_vnni_compute_the_same(
+    quantised: Captioner, monkeypatch: pytest.MonkeyPatch, photos: list[Image.Image]
+) -> None:
+    monkeypatch.setattr(int8, "multiplies_int8", lambda: False)
+    careful, squares = Captioner.load(WEIGHTS, "cpu", precision="int8"), quantised.squares(photos[:1])
+    assert torch.equal(careful.encode(squares), quantised.encode(squares))
+
+
+@pytest.mark.parametrize(
+    ("flags", "known"),
+    [("fpu avx2 avx512_vnni", True), ("avx2 avx_vnni sha_ni", True), ("avx2 avx512f", False), ("avx_vnni_int8", False)],
+)
+def test_vnni_is_a_flag_of_the_processor(flags: str, known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda self: f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: avx_vnni\n")
+    assert int8.multiplies_int8() is known
 
 
 def test_in_int8_most_captions_stay_the_same(
