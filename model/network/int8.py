@@ -41,14 +41,14 @@ def trace(encoder: Encoder) -> fx.GraphModule:
     for node in module.graph.find_nodes(op="call_function", target=functional.avg_pool2d):
         [convolution] = node.users
         [norm] = convolution.users
-        convolution.replace_input_with(node, node.args[0])
+        convolution.replace_input_with(node, _read(node))
         with module.graph.inserting_after(norm):
             pool = module.graph.call_function(functional.avg_pool2d, (norm,), node.kwargs)
         norm.replace_all_uses_with(pool, lambda user, pool=pool: user is not pool)
         module.graph.erase_node(node)
     for node in list(module.graph.nodes):
         if isinstance(_module(module, node), nn.Identity):
-            node.replace_all_uses_with(node.args[0])
+            node.replace_all_uses_with(_read(node))
             module.graph.erase_node(node)
         elif not _known(module, node):
             raise ConfigError(f"{encoder.config.name} cannot be quantised: {node.format_node()}")
@@ -58,18 +58,25 @@ def trace(encoder: Encoder) -> fx.GraphModule:
 
 def rounded(module: fx.GraphModule) -> dict[fx.Node, str]:
     """The nodes of `trace` whose outputs are rounded anew, with the names of their ranges."""
-    found = {}
+    found: dict[fx.Node, str] = {}
     for node in module.graph.nodes:
         if isinstance(_module(module, node), nn.Conv2d):
             found[node] = str(node.target)
         elif node.target is functional.avg_pool2d:
-            found[node] = f"{node.args[0].target}.pooled"
+            found[node] = f"{_read(node).target}.pooled"
     return found
 
 
 def rectified(node: fx.Node) -> bool:
     """Whether nothing but a ReLU reads a node: then that is part of it, and its range is from 0."""
     return all(user.target is functional.relu for user in node.users)
+
+
+def _read(node: fx.Node) -> fx.Node:
+    """The node whose output another takes first."""
+    read = node.args[0]
+    assert isinstance(read, fx.Node)
+    return read
 
 
 def _module(module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
