@@ -57,14 +57,17 @@ CMD ["web"]
 
 
 FROM base AS worker
-COPY requirements.txt requirements-bot.txt requirements-edit.txt ./
+COPY requirements.txt requirements-bot.txt requirements-edit.txt requirements-cpu.txt ./
 # PyPI's torch includes CUDA (5 GB); the one of https://download.pytorch.org/whl/cpu does not.
 ARG TORCH_INDEX=https://pypi.org/simple
 # --build-arg EDIT=1: edits of photos, where EDIT_MODEL names a model.
 ARG EDIT=0
+# --build-arg INT8=1: the encoder in int8, on CPUs where that is faster.
+ARG INT8=0
 RUN pip install --index-url "$TORCH_INDEX" "$(grep '^torch[<>=~!]' requirements.txt)" \
  && pip install -r requirements.txt \
  && if [ "$EDIT" = 1 ]; then pip install -r requirements-edit.txt; fi \
+ && if [ "$INT8" = 1 ]; then pip install -r requirements-cpu.txt; fi \
  && python -c 'import av, torch'
 COPY --chown=captions:captions weights weights
 COPY start.py ./

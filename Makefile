@@ -68,7 +68,7 @@ $(VENV)/.web: requirements.txt requirements-bot.txt requirements-web.txt | $(BIN
 	$(PIP) -r requirements.txt -r requirements-web.txt
 	@touch $@
 
-$(VENV)/.test: requirements.txt requirements-bot.txt requirements-voice.txt requirements-web.txt requirements-sentry.txt requirements-edit.txt requirements-dev.txt | $(BIN)/python
+$(VENV)/.test: requirements.txt requirements-bot.txt requirements-voice.txt requirements-web.txt requirements-sentry.txt requirements-edit.txt requirements-cpu.txt requirements-dev.txt | $(BIN)/python
 	$(and $(CPU_TORCH),$(CPU_TORCH) torch torchvision)
 	$(PIP) -r requirements-dev.txt
 	@touch $@ $(VENV)/.run $(VENV)/.web

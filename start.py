@@ -152,8 +152,9 @@ def caption(options: argparse.Namespace) -> int:
     share_cores()
     from model.command import CaptionRequest, caption_files, show_colours, show_tags  # imports torch
 
+    engine = settings.device, settings.precision
     if options.tags is not None:
-        return show_tags(options.files, options.tags, settings.weights_dir, settings.device, as_json=options.json)
+        return show_tags(options.files, options.tags, settings.weights_dir, engine, as_json=options.json)
     if options.colours is not None:
         return show_colours(options.files, options.colours, options.output, as_json=options.json)
     return caption_files(
@@ -162,6 +163,7 @@ def caption(options: argparse.Namespace) -> int:
             weights=settings.weights_dir,
             device=settings.device,
             model=options.model or settings.model,
+            precision=settings.precision,
             samples=options.samples,
             sampling=Sampling(temperature=options.temperature),
             seed=options.seed,
@@ -190,9 +192,8 @@ def rank(options: argparse.Namespace) -> int:
     share_cores()
     from model.command import show_ranking  # imports torch
 
-    return show_ranking(
-        options.file, options.text, options.texts, settings.weights_dir, settings.device, as_json=options.json
-    )
+    engine = settings.device, settings.precision
+    return show_ranking(options.file, options.text, options.texts, settings.weights_dir, engine, as_json=options.json)
 
 
 def find(options: argparse.Namespace) -> int:
@@ -201,7 +202,8 @@ def find(options: argparse.Namespace) -> int:
     share_cores()
     from model.command import show_found  # imports torch
 
-    return show_found(options.files, options.text, settings.weights_dir, settings.device, as_json=options.json)
+    engine = settings.device, settings.precision
+    return show_found(options.files, options.text, settings.weights_dir, engine, as_json=options.json)
 
 
 def edit(options: argparse.Namespace) -> int:
@@ -375,6 +377,7 @@ async def beside_worker(settings: Settings, stop: asyncio.Event, front: Callable
         **{name: value for name, value in os.environ.items() if name not in SECRETS},
         "MODEL": settings.model,
         "DEVICE": settings.device,
+        "PRECISION": settings.precision,
         "WEIGHTS_DIR": str(settings.weights_dir),
         "EDIT_MODEL": str(settings.edit_model or ""),
         "MAX_BATCH": str(settings.max_batch),

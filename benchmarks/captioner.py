@@ -13,7 +13,7 @@ against the same from the file's bytes, and what it costs when 15 that were show
 With `--russian`, instead: an answer as the bot gives it (beam of five, five samples, sheet) in Russian against the same
 in English, in turn, so that both meet the same machine.
 
-Each is measured in fp32, and in bf16 where that is faster.
+Each is measured in fp32, in bf16 where that is faster, and in int8 where it can be used.
 
 Batches follow one another as in the worker: sheets are drawn on threads beside the next batch's network.
 """
@@ -48,7 +48,7 @@ from model.drawing.heatmap import draw_sheet
 from model.media.images import encode_jpeg, open_image
 from model.network.checkpoint import ENCODER_FILE, load_encoder
 from model.network.config import MODELS, DecoderKind
-from model.network.device import bf16_is_faster, choose_device
+from model.network.device import bf16_is_faster
 from model.network.vocabulary import END, PAD, START, UNKNOWN
 from model.translation import RUSSIAN_FILE, Translations
 from model.variety import varied_captions
@@ -199,7 +199,7 @@ def measure_again(captioner: Captioner, repeats: int) -> str:
     anew, from_kept, varied = (1000 * statistics.median(times) / len(files) for times in zip(*seconds, strict=True))
     same = sum(sample(encode(data)) == sample(again(features)) for data, features in zip(files, kept, strict=True))
     return (
-        f"{captioner.dtype!s:14}  {anew:7.1f}  {from_kept:9.1f}  {from_kept / anew:9.2f}  {varied:12.1f}"
+        f"{captioner.arithmetic:14}  {anew:7.1f}  {from_kept:9.1f}  {from_kept / anew:9.2f}  {varied:12.1f}"
         f"  {same} of {len(files)}  {kept[0].nbytes / 1024:.0f} KiB"
     )
 
@@ -287,8 +287,12 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--russian", action="store_true", help="answers in Russian against those in English, alone")
     options = parser.parse_args()
-    faster = bf16_is_faster(choose_device(options.device))
+    automatic = Captioner.load(options.weights, options.device, model=options.model)
+    faster = bf16_is_faster(automatic.device)
     options.precisions = ["fp32", "bf16"] if faster else ["fp32"]
+    with contextlib.suppress(ValueError):
+        Captioner.load(options.weights, options.device, model=options.model, precision="int8")
+        options.precisions.append("int8")
     if options.russian:
         compare_languages(options)
         return 0
@@ -296,9 +300,8 @@ def main() -> int:
     plain = Captioner.load(options.weights, options.device, model=model, precision="fp32")
     name = torch.cuda.get_device_name() if plain.device.type == "cuda" else processor()
     print(f"{model} on {name}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(
-        f"engine by itself: {Captioner.load(options.weights, options.device, model=model).engine}; below each in turn"
-    )
+    print(f"engine by itself: {automatic.engine} ({automatic.why}); below each in turn")
+    del automatic
     if options.batches:
         compare_batches(options, plain)
     print(f"ms for {SAMPLES} samples of a photo, one photo at a time; kept features are those of the same precision")

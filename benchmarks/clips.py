@@ -19,17 +19,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import av
 import numpy as np
 from PIL import Image
 
 from benchmarks.synthetic_clips import PHOTOS, Pixels
-from model.captioner import Captioner, Precision
+from model.captioner import Captioner
 from model.clip_moments import BATCH, describe, prepare, watch
 from model.media.clips import open_clip
 from model.media.frames import LONG_SIDE, choose_frames
+from model.network.config import Precision
 from tests.support.priority import keep_ordinary
 
 RATE: Final = 25  # frames a second
@@ -164,7 +165,7 @@ def beside(folder: Path, weights: Path, precision: Precision, repeats: int) -> N
     costs = measure(
         {"decoding alone": decode, "captioning alone": caption, "together": lambda: watch(captioner, path)}, repeats
     )
-    print(f"\na 30 s 720p clip, {len(prepared)} frames of it, median of {repeats}, {captioner.dtype}")
+    print(f"\na 30 s 720p clip, {len(prepared)} frames of it, median of {repeats}, {captioner.arithmetic}")
     for name, cost in costs.items():
         print(f"{name:18} {cost.wall:6.2f} s, CPU {cost.cpu:6.2f} s")
     slower = max(costs["decoding alone"].wall, costs["captioning alone"].wall)
@@ -175,7 +176,7 @@ def main() -> int:
     keep_ordinary()  # the AV1 encoder does not
     parser = argparse.ArgumentParser(prog="python -m benchmarks.clips", description=__doc__.split("\n")[0])
     parser.add_argument("--weights", type=Path, default=Path("weights"))
-    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
+    parser.add_argument("--precision", choices=get_args(Precision), default="auto")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--part", choices=["readers", "beside", "both"], default="both")
     options = parser.parse_args()

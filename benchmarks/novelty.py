@@ -27,7 +27,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -49,10 +49,11 @@ from benchmarks.synthetic_clips import (
     write_clip,
     write_script,
 )
-from model.captioner import Captioner, Precision
+from model.captioner import Captioner
 from model.clip_moments import BATCH, describe, prepare
 from model.media.clips import open_clip
 from model.network.checkpoint import ENCODER_FILE, fingerprint
+from model.network.config import Precision
 from model.novelty import FrameFeatures, Look, Tuning, distances, find_moments, gate, unit
 from tests.support.priority import keep_ordinary
 
@@ -457,7 +458,7 @@ def main() -> int:
     )
     parser.add_argument("--tune", action="store_true", help="fit the thresholds, on the other half of the stills")
     parser.add_argument("--weights", type=Path, default=Path("weights"))
-    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
+    parser.add_argument("--precision", choices=get_args(Precision), default="auto")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "novelty-clips")
     options = parser.parse_args()
     which: Half = "tune" if options.tune else "report"

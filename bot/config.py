@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_core.core_schema import ValidationInfo
 
 from bot.errors import ConfigurationError
-from model.network.config import DecoderKind
+from model.network.config import DecoderKind, Precision
 from model.serving.redis.address import FORMS, InvalidAddress, RedisAddress
 
 T = TypeVar("T")
@@ -128,6 +128,7 @@ class Settings(BaseModel):
     device: Annotated[str, BeforeValidator(str.lower), _matching(re.compile(r"auto|cpu|cuda(:\d+)?", re.ASCII))] = (
         _setting("DEVICE", "auto", "auto, cpu, cuda or cuda:N")
     )
+    precision: Annotated[Precision, BeforeValidator(str.lower)] = _choice("PRECISION", "auto", Precision)
     weights_dir: Path = _setting("WEIGHTS_DIR", Path("weights"), "a folder")
     edit_model: Path | None = _setting("EDIT_MODEL", None, "a folder")
     data_dir: Path = _setting("DATA_DIR", Path("data"), "a folder")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -36,17 +36,18 @@ from model.network.checkpoint import (
     load_decoder,
     load_encoder,
 )
-from model.network.config import NetworkKind
+from model.network.config import NetworkKind, Precision
 from model.network.decoder import Decoder
-from model.network.device import bf16_is_faster, choose_device
+from model.network.device import choose_device
 from model.network.encoder import Encoder
+from model.network.engine import choose_engine
+from model.network.int8 import Int8Encoder
 from model.network.vocabulary import SPECIAL, UNKNOWN, Vocabulary
 from model.tagging.answers import Ranking, Tag
 from model.tagging.tagger import TAGS_FILE, Tagger
 
 __all__ = ["Caption", "CaptionSet", "Captioner", "Precision"]
 
-Precision = Literal["auto", "fp32", "bf16"]
 Floats = npt.NDArray[np.float32]
 LIKELIEST: Final = 5  # words in each step of an explained caption
 
@@ -87,6 +88,7 @@ class Captioner:
         self.gate = gate
         self.tagger = tagger
         self.device = next(decoder.parameters()).device
+        self.why = ""  # why the encoder runs as it does
         self._blocking = Blocking.of(vocabulary, self.device)
 
     @classmethod
@@ -101,21 +103,18 @@ class Captioner:
         """Load `encoder.safetensors`, `<model>.safetensors` and, where there are such, `<model>-sampling.safetensors`,
         `gate.safetensors` and `tags.safetensors`.
 
-        device: auto (CUDA where there is one), cpu, cuda, cuda:1 … precision: auto measures once whether this
-        machine is faster in bf16.
+        device: auto (CUDA where there is one), cpu, cuda, cuda:1 … precision: of the encoder; auto measures once what
+        is fastest on this machine.
         Raises CheckpointError for files that are missing, damaged or do not belong together, and ValueError for a
-        device that this machine does not have.
+        device that this machine does not have, or int8 where it cannot be used.
         """
         path = Path(path)
         target = choose_device(device)
         checkpoints = _decoders_of(path, model)
         encoder = load_encoder(path / ENCODER_FILE).fuse().to(memory_format=torch.channels_last)
-        dtype = torch.float32
-        if precision == "bf16" or (precision == "auto" and bf16_is_faster(target)):
-            dtype = torch.bfloat16
-        elif target.type == "cuda":
-            torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
-        captioner = cls._over(encoder.to(target, dtype), checkpoints, target, dtype)
+        engine = choose_engine(encoder, path, checkpoints[0].encoder_sha256, target, precision)
+        captioner = cls._over(engine.encoder, checkpoints, target, engine.dtype)
+        captioner.why = engine.why
         if (path / GATE_FILE).is_file():
             captioner.gate = Gate.load(path / GATE_FILE, checkpoints[0].encoder_sha256).to(target)
         if (path / TAGS_FILE).is_file():
@@ -151,8 +150,12 @@ class Captioner:
     @property
     def engine(self) -> str:
         """What computes: the device, the arithmetic, and how the decoder's weights are kept."""
-        precision = str(self.dtype).removeprefix("torch.")
-        return f"{self.device}, {precision}{', decoder packed in fp16' if self.decoder.packed else ''}"
+        return f"{self.device}, {self.arithmetic}{', decoder packed in fp16' if self.decoder.packed else ''}"
+
+    @property
+    def arithmetic(self) -> str:
+        """Of the encoder: float32, bfloat16, or int8 on ONNX Runtime."""
+        return "int8" if isinstance(self.encoder, Int8Encoder) else str(self.dtype).removeprefix("torch.")
 
     def squares(self, images: Sequence[Image.Image]) -> Tensor:
         """Upright RGB images as input of the encoder: (B, 3, size, size) uint8, on the CPU."""

@@ -32,7 +32,7 @@ from model.media.clips import ClipLimits
 from model.media.formats import HEAD, animation_container, is_clip
 from model.media.images import encode_jpeg, open_image, open_photo
 from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint
-from model.network.config import DecoderKind
+from model.network.config import DecoderKind, Precision
 from model.tagging.answers import Ranking, Tag, likeliest_first
 from model.tagging.lists import ListError, checked_descriptions, checked_query, names, parse_tags
 from model.tagging.tagger import TAGGING
@@ -41,6 +41,7 @@ from model.translation import RUSSIAN_FILE, Translations
 
 BATCH = 8
 Translated = Mapping[str, Translation]  # captions and their translations; none in English
+Engine = tuple[str, Precision]  # a device by its name
 Answer = CaptionSet | Moments | CaptionError | OSError
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class CaptionRequest:
     weights: Path
     device: str
     model: DecoderKind = "attention"
+    precision: Precision = "auto"
     samples: int = 5
     sampling: Sampling = Sampling()
     seed: int = 0
@@ -70,10 +72,10 @@ class CaptionRequest:
 def caption_files(request: CaptionRequest) -> int:
     """Caption photos and clips, printing each answer when its batch is done; exit status 1 if any could not be read."""
     try:
-        captioner = Captioner.load(request.weights, request.device, model=request.model)
-        russian = (
-            Translations.load(request.weights / RUSSIAN_FILE, request.device) if request.language == "ru" else None
-        )
+        captioner = Captioner.load(request.weights, request.device, model=request.model, precision=request.precision)
+        russian = None
+        if request.language == "ru":
+            russian = Translations.load(request.weights / RUSSIAN_FILE, request.device)
     except (CheckpointError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -153,7 +155,7 @@ def _show_each(files: Sequence[str], show: Callable[[str, Image.Image], None], *
     return 1 if failed else 0
 
 
-def show_tags(files: Sequence[str], source: str, weights: Path, device: str, *, as_json: bool = False) -> int:
+def show_tags(files: Sequence[str], source: str, weights: Path, engine: Engine, *, as_json: bool = False) -> int:
     """Print the tags that each photo has. `source`: default, hotel, or a file with a list of one's own.
 
     Exit status 1 if any photo could not be read, 2 if nothing can be judged.
@@ -172,11 +174,11 @@ def show_tags(files: Sequence[str], source: str, weights: Path, device: str, *, 
         found = captioner.tags(_features(captioner, photo), tags)
         _print_json(_tags_json(file, found)) if as_json else print(*_tag_lines(file, found), sep="\n", flush=True)
 
-    return _look(files, weights, device, show, as_json=as_json)
+    return _look(files, weights, engine, show, as_json=as_json)
 
 
 def show_ranking(
-    file: str, texts: Sequence[str], source: Path | None, weights: Path, device: str, *, as_json: bool = False
+    file: str, texts: Sequence[str], source: Path | None, weights: Path, engine: Engine, *, as_json: bool = False
 ) -> int:
     """Print descriptions of a photo, the likeliest first. `source`: a file with a description a line, if any.
 
@@ -198,10 +200,10 @@ def show_ranking(
         else:
             print(*_ranking_lines(file, ranking), sep="\n", flush=True)
 
-    return _look([file], weights, device, show, as_json=as_json)
+    return _look([file], weights, engine, show, as_json=as_json)
 
 
-def show_found(files: Sequence[str], text: str, weights: Path, device: str, *, as_json: bool = False) -> int:
+def show_found(files: Sequence[str], text: str, weights: Path, engine: Engine, *, as_json: bool = False) -> int:
     """Print the photos that a text fits, the best first, or that nothing fits well.
 
     Exit status 1 if any photo could not be read, 2 if nothing can be looked for.
@@ -219,7 +221,7 @@ def show_found(files: Sequence[str], text: str, weights: Path, device: str, *, a
         [vectors[numbered(len(shown))]] = finder.vectors(_features(captioner, photo)[None])
         shown.append(file)
 
-    status = _look(files, weights, device, keep, as_json=as_json)
+    status = _look(files, weights, engine, keep, as_json=as_json)
     if status == 2:
         return status
     found = finder.find(text, *packed(vectors))
@@ -274,14 +276,15 @@ def edit_photo(file: str, text: str, output: Path, folder: Path, device: str, *,
 def _look(
     files: Sequence[str],
     weights: Path,
-    device: str,
+    engine: Engine,
     show: Callable[[Captioner, str, Image.Image], None],
     *,
     as_json: bool,
 ) -> int:
     """Show what is found of each photo, one after the other."""
     try:
-        captioner = Captioner.load(weights, device, model=TAGGING)
+        device, precision = engine
+        captioner = Captioner.load(weights, device, model=TAGGING, precision=precision)
         return _show_each(files, partial(show, captioner), as_json=as_json)
     except (CheckpointError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

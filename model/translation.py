@@ -90,17 +90,16 @@ class Translations:
         self.device = next(file.translator.parameters()).device
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "auto", dtype: torch.dtype | None = None) -> Self:
-        """dtype: of the arithmetic; None: bf16 on a GPU where that is faster, else fp32.
+    def load(cls, path: str | Path, device: str = "auto") -> Self:
+        """It computes in fp32 on a CPU, in bf16 on a GPU that has it.
 
         Raises CheckpointError, and ValueError for a device that this machine does not have.
         """
         file, target = RussianFile.load(Path(path)), choose_device(device)
-        if dtype is None:
-            dtype = torch.bfloat16 if target.type != "cpu" and bf16_is_faster(target) else torch.float32
-        translator = file.translator.to(target, dtype)
-        if target.type == "cpu" and dtype == torch.float32:
-            translator.pack()
+        if target.type == "cpu":
+            file.translator.pack()  # faster than bf16
+        else:
+            file.translator.to(target, torch.bfloat16 if bf16_is_faster(target) else torch.float32)
         return cls(file)
 
     def translate(self, captions: Sequence[str], *, beam: int = BEAM) -> list[Translation]:

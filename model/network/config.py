@@ -9,6 +9,7 @@ DecoderKind = Literal["attention", "baseline"]
 NetworkKind = Literal["attention", "baseline", "transformer"]  # those that can be trained, too
 NETWORKS: Final[tuple[NetworkKind, ...]] = get_args(NetworkKind)
 Rnn = Literal["lstm", "gru"]
+Precision = Literal["auto", "fp32", "bf16", "int8"]  # of the encoder; auto: the fastest
 
 
 @dataclass(frozen=True)

@@ -82,13 +82,17 @@ class Encoder(nn.Module):
         Returns (B, regions, channels), regions row by row from the top left.
         """
         if images.dtype == torch.uint8:
-            mean, std = (
-                torch.tensor(values, device=images.device).mul_(255.0).view(3, 1, 1)
-                for values in (self.config.mean, self.config.std)
-            )
-            images = images.float().sub_(mean).div_(std).to(next(self.parameters()).dtype)
+            images = self.normalised(images).to(next(self.parameters()).dtype)
         grid: Tensor = self.backbone(images.contiguous(memory_format=torch.channels_last))  # (B, C, rows, columns)
         return grid.flatten(2).transpose(1, 2)  # (B, regions, C)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Pixels, uint8 RGB, as float32 of the same shape."""
+        mean, std = (
+            torch.tensor(values, device=images.device).mul_(255.0).view(3, 1, 1)
+            for values in (self.config.mean, self.config.std)
+        )
+        return images.float().sub_(mean).div_(std)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

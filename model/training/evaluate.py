@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 from torch import Tensor
 
@@ -21,7 +21,7 @@ from model.captioner import Caption, Captioner
 from model.decoding.sampling import Sampling
 from model.decoding.search import BeamSearch
 from model.network.checkpoint import CheckpointError
-from model.network.config import NETWORKS
+from model.network.config import NETWORKS, Precision
 from model.network.vocabulary import tokenize
 from model.training.data import DataError, Example, load_images, load_split, resolve_data
 from model.training.scores import (
@@ -208,6 +208,7 @@ def add_data_options(parser: argparse.ArgumentParser, *, several: bool = False) 
 def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m model.training.evaluate", description=__doc__.split("\n")[0])
     add_data_options(parser)
+    parser.add_argument("--precision", choices=get_args(Precision), default="auto", help="of the encoder")
     parser.add_argument("--split", help="default: test, or dev where there is no test split")
     parser.add_argument(
         "--beam", type=int, nargs="*", default=[3], metavar="WIDTH", help="beams beside greedy, default 3; 0: none"
@@ -239,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         split, examples = load_examples(options.data, options.split)
         examples = examples[: options.limit]
-        captioner = Captioner.load(options.weights, options.device, model=options.model)
+        captioner = Captioner.load(options.weights, options.device, model=options.model, precision=options.precision)
         decodings = caption_examples(
             captioner,
             examples,
@@ -262,7 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "images": len(examples),
         "tokenizer": "PTB (official)" if tokenizer == "PTB" else "simple (not official)",
         "blocking": not options.no_blocking,
-        "arithmetic": str(captioner.dtype).removeprefix("torch."),
+        "arithmetic": captioner.arithmetic,
     }
     print(", ".join(f"{name} {value}" for name, value in what.items()) + "\n")
     print(as_markdown(table))

@@ -97,7 +97,7 @@ def draw(path: Path, runs: Mapping[str, tuple[Floats, npt.NDArray[np.bool_]]]) -
 
 def run(options: argparse.Namespace) -> None:
     weights, cache = Path(options.weights), Path(options.cache)
-    captioner = Captioner.load(weights, options.device)
+    captioner = Captioner.load(weights, options.device, precision="fp32")
     sha256 = fingerprint(weights / ENCODER_FILE)
     if captioner.tagger is None:
         raise CheckpointError(f"{weights}: no tags.safetensors")

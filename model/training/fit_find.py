@@ -97,7 +97,7 @@ def separation(present: Tensor, absent: Tensor) -> float:
 
 def run(options: argparse.Namespace) -> None:
     weights, cache = Path(options.weights), Path(options.cache)
-    captioner = Captioner.load(weights, options.device)
+    captioner = Captioner.load(weights, options.device, precision="fp32")
     sha256 = fingerprint(weights / ENCODER_FILE)
     embedding = JointEmbedding.load(weights / EMBEDDING_FILE, sha256)
     roots = [resolve_data(name) for name in options.data]

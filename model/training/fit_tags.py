@@ -295,7 +295,7 @@ def _knows(vocabulary: Vocabulary, words: Sequence[str]) -> bool:
 
 def run(options: argparse.Namespace) -> None:
     weights, cache = Path(options.weights), Path(options.cache)
-    captioner = Captioner.load(weights, options.device)
+    captioner = Captioner.load(weights, options.device, precision="fp32")
     sha256 = fingerprint(weights / ENCODER_FILE)
     roots = [resolve_data(name) for name in options.data]
     before = captioner.tagger.fit if captioner.tagger is not None else None

@@ -148,7 +148,7 @@ def judged(
 
 def run(options: argparse.Namespace) -> None:
     weights = Path(options.weights)
-    captioner = Captioner.load(weights, options.device, model=TAGGING)
+    captioner = Captioner.load(weights, options.device, model=TAGGING, precision="fp32")
     if captioner.tagger is None:
         raise CheckpointError(f"{weights}: no tags.safetensors")
     path = Path(options.embedding or weights / EMBEDDING_FILE)

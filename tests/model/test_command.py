@@ -12,6 +12,7 @@ from model import command
 from model.captioner import Captioner
 from model.command import (
     CaptionRequest,
+    Engine,
     caption_files,
     show_colours,
     show_found,
@@ -20,6 +21,8 @@ from model.command import (
     translate_lines,
 )
 from tests.conftest import PHOTOS, WEIGHTS
+
+ENGINE: Engine = ("cpu", "fp32")
 
 
 def test_the_main_caption_comes_first_and_the_greedy_one_where_it_differs(
@@ -122,33 +125,33 @@ def test_tags_are_printed_with_what_cannot_be_judged(tmp_path: Path, capsys: pyt
     cat, broken, own = str(PHOTOS / "cat.jpg"), tmp_path / "broken.png", tmp_path / "tags.txt"
     broken.write_bytes(b"<html>")
     own.write_text("кошка\nlaptop\nminibar\n", encoding="utf-8")
-    assert show_tags([cat, str(broken)], str(own), WEIGHTS, "cpu") == 1
+    assert show_tags([cat, str(broken)], str(own), WEIGHTS, ENGINE) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == cat
     assert lines[1].startswith("  кошка  (")
     assert lines[2:] == ["  cannot be judged: minibar (unknown: minibar)"]
-    assert show_tags([cat], "hotel", WEIGHTS, "cpu", as_json=True) == 0
+    assert show_tags([cat], "hotel", WEIGHTS, ENGINE, as_json=True) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["tags"]) + len(found["unjudgeable"]) == 15
     assert found["none_fits"] == (not any(tag["holds"] for tag in found["tags"]))
     own.write_text(" , ", encoding="utf-8")
-    assert show_tags([cat], str(own), WEIGHTS, "cpu") == 2
+    assert show_tags([cat], str(own), WEIGHTS, ENGINE) == 2
     assert "there is nothing in the list" in capsys.readouterr().err
 
 
 def test_descriptions_are_printed_the_likeliest_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cat, file = str(PHOTOS / "cat.jpg"), tmp_path / "texts.txt"
     file.write_text("a dog on grass\na close up of a cat\na dog on grass\n", encoding="utf-8")
-    assert show_ranking(cat, ["a xylophone"], file, WEIGHTS, "cpu") == 0
+    assert show_ranking(cat, ["a xylophone"], file, WEIGHTS, ENGINE) == 0
     said = capsys.readouterr()
     assert "more than once" in said.err
     lines = [line.rpartition("  (")[0] or line for line in said.out.splitlines()[1:]]
     unknown = "  cannot be judged: a xylophone (unknown: xylophone)"
     assert lines == ["  a close up of a cat", "  a dog on grass", unknown, "  none of these"]
-    assert show_ranking(cat, ["a dog on grass", "two men play football"], None, WEIGHTS, "cpu", as_json=True) == 0
+    assert show_ranking(cat, ["a dog on grass", "two men play football"], None, WEIGHTS, ENGINE, as_json=True) == 0
     assert json.loads(capsys.readouterr().out)["best"] is None
-    assert show_ranking(cat, ["a cat"], None, WEIGHTS, "cpu") == 2
-    assert show_ranking(str(tmp_path / "none.jpg"), ["a cat", "a dog"], None, WEIGHTS, "cpu") == 1
+    assert show_ranking(cat, ["a cat"], None, WEIGHTS, ENGINE) == 2
+    assert show_ranking(str(tmp_path / "none.jpg"), ["a cat", "a dog"], None, WEIGHTS, ENGINE) == 1
 
 
 def test_output_that_nobody_reads_any_more_is_an_error_in_words(
@@ -159,7 +162,7 @@ def test_output_that_nobody_reads_any_more_is_an_error_in_words(
 
     monkeypatch.setattr(command, "_print_json", broken)
     assert translate_lines(WEIGHTS, "cpu", io.StringIO("a dog runs\n"), as_json=True) == 2
-    assert show_tags([str(PHOTOS / "cat.jpg")], "default", WEIGHTS, "cpu", as_json=True) == 2
+    assert show_tags([str(PHOTOS / "cat.jpg")], "default", WEIGHTS, ENGINE, as_json=True) == 2
     assert capsys.readouterr().err.count("error: [Errno 32] Broken pipe") == 2
 
 
@@ -168,15 +171,15 @@ def test_photos_are_found_by_words_of_both_languages(
 ) -> None:
     files = [*map(str, photo_files), str(tmp_path / "gone.jpg")]
     for text in ("a cup of coffee", "чашка кофе"):
-        assert show_found(files, text, WEIGHTS, "cpu", as_json=True) == 1  # one cannot be read
+        assert show_found(files, text, WEIGHTS, ENGINE, as_json=True) == 1  # one cannot be read
         *_, line = capsys.readouterr().out.splitlines()
         assert Path(json.loads(line)["found"][0]["file"]).name == "coffee.jpg"
-    assert show_found(files[:1], "xylofoon", WEIGHTS, "cpu") == 0
+    assert show_found(files[:1], "xylofoon", WEIGHTS, ENGINE) == 0
     said = capsys.readouterr()
     assert said.out == "nothing fits well\n"
     assert said.err == "unknown words: xylofoon\n"
-    assert show_found(files, "a dog", tmp_path, "cpu") == 2
+    assert show_found(files, "a dog", tmp_path, ENGINE) == 2
     capsys.readouterr()
     for text, why in (("🐕", "no words"), ("dog " * 3000, "longer than")):
-        assert show_found(files, text, WEIGHTS, "cpu") == 2
+        assert show_found(files, text, WEIGHTS, ENGINE) == 2
         assert why in capsys.readouterr().err

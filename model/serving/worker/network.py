@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from model.captioner import Captioner, Precision
+from model.captioner import Captioner
 from model.captions import Caption, CaptionSet, NearWords, Translation, with_beginnings
 from model.clip_moments import DescribedFrame, PreparedFrame, describe
 from model.decoding.sampling import Sampling
@@ -23,7 +23,7 @@ from model.errors import JobFailed, OptionError
 from model.finding import Finder
 from model.found import Found, Kept, Vector
 from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint
-from model.network.config import MODELS, DecoderKind
+from model.network.config import MODELS, DecoderKind, Precision
 from model.serving.tasks.base import CaptionOptions, Findings, Picture
 from model.tagging.answers import Ranking, Tag
 from model.tagging.tagger import TAGGING

@@ -19,7 +19,7 @@ from model.editor import EditModelError, Editor
 from model.errors import MetricsError
 from model.media.clips import ClipLimits
 from model.network.checkpoint import CheckpointError
-from model.network.config import DecoderKind
+from model.network.config import DecoderKind, Precision
 from model.serving.embedded.process import NO_RESTART, connect_to_parent
 from model.serving.health import FOLDER, Deadline, heartbeat
 from model.serving.metrics import WorkerMetrics, served_registry
@@ -48,6 +48,7 @@ class WorkerOptions:
     data_dir: Path
     device: str = "auto"
     model: DecoderKind = "attention"
+    precision: Precision = "auto"
     max_batch: int = 16
     max_attempts: int = 3
     max_video_seconds: int = 300
@@ -108,17 +109,19 @@ async def _serve(options: WorkerOptions, connect: Connect, *stop_signals: signal
 
     async def work(metrics: WorkerMetrics) -> None:
         try:
-            captioners = await asyncio.to_thread(Captioners, options.weights_dir, options.device, options.model)
+            captioners = await asyncio.to_thread(
+                Captioners, options.weights_dir, options.device, options.model, options.precision
+            )
         except ValueError as error:
             raise _CannotStart(str(error)) from error
-        device, precision = str(captioners.encoder.device), str(captioners.encoder.dtype).removeprefix("torch.")
+        captioner = captioners.encoder
         editor = None
         if options.edit_model is not None:
             editor = await asyncio.to_thread(Editor.load, options.edit_model, options.device)
             log.info("it edits photos, too, with %s", options.edit_model)
         async with connect() as consumer:
-            metrics.info.labels(options.model, device, precision).set(1)
-            log.info("the worker is ready: %s on %s, %s", options.model, device, precision)
+            metrics.info.labels(options.model, str(captioner.device), captioner.arithmetic).set(1)
+            log.info("the worker is ready: %s on %s (%s)", options.model, captioner.engine, captioner.why)
             worker = Worker(
                 consumer,
                 captioners,
