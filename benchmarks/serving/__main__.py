@@ -26,6 +26,7 @@ PARTS: Final[dict[str, Callable[[Scale], Awaitable[Part]]]] = {
     "overhead": parts.overhead,
     "queue": saturation.queue,
     "load": parts.load,
+    "ceiling": parts.ceiling,
     "start": parts.start,
     "memory": saturation.memory,
     "fairness": parts.fairness,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Protocol
 
@@ -52,10 +54,15 @@ class Captioning:
 
     async def describe(self, ask: Ask, picture: Picture) -> None:
         """Answer a picture with its captions. Raises what `Requests.serve` raises."""
-        await remember_last(self._storage, ask.chat, picture)
         vector = _own(ask, picture) is not None and await consents(self._storage, ask.chat, ask.user, ask.settings)
         job = photo_job(ask.origin, picture, ask.model, ask.settings, vector=vector)
-        await self._requests.serve(ask.request(picture, job, "photo"), partial(self.send, ask, picture))
+        async with _beside(remember_last(self._storage, ask.chat, picture)) as remembered:
+
+            async def send(result: Outcome) -> None:
+                await remembered
+                await self.send(ask, picture, result)
+
+            await self._requests.serve(ask.request(picture, job, "photo"), send)
 
     async def sample(self, ask: Ask, wanted: SampleRequest) -> None:
         """Answer /sample with captions drawn at random, others each time unless a seed is given.
@@ -176,6 +183,22 @@ class Captioning:
             await self._answers.keep_clip(ask.chat, key, moves)
         await self._answers.keep(ask.chat, key, answer, looked_at=looked_at)
         return key, answer.buttons(key)
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task[None]]:
+    """A task that does this while the block runs, and is over when the block is. Raises what `work` raises.
+
+    The block is to await it before it does what cannot be done again. Who is cancelled does not wait for it.
+    """
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+    finally:
+        await task
 
 
 def _own(ask: Ask, picture: Picture) -> Message | None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
+from functools import cache, partial
 from typing import Any, Final, Protocol, cast
 
 from aiogram import Bot
@@ -43,6 +43,12 @@ MOST_FLOOD_WAITS: Final = 10
 TOO_MANY: Final = 429
 
 
+@cache
+def _response_of(returning: Any) -> type[Response[Any]]:
+    """The type of an answer. pydantic forgets a type that nobody holds; to make it anew takes as long as a request."""
+    return Response[returning]
+
+
 class Session(AiohttpSession):
     """aiogram's, but closing at once where there is no TLS to take leave of, and prepared for half an answer."""
 
@@ -50,6 +56,7 @@ class Session(AiohttpSession):
         self, bot: Bot, method: TelegramMethod[TelegramType], status_code: int, content: str
     ) -> Response[TelegramType]:
         """Success without a result, and a failure that says nothing more, are the server's trouble."""
+        _response_of(method.__returning__)  # so that aiogram finds it made
         try:
             response = super().check_response(bot, method, status_code, content)
         except TelegramAPIError as error:

@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 LEASE_SECONDS: Final = 15.0
 AT_ONCE: Final = 4  # media that are fetched in one answer
 
-_Taken: TypeAlias = tuple[bytes, int, bytes, int, bytes]  # a job's id, attempt, header, waiting time (ms) and line
+# A job's id, attempt, header, waiting time (ms) and line; its media, unless they are to be fetched.
+_Taken: TypeAlias = tuple[bytes, int, bytes, int, bytes, bytes | None]
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class RedisConsumer:
 
     async def _leases(self, jobs: Sequence[_Taken]) -> list[Lease]:
         ids = [entry[0].decode() for entry in jobs]
-        for job_id, (_, attempt, _, _, line) in zip(ids, jobs, strict=True):
+        for job_id, (_, attempt, _, _, line, _) in zip(ids, jobs, strict=True):
             self._held[job_id] = _Held(kind_of(line.decode()), attempt)
         self._arriving = set(ids)
         try:
@@ -141,13 +142,16 @@ class RedisConsumer:
             self._arriving = set()
 
     async def _with_media(self, ids: Sequence[str], jobs: Sequence[_Taken]) -> list[Lease]:
-        keys = [f"{self._script.prefix}:media:{job_id}" for job_id in ids]
-        found: list[bytes | None] = []
-        for start in range(0, len(keys), AT_ONCE):
-            some = keys[start : start + AT_ONCE]
-            found += await patiently(lambda some=some: self._script.carrying.mget(some))  # type: ignore[misc]
+        media_of = {job_id: job[-1] for job_id, job in zip(ids, jobs, strict=True)}
+        left = [job_id for job_id, media in media_of.items() if media is None]
+        for start in range(0, len(left), AT_ONCE):
+            some = left[start : start + AT_ONCE]
+            keys = [f"{self._script.prefix}:media:{job_id}" for job_id in some]
+            found = await patiently(lambda keys=keys: self._script.carrying.mget(keys))  # type: ignore[misc]
+            media_of |= zip(some, found, strict=True)
         leases = []
-        for job_id, (_, attempt, text, waited, _), media in zip(ids, jobs, found, strict=True):
+        for job_id, (_, attempt, text, waited, _, _) in zip(ids, jobs, strict=True):
+            media = media_of[job_id]
             if media is None:
                 await self._over(job_id, "lost", job_id)
                 continue

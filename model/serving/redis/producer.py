@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from model.errors import JobCancelled
 from model.serving.codec import WireError
@@ -37,6 +37,8 @@ AT_ONCE: Final = 16  # results that are fetched in one answer
 NEVER: Final = -1_000_000_000  # ms, as the script tells of a line that no worker ever took from
 KEEP_SECONDS: Final = 7 * 86_400.0  # for jobs that no bot ever asked about again
 LATE_SECONDS: Final = 60.0  # after a job's `lasts`: whoever asked, if it still runs, has forgotten the job by then
+
+_Found: TypeAlias = tuple[bytes, bytes]  # a job's state, and its outcome when it is done
 
 
 class _Wait:
@@ -164,15 +166,14 @@ class RedisQueue:
         while True:
             try:
                 first = await patiently(lambda: blocking.blpop([key], timeout=BLOCK_SECONDS))
-                if first is None:
-                    continue
-                more = await patiently(lambda: self._script.client.lpop(key, 100))
-                await self._read([first[1], *(more or ())])
+                if first is not None:
+                    told, found = await self._script.carry("hear", self._name, AT_ONCE - 1, first[1])
+                    await self._read(told, found)
             except Exception:  # the sweep finds what is missed here
                 log.exception("outcomes could not be read")
                 await asyncio.sleep(1.0)
 
-    async def _read(self, messages: Sequence[bytes]) -> None:
+    async def _read(self, messages: Sequence[bytes], found: Sequence[_Found]) -> None:
         done = []
         for message in messages:
             what, _, rest = message.decode().partition(":")
@@ -184,28 +185,29 @@ class RedisQueue:
                 share, _, job_id = rest.partition(":")
                 for listener in list(self._waits[job_id].listeners) if job_id in self._waits else ():
                     listener(float(share))
-        await self._collect(done)
+        for job_id, (state, outcome) in zip(done, found, strict=True):
+            await self._settle(job_id, state, outcome)
 
     async def _collect(self, job_ids: Sequence[str]) -> None:
         waited = [job_id for job_id in job_ids if job_id in self._waits]
         for start in range(0, len(waited), AT_ONCE):
-            await self._collect_some(waited[start : start + AT_ONCE])
+            some = waited[start : start + AT_ONCE]
+            for job_id, (state, outcome) in zip(some, await self._script.carry("collect", *some), strict=True):
+                await self._settle(job_id, state, outcome)
 
-    async def _collect_some(self, waited: Sequence[str]) -> None:
-        found = await self._script.carry("collect", *waited)
-        for job_id, (state, outcome) in zip(waited, found, strict=True):
-            wait = self._waits.get(job_id)
-            if wait is None:
-                continue
-            if state == b"done":
-                try:
-                    settle(wait.done, unpack_outcome(outcome))
-                except (WireError, KeyError, TypeError) as error:
-                    log.error("job %s has an outcome that is not understood here, and is done again: %s", job_id, error)
-                    await self._script.call("redo", job_id)
-                    settle(wait.done, JobLost(job_id))
-            elif state in (b"lost", b"gone"):
+    async def _settle(self, job_id: str, state: bytes, outcome: bytes) -> None:
+        """Hand those who wait what `collect` found of a job."""
+        if (wait := self._waits.get(job_id)) is None:
+            return
+        if state == b"done":
+            try:
+                settle(wait.done, unpack_outcome(outcome))
+            except (WireError, KeyError, TypeError) as error:
+                log.error("job %s has an outcome that is not understood here, and is done again: %s", job_id, error)
+                await self._script.call("redo", job_id)
                 settle(wait.done, JobLost(job_id))
+        elif state in (b"lost", b"gone"):
+            settle(wait.done, JobLost(job_id))
 
     async def _sweep(self) -> None:
         while True:

@@ -24,6 +24,7 @@ local GIVEN_BACK = 86400000 -- idle time (ms) that an entry is given when its wo
 local REPLY_SECONDS = 3600 -- for which a bot that is gone is still written to
 local SERVED_SECONDS = 86400 -- for which it is known that workers took from a line
 local FORGOTTEN_SECONDS = 7200 -- longer than workers keep anything
+local along = 262144 -- bytes of media that may still go with the jobs of this call
 
 local function job_key(id) return prefix .. ':job:' .. id end
 local function media_key(id) return prefix .. ':media:' .. id end
@@ -100,11 +101,18 @@ local function renew(id, consumer, idle)
   return true
 end
 
+-- With its media, as long as those of all jobs of the call are few bytes; the worker fetches the others.
 local function deliver(id, consumer)
   redis.call('HDEL', job_key(id), 'returned')
   redis.call('HSET', job_key(id), 'holder', consumer)
-  local put = string.match(get(id, 'entry'), '^%d+')
-  return {id, redis.call('HINCRBY', job_key(id), 'attempts', 1), get(id, 'job'), now - put, get(id, 'line')}
+  local job = redis.call('HMGET', job_key(id), 'entry', 'job', 'line')
+  local size, media = redis.call('STRLEN', media_key(id)), false
+  if size <= along then
+    along = along - size
+    media = redis.call('GET', media_key(id))
+  end
+  local waited = now - string.match(job[1], '^%d+')
+  return {id, redis.call('HINCRBY', job_key(id), 'attempts', 1), job[2], waited, job[3], media}
 end
 
 local commands = {}
@@ -161,6 +169,17 @@ function commands.collect(...)
     table.insert(found, {job[1] or 'gone', job[2] or ''})
   end
   return found
+end
+
+-- What the bot was told, the first of which it has taken already and some more; of jobs that are done, what `collect` says.
+function commands.hear(bot, most, first)
+  local told = redis.call('LPOP', prefix .. ':reply:' .. bot, most) or {}
+  table.insert(told, 1, first)
+  local done = {}
+  for _, message in ipairs(told) do
+    if string.sub(message, 1, 2) == 'd:' then table.insert(done, string.sub(message, 3)) end
+  end
+  return {told, commands.collect(unpack(done))}
 end
 
 function commands.states(...)

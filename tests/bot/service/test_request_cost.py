@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
+from redis.asyncio import Redis
 
 from bot.storage.sqlite import FILE_NAME, Database
-from tests.support.fake_queue import FakeQueue, running_bot
+from model.serving.redis.consumer import RedisConsumer
+from model.serving.redis.producer import RedisQueue
+from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram
 from tests.support.pictures import picture
+from tests.support.redis_server import RedisServer
 
 
 async def test_no_update_is_handed_to_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,3 +67,62 @@ async def test_a_photo_waits_for_the_disk_twice(tmp_path: Path, monkeypatch: pyt
         await ann.next_message()
     start, end = [True], [True]
     assert writes == [*start, True, False, False, False, True, *end]
+
+
+# From time to time; the last three: of what /stats counts.
+BESIDE = {"status", "sweep", "states", "extend", "forgotten", "take free", "SET", "GET", "stats"}
+
+
+def asked_for(command: Sequence[Any]) -> str:
+    """The command; for a script what it is asked for: of the queue, of the inbox ("take" with what), or a note."""
+    if command[0] != "EVALSHA":
+        return "settings" if command[0] == "GET" and ":settings:" in command[1] else str(command[0])
+    keys, arguments = command[3 : 3 + command[2]], command[3 + command[2] :]
+    if len(keys) > 1:
+        return "note"
+    if keys == ("{captions}",):
+        return str(arguments[1])
+    if keys[0].endswith(":stats"):
+        return "stats"
+    return "take free" if arguments[0] == "take" else str(arguments[0])
+
+
+def only_waited(name: str, answer: Any) -> bool:
+    return (name in ("XREAD", "BLPOP") and not answer) or (name == "take" and answer[0] != b"jobs")
+
+
+async def test_a_photo_asks_redis_so_often(
+    tmp_path: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question is a way there and back, and each that writes waits for the disk."""
+    asked: list[str] = []
+    execute: Any = Redis.execute_command
+
+    async def recorded(self: Redis, *command: Any, **options: Any) -> Any:
+        answer = await execute(self, *command, **options)
+        if (name := asked_for(command)) not in BESIDE and not only_waited(name, answer):
+            asked.append(name)
+        return answer
+
+    monkeypatch.setattr(Redis, "execute_command", recorded)
+    redis_server.call("FLUSHALL")
+    queue, consumer = RedisQueue(redis_server.url, "bot"), RedisConsumer(redis_server.url, "worker")
+    await queue.open()
+    await consumer.open()
+    address = SecretStr(redis_server.url)
+    try:
+        async with FakeTelegram() as server, running_bot(server, queue, tmp_path, redis_url=address):
+            ann = server.person("Ann")
+            for _ in range(2):
+                asked.clear()  # of the first photo: it makes the scripts known
+                await ann.send_photo(picture())
+                [lease] = await asyncio.wait_for(consumer.take("photo", 1), 60)
+                await consumer.finish(lease.job.id, captions())
+                await ann.next_message()
+                await eventually(lambda: asked.count("acknowledge"))
+            once = sorted(asked)
+    finally:
+        await consumer.close()
+        await queue.close()
+    of_bot = ["record", "settings", "admit", "put", "BLPOP", "hear", "forget", "acknowledge", *["note"] * 3]
+    assert once == sorted([*of_bot, "XREAD", "take", "finish"])

@@ -18,6 +18,7 @@ from model.serving.embedded.pipe import PipeConsumer, serve_worker
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import Job, JobFailure, Outcome
 from model.serving.queue import LINES, Busy, JobConsumer, JobLost, JobProducer, Lease, Limits
+from model.serving.redis import consumer as redis_consumer
 from model.serving.redis import producer as redis_queue
 from model.serving.redis.consumer import RedisConsumer
 from model.serving.redis.producer import RedisQueue
@@ -33,6 +34,7 @@ LEASE = 1.5  # seconds, where a test is about leases; a process may stand still 
 LONG = 10.0  # where it is not
 SOON = 60.0
 SERVED = "{captions}:served"
+LARGE = 300_000  # bytes; too many to come along with a job from Redis
 
 
 def job(name: str, user: int = 1, **settings: object) -> Job:
@@ -760,12 +762,13 @@ async def test_a_job_of_another_version_stands_in_nobodys_way(redis: OnRedis) ->
     assert await taken(worker, 1) == [("strange", 1)]
 
 
-async def test_an_outcome_of_another_version_is_computed_again(redis: OnRedis) -> None:
+async def test_an_outcome_of_another_version_is_computed_again(redis: OnRedis, monkeypatch: pytest.MonkeyPatch) -> None:
     queue, worker = await redis.producer(), await redis.consumer()
     await line_up(queue, "a")
     assert await taken(worker) == [("a", 1)]
-    await worker.finish("a", RESULT)
-    redis.server.call("HSET", "{captions}:job:a", "outcome", "CAPT of a version to come")
+    with monkeypatch.context() as other_version:
+        other_version.setattr(redis_consumer, "pack_outcome", lambda _: b"CAPT of a version to come")
+        await worker.finish("a", RESULT)
     with pytest.raises(JobLost):
         await asyncio.wait_for(queue.wait("a"), SOON)
     await line_up(queue, "a")
@@ -786,7 +789,7 @@ async def test_what_a_worker_was_just_given_when_it_stops_is_handed_back(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(first._script.carrying, "mget", never)
-    await line_up(queue, "a")
+    await queue.put(job("a"), bytes(LARGE))
     taking = asyncio.create_task(first.take("photo", 1))
     await asyncio.wait_for(asked.wait(), SOON)
     for _ in range(8):
@@ -797,6 +800,15 @@ async def test_what_a_worker_was_just_given_when_it_stops_is_handed_back(
     await asyncio.gather(taking, return_exceptions=True)
     second = await redis.consumer()
     assert await taken(second) == [("a", 1)]
+
+
+async def test_media_of_any_size_come_with_their_job(engine: Engine) -> None:
+    queue, worker = await engine.producer(), await engine.consumer()
+    media = {f"job-{size}": bytes([size % 251]) * size for size in (0, 5, 200_000, 200_001, LARGE, 6)}
+    for user, (name, each) in enumerate(media.items()):
+        await queue.put(job(name, user), each)
+    leases = await asyncio.wait_for(worker.take("photo", len(media)), SOON)
+    assert {lease.job.id: lease.media for lease in leases} == media
 
 
 async def test_bots_know_which_lines_are_served(engine: Engine) -> None:
