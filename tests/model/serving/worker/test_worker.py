@@ -612,6 +612,7 @@ def clip(photos: list[Image.Image], tmp_path_factory: pytest.TempPathFactory) ->
     return out.getvalue()
 
 
+@pytest.mark.slow
 async def test_a_clip_is_answered_with_its_moments(pipes: Pipes, captioners: Captioners, clip: bytes) -> None:
     shares: list[float] = []
     async with working(pipes.consumer, captioners):
@@ -637,6 +638,7 @@ async def test_a_clip_is_answered_with_its_moments(pipes: Pipes, captioners: Cap
     assert decode_outcome(*unpack(pack(fields, parts))) == result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [True, False])
 async def test_another_choice_of_moments_needs_no_second_look_unless_nothing_may_be_kept(
     pipes: Pipes, captioners: Captioners, clip: bytes, monkeypatch: pytest.MonkeyPatch, keep: bool
@@ -722,6 +724,7 @@ async def test_a_cancelled_clip_stops(
     assert len(seen) < 6
 
 
+@pytest.mark.slow
 async def test_a_cancelled_clip_keeps_its_room_while_its_thread_waits(
     captioners: Captioners, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
