@@ -144,12 +144,12 @@ async def test_photos_are_found_as_in_the_terminal(capsys: pytest.CaptureFixture
     assert len(paths) > 5
     files = [("file", (str(path), path.read_bytes())) for path in paths]
     fitting = 0
-    async with serving(Captioners(WEIGHTS, "cpu", "attention")) as queue, web_of(queue) as web:
+    async with serving(Captioners(WEIGHTS, "cpu", "attention", "fp32")) as queue, web_of(queue) as web:
         for text in ("a cup of coffee", "кошка и чашка", "кошка и ксилофон", "two men play football"):
             response = await web.client.post("/v1/find", data={"text": text}, files=files)
             assert response.status_code == 200
             ours = response.json()
-            await asyncio.to_thread(show_found, [*map(str, paths)], text, WEIGHTS, "cpu", as_json=True)
+            await asyncio.to_thread(show_found, [*map(str, paths)], text, WEIGHTS, ("cpu", "fp32"), as_json=True)
             theirs = json.loads(capsys.readouterr().out.splitlines()[-1])
             assert [each["file"] for each in ours["found"]] == [each["file"] for each in theirs["found"]]
             for one, other in zip(ours["found"], theirs["found"], strict=True):

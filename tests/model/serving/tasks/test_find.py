@@ -49,7 +49,8 @@ async def test_photos_are_found_by_words_in_both_languages(captioners: Captioner
         assert all(vector is not None for vector in vectors.values())
         assert await vector_of(queue, "cat", known=True) == vectors["cat"]  # of kept features
         alone = await ask(queue, VectorTask(), (PHOTOS / "cat.jpg").read_bytes())
-        assert alone == VectorResult(vectors["cat"])
+        assert isinstance(alone, VectorResult)
+        assert alone.vector == vectors["cat"]
         made = next(vector for vector in vectors.values() if vector is not None)
         kept = (Kept("another", 1, 3), Kept(made.model, len(NAMES), len(made.values)))
         media = b"0" * (NAME_BYTES + 3)
