@@ -55,6 +55,9 @@ class Tuning:
 
     threshold: float = 0.525  # frames farther from every moment than this are a moment of their own
     cut: float = 0.375  # two frames in a row that are farther apart than this are of two shots
+    change: float = (
+        6.0  # mean difference of their pixels, in levels, at least: a keyframe that sharpens a picture is no cut
+    )
     apart: float = 1.75  # distance of two scenes, of the largest distance within either
     far: float = 0.8  # as unlike as two unrelated photos: a score of 1
     dark: float = 16.0  # brightness
@@ -218,15 +221,17 @@ def _mixture(before: Floats, frame: Floats, after: Floats) -> float:
     return float(np.linalg.norm(gone - share * way)) / (nearer + 1e-6)
 
 
-def part_scenes(apart: Floats, tuning: Tuning, *, single: bool) -> Floats:
-    """Distances, (N, N), of which those between two scenes are not below the threshold.
+def part_scenes(apart: Floats, looks: Sequence[Look], tuning: Tuning, *, single: bool) -> Floats:
+    """Distances, (N, N), of frames in the order of time, of which those between two scenes are not below the threshold.
 
     Scenes alike in colours and layout are nearer to each other than the two ends of one long pan; a cut between them
     tells them apart, and that both last. A scene that comes back after a cut is like what it was somewhere.
     single: whether one frame may be a shot.
     """
-    steps = apart.diagonal(1)
-    starts = np.flatnonzero(np.concatenate([[True], steps >= tuning.cut]))
+    thumbnails = np.stack([look.thumbnail for look in looks])
+    changes = np.abs(np.diff(thumbnails, axis=0)).mean(axis=(1, 2, 3))
+    cuts = (apart.diagonal(1) >= tuning.cut) & (changes >= tuning.change)
+    starts = np.flatnonzero(np.concatenate([[True], cuts]))
     lengths = np.diff([*starts, len(apart)])
     nearest = np.minimum.reduceat(np.minimum.reduceat(apart, starts, axis=0), starts, axis=1)  # (shots, shots)
     within = np.maximum.reduceat(np.maximum.reduceat(apart, starts, axis=0), starts, axis=1).diagonal()
@@ -291,12 +296,13 @@ def find_moments(features: FrameFeatures, *, count: int | None = None, tuning: T
     usable = gate(features, apart, tuning)
     kept = np.flatnonzero(usable)
     step = float(np.median(np.diff(features.times))) if frames > 1 else 0.0
-    inner = part_scenes(apart[np.ix_(kept, kept)], tuning, single=step > tuning.shortest_shot)
+    looks = [features.looks[i] for i in kept.tolist()]
+    inner = part_scenes(apart[np.ix_(kept, kept)], looks, tuning, single=step > tuning.shortest_shot)
     found = farthest_points(inner, MOST_MOMENTS, tuning.threshold)
     unlike = np.minimum(1.0, (apart[:, kept] / tuning.far) ** 2).mean(axis=1)
     scores = np.where(usable, unlike, 0.0).astype(np.float32)
     taken = found if count is None else farthest_points(inner, min(frames, count), 0.0)
-    sharpness = np.array([features.looks[i].sharpness for i in kept.tolist()], dtype=np.float32)
+    sharpness = np.array([look.sharpness for look in looks], dtype=np.float32)
     shown = _representatives(taken, inner, sharpness, _SLACK * tuning.threshold)
     if count is None:
         shown = _distinct(shown, inner, _DISTINCT * tuning.threshold)

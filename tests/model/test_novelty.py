@@ -63,6 +63,14 @@ def test_scores_are_high_where_a_clip_is_unlike_the_rest_of_it() -> None:
     assert scores[20:].min() > 2 * scores[:20].max()
 
 
+def between(way: Sequence[float], levels: float) -> FrameFeatures:
+    """way: where each frame is from one picture to one that is nearly the threshold, and so many levels, away."""
+    angles = np.array(way) * 0.95 * Tuning().threshold
+    vision = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    looks = [Look(120.0, 50.0, SHARP, 0.0, np.full((12, 16, 3), 100 + levels * at, np.float32)) for at in way]
+    return FrameFeatures([0.5 * i for i in range(len(way))], vision, looks)
+
+
 @pytest.mark.parametrize(
     ("way", "moments"),
     [
@@ -76,12 +84,13 @@ def test_scores_are_high_where_a_clip_is_unlike_the_rest_of_it() -> None:
     ],
 )
 def test_a_cut_tells_scenes_apart_that_look_alike(way: Sequence[float], moments: int) -> None:
-    """way: where each frame is from one picture to one that is nearly the threshold away."""
-    angles = np.array(way) * 0.95 * Tuning().threshold
-    vision = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-    found = find_moments(FrameFeatures([0.5 * i for i in range(len(way))], vision, [picture(0)] * len(way)))
+    found = find_moments(between(way, levels=40.0))
     assert len(found.chosen) == moments
     assert len({round(way[i]) for i in found.chosen}) == moments
+
+
+def test_a_keyframe_that_sharpens_the_picture_is_no_cut() -> None:
+    assert len(find_moments(between([0.0] * 6 + [1.0] * 6, levels=2.0)).chosen) == 1
 
 
 def test_never_more_than_ten_unless_asked() -> None:

@@ -48,7 +48,9 @@ def scene(width: int = 640, height: int = 480, seed: int = 0) -> Image.Image:
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     out = io.BytesIO()
-    image.save(out, kind, **options)
+    if "append_images" in options:  # Pillow keeps an encoder's settings with an image, for the next one to trip over
+        options["append_images"] = [each.copy() for each in options["append_images"]]
+    image.copy().save(out, kind, **options)
     return out.getvalue()
 
 

@@ -20,8 +20,11 @@ SETTINGS = re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.
 
 
 def environment(**values: str) -> dict[str, str]:
-    """With no setting but `values`, whatever a developer has in .env."""
-    return {**os.environ, **dict.fromkeys(SETTINGS, ""), "DEVICE": "cpu", **values}
+    """With no setting but `values`, whatever a developer has in .env.
+
+    In fp32: each process would time what is fastest, and on a crowded machine two may differ.
+    """
+    return {**os.environ, **dict.fromkeys(SETTINGS, ""), "DEVICE": "cpu", "PRECISION": "fp32", **values}
 
 
 class Program:

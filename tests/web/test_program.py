@@ -29,8 +29,6 @@ pytestmark = [
 
 MIB = 1 << 20
 MEMORY = 32 * MIB
-# Each process times what is fastest, and on a crowded machine two may differ.
-ONE_PRECISION = {"PRECISION": "fp32"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -38,7 +36,7 @@ async def program(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tup
     """With its own worker and little room for media."""
     port = free_port()
     limits = {"MAX_PER_USER": "300", "MAX_MEDIA_BYTES": str(MEMORY)}
-    program = Program(tmp_path_factory.mktemp("web"), "web", WEB_PORT=str(port), **limits, **ONE_PRECISION)
+    program = Program(tmp_path_factory.mktemp("web"), "web", WEB_PORT=str(port), **limits)
     async with running(program), at(port) as client:
         await answered(client, program, lambda health: health.json()["workers"])
         yield program, client
@@ -77,7 +75,7 @@ def in_the_terminal(photos: list[Path]) -> list[dict[str, Any]]:
     """What `start.py caption` prints."""
     terminal = subprocess.run(
         [sys.executable, str(ROOT / "start.py"), "caption", *map(str, photos), "--seed", "7", "--json"],
-        env=environment(**ONE_PRECISION),
+        env=environment(),
         capture_output=True,
         text=True,
         check=True,

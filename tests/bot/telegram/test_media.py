@@ -93,7 +93,7 @@ async def test_a_file_id_that_is_not_known(tmp_path: Path) -> None:
 
 
 async def test_a_download_that_stalls_is_broken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "STALLED", 0.2)
+    monkeypatch.setattr(media, "STALLED", 1.0)
     heard: list[None] = []
     async with FakeTelegram() as server, create_bot(settings_for(server, tmp_path)) as bot:
         picture = await stored(server, bytes(300_000))
@@ -102,7 +102,7 @@ async def test_a_download_that_stalls_is_broken_off(tmp_path: Path, monkeypatch:
             await download(bot, picture, lambda: heard.append(None))
         assert heard
         fault.over.set()
-        server.faults.add("download", "slow", seconds=1.0)  # longer than that, but not without a byte
+        server.faults.add("download", "slow", seconds=2.0)  # longer than that, but not without a byte
         assert await download(bot, picture) == bytes(300_000)
 
 
