@@ -88,7 +88,8 @@ async def test_a_russian_reader_gets_the_translations_and_on_a_press_what_they_w
     answer = await next_answer(person, PATIENCE)
     [entry] = await captioned("--language", "ru", str(file))
     assert entry["best"]["translation"]["passed"]  # else another photo is needed here
-    samples = {each["text"]: each for each in entry["samples"]}
+    samples = {each["text"]: each for each in reversed(entry["samples"])}  # of equal translations the first
+    samples = {each["text"]: samples[each["text"]] for each in entry["samples"]}
     note = {True: "", False: " (без\N{NO-BREAK SPACE}перевода)"}
     shown = [text + note[each["translation"]["passed"]] for text, each in samples.items()]
     assert lines(answer)[0] == entry["best"]["text"]
