@@ -159,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     try:
-        captioner = Captioner.load(options.weights, options.device)
+        captioner = Captioner.load(options.weights, options.device, precision="fp32")
         examples = load_split(resolve_data(options.data), options.split)
         collages = measure_collages(captioner, examples, options.count)
         print(

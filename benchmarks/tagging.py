@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--photo", default="tests/photos/cat.jpg")
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args(arguments)
-    captioner = Captioner.load(options.weights, options.device)
+    captioner = Captioner.load(options.weights, options.device, precision="fp32")
     with open(options.photo, "rb") as file:
         photo = open_image(file.read())
     print(*report(measure(captioner, photo, options.rounds)), sep="\n")

@@ -35,7 +35,7 @@ from model.serving.tasks.words import WordsResult, WordsTask
 from model.tagging.lists import ListError, checked_query, names, parse_descriptions, parse_tags
 from web import VERSION
 from web.clips import Clips
-from web.errors import ApiError, ClientGone, api_error
+from web.errors import ERRORS, ApiError, ClientGone, api_error
 from web.limits import user_of
 from web.schemas import (
     Caption,
@@ -483,8 +483,11 @@ async def _found(request: Request, text: str, files: Sequence[File]) -> FoundPho
     made = await _of_each(files, partial(_vector, request))
     vectors = {numbered(at): each for at, each in enumerate(made) if isinstance(each, Vector)}
     failed = [UnreadPhoto(index=at, **dict(each)) for at, each in enumerate(made) if isinstance(each, FailedPhoto)]
+    ours = next((each.error for each in failed if ERRORS[each.error.kind][0] in (429, *range(500, 600))), None)
+    if not vectors and ours is not None:  # not the files' fault
+        raise ApiError(ours.kind, ours.message)
     kept, media = packed(vectors)
-    result = await _work(request).answer(request, FindTask(text, kept), media)
+    result = await _work(request).answer(request, FindTask(text, kept), media, before=True)
     assert isinstance(result, FindResult)
     found = result.found
     if not found.understood:

@@ -347,7 +347,7 @@ class UnreadPhoto(FailedPhoto):
 
 class FoundPhotos(BaseModel):
     text: str
-    none_fits: bool = Field(description="Not one photo fits well.")
+    none_fits: bool = Field(description="Not one of the photos that were compared fits well.")
     found: list[FoundPhoto] = Field(description=f"Those that fit, the best first: {MOST_FOUND} at most.")
     compared: int = Field(description="With how many photos the text was compared.", ge=0)
     unknown: list[str] = Field(description="Words of the text that are not known, and were left out.")
@@ -359,7 +359,7 @@ class FoundPhotos(BaseModel):
         hits = [(int(hit.name, 16), hit.probability) for hit in found.hits]
         return cls(
             text=text,
-            none_fits=not hits,
+            none_fits=found.compared > 0 and not hits,
             found=[FoundPhoto(index=at, file=files[at], probability=probability) for at, probability in hits],
             compared=found.compared,
             unknown=[*found.unknown],

@@ -121,10 +121,15 @@ class Work:
         with self._open.one(client(request)):
             yield
 
-    async def admit(self, request: Request, task: Task, seconds: float, *, group: str = "", place: str = "") -> Job:
-        """A place in the queue for a new job, for which a client waits so long. Raises ApiError, and Busy."""
+    async def admit(
+        self, request: Request, task: Task, seconds: float, *, group: str = "", place: str = "", before: bool = False
+    ) -> Job:
+        """A place in the queue for a new job, for which a client waits so long. Raises ApiError, and Busy.
+
+        before: it goes on with what was admitted before, and no limit refuses it.
+        """
         job = Job(f"web-{secrets.token_hex(16)}", user_of(client(request)), task, group, place, seconds)
-        admitting = asyncio.ensure_future(self.queue.admit(job))
+        admitting = asyncio.ensure_future(self.queue.admit(job, before=before))
         try:
             async with asyncio.timeout(ADMIT_SECONDS):
                 await asyncio.shield(admitting)
@@ -167,10 +172,18 @@ class Work:
             self._tell(self.queue.forget(job.id) if over else self.queue.cancel(job.id))
 
     async def answer(
-        self, request: Request, task: Task, media: bytes | None, *, group: str = "", place: str = ""
+        self,
+        request: Request,
+        task: Task,
+        media: bytes | None,
+        *,
+        group: str = "",
+        place: str = "",
+        before: bool = False,
     ) -> Outcome:
         """Admit and run a job. Raises what both do."""
-        job = await self.admit(request, task, self.settings.answer_seconds, group=group, place=place)
+        seconds = self.settings.answer_seconds
+        job = await self.admit(request, task, seconds, group=group, place=place, before=before)
         return await self.run(job, media)
 
     async def unless_gone(self, request: Request, work: Coroutine[Any, Any, T]) -> T:

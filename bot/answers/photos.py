@@ -196,9 +196,12 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[asyncio.Task
         yield task
     except asyncio.CancelledError:
         task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
         raise
-    finally:
+    except BaseException:
         await task
+        raise
+    await task
 
 
 def _own(ask: Ask, picture: Picture) -> Message | None:

@@ -62,7 +62,7 @@ def choose_engine(
         return Engine(quantised, "int8", "as set")
     pixels = pictures(2, encoder.config.image_size)
     similarity = alike(encoder, quantised, pixels)
-    if similarity < ALIKE:
+    if not similarity >= ALIKE:  # nor where it is no number
         return _torch(encoder, device, precision, f"no int8: its features are too different ({similarity:.3f})")
     plain = _torch(encoder, device, precision, "")
     rounded, best = seconds([quantised, plain.encoder], pixels[:1])

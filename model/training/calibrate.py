@@ -183,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> None:
     """Calibrate the decoder and, where there is one, its sampler."""
-    captioner = Captioner.load(options.weights, options.device, model=options.model)
+    captioner = Captioner.load(options.weights, options.device, model=options.model, precision="fp32")
     calibrate(options, captioner, options.model)
     if captioner.sampler is not None:
         calibrate(options, captioner.sampler, options.model + SAMPLER_SUFFIX)

@@ -237,9 +237,9 @@ async def survives(seed: int, folder: Path, log: pytest.LogCaptureFixture) -> No
         server.faults.add("getFile", "gone", probability=0.05)
         server.faults.add("answerCallbackQuery", "too_old", probability=0.1)
         crowd = Crowd(server, seed, media=PICTURE)
-        async with (
-            running_bot(server, FakeQueue(outcome), folder, max_queue=10_000) as bot,
+        async with (  # the file first: two cannot make it at once
             open_memory(settings_for(server, folder), server.bot["id"]) as (inbox, _),
+            running_bot(server, FakeQueue(outcome), folder, max_queue=10_000) as bot,
         ):
             for _ in range(10):
                 crowd.send(50)

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from model.command import show_found
-from model.errors import NotAnImage
+from model.errors import NotAnImage, OutOfMemory
 from model.found import Found, Hit, Kept, Vector, numbered
 from model.serving.jobs import Job
+from model.serving.queue import Limits
 from model.serving.tasks.find import FindResult, FindTask
 from model.serving.tasks.vector import VectorResult, VectorTask
 from model.serving.worker.network import Captioners
@@ -79,8 +80,30 @@ async def test_files_that_are_no_photos_are_named_beside_the_others() -> None:
         assert [each["file"] for each in found["found"]] == ["1.jpg"]
         assert "secret" not in str(found)
         found = (await web.client.post("/v1/find", data=DOG, files=sent(b"text", b""))).json()
-        assert (found["compared"], found["none_fits"], len(found["failed"])) == (0, True, 2)
+        assert (found["compared"], found["none_fits"], len(found["failed"])) == (0, False, 2)
         assert kind(await web.client.post("/v1/find", data=DOG, files=sent(b"text"))) == "not_image"
+
+
+async def test_what_fails_here_is_no_answer() -> None:
+    def short(job: Job, media: bytes) -> Any:
+        return OutOfMemory("all of it is taken") if media == b"large" else outcome(job, media)
+
+    async with web_of(FakeQueue(short)) as web:
+        assert kind(await web.client.post("/v1/find", data=DOG, files=sent(b"large", b"large"))) == "out_of_memory"
+        found = (await web.client.post("/v1/find", data=DOG, files=sent(b"large", b"\x01"))).json()
+        assert (found["compared"], found["none_fits"], len(found["failed"])) == (1, True, 1)
+
+
+async def test_a_request_that_was_admitted_is_not_refused_when_its_photos_are_read() -> None:
+    """Though a person may have one request, and the jobs of its photos are forgotten a little later."""
+
+    class Slow(FakeQueue):
+        async def forget(self, job_id: str) -> None:
+            if isinstance(self.admitted[job_id].task, FindTask):
+                await super().forget(job_id)
+
+    async with web_of(Slow(outcome, limits=Limits(requests_per_person=1))) as web:
+        assert (await web.client.post("/v1/find", data=DOG, files=sent(b"\x14", b"\x01"))).status_code == 200
 
 
 @pytest.mark.parametrize(

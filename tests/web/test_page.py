@@ -30,6 +30,7 @@ from model.serving.tasks.tags import TagsResult, TagsTask
 from model.serving.tasks.vector import VectorResult, VectorTask
 from model.tagging.answers import Tag
 from tests.conftest import PHOTOS
+from tests.support.corpus import encoded
 from tests.support.fake_queue import FakeQueue, eventually, last
 from tests.support.jobs import clip_of, photo_of
 from tests.support.local_queue import RUSSIAN, WORKER, answer, clip_result, joined_queue, take
@@ -427,6 +428,48 @@ async def test_a_clip_shows_its_progress_and_its_moments_and_another_is_cancelle
     await eventually(lambda: not queue._entries)
     await expect(page.locator("#working")).to_be_hidden()
     assert await web.metric('caption_web_cancelled_jobs_total{why="asked"}') == 1
+
+
+async def test_a_clip_goes_on_while_photos_are_looked_for(opened: Opened) -> None:
+    queue = joined_queue()
+    _, page = await opened(queue)
+    await page.set_input_files("#file", CAT)
+    lease = await take(queue, "photo")
+    await queue.finish(WORKER, lease.job.id, captioned(lease.job))
+    await expect(page.locator("#history li")).to_have_count(1)
+    await page.set_input_files("#file", CLIP)
+    clip = await take(queue)
+    await page.fill("#find input", "a cat")
+    await page.keyboard.press("Enter")
+    lease = await take(queue, "photo")
+    await queue.finish(WORKER, lease.job.id, VectorResult(Vector("mine", b"x")))
+    lease = await take(queue, "photo")
+    await queue.finish(WORKER, lease.job.id, FindResult(Found((Hit(numbered(0), 0.71),), compared=1)))
+    await expect(page.locator("#found button")).to_have_count(1)
+    await expect(page.locator("#working")).to_be_visible()
+    await queue.finish(WORKER, clip.job.id, clip_result(3))
+    await expect(page.locator("#moments img")).to_have_count(3)
+
+
+async def test_large_photos_are_looked_at_in_small_copies(opened: Opened) -> None:
+    sizes: list[int] = []
+
+    def outcome(job: Job, media: bytes) -> Any:
+        match job.task:
+            case VectorTask():
+                sizes.append(max(Image.open(io.BytesIO(media)).size))
+                return VectorResult(Vector("mine", b"x"))
+            case FindTask():
+                return FindResult(Found((), compared=1))
+        return captioned(job, media)
+
+    _, page = await opened(FakeQueue(outcome))
+    noise = Image.effect_noise((2000, 1500), 80)
+    await show(page, {"name": "a.jpg", "mimeType": "image/jpeg", "buffer": encoded(noise, "JPEG", quality=90)})
+    await page.fill("#find input", "a cat")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#status")).to_have_text("Nothing fits well.")
+    assert sizes == [853]
 
 
 async def test_a_picture_that_moves_is_sent_as_a_clip(opened: Opened) -> None:

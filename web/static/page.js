@@ -12,7 +12,7 @@ const WORDS = {
     tags: "Tags, between commas (none: a dictionary of everyday words)", judge: "Which fit", fitting: "Tags that fit", none_fits: "None fits.",
     unknown: "{text} cannot be judged; unknown: {words}",
     look_for: "What to look for in these photos", find: "Find", found: "Photos found: {count}.", nothing_fits: "Nothing fits well.",
-    left_out: "Words that are not known, and were left out: {words}.", query: "Write in words what shall be in the photo, 30 at most.",
+    unread: "Photos that could not be looked at: {count}.", left_out: "Words that are not known, and were left out: {words}.", query: "Write in words what shall be in the photo, 30 at most.",
     clip: "Clip", cancel: "Cancel", past: "This visit", login: "Access", token: "Token (WEB_TOKEN)", enter: "Enter",
     best: "beam search", greedy: "greedy", sample: "sampled", weigh: "Words weighed", said: "Word", others: "Other words", end: "(end)",
     working: "Working …", done: "Caption: {text}. {count} sampled captions.", confidence: "confidence {percent} %",
@@ -39,7 +39,7 @@ const WORDS = {
     tags: "Теги через запятую (без них — словарь обычных слов)", judge: "Какие подходят", fitting: "Подходящие теги", none_fits: "Ни один не подходит.",
     unknown: "{text}: нельзя оценить; неизвестно: {words}",
     look_for: "Что искать среди этих фото", find: "Найти", found: "Найдено фото: {count}.", nothing_fits: "Ничего подходящего нет.",
-    left_out: "Неизвестные слова, которые не учтены: {words}.", query: "Напишите словами, что должно быть на фото: не больше 30 слов.",
+    unread: "Не удалось посмотреть фото: {count}.", left_out: "Неизвестные слова, которые не учтены: {words}.", query: "Напишите словами, что должно быть на фото: не больше 30 слов.",
     clip: "Видео", cancel: "Отменить", past: "В этот раз", login: "Доступ", token: "Токен (WEB_TOKEN)", enter: "Войти",
     best: "лучевой поиск", greedy: "жадное", sample: "случайное", weigh: "Выбор слов", said: "Слово", others: "Другие слова", end: "(конец)",
     working: "Работаю …", done: "Описание: {text}. Случайных описаний: {count}.", confidence: "уверенность {percent} %",
@@ -526,15 +526,34 @@ function pastPhoto(each, about = "") {
   return element("li", {}, button);
 }
 
-async function find(text) {
-  const photos = [...past], signal = begin(), form = new FormData();
-  form.append("text", text);
-  for (const { file } of photos) form.append("file", file);
-  $("found").replaceChildren();
+// The network sees 299 pixels: of a large photo a small copy is enough, and twenty of them fit into a request.
+async function small(file) {
+  if (file.size < 1e6) return file;
   try {
-    const { found, unknown } = await (await call("/v1/find", { method: "POST", body: form, signal })).json();
+    const picture = await createImageBitmap(file);
+    const scale = Math.min(1, 640 / Math.min(picture.width, picture.height));
+    const canvas = element("canvas", { width: Math.round(picture.width * scale), height: Math.round(picture.height * scale) });
+    canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
+    return await new Promise((give) => canvas.toBlob((blob) => give(blob ?? file), "image/jpeg", 0.9));
+  } catch { return file; } // of a kind that the browser does not read
+}
+
+let finding = new AbortController(); // of its own: a clip that is in work goes on
+
+async function find(text) {
+  finding.abort();
+  finding = new AbortController();
+  const photos = [...past], { signal } = finding, form = new FormData();
+  $("error").textContent = "";
+  status(say("working"));
+  $("found").replaceChildren();
+  form.append("text", text);
+  try {
+    for (const { file } of photos) form.append("file", await small(file), file.name);
+    const { found, unknown, failed } = await (await call("/v1/find", { method: "POST", body: form, signal })).json();
     $("found").replaceChildren(...found.map(({ index, probability }) => pastPhoto(photos[index], ` · ${Math.round(100 * probability)} %`)));
     const words = unknown.length ? [say("left_out", { words: unknown.join(", ") })] : [];
+    if (failed.length) words.push(say("unread", { count: failed.length }));
     status([found.length ? say("found", { count: found.length }) : say("nothing_fits"), ...words].join(" "));
   } catch (error) { fail(error.kind === "option" ? new ApiError("query", say("query")) : error); }
 }

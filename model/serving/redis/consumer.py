@@ -98,7 +98,7 @@ class RedisConsumer:
             return None
         kinds = sorted({held.kind for held in self._held.values()})
         call = asyncio.ensure_future(
-            self._script.call(
+            self._script.carry(
                 *("take", self._name, line, most, f",{','.join(kinds)}," if kinds else ""),
                 *(int(self.lease_seconds * 1000), self._max_attempts, self._crashed),
             )

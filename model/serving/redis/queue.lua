@@ -1,4 +1,5 @@
--- The queue in Redis, as one script: each call is atomic, and may be repeated when its answer was lost.
+-- The queue in Redis, as one script: each call is atomic, and may be repeated when its answer was lost, but for `hear`:
+-- what it took from the list is gone with its answer, and is found by the bot's sweep.
 -- KEYS[1]: the prefix of all keys, a hash tag, so that a cluster keeps them in one slot. ARGV[1]: the names of all lines,
 -- with commas between; of a worker's calls, those that it takes from. ARGV[2]: the command.
 --

@@ -69,14 +69,15 @@ async def test_a_photo_waits_for_the_disk_twice(tmp_path: Path, monkeypatch: pyt
     assert writes == [*start, True, False, False, False, True, *end]
 
 
-# From time to time; the last three: of what /stats counts.
-BESIDE = {"status", "sweep", "states", "extend", "forgotten", "take free", "SET", "GET", "stats"}
+# From time to time; the last: what /stats counts.
+BESIDE = {"status", "sweep", "states", "extend", "forgotten", "take free", "stats"}
 
 
 def asked_for(command: Sequence[Any]) -> str:
     """The command; for a script what it is asked for: of the queue, of the inbox ("take" with what), or a note."""
     if command[0] != "EVALSHA":
-        return "settings" if command[0] == "GET" and ":settings:" in command[1] else str(command[0])
+        of = next((name for name in ("settings", "stats") if f":{name}" in str(command[1:2])), None)
+        return of or str(command[0])
     keys, arguments = command[3 : 3 + command[2]], command[3 + command[2] :]
     if len(keys) > 1:
         return "note"
