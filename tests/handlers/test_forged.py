@@ -192,6 +192,8 @@ def forgeries(place: Place, seed: int) -> Iterator[tuple[Person, Message, str, b
                     continue  # as /cancel, wherever it is said
             case "forget":
                 data = f"forget:{chance.choice(['ask', 'yes', 'no', 'maybe'])}:{user}"
+                if "forget:no:" in data_below(message) and presser is owner:
+                    continue  # no forgery: who is asked may answer, and need not be asked twice
             case "set":
                 data = chance.choice(MENU)
             case "e":

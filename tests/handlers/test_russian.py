@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from bot.answers.keyboards import InEnglish
 from bot.chat_settings import CaptionLanguage, ChatSettings
+from model import speech
 from model.serving.jobs import Job, Outcome
 from model.serving.tasks.album import AlbumResult, AlbumTask
 from model.serving.tasks.photo import PhotoResult, WireCaption
@@ -335,6 +338,19 @@ async def test_what_cannot_be_translated_stays_english_with_a_note(
         assert (ENGLISH in buttons(answer)) == (copied != "a cat on a sofa")
         await eventually(lambda: voice.texts)
     assert (voice.texts, voice.languages) == ([spoken], ["ru" if spoken[0] > "z" else "en"])
+
+
+async def test_a_translation_is_spoken_by_the_russian_voice(server: FakeTelegram, olga: Person, tmp_path: Path) -> None:
+    """By the engine itself, in a process of its own."""
+    await keep(tmp_path, olga.id, ChatSettings(voice=True))
+    queue = FakeQueue(translating(lambda *_: PhotoResult(WireCaption("a cat on a sofa", 0.9), ()), ""))
+    async with running_bot(server, queue, tmp_path):
+        await answered(olga)
+        spoken = await olga.wait_for(lambda now: "voice" in now, 300)
+        sound = server.file_bytes(spoken["voice"]["file_id"])
+    said = {language: speech.speak(CAT, language) for language in ("ru", "en")}
+    samples = {name: len(soundfile.read(io.BytesIO(each))[0]) for name, each in {**said, "bot": sound}.items()}
+    assert samples["bot"] == samples["ru"] != samples["en"]
 
 
 @pytest.mark.parametrize(
