@@ -27,6 +27,7 @@ from model.decoding.search import BeamSearch, Decoded, Search, Stepwise, decode
 from model.errors import UnknownWord
 from model.gate import GATE_FILE, Gate
 from model.media.images import to_square, upright_rgb
+from model.media.memory import trim
 from model.network.checkpoint import (
     ENCODER_FILE,
     SAMPLER_SUFFIX,
@@ -115,6 +116,8 @@ class Captioner:
         engine = choose_engine(encoder, path, checkpoints[0].encoder_sha256, target, precision)
         captioner = cls._over(engine.encoder, checkpoints, target, engine.dtype)
         captioner.why = engine.why
+        del encoder, engine
+        trim()  # with int8, PyTorch's encoder and what the graph was made from
         if (path / GATE_FILE).is_file():
             captioner.gate = Gate.load(path / GATE_FILE, checkpoints[0].encoder_sha256).to(target)
         if (path / TAGS_FILE).is_file():

@@ -66,7 +66,7 @@ class MemoryBudget:
             yield
         finally:
             if ticket.size >= LARGE:
-                _trim()
+                trim()
             with self._changed:
                 self._held -= ticket.size
                 self._held_lasting -= ticket.size * lasting
@@ -110,10 +110,10 @@ def refused(size: int) -> bool:
     return False
 
 
-def _trim() -> None:
+def trim() -> None:
     """Give freed memory back to the system, where the C library keeps it (glibc)."""
-    if (trim := _malloc_trim()) is not None:
-        trim(0)
+    if (release := _malloc_trim()) is not None:
+        release(0)
 
 
 @functools.cache

@@ -60,12 +60,12 @@ def choose_engine(
         return _torch(encoder, device, precision, f"no int8: {error}")
     if precision == "int8":
         return Engine(quantised, "int8", "as set")
-    pixels = pictures(2, encoder.config.image_size)
+    pixels = pictures(1, encoder.config.image_size)
     similarity = alike(encoder, quantised, pixels)
     if not similarity >= ALIKE:  # nor where it is no number
         return _torch(encoder, device, precision, f"no int8: its features are too different ({similarity:.3f})")
     plain = _torch(encoder, device, precision, "")
-    rounded, best = seconds([quantised, plain.encoder], pixels[:1])
+    rounded, best = seconds([quantised, plain.encoder], pixels)
     why = f"a photo takes {1000 * rounded:.0f} ms in int8, {1000 * best:.0f} ms in {plain.precision}"
     return Engine(quantised, "int8", why) if rounded < GAIN * best else Engine(plain.encoder, plain.precision, why)
 
