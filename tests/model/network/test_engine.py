@@ -146,12 +146,17 @@ def test_in_int8_it_finds_nearly_the_same(
     assert not list(quantised.encoder.parameters())  # those of PyTorch's encoder take no memory
 
 
-def test_processors_without_vnni_compute_the_same(
-    quantised: Captioner, monkeypatch: pytest.MonkeyPatch, photos: list[Image.Image]
-) -> None:
-    monkeypatch.setattr(int8, "multiplies_int8", lambda: False)
-    careful, squares = Captioner.load(WEIGHTS, "cpu", precision="int8"), quantised.squares(photos[:1])
-    assert torch.equal(careful.encode(squares), quantised.encode(squares))
+@pytest.mark.parametrize("vnni", [True, False])
+def test_only_processors_without_vnni_are_told_to_be_careful(vnni: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8, "multiplies_int8", lambda: vnni)
+    encoder = Captioner.load(WEIGHTS, "cpu", precision="int8").encoder
+    assert isinstance(encoder, int8.Int8Encoder)
+    told = encoder._session.get_session_options()
+    if vnni:
+        with pytest.raises(RuntimeError):
+            told.get_session_config_entry("session.x64quantprecision")
+    else:
+        assert told.get_session_config_entry("session.x64quantprecision") == "1"
 
 
 @pytest.mark.parametrize(
