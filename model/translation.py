@@ -14,16 +14,16 @@ from typing import Final, Self
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from model.captions import Translation
-from model.decoding.search import BeamSearch, Stepwise, decode
+from model.decoding.pruned import Floats, pruned_beam
 from model.grammar import NO_GRAMMAR, Grammar
 from model.network.checkpoint import CheckpointError, read_tensors, write_tensors
 from model.network.config import ConfigError
 from model.network.device import bf16_is_faster, choose_device
 from model.network.subwords import Subwords
+from model.network.flat_translator import FlatTranslator
 from model.network.translator import Translator, TranslatorConfig
 from model.network.vocabulary import PAD, tokenize
 from model.translation_checks import failures
@@ -33,6 +33,8 @@ RUSSIAN_FILE: Final = "russian.safetensors"
 BATCH: Final = 64  # sentences
 LONGEST: Final = 128  # pieces of a sentence; the rest is not translated
 BEAM: Final = 2  # wider ones are hardly better (docs/russian.md), and cost more
+import os
+GAP=float(os.environ.get('GAP','inf'))
 _MOST: Final = 1.5  # target pieces for each of the source, and
 _MORE: Final = 8  # a few more
 
@@ -87,7 +89,7 @@ class Translations:
 
     def __init__(self, file: RussianFile) -> None:
         self.file = file
-        self.device = next(file.translator.parameters()).device
+        self.flat = FlatTranslator(file.translator)
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Self:
@@ -115,22 +117,15 @@ class Translations:
     @torch.inference_mode()
     def _batch(self, captions: Sequence[Sequence[str]], beam: int) -> list[Translation]:
         pieces = [each[:LONGEST] for each in self.file.source.encode([" ".join(words) for words in captions])]
-        source = pad_sequence([torch.tensor(each) for each in pieces], batch_first=True, padding_value=PAD)
-        translator = self.file.translator
-        state = translator.init_state(source.to(self.device))
-        search = BeamSearch(beam, length_power=1.0) if beam > 1 else Stepwise()
-        most = int(_MOST * source.shape[1]) + _MORE
-        [decoded] = decode(translator, state, search, max_words=most)
-        assert decoded.attention is not None
-        tokens, lengths = decoded.tokens[:, 0].tolist(), decoded.lengths[:, 0].tolist()
-        log_probs, attention = decoded.log_probs[:, 0].cpu(), decoded.attention[:, 0].cpu()
+        most = int(_MOST * max(map(len, pieces))) + _MORE
+        found = pruned_beam(self.flat, pieces, width=beam, length_power=1.0, max_words=most, gap=GAP)
         return [
-            self._translation(words, read, tokens[row][:length], log_probs[row, :length], attention[row, :length])
-            for row, (words, read, length) in enumerate(zip(captions, pieces, lengths, strict=True))
+            self._translation(words, read, each.tokens, each.log_probs, each.attention)
+            for words, read, each in zip(captions, pieces, found, strict=True)
         ]
 
     def _translation(
-        self, english: Sequence[str], read: list[int], said: list[int], log_probs: Tensor, attention: Tensor
+        self, english: Sequence[str], read: list[int], said: list[int], log_probs: Floats, attention: Floats
     ) -> Translation:
         """log_probs: (T,); attention: (T, S), S at least the number of pieces that were read."""
         words = self.file.target.decode(said)
@@ -138,7 +133,7 @@ class Translations:
         alignment = np.zeros((len(words), len(english)), np.float32)
         if words:
             by_word = self.file.target.word_numbers(said), self.file.source.word_numbers(read)
-            np.add.at(alignment, np.ix_(*by_word), attention[:, : len(read)].numpy())
+            np.add.at(alignment, np.ix_(*by_word), attention[:, : len(read)])
         alignment /= alignment.sum(axis=1, keepdims=True).clip(1e-9)
         probability = math.exp(float(log_probs.mean())) if said else 0.0
         wrong = failures(english, plain) + self.file.grammar.failures(plain)

@@ -87,7 +87,7 @@ class Translator(nn.Module):
         """The state before the first piece. source: (B, S) int64, padded at the end; no sentence is empty."""
         padding = source == PAD
         words = self.source(source) * self.scale  # (B, S, E)
-        embedded = words + _positions(words).to(words.dtype)
+        embedded = words + positions(words, source.shape[1]).to(words.dtype)
         states = self.encoder(self.dropout(embedded), src_key_padding_mask=padding)
         present = ~padding.unsqueeze(-1)
         mean = (states * present).sum(dim=1) / present.sum(dim=1)
@@ -118,8 +118,8 @@ class Translator(nn.Module):
         if PackedLinear.possible() and exact_in_fp16(self):
             sides = self.output_hidden.weight, self.output_context.weight, self.output_words.weight
             self.packed = (
-                PackedLSTM(*_weights(self.reader)),
-                PackedLSTM(*_weights(self.writer)),
+                PackedLSTM(*weights_of(self.reader)),
+                PackedLSTM(*weights_of(self.writer)),
                 PackedLinear(torch.cat(sides, dim=1), self.output_hidden.bias),
                 PackedLinear(self.target.weight, self.output_bias),
             )
@@ -162,20 +162,20 @@ def _recur(
         return hidden, hidden, cell
     if apart:  # the layer itself sorts its weights anew in each call, which costs more than one step
         state = (hidden.flatten(0, 1), cell.flatten(0, 1))
-        last, last_cell = torch.lstm_cell(inputs.flatten(0, 1), state, *_weights(lstm))
+        last, last_cell = torch.lstm_cell(inputs.flatten(0, 1), state, *weights_of(lstm))
         return last.view_as(hidden), last.view_as(hidden), last_cell.view_as(cell)
     starts = (hidden.transpose(0, 1).contiguous(), cell.transpose(0, 1).contiguous())
     outputs, (last, last_cell) = lstm(inputs, starts)
     return outputs, last.transpose(0, 1), last_cell.transpose(0, 1)
 
 
-def _weights(lstm: nn.LSTM) -> list[Tensor]:
+def weights_of(lstm: nn.LSTM) -> list[Tensor]:
     return [weight for weight in lstm.all_weights[0] if isinstance(weight, Tensor)]
 
 
-def _positions(words: Tensor) -> Tensor:
-    """Sines and cosines of the positions, (S, E). words: (B, S, E)."""
-    length, width = words.shape[1:]
+def positions(words: Tensor, length: int) -> Tensor:
+    """Sines and cosines of `length` positions, (S, E). words: (…, E)."""
+    width = words.shape[-1]
     rates = torch.exp(torch.arange(0, width, 2, device=words.device) * (-math.log(10_000.0) / width))
     angles = torch.arange(length, device=words.device).unsqueeze(1) * rates
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
