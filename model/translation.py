@@ -14,18 +14,17 @@ from typing import Final, Self
 
 import numpy as np
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from model.captions import Translation
 from model.decoding.pruned import Floats, pruned_beam
 from model.grammar import NO_GRAMMAR, Grammar
 from model.network.checkpoint import CheckpointError, read_tensors, write_tensors
 from model.network.config import ConfigError
-from model.network.device import bf16_is_faster, choose_device
-from model.network.subwords import Subwords
+from model.network.device import choose_device
 from model.network.flat_translator import FlatTranslator
+from model.network.subwords import Subwords
 from model.network.translator import Translator, TranslatorConfig
-from model.network.vocabulary import PAD, tokenize
+from model.network.vocabulary import tokenize
 from model.translation_checks import failures
 from model.typography import euphonic, typeset
 
@@ -33,8 +32,7 @@ RUSSIAN_FILE: Final = "russian.safetensors"
 BATCH: Final = 64  # sentences
 LONGEST: Final = 128  # pieces of a sentence; the rest is not translated
 BEAM: Final = 2  # wider ones are hardly better (docs/russian.md), and cost more
-import os
-GAP=float(os.environ.get('GAP','inf'))
+GAP: Final = 1.0  # a hypothesis so far below the likeliest is given up; an infinite one scores the same on validation
 _MOST: Final = 1.5  # target pieces for each of the source, and
 _MORE: Final = 8  # a few more
 
@@ -89,19 +87,16 @@ class Translations:
 
     def __init__(self, file: RussianFile) -> None:
         self.file = file
-        self.flat = FlatTranslator(file.translator)
+        self.translator = FlatTranslator(file.translator)
 
     @classmethod
     def load(cls, path: str | Path, device: str = "auto") -> Self:
-        """It computes in fp32 on a CPU, in bf16 on a GPU that has it.
+        """It computes in fp32.
 
         Raises CheckpointError, and ValueError for a device that this machine does not have.
         """
         file, target = RussianFile.load(Path(path)), choose_device(device)
-        if target.type == "cpu":
-            file.translator.pack()  # faster than bf16
-        else:
-            file.translator.to(target, torch.bfloat16 if bf16_is_faster(target) else torch.float32)
+        file.translator.to(target)
         return cls(file)
 
     def translate(self, captions: Sequence[str], *, beam: int = BEAM) -> list[Translation]:
@@ -118,7 +113,7 @@ class Translations:
     def _batch(self, captions: Sequence[Sequence[str]], beam: int) -> list[Translation]:
         pieces = [each[:LONGEST] for each in self.file.source.encode([" ".join(words) for words in captions])]
         most = int(_MOST * max(map(len, pieces))) + _MORE
-        found = pruned_beam(self.flat, pieces, width=beam, length_power=1.0, max_words=most, gap=GAP)
+        found = pruned_beam(self.translator, pieces, width=beam, length_power=1.0, max_words=most, gap=GAP)
         return [
             self._translation(words, read, each.tokens, each.log_probs, each.attention)
             for words, read, each in zip(captions, pieces, found, strict=True)

@@ -1,11 +1,12 @@
-"""Beam search without wasted rows: only hypotheses that go on, and may win, are rows of the network's next step.
+"""Beam search of sentences that spends no step on what cannot win: each hypothesis that goes on is a row of its own.
 
-`model.decoding.beam.Beam` keeps K rows of each image until all its hypotheses are over, which is cheap where a step
-costs about the same for more rows. A translator's batch has dozens of sentences, whose steps cost in proportion.
+`model.decoding.beam` keeps K rows of each image until all its hypotheses are over: the captioner's are few, and all
+searches share its steps. A translator has dozens of sentences, and its steps cost in proportion to their rows.
 
-Shapes: B sentences, K hypotheses of each, N hypotheses that go on, S source pieces, V vocabulary.
+Shapes: B sentences, K hypotheses of each, N of all those that go on, T words, S source pieces.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,78 +18,93 @@ from model.network.flat_translator import FlatTranslator
 from model.network.vocabulary import END, PAD, START
 
 Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found for a sentence, T words."""
+    """What was found for a sentence."""
 
-    tokens: list[int]
+    tokens: list[int]  # without <end>
     log_probs: Floats  # (T,)
     attention: Floats  # (T, S)
 
 
-def pruned_beam(
-    model: FlatTranslator, sentences_, *, width: int, length_power: float, max_words: int, gap: float = np.inf
-) -> list[Found]:
-    """The best of K = `width` hypotheses of each sentence; 1 is greedy. Each is a row, an "image" of the state, K = 1.
+@dataclass(frozen=True)
+class _Step:
+    """What a step added to each hypothesis, (B K)."""
 
-    gap: a hypothesis whose log-probability is so far below that of its sentence's likeliest is given up. With an
-    infinite one, this finds what `Beam` does.
+    parent: Integers  # the hypothesis before the step, in (B K)
+    said: Integers
+    log_probs: Floats
+    row: Integers  # the parent's, in (N)
+    attention: torch.Tensor  # (N, S), of the step's rows
+
+
+def pruned_beam(
+    model: FlatTranslator,
+    sentences: Sequence[Sequence[int]],
+    *,
+    width: int,
+    length_power: float,
+    max_words: int,
+    gap: float = np.inf,
+) -> list[Found]:
+    """The best of K = `width` hypotheses of each sentence; 1 is greedy.
+
+    gap: a hypothesis is given up when its log-probability is so far below that of its sentence's likeliest. When it is
+    infinite, this finds what `Beam` does.
     """
-    sources, hidden, cell = model.read(sentences_)
-    device, sentences = hidden.device, len(hidden)
-    every = np.arange(sentences)
-    scores = np.full((sentences, width), -np.inf, np.float32)  # sums of log-probabilities, <end> too
-    scores[:, 0] = 0.0
-    finished = np.zeros((sentences, width), bool)
-    lengths = np.zeros((sentences, width), np.int64)
-    owner, place = every, np.zeros_like(every)  # of each row: its sentence, and its hypothesis there
-    tokens = torch.full((sentences,), START, device=device)
-    history = []  # of each step: parents, tokens, log-probabilities and rows, (B, K); attention (N, S)
+    sources, state = model.read(sentences)
+    device, count = state.device, len(sentences)
+    start = np.arange(count) * width  # of each sentence's hypotheses, in (B K)
+    scores = np.full(count * width, -np.inf, np.float32)  # sums of log-probabilities, <end> too
+    scores[start] = 0.0
+    finished, lengths = np.zeros(len(scores), bool), np.zeros(len(scores), np.int64)
+    place, tokens = start, torch.full((count,), START, device=device)  # (N,), of the rows
+    history = list[_Step]()
     for t in range(max_words):
-        where = torch.from_numpy(owner * width + place).to(device)
-        logits, hidden, cell, looked = model.step(tokens, hidden, cell, where, width, sources)
-        distribution = word_log_probs(logits, t).cpu().numpy()
-        likely = np.full((sentences, width, width), -np.inf, np.float32)  # a hypothesis' likeliest continuations
-        words = np.full((sentences, width, width), PAD)
+        logits, state, attention = model.step(tokens, state, torch.from_numpy(place).to(device), width, sources)
+        distribution: Floats = word_log_probs(logits, t).cpu().numpy()
+        rows = np.arange(len(place))
+        likely = np.full((len(scores), width), -np.inf, np.float32)  # each hypothesis' likeliest continuations
+        words = np.full(likely.shape, PAD)
         for k in range(width):  # several times as fast as `topk`
-            word = distribution.argmax(axis=1)
-            words[owner, place, k], likely[owner, place, k] = word, distribution[rows := np.arange(len(owner)), word]
+            words[place, k] = word = distribution.argmax(axis=1)
+            likely[place, k] = distribution[rows, word]
             distribution[rows, word] = -np.inf
         likely[finished, 0] = 0.0  # the one continuation of a finished hypothesis
-        totals = (scores[:, :, None] + likely).reshape(sentences, -1)
-        picked = np.argsort(-totals, axis=1, kind="stable")[:, :width]
-        parent = picked // width
-        scores = np.take_along_axis(totals, picked, 1)
-        said = np.take_along_axis(words.reshape(sentences, -1), picked, 1)
+        totals = (scores[:, np.newaxis] + likely).reshape(count, -1)
+        picked = totals.argsort(axis=1, kind="stable")[:, : -width - 1 : -1]
+        chosen = (picked + width * start[:, np.newaxis]).ravel()  # in (B K K)
+        parent = chosen // width
         row = np.zeros_like(parent)
-        row[owner, place] = np.arange(len(owner))
-        row = np.take_along_axis(row, parent, 1)
-        finished = np.take_along_axis(finished, parent, 1) | (said == END)
-        said[finished] = PAD
-        lengths = np.take_along_axis(lengths, parent, 1) + ~finished
-        chosen = np.take_along_axis(likely.reshape(sentences, -1), picked, 1)
-        history.append((parent, said, chosen, row, looked.cpu().numpy()))
-        live = ~finished & (scores > scores.max(axis=1, keepdims=True) - gap) & np.isfinite(scores)
+        row[place] = rows
+        scores, said = totals.ravel()[chosen], words.ravel()[chosen]
+        history.append(_Step(parent, said, likely.ravel()[chosen], row[parent], attention))
+        finished = finished[parent] | (said == END)
+        lengths = lengths[parent] + ~finished
+        likeliest = scores.reshape(count, width).max(axis=1).repeat(width)
+        live = ~finished & (scores > -np.inf) & (scores >= likeliest - gap)
         scores[~finished & ~live] = -np.inf
-        owner, place = live.nonzero()
-        if not len(owner):
+        place = live.nonzero()[0]
+        if not len(place):
             break
-        kept = torch.from_numpy(row[live]).to(device)
-        hidden, cell = hidden[kept], cell[kept]
-        tokens = torch.from_numpy(said[live]).to(device)
-    with np.errstate(invalid="ignore"):
-        best = (scores / (lengths + finished) ** np.float32(length_power)).argmax(axis=1)  # <end> counts as a word
-    said = np.full((sentences, len(history)), PAD)
-    log_probs = np.zeros(said.shape, np.float32)
-    attention = np.zeros((*said.shape, history[0][-1].shape[-1]), np.float32)
-    hypothesis = best
-    for t, (parent, words, chosen, row, looked) in reversed(list(enumerate(history))):
-        said[:, t], log_probs[:, t] = words[every, hypothesis], chosen[every, hypothesis]
-        attention[:, t] = looked[row[every, hypothesis]]
-        hypothesis = parent[every, hypothesis]
-    return [
-        Found(said[b, :length].tolist(), log_probs[b, :length], attention[b, :length])
-        for b, length in enumerate(lengths[every, best])
-    ]
+        state = state.index_select(0, torch.from_numpy(row[parent[place]]).to(device))
+        tokens = torch.from_numpy(said[place]).to(device)
+    normalised = scores / (lengths + finished).clip(1) ** np.float32(length_power)  # <end> counts as a word
+    best = start + normalised.reshape(count, width).argmax(axis=1)
+    return _followed(history, best, lengths[best])
+
+
+def _followed(history: Sequence[_Step], best: Integers, lengths: Integers) -> list[Found]:
+    """Hypotheses back to their beginnings. best: (B,), where they are in the last step's (B K); lengths: (B,)."""
+    tokens = np.full((len(best), len(history)), PAD)
+    log_probs = np.zeros(tokens.shape, np.float32)
+    attention = np.zeros((*tokens.shape, history[0].attention.shape[1]), np.float32)
+    for t, step in reversed(list(enumerate(history))):
+        tokens[:, t], log_probs[:, t] = step.said[best], step.log_probs[best]
+        attention[:, t] = step.attention.cpu().numpy()[step.row[best]]
+        best = step.parent[best]
+    found = zip(tokens.tolist(), log_probs, attention, lengths.tolist(), strict=True)
+    return [Found(words[:length], own[:length], looked[:length]) for words, own, looked, length in found]

@@ -2,17 +2,19 @@
 
 * The pieces of all sentences are rows without padding, except where they look at one another.
 * A hypothesis is a row. What the piece that it reads adds to the reader's gates is a row of a table, made once.
-* tanh x = 2 σ(2x) - 1: the gates of a step are one sigmoid, the doubling is in the weights. PyTorch's tanh takes several
-  times as long as its sigmoid on some processors.
+* tanh x = 2 σ(2x) - 1: the gates of a step are one sigmoid, the doubling is in the weights. PyTorch's tanh takes
+  several times as long as its sigmoid on some processors.
 * On a CPU, weights are read in fp16 where that changes none of them (`PackedLinear`).
 
 Shapes: B sentences, K hypotheses of each at most, N hypotheses that go on, S pieces of the longest sentence, L of all,
 E width, H hidden, V target vocabulary.
 """
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,7 @@ from model.network.packed import PackedLinear, exact_in_fp16
 from model.network.translator import Translator, positions, weights_of
 
 Linear = Callable[[Tensor], Tensor]
+FEW: Final = 16  # rows
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,9 @@ class FlatTranslator:
         with torch.no_grad():
             self._words = translator.source.weight * translator.scale
             self._layers = [
-                _Layer(layer, linear) for layer in translator.encoder.layers if isinstance(layer, nn.TransformerEncoderLayer)
+                _Layer(layer, linear)
+                for layer in translator.encoder.layers
+                if isinstance(layer, nn.TransformerEncoderLayer)
             ]
             self._norm = _norm(translator.encoder.norm)
             values = translator.values
@@ -68,45 +73,68 @@ class FlatTranslator:
             self._sum = linear(sides, hidden.bias - words.weight.sum(dim=1))
             self._output = linear(translator.target.weight, translator.output_bias)
 
-    def read(self, sentences: Sequence[Sequence[int]]) -> tuple[Sources, Tensor, Tensor]:
-        """The sentences' pieces; none is empty. Returns what steps look at; hidden and cell at first, (B, 2 H)."""
+    def read(self, sentences: Sequence[Sequence[int]]) -> tuple[Sources, Tensor]:
+        """The sentences' pieces; none is empty. Returns what steps look at, and their first state, (B, 4 H)."""
+        with self._threads(len(sentences)):
+            return self._read(sentences)
+
+    def step(
+        self, tokens: Tensor, state: Tensor, place: Tensor, count: int, sources: Sources
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Each hypothesis reads a piece and predicts the next. tokens: (N,); state: (N, 4 H).
+
+        place: (N,) int64, of each hypothesis in (B K). count: K. Returns logits (N, V), state, attention (N, S).
+        """
+        with self._threads(len(tokens)):
+            return self._step(tokens, state, place, count, sources)
+
+    def _read(self, sentences: Sequence[Sequence[int]]) -> tuple[Sources, Tensor]:
         device = self._words.device
         lengths = torch.tensor([len(each) for each in sentences])
         present = torch.arange(int(lengths.max())) < lengths.unsqueeze(1)  # (B, S)
-        place = present.flatten().nonzero().squeeze(1).to(device)  # (L,), of each piece in (B S)
         padding = torch.zeros(present.shape).masked_fill_(~present, -torch.inf).unsqueeze(1).to(device)
+        column = present.nonzero()[:, 1].to(device)  # (L,), of each piece
+        present, lengths = present.to(device), lengths.to(device)
+        row = present.flatten().cumsum(0).sub_(1).clamp_(min=0)  # (B S), of each place in (L)
+        place = present.flatten().nonzero().squeeze(1)  # (L,), of each piece in (B S)
         words = self._words[torch.tensor([piece for each in sentences for piece in each], device=device)]  # (L, E)
-        x = words + positions(words, present.shape[1])[place % present.shape[1]]
+        x = words + positions(words, present.shape[1])[column]
         for layer in self._layers:
-            x = layer(x, padding, place)
+            x = layer(x, padding, row, place)
         x = self._norm(x)
-        parts = _padded(torch.cat([self._pairs(x), 2.0 * words, x], dim=1), padding, place)
-        keys, looked, states = parts.split_with_sizes(
-            [self._hidden, self._hidden + self._width, self._width], dim=2
-        )
-        mean = states.sum(dim=1) / lengths.unsqueeze(1).to(device)
-        hidden, cell = self._initial(mean).tanh().chunk(2, dim=1)
-        keys = keys.transpose(1, 2) / math.sqrt(self._hidden)
-        return Sources(keys.contiguous(), looked.contiguous(), padding), hidden, cell
+        keys, values = self._pairs(x).chunk(2, dim=1)
+        shape = *present.shape, -1
+        mean = (x.index_select(0, row).view(shape) * present.unsqueeze(-1)).sum(dim=1) / lengths.unsqueeze(1)
+        keys = (keys / math.sqrt(self._hidden)).index_select(0, row).view(shape).transpose(1, 2)
+        looked = torch.cat([values, 2.0 * words], dim=1).index_select(0, row).view(shape)
+        return Sources(keys, looked, padding), self._initial(mean).tanh()
 
-    def step(
-        self, tokens: Tensor, hidden: Tensor, cell: Tensor, place: Tensor, count: int, sources: Sources
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Each hypothesis reads a piece and predicts the next. tokens: (N,); hidden, cell: (N, 2 H).
-
-        place: (N,) int64, of each hypothesis in (B K). count: K. Returns logits (N, V), hidden, cell, attention (N, S).
-        """
-        (r, h), (r_cell, h_cell) = hidden.chunk(2, dim=1), cell.chunk(2, dim=1)
-        r, r_cell = _recurred(self._table[tokens].add_(self._reader(r)), r_cell)
+    def _step(
+        self, tokens: Tensor, state: Tensor, place: Tensor, count: int, sources: Sources
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        r, h, r_cell, h_cell = state.chunk(4, dim=1)  # of reader and writer
+        r, r_cell = _recurred(self._reader(r).add_(self._table.index_select(0, tokens)), r_cell)
         grid = r.new_zeros(len(sources.keys) * count, self._hidden).index_copy_(0, place, r)
         scores = torch.baddbmm(sources.padding, grid.view(-1, count, self._hidden), sources.keys)  # (B, K, S)
         attention = scores.softmax(dim=-1)
-        looked = (attention @ sources.looked).flatten(0, 1)[place]  # (N, H + E)
+        looked = torch.bmm(attention, sources.looked).flatten(0, 1).index_select(0, place)  # (N, H + E)
         context, words = looked.split_with_sizes([self._hidden, self._width], dim=1)
         h, h_cell = _recurred(self._writer(torch.cat([r, context, h], dim=1)), h_cell)
         logits = self._output(self._sum(torch.cat([h, context, words.sigmoid()], dim=1)))
-        state = torch.cat([r, h], dim=1), torch.cat([r_cell, h_cell], dim=1)
-        return logits, *state, attention.flatten(0, 1)[place]
+        return logits, torch.cat([r, h, r_cell, h_cell], dim=1), attention.flatten(0, 1).index_select(0, place)
+
+    @contextlib.contextmanager
+    def _threads(self, rows: int) -> Iterator[None]:
+        """One thread for few rows: a second takes longer to wake up than the first to do it all."""
+        before = torch.get_num_threads()
+        if rows > FEW or before == 1 or self._words.device.type != "cpu":
+            yield
+            return
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 class _Layer:
@@ -122,21 +150,16 @@ class _Layer:
         self._inner = linear(layer.linear1.weight, layer.linear1.bias)
         self._outer = linear(layer.linear2.weight, layer.linear2.bias)
 
-    def __call__(self, x: Tensor, padding: Tensor, place: Tensor) -> Tensor:
-        """x: (L, E)."""
+    def __call__(self, x: Tensor, padding: Tensor, row: Tensor, place: Tensor) -> Tensor:
+        """x: (L, E). padding: (B, 1, S). row: (B S), of each place in (L). place: (L,), of each row in (B S)."""
         one, other = self._norms
-        inputs = _padded(self._inputs(one(x)), padding, place)  # (B, S, 3 E)
-        queries, keys, values = inputs.unflatten(2, (3, self._heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, heads, S, ·)
+        inputs = self._inputs(one(x)).index_select(0, row)  # padding is some other piece, and nothing looks at it
+        queries, keys, values = inputs.view(len(padding), -1, 3, self._heads, x.shape[1] // self._heads).permute(
+            2, 0, 3, 1, 4
+        )
         mixed = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=padding.unsqueeze(1))
-        x = x + self._mixed(mixed.transpose(1, 2).flatten(2).flatten(0, 1)[place])
+        x = x + self._mixed(mixed.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, place))
         return x + self._outer(self._inner(other(x)).relu_())
-
-
-def _padded(rows: Tensor, padding: Tensor, place: Tensor) -> Tensor:
-    """Rows (L, ·) in their places, (B, S, ·), zeros elsewhere."""
-    sentences, _, longest = padding.shape
-    grid = rows.new_zeros(sentences * longest, rows.shape[1])
-    return grid.index_copy_(0, place, rows).view(sentences, longest, -1)
 
 
 def _recurred(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:

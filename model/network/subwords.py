@@ -5,6 +5,7 @@ A piece that begins a word starts with "▁"; a comma is a piece of its own. Ind
 """
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, Self
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -12,6 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from model.network.vocabulary import SPECIAL
 
 _BEGINS: Final = "▁"
+WORDS: Final = 4096  # whose pieces are kept
 
 
 class Subwords:
@@ -19,6 +21,7 @@ class Subwords:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+        self._pieces_of = lru_cache(WORDS)(self._encode_word)
         self.pieces: tuple[str, ...] = tuple(sorted((vocabulary := tokenizer.get_vocab()), key=vocabulary.__getitem__))
 
     @classmethod
@@ -39,8 +42,16 @@ class Subwords:
 
         dropout: the share of merges that are left out at random (Provilkov et al., ACL 2020), for training.
         """
-        self._tokenizer.model.dropout = dropout or None
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(sentences, add_special_tokens=False)]
+        if not dropout:  # words are split by themselves, and most come often
+            return [[piece for word in sentence.split() for piece in self._pieces_of(word)] for sentence in sentences]
+        self._tokenizer.model.dropout = dropout
+        encodings = self._tokenizer.encode_batch_fast(sentences, add_special_tokens=False)
+        self._tokenizer.model.dropout = None
+        return [encoding.ids for encoding in encodings]
+
+    def _encode_word(self, word: str) -> list[int]:
+        ids: list[int] = self._tokenizer.encode(word, add_special_tokens=False).ids
+        return ids
 
     def decode(self, indices: Sequence[int]) -> list[str]:
         """The words of a sentence; a comma belongs to the word before it."""
@@ -57,7 +68,6 @@ class Subwords:
         return numbers
 
     def to_json(self) -> str:
-        self._tokenizer.model.dropout = None
         return self._tokenizer.to_str()
 
     @classmethod

@@ -11,21 +11,19 @@ The recurrent layers read all of a training sentence at once, because attention 
 GNMT, Wu et al., 2016). The output sees the looked-at words without their context (the lexical model of Nguyen and
 Chiang, NAACL 2018): it translates rare words better, and attention that must find the word itself tells which it is.
 
-It has the interface that `model.decoding.search` decodes with. Shapes: B sentences, K sequences of each, S source
-pieces, T target pieces, E width, H hidden, V target vocabulary.
+This is the network as it is trained; `model.network.flat_translator` is how it translates.
+
+Shapes: B sentences, S source pieces, T target pieces, E width, H hidden, V target vocabulary.
 """
 
 import math
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from model.network.config import Config, ConfigError
-from model.network.decoder import DecoderState
-from model.network.packed import PackedLinear, PackedLSTM, exact_in_fp16
 from model.network.vocabulary import PAD
 
 
@@ -48,19 +46,10 @@ class TranslatorConfig(Config):
             raise ConfigError(f"dropout must be in [0, 1), not {self.dropout}")
 
 
-@dataclass(frozen=True)
-class TranslatorState(DecoderState):
-    """`hidden` and `cell` are those of reader and writer side by side, (B, K, 2 H); `values` are (B, S, H)."""
-
-    words: Tensor | None = None  # (B, S, E), embeddings of the source pieces
-    padding: Tensor | None = None  # (B, 1, S) bool
-
-
 class Translator(nn.Module):
     def __init__(self, config: TranslatorConfig) -> None:
         super().__init__()
         self.config = config
-        self.packed: tuple[PackedLSTM, PackedLSTM, PackedLinear, PackedLinear] | None = None  # see `pack`
         width, hidden = config.width, config.hidden
         self.source = nn.Embedding(config.source_size, width, padding_idx=PAD)
         self.target = nn.Embedding(config.target_size, width, padding_idx=PAD)
@@ -83,93 +72,33 @@ class Translator(nn.Module):
         self.output_bias = nn.Parameter(torch.zeros(config.target_size))
         self.dropout = nn.Dropout(config.dropout)
 
-    def init_state(self, source: Tensor) -> TranslatorState:
-        """The state before the first piece. source: (B, S) int64, padded at the end; no sentence is empty."""
+    def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Teacher forcing. Returns logits (B, T, V), attention (B, T, S).
+
+        source: (B, S) int64, padded at the end, no sentence empty; target: (B, T), <start> and the pieces.
+        """
         padding = source == PAD
         words = self.source(source) * self.scale  # (B, S, E)
         embedded = words + positions(words, source.shape[1]).to(words.dtype)
         states = self.encoder(self.dropout(embedded), src_key_padding_mask=padding)
         present = ~padding.unsqueeze(-1)
         mean = (states * present).sum(dim=1) / present.sum(dim=1)
-        hidden, cell = self.initial(mean).tanh().unsqueeze(1).chunk(2, dim=-1)
-        return TranslatorState(
-            hidden,
-            cell,
-            keys=self.keys(states),
-            values=self.values(states),
-            words=words,
-            padding=padding.unsqueeze(1),
-        )
-
-    def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Teacher forcing. target: (B, T), <start> and the pieces. Returns logits (B, T, V), attention (B, T, S)."""
-        state = self.init_state(source)
-        embedded = self.dropout(self.target(target) * self.scale)
-        logits, _, attention = self._write(embedded, state)
-        return logits, attention
-
-    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor | None]:
-        """As `model.network.decoder.Decoder.step`; the regions are source pieces. state: from `init_state`."""
-        assert isinstance(state, TranslatorState)
-        return self._write(self.target(tokens) * self.scale, state, apart=True)
-
-    def pack(self) -> Self:
-        """Have `step` read half the bytes of its weights, as `model.network.decoder.Decoder.pack`. The layers stay."""
-        if PackedLinear.possible() and exact_in_fp16(self):
-            sides = self.output_hidden.weight, self.output_context.weight, self.output_words.weight
-            self.packed = (
-                PackedLSTM(*weights_of(self.reader)),
-                PackedLSTM(*weights_of(self.writer)),
-                PackedLinear(torch.cat(sides, dim=1), self.output_hidden.bias),
-                PackedLinear(self.target.weight, self.output_bias),
-            )
-        return self
-
-    def _write(
-        self, words: Tensor, state: TranslatorState, *, apart: bool = False
-    ) -> tuple[Tensor, TranslatorState, Tensor]:
-        """words: (B, N, E), which follow one another from K = 1, or with `apart` are one word of each of K = N."""
-        assert state.cell is not None
-        assert state.keys is not None
-        assert state.values is not None
-        assert state.words is not None
-        assert state.padding is not None
-        (r, h), (r_cell, h_cell) = state.hidden.chunk(2, dim=-1), state.cell.chunk(2, dim=-1)
-        reader, writer = (self.reader, self.writer) if self.packed is None or not apart else self.packed[:2]
-        read, r, r_cell = _recur(reader, words, r, r_cell, apart)
-        scores = self.dropout(read) @ state.keys.transpose(1, 2) / math.sqrt(self.config.hidden)  # (B, N, S)
-        attention = scores.float().masked_fill(state.padding, -torch.inf).softmax(dim=-1)
-        looked = attention.to(state.values.dtype)
-        context = looked @ state.values  # (B, N, H)
-        said = torch.tanh(looked.to(state.words.dtype) @ state.words)
-        written, h, h_cell = _recur(writer, self.dropout(torch.cat([read, context], dim=-1)), h, h_cell, apart)
-        if apart and self.packed is not None:
-            _, _, sum_of, words_of = self.packed
-            logits = words_of(sum_of(torch.cat([written, context, said], dim=-1)))
-        else:
-            output = self.output_hidden(self.dropout(written)) + self.output_context(context) + self.output_words(said)
-            logits = functional.linear(self.dropout(output), self.target.weight, self.output_bias)
-        state = replace(state, hidden=torch.cat([r, h], dim=-1), cell=torch.cat([r_cell, h_cell], dim=-1))
-        return logits, state, attention
-
-
-def _recur(
-    lstm: nn.LSTM | PackedLSTM, inputs: Tensor, hidden: Tensor, cell: Tensor, apart: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Outputs (B, N, H), hidden and cell. inputs: (B, N, ·); hidden, cell: (B, K, H), K = N with `apart`, else 1."""
-    if isinstance(lstm, PackedLSTM):
-        hidden, cell = lstm(inputs, hidden, cell)
-        return hidden, hidden, cell
-    if apart:  # the layer itself sorts its weights anew in each call, which costs more than one step
-        state = (hidden.flatten(0, 1), cell.flatten(0, 1))
-        last, last_cell = torch.lstm_cell(inputs.flatten(0, 1), state, *weights_of(lstm))
-        return last.view_as(hidden), last.view_as(hidden), last_cell.view_as(cell)
-    starts = (hidden.transpose(0, 1).contiguous(), cell.transpose(0, 1).contiguous())
-    outputs, (last, last_cell) = lstm(inputs, starts)
-    return outputs, last.transpose(0, 1), last_cell.transpose(0, 1)
+        initial = self.initial(mean).tanh().unsqueeze(0).chunk(4, dim=-1)  # hidden of reader and writer, cell of both
+        r, h, r_cell, h_cell = (each.contiguous() for each in initial)
+        read, _ = self.reader(self.dropout(self.target(target) * self.scale), (r, r_cell))
+        scores = self.dropout(read) @ self.keys(states).transpose(1, 2) / math.sqrt(self.config.hidden)  # (B, T, S)
+        attention = scores.float().masked_fill(padding.unsqueeze(1), -torch.inf).softmax(dim=-1)
+        values = self.values(states)
+        looked = attention.to(values.dtype)
+        context = looked @ values  # (B, T, H)
+        said = torch.tanh(looked.to(words.dtype) @ words)
+        written, _ = self.writer(self.dropout(torch.cat([read, context], dim=-1)), (h, h_cell))
+        output = self.output_hidden(self.dropout(written)) + self.output_context(context) + self.output_words(said)
+        return functional.linear(self.dropout(output), self.target.weight, self.output_bias), attention
 
 
 def weights_of(lstm: nn.LSTM) -> list[Tensor]:
+    """Those of the inputs, of the hidden, and both biases."""
     return [weight for weight in lstm.all_weights[0] if isinstance(weight, Tensor)]
 
 

@@ -9,8 +9,6 @@ import torch
 from model.captioner import Captioner
 from model.network.decoder import Decoder, build_decoder
 from model.network.packed import PackedLinear
-from model.network.translator import Translator, TranslatorConfig
-from model.network.vocabulary import PAD, START
 from tests.conftest import WEIGHTS, tiny_config
 
 pytestmark = pytest.mark.skipif(not PackedLinear.possible(), reason="no FBGEMM, or no AVX2")
@@ -49,25 +47,6 @@ def test_a_packed_decoder_steps_as_before(kind: str, rnn: str) -> None:
     assert decoder.pack().packed
     for ours, expected in zip(_stepped(decoder, features), plain, strict=True):
         torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
-
-
-@torch.inference_mode()
-def test_a_packed_translator_steps_as_before() -> None:
-    torch.manual_seed(0)
-    translator = Translator(TranslatorConfig(20, 30, width=16, heads=2, feed_forward=24, hidden=12)).eval()
-    assert copy.deepcopy(translator).pack().packed is None  # its weights would change
-    translator.half().float()
-    packed = copy.deepcopy(translator).pack()
-    assert packed.packed is not None
-    source = torch.tensor([[5, 6, 7, 8], [9, 10, PAD, PAD]])
-    states = [each.init_state(source).repeat(2) for each in (translator, packed)]
-    for words in ([[START, START], [START, START]], [[12, 13], [14, 15]], [[7, 8], [9, 10]]):
-        (plain, one, look), (ours, other, our_look) = (
-            each.step(torch.tensor(words), state) for each, state in zip((translator, packed), states, strict=True)
-        )
-        torch.testing.assert_close(ours, plain, atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(our_look, look, atol=1e-4, rtol=1e-4)
-        states = [one, other]  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("model", ["attention", "baseline"])

@@ -2,13 +2,15 @@
 
 import pytest
 import torch
-from torch import Tensor
 
-from model.decoding.search import BeamSearch, Stepwise, decode
+from model.decoding.pruned import Found, pruned_beam
+from model.decoding.search import word_log_probs
 from model.network.config import ConfigError
+from model.network.flat_translator import FlatTranslator
+from model.network.packed import PackedLinear
 from model.network.subwords import Subwords
 from model.network.translator import Translator, TranslatorConfig
-from model.network.vocabulary import PAD, START, UNKNOWN
+from model.network.vocabulary import END, PAD, START, UNKNOWN
 
 SENTENCES = ["собака бежит", "собаки бегут, и кошка спит", "хот-дог на столе", "собака на столе", "кошка бежит"]
 
@@ -24,33 +26,92 @@ def subwords() -> Subwords:
     return Subwords.train(SENTENCES, 60)
 
 
+SENTENCES_READ = [[5, 6, 7, 8], [9, 10], [11, 12, 13], [5]]
 SOURCE = torch.tensor([[5, 6, 7, 8], [9, 10, PAD, PAD]])
 TARGET = torch.tensor([[START, 12, 13, 14, 15], [START, 16, 17, 18, 19]])
 
 
+def _whole_prefixes(translator: Translator, sentence: list[int], width: int, most: int) -> tuple[list[int], float]:
+    """Beam search the slow way: one sentence, the network run on each whole hypothesis. Pieces and their score."""
+    hypotheses: list[tuple[list[int], float]] = [([], 0.0)]
+    for t in range(most):
+        grown = [each for each in hypotheses if each[0][-1:] == [END]]
+        for said, score in hypotheses:
+            if said[-1:] != [END]:
+                logits, _ = translator(torch.tensor([sentence]), torch.tensor([[START, *said]]))
+                top = word_log_probs(logits[0, -1], t).topk(width)
+                grown += [
+                    ([*said, w], score + p) for w, p in zip(top.indices.tolist(), top.values.tolist(), strict=True)
+                ]
+        hypotheses = sorted(grown, key=lambda each: -each[1])[:width]
+    said, score = max(hypotheses, key=lambda each: each[1] / len(each[0]))
+    return [piece for piece in said if piece != END], score / len(said)
+
+
+def _beam(model: Translator, sentences: list[list[int]], width: int, gap: float = float("inf")) -> list[Found]:
+    return pruned_beam(FlatTranslator(model), sentences, width=width, length_power=1.0, max_words=7, gap=gap)
+
+
 @torch.inference_mode()
-def test_writing_piece_by_piece_is_teacher_forcing(translator: Translator) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_writing_piece_by_piece_is_teacher_forcing(
+    translator: Translator, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if packed:
+        translator.half().float()  # else packing would change its weights
+    else:
+        monkeypatch.setattr(PackedLinear, "possible", lambda: False)
     logits, attention = translator(SOURCE, TARGET)
-    state = translator.init_state(SOURCE)
+    flat = FlatTranslator(translator)
+    sources, state = flat.read([[5, 6, 7, 8], [9, 10]])
     for t in range(TARGET.shape[1]):
-        now, state, looked = translator.step(TARGET[:, t : t + 1], state)  # type: ignore[assignment]
-        assert looked is not None
-        torch.testing.assert_close(now[:, 0], logits[:, t], atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(looked[:, 0], attention[:, t], atol=1e-5, rtol=1e-4)
+        now, state, looked = flat.step(TARGET[:, t], state, torch.tensor([0, 2]), 2, sources)
+        torch.testing.assert_close(now, logits[:, t], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(looked, attention[:, t], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(attention.sum(dim=-1), torch.ones(2, 5))
     assert not attention[1, :, 2:].any()  # there is nothing to look at in padding
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("search", [Stepwise(), BeamSearch(3)])
-def test_a_sentence_is_translated_alike_alone_and_beside_a_longer_one(
-    translator: Translator, search: Stepwise | BeamSearch
-) -> None:
-    def pieces(source: Tensor) -> Tensor:
-        [decoded] = decode(translator, translator.init_state(source), search, max_words=7)
-        return decoded.tokens[-1]
+@pytest.mark.parametrize("width", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_search_finds_what_running_whole_prefixes_finds(translator: Translator, width: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    translator.output_bias.normal_(generator=generator)
+    translator.target.weight.normal_(generator=generator)  # far from uniform: <end> comes early and late
+    found = _beam(translator, SENTENCES_READ, width)
+    for sentence, each in zip(SENTENCES_READ, found, strict=True):
+        expected, score = _whole_prefixes(translator, sentence, width, 7)
+        assert each.tokens == expected
+        assert len(each.log_probs) == len(each.attention) == len(expected)
+        assert each.log_probs.sum() >= score * (len(expected) + 1) - 1e-3  # which has that of <end>, too
 
-    assert torch.equal(pieces(SOURCE)[:, :7], pieces(SOURCE[1:, :2]))
+
+@torch.inference_mode()
+def test_hopeless_hypotheses_are_not_read_on(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, step = list[int](), FlatTranslator.step
+    monkeypatch.setattr(FlatTranslator, "step", lambda self, *args: (rows.append(len(args[0])), step(self, *args))[1])
+
+    def found(gap: float) -> tuple[list[list[int]], list[int]]:
+        rows.clear()
+        return [each.tokens for each in _beam(translator, SENTENCES_READ, 3, gap)], list(rows)
+
+    everything = found(float("inf"))
+    assert max(everything[1]) > len(SENTENCES_READ)
+    assert max(found(0.0)[1]) == len(SENTENCES_READ)
+    assert found(99.0) == everything
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_translating_leaves_the_number_of_threads(translator: Translator, threads: int) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        with torch.inference_mode():
+            _beam(translator, SENTENCES_READ, 2)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_sizes_must_fit() -> None:
