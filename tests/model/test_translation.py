@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from model.captioner import Captioner
+from model.decoding.pruned import pruned_beam
+from model.decoding.search import word_log_probs
 from model.drawing.heatmap import draw_sheet
 from model.network.checkpoint import CheckpointError
+from model.network.vocabulary import START
 from model.translation import RUSSIAN_FILE, Translations
 from tests.conftest import WEIGHTS
 
@@ -78,6 +82,22 @@ def test_the_beginning_of_a_caption_is_that_of_its_translation(
     found = whole.first_words(english.split(), count)
     assert (found.text if found.passed else None) == beginning
     assert found.alignment.shape == (len(found.words), len(english.split()))
+
+
+@torch.inference_mode()
+def test_translations_have_the_probability_that_the_trained_network_gives_them(translations: Translations) -> None:
+    captions = ["a dog runs", "a woman in a red shirt is holding a cat", "a man riding a wave on a surfboard", "people"]
+    file = translations.file
+    sources = file.source.encode(captions)
+    found = pruned_beam(translations.translator, sources, width=2, length_power=1.0, max_words=20)
+    for caption, source, each in zip(captions, sources, found, strict=True):
+        logits, attention = file.translator(torch.tensor([source]), torch.tensor([[START, *each.tokens]]))
+        distributions = torch.stack([word_log_probs(row, t) for t, row in enumerate(logits[0])])
+        expected = distributions[torch.arange(len(each.tokens)), torch.tensor(each.tokens)]
+        np.testing.assert_allclose(each.log_probs, expected, atol=1e-4)
+        np.testing.assert_allclose(each.attention[:, : len(source)], attention[0, :-1], atol=1e-4)
+        [translation] = translations.translate([caption])
+        assert translation.probability == pytest.approx(float(expected.mean().exp()), abs=1e-4)
 
 
 def test_as_many_translations_as_captions(translations: Translations) -> None:
