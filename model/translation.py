@@ -32,7 +32,7 @@ RUSSIAN_FILE: Final = "russian.safetensors"
 BATCH: Final = 64  # sentences
 LONGEST: Final = 128  # pieces of a sentence; the rest is not translated
 BEAM: Final = 2  # wider ones are hardly better (docs/russian.md), and cost more
-GAP: Final = 1.0  # a hypothesis so far below the likeliest is given up; an infinite one scores the same on validation
+GAP: Final = 1.0  # a hypothesis so far below the likeliest is given up (docs/russian.md)
 _MOST: Final = 1.5  # target pieces for each of the source, and
 _MORE: Final = 8  # a few more
 
