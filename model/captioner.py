@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
@@ -117,7 +118,8 @@ class Captioner:
         captioner = cls._over(engine.encoder, checkpoints, target, engine.dtype)
         captioner.why = engine.why
         del encoder, engine
-        trim()  # with int8, PyTorch's encoder and what the graph was made from
+        gc.collect()  # with int8, PyTorch's encoder, which the cycles of a traced graph would keep
+        trim()
         if (path / GATE_FILE).is_file():
             captioner.gate = Gate.load(path / GATE_FILE, checkpoints[0].encoder_sha256).to(target)
         if (path / TAGS_FILE).is_file():

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from model.drawing.labels import ENGLISH, Labels, percent
-from model.drawing.style import ACCENT, BACKGROUND, GAP, dim, fit, length, letter, overlay, paste_scale, write
+from model.drawing.style import ACCENT, BACKGROUND, GAP, fit, length, letter, paste_scale, paste_tile, write
 from model.words import bare, placed
 
 WIDTH: Final = 1280
@@ -74,20 +74,20 @@ def _block(item: Captioned, most: int, lines: int) -> Image.Image:
     width = (WIDTH - GAP) // columns - GAP
     height = min(most, round(width / ratio))
     small = fit(item.photo.convert("RGB"), (width, height))
-    tiles, peak = [("", small)], 0.0
+    tiles: list[tuple[str, npt.NDArray[np.float32] | None]] = [("", None)]
+    peak = 0.0
     if item.attention is not None and item.attention.size:
         shown = placed(item.words, columns * lines - 1)
         peak = float(item.attention[shown].max())
-        dimmed = dim(small)
-        tiles += [(bare(item.words[word]), overlay(dimmed, item.attention[word], peak)) for word in shown]
+        tiles += [(bare(item.words[word]), item.attention[word] / peak) for word in shown]
     line = height + _LABEL + GAP
     block = Image.new("RGB", (WIDTH, _BETWEEN + _TITLE + line * -(-len(tiles) // columns)), BACKGROUND)
     draw = ImageDraw.Draw(block)
     _write_title(draw, item, peak)
-    for place, (word, tile) in enumerate(tiles):
+    for place, (word, shares) in enumerate(tiles):
         left = GAP + place % columns * (width + GAP)
         top = _BETWEEN + _TITLE + place // columns * line
-        block.paste(tile, (left + (width - tile.width) // 2, top + (height - tile.height) // 2))
+        paste_tile(block, small, (left + (width - small.width) // 2, top + (height - small.height) // 2), shares)
         at = (left + width / 2, top + height + _LABEL / 2)
         write(draw, word, at, width, 22, smallest=10, anchor="mm")
     return block

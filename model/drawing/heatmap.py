@@ -18,13 +18,12 @@ from model.drawing.style import (
     BACKGROUND,
     GAP,
     INK,
-    dim,
     fit,
     fitting_size,
     length,
     letter,
-    overlay,
     paste_scale,
+    paste_tile,
     write,
 )
 from model.words import bare, placed
@@ -51,19 +50,19 @@ def draw_sheet(
     words, attention = [bare(words[i]) for i in shown], attention[shown]
     columns, (width, height), title = _layout(photo.size, len(words) + 1)
     small = fit(photo.convert("RGB"), (width, height))
-    dimmed = dim(small)
     peak = float(attention.max()) if attention.size else 1.0
     rows = -(-(len(words) + 1) // columns)
     size = (GAP + columns * (width + GAP), GAP + rows * (title + height + GAP) + title)
     sheet = Image.new("RGB", size, BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    tiles = [(labels.photo, small), *((w, overlay(dimmed, m, peak)) for w, m in zip(words, attention, strict=True))]
-    for index, (text, tile) in enumerate(tiles):
+    tiles = [(labels.photo, None), *((w, m / peak) for w, m in zip(words, attention, strict=True))]
+    for index, (text, shares) in enumerate(tiles):
         left = GAP + index % columns * (width + GAP)
         top = GAP + index // columns * (title + height + GAP)
         at = (left + width / 2, top + title / 2)
         write(draw, text, at, width, max(8, int(title * 0.72)), smallest=8, anchor="mm", fill=INK if index else _FAINT)
-        sheet.paste(tile, (left + (width - tile.width) // 2, top + title + (height - tile.height) // 2))
+        corner = (left + (width - small.width) // 2, top + title + (height - small.height) // 2)
+        paste_tile(sheet, small, corner, shares)
     regions = attention[0].size if len(attention) else 1
     _draw_legend(sheet, draw, title, labels.attention.format(peak=percent(peak), regions=regions))
     return sheet

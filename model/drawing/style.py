@@ -17,6 +17,9 @@ BACKGROUND: Final = (18, 18, 20)
 INK: Final = (240, 240, 240)
 ACCENT: Final = (245, 150, 40)
 PNG_COLOURS: Final = 64
+_BRIGHT: Final = 0.55  # what is left of a photo's light under a map
+_OPAQUE: Final = 0.6  # of a map at its peak
+_STRIP: Final = 24  # rows: BLAS takes more than one core for larger products
 CYRILLIC: Final = Path(__file__).parent / "fonts" / "DejaVuSans-subset.ttf"  # Pillow's own has none
 
 # Dark violet → orange → pale yellow, rising evenly in lightness, so that it reads without colour vision too.
@@ -104,31 +107,35 @@ def fit(picture: Image.Image, box: tuple[int, int]) -> Image.Image:
     return picture.resize(size, Image.Resampling.HAMMING, reducing_gap=1.25)
 
 
-def dim(picture: Image.Image) -> Image.Image:
-    """A picture darkened for a map to be laid over it."""
-    return Image.blend(Image.new("RGB", picture.size, BACKGROUND), picture, 0.55)
+def paste_tile(
+    sheet: Image.Image, photo: Image.Image, corner: tuple[int, int], shares: npt.NDArray[np.float32] | None = None
+) -> None:
+    """Paste a photo at `corner`, darkened under a map where there is one: shares of its peak, (rows, columns)."""
+    sheet.paste(photo, corner)
+    if shares is not None:
+        veil = _veil(photo.size, shares)
+        sheet.paste(veil, corner, veil)
 
 
-def overlay(dimmed: Image.Image, attention: npt.NDArray[np.float32], peak: float) -> Image.Image:
-    """The dimmed photo under one map, attention / peak giving both colour and opacity."""
-    levels = np.rint(attention / peak * 255)  # 8 bits: finer than the palette
-    down, across = (_spreading(*pair) for pair in zip(levels.shape, dimmed.size[::-1], strict=True))
-    wide = np.rint(np.einsum("rc,cx->rx", levels, across)).clip(0, 255)  # (rows, width)
-    level = np.einsum("ry,rx->yx", down, wide)  # (height, width); einsum, for BLAS would take every core for it
-    level += 0.5
-    colours = Image.frombytes("P", dimmed.size, np.clip(level, 0, 255, out=level).astype(np.uint8).tobytes())
-    colours.putpalette(_veil(), "RGBA")
-    tile = dimmed.copy()
-    veil = colours.convert("RGBA")
-    tile.paste(veil, mask=veil)
-    return tile
+def _veil(size: tuple[int, int], shares: npt.NDArray[np.float32]) -> Image.Image:
+    """What lies over a photo: the background's colour, and over it the map's. RGBa, which Pillow pastes fastest."""
+    levels = np.rint(shares * 255)  # 8 bits: finer than the palette
+    wide = np.rint(np.einsum("rc,cx->rx", levels, _spreading(levels.shape[1], size[0]))).clip(0, 255)  # (rows, width)
+    wide += 0.5  # each pixel's weights sum to 1, so that the levels are rounded
+    strips = _strips(levels.shape[0], size[1])
+    pixels = np.empty((len(strips), _STRIP, size[0]), np.uint32)
+    for weights, strip in zip(strips, pixels, strict=True):  # as much as the processor's cache holds
+        _colours().take((weights @ wide).astype(np.intp), mode="clip", out=strip)
+    return Image.frombuffer("RGBa", size, pixels, "raw", "RGBa", 0, 1)
 
 
 @functools.cache
-def _veil() -> bytes:
-    """The palette with its opacity: RGBA of each level."""
-    opacity = np.arange(256, dtype=np.uint16)[:, np.newaxis] * 6 // 10
-    return np.concatenate([palette(), opacity.astype(np.uint8)], axis=1).tobytes()
+def _colours() -> npt.NDArray[np.uint32]:
+    """Of each level of attention: colour multiplied by opacity, and opacity; RGBa as one number, (256,)."""
+    opacity = np.linspace(0, _OPAQUE, 256)[:, np.newaxis]
+    colours = opacity * palette() + (1 - opacity) * (1 - _BRIGHT) * np.array(BACKGROUND)
+    covered = 255 * (1 - (1 - opacity) * _BRIGHT)
+    return np.hstack([colours, covered]).round().astype(np.uint8).view(np.uint32)[:, 0]
 
 
 @functools.lru_cache(64)
@@ -136,6 +143,14 @@ def _spreading(cells: int, pixels: int) -> npt.NDArray[np.float32]:
     """How much each cell weighs in each pixel when Pillow resizes a row of cells, bicubic: (cells, pixels)."""
     identity = Image.fromarray(np.eye(cells, dtype=np.float32))
     return np.asarray(identity.resize((pixels, cells), Image.Resampling.BICUBIC))
+
+
+@functools.lru_cache(64)
+def _strips(cells: int, pixels: int) -> npt.NDArray[np.float32]:
+    """The same for strips of _STRIP pixels, of which the last has pixels too many: (strips, _STRIP, cells)."""
+    strips = np.zeros((-(-pixels // _STRIP) * _STRIP, cells), np.float32)
+    strips[:pixels] = _spreading(cells, pixels).T
+    return strips.reshape(-1, _STRIP, cells)
 
 
 def paste_scale(sheet: Image.Image, size: tuple[int, int], corner: tuple[int, int]) -> None:

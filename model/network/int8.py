@@ -252,6 +252,7 @@ class Int8Encoder(Encoder):
             options.add_session_config_entry("session.x64quantprecision", "1")
         options.add_session_config_entry("session.force_spinning_stop", "1")  # decoding needs the cores
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._session._model_bytes = None  # it would keep them, 10 MiB, for a second session that nothing asks for
 
     def forward(self, images: Tensor) -> Tensor:
         """As `Encoder.forward`, of uint8 alone."""

@@ -316,6 +316,20 @@ async def test_the_baseline_answers_without_a_heatmap(tmp_path: Path, photo_file
         assert "photo" not in answer
 
 
+async def test_in_int8_a_photo_gets_its_captions_and_its_sheet(tmp_path: Path, photo_files: list[Path]) -> None:
+    async with FakeTelegram() as own, running_bot(own, tmp_path, PRECISION="int8") as program:
+        person = own.person("Ivy")
+        await person.send_photo(photo_files[0].read_bytes())
+        answer = lines(await next_answer(person, PATIENCE))
+        assert len(answer) in (7, 8, 9)
+        assert "%" in answer[1]
+        [call] = own.sent(person.id, "sendPhoto")
+        [file] = call.files.values()
+        assert 900 < max(Image.open(io.BytesIO(file.data)).size) <= 1280
+        assert "attention on cpu, int8, decoder packed in fp16 (as set)" in program.log.read_text()
+        assert own.violations == []
+
+
 async def test_a_wrong_token_is_said_and_ends_the_program(tmp_path: Path) -> None:
     async with FakeTelegram(token="4242:AnotherTokenThanTheOneThatIsSet") as own:
         program = Program.bot(own, tmp_path)

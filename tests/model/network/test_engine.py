@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,6 +145,26 @@ def test_in_int8_it_finds_nearly_the_same(
     assert quantised.gate(rough) == [None] * len(photos)  # all are photos
     assert torch.equal(quantised.encode(squares[2:3])[0], rough[2])  # whatever else is in the batch
     assert not list(quantised.encoder.parameters())  # those of PyTorch's encoder take no memory
+
+
+@pytest.mark.parametrize("precision", ["int8", "auto"])
+def test_int8_keeps_nothing_that_it_was_made_of(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither PyTorch's encoder nor the graph as bytes: tens of MiB each."""
+    pytest.importorskip("onnxruntime")
+    made_of: list[weakref.ref[object]] = []
+
+    def load(path: Path) -> Encoder:
+        encoder = load_encoder(path)
+        made_of.extend(weakref.ref(each) for each in (encoder, *encoder.modules()))
+        return encoder
+
+    monkeypatch.setattr("model.captioner.load_encoder", load)
+    monkeypatch.setattr(engine, "seconds", lambda encoders, pixels: [0.1, 1.0])
+    loaded = Captioner.load(WEIGHTS, "cpu", precision=precision)
+    assert isinstance(loaded.encoder, int8.Int8Encoder)
+    assert len(made_of) > 100
+    assert [each() for each in made_of if each() is not None] == []
+    assert not [each for each in vars(loaded.encoder._session).values() if isinstance(each, bytes)]
 
 
 @pytest.mark.parametrize("vnni", [True, False])
