@@ -1,9 +1,9 @@
 """The pictures of docs/model.md: `python -m docs.figures`.
 
 `architecture` and `curves` need no weights and no data: the curves are those of `docs/training/*.jsonl`, the tidy
-logs of the runs that made the shipped weights. `photos` captions the photos of `tests/photos`, and what was made of
-them, with the shipped weights. `python -m docs.figures --keep runs/tuned …` takes over the logs of new runs.
-The reliability plots are drawn by `python -m model.training.calibrate`.
+logs of the runs that made the shipped weights. `photos` captions the photos of `tests/photos` and `docs/photos`,
+and what was made of some, with the shipped weights. `python -m docs.figures --keep runs/tuned …` takes over the logs
+of new runs. The reliability plots are drawn by `python -m model.training.calibrate`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from docs.architecture import draw_architecture
 
 DOCS: Final = Path(__file__).parent
 LOGS: Final = DOCS / "training"
-PHOTOS: Final = DOCS.parent / "tests" / "photos"
+PHOTOS: Final = (DOCS.parent / "tests" / "photos", DOCS / "photos")
 KEPT: Final = ("loss", "validation_loss", "validation_cider", "reward", "words", "log_prob")
 # Runs in their order, each begun where the one before it ended.
 CHAINS: Final = {
@@ -117,7 +117,7 @@ def _beside(left: Image.Image, right: Image.Image) -> Image.Image:
 
 def cases() -> dict[str, Image.Image]:
     """The photos, and what was made of them to lead the network astray."""
-    photos = {file.stem: Image.open(file).convert("RGB") for file in sorted(PHOTOS.glob("*.jpg"))}
+    photos = {file.stem: Image.open(file).convert("RGB") for folder in PHOTOS for file in sorted(folder.glob("*.jpg"))}
     cat, coffee = photos["cat"], photos["coffee"]
     changed = {
         "flower, in grey": ImageOps.grayscale(photos["flower"]).convert("RGB"),
@@ -139,7 +139,7 @@ def draw_photos(path: Path) -> None:
     captioner = Captioner.load(DOCS.parent / "weights", "cpu", precision="fp32")
     pictures = cases()
     answers = [captioner.caption([picture], samples=0, beam=5)[0] for picture in pictures.values()]
-    columns = 5
+    columns = 6
     rows = -(-len(pictures) // columns)
     figure = Figure(figsize=(2.3 * columns, 2.4 * rows), layout="constrained")
     places = figure.subplots(rows, columns).flatten()

@@ -27,7 +27,7 @@ from model.decoding.sampling import Sampling
 from model.decoding.search import BeamSearch, Decoded, Search, Stepwise, decode
 from model.errors import UnknownWord
 from model.gate import GATE_FILE, Gate
-from model.media.images import to_square, upright_rgb
+from model.media.images import upright_rgb
 from model.media.memory import trim
 from model.network.checkpoint import (
     ENCODER_FILE,
@@ -41,7 +41,7 @@ from model.network.checkpoint import (
 from model.network.config import NetworkKind, Precision
 from model.network.decoder import Decoder
 from model.network.device import choose_device
-from model.network.encoder import Encoder
+from model.network.encoder import Encoder, to_square
 from model.network.engine import choose_engine
 from model.network.int8 import Int8Encoder
 from model.network.vocabulary import SPECIAL, UNKNOWN, Vocabulary

@@ -27,7 +27,8 @@ from PIL import Image
 
 from model.captioner import Captioner
 from model.media.clips import Clip, ClipLimits, Frame, open_clip
-from model.media.images import encode_jpeg, to_square
+from model.media.images import encode_jpeg
+from model.network.encoder import to_square
 from model.novelty import FrameFeatures, Look, find_moments, look
 
 BATCH: Final = 8
@@ -97,8 +98,8 @@ class Moments:
 
 def prepare(frame: Frame, size: int) -> PreparedFrame:
     """The work on a frame's pixels. size: of the encoder's square, pixels."""
-    image = Image.fromarray(frame.image)
-    return PreparedFrame(frame.time, to_square(image, size), look(frame.image), encode_jpeg(image))
+    jpeg = encode_jpeg(Image.fromarray(frame.image))
+    return PreparedFrame(frame.time, to_square(frame.image, size), look(frame.image), jpeg)
 
 
 def describe(captioner: Captioner, batch: Sequence[PreparedFrame]) -> list[DescribedFrame]:

@@ -58,7 +58,7 @@ class Tuning:
     change: float = (
         6.0  # mean difference of their pixels, in levels, at least: a keyframe that sharpens a picture is no cut
     )
-    apart: float = 1.75  # distance of two scenes, of the largest distance within either
+    apart: float = 1.5  # distance of two scenes, of the largest distance within either
     far: float = 0.8  # as unlike as two unrelated photos: a score of 1
     dark: float = 16.0  # brightness
     flat: float = 14.0  # contrast
@@ -88,18 +88,18 @@ def look(image: npt.NDArray[np.uint8]) -> Look:
     image = image[::skip, ::skip]
     height, width = image.shape[:2]
     step = max(1, max(height, width) // _LOOK_SIDE)
-    grey = _block_means(_luma(image), max(1, height // step), max(1, width // step))
+    luma = _luma(image)
+    grey = _block_means(luma, max(1, height // step), max(1, width // step))
     if min(grey.shape) > 2:
         centre = grey[1:-1, 1:-1]
         edges = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * centre
     else:
         edges = np.zeros(1, np.float32)
-    thumbnail = np.stack([_block_means(image[..., c], *_THUMBNAIL) for c in range(3)], axis=-1)
-    return Look(float(grey.mean()), float(grey.std()), float(edges.std()), _streaks(image), thumbnail)
+    thumbnail = _block_means(image, *_THUMBNAIL)
+    return Look(float(grey.mean()), float(grey.std()), float(edges.std()), _streaks(luma), thumbnail)
 
 
-def _streaks(image: npt.NDArray[np.uint8]) -> float:
-    luma = _luma(image)
+def _streaks(luma: Floats) -> float:
     rows, columns = luma.shape[0] // _STREAK_BLOCK, luma.shape[1] // _STREAK_BLOCK
     if rows < 2 or columns < 2:
         return 0.0
@@ -116,14 +116,15 @@ def _luma(image: npt.NDArray[np.uint8]) -> Floats:
     return np.asarray(total / 4, dtype=np.float32)
 
 
-def _block_means(plane: npt.NDArray[np.float32 | np.uint8], rows: int, columns: int) -> Floats:
-    """A plane reduced to (rows, columns), each the mean of its block; small planes are repeated."""
-    down = np.linspace(0, plane.shape[0], rows, endpoint=False).astype(np.intp)
-    across = np.linspace(0, plane.shape[1], columns, endpoint=False).astype(np.intp)
-    sums = np.add.reduceat(np.add.reduceat(plane, down, axis=0, dtype=np.float32), across, axis=1)
-    counts = np.maximum(np.diff([*down, plane.shape[0]]), 1)[:, None] * np.maximum(
-        np.diff([*across, plane.shape[1]]), 1
+def _block_means(image: npt.NDArray[np.float32 | np.uint8], rows: int, columns: int) -> Floats:
+    """An image, (H, W) or (H, W, C), reduced to (rows, columns): means of blocks. Small ones are repeated."""
+    down = np.linspace(0, image.shape[0], rows, endpoint=False).astype(np.intp)
+    across = np.linspace(0, image.shape[1], columns, endpoint=False).astype(np.intp)
+    sums = np.add.reduceat(np.add.reduceat(image, down, axis=0, dtype=np.float32), across, axis=1)
+    tall, wide = (
+        np.maximum(np.diff([*starts, side]), 1) for starts, side in zip((down, across), image.shape, strict=False)
     )
+    counts = np.outer(tall, wide).reshape(rows, columns, *[1] * (image.ndim - 2))
     return np.asarray(sums / counts, dtype=np.float32)
 
 

@@ -31,17 +31,22 @@ _PAPER: Final = 2.03  # hundreds of cd/m²: what HDR is graded to show as white,
 _SPARKS: Final = 0.001  # of the pixels may be brighter than what counts as the brightest
 
 
+def is_other_screen(transfer: int, primaries: int) -> bool:
+    """Whether a video's colours are not those of an ordinary screen."""
+    return transfer in HDR or primaries in _TO_BT709
+
+
 def screen_colours(image: Image.Image, transfer: int, primaries: int) -> Image.Image:
     """An RGB picture of 8 bits as it is encoded in a video → one for an ordinary screen.
 
     HDR (PQ and HLG, ITU-R BT.2100) is mapped to its range: a frame that shows nothing brighter than 100 cd/m² keeps its
     brightness, white paper of 203 cd/m² becomes white, light beyond is compressed. Wide gamuts are clipped.
     """
+    if not is_other_screen(transfer, primaries):
+        return image
     hdr = transfer in HDR
     if hdr and primaries == _UNSPECIFIED:
         primaries = _BT2020
-    if not hdr and primaries not in _TO_BT709:
-        return image
     white = round(_brightest(image, transfer), 1) if hdr else 1.0
     return image.filter(ImageFilter.Color3DLUT(_NODES, _table(transfer, primaries, white), _copy_table=False))
 

@@ -396,11 +396,6 @@ def _eight_bits(image: Image.Image, levels: tuple[float, float]) -> Image.Image:
     return Image.fromarray((grey * 255 + 0.5).astype(np.uint8), "L")
 
 
-def to_square(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
-    """The RGB image squashed to a square, as in training: (size, size, 3) uint8. Nothing is cropped away."""
-    return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
-
-
 def encode_jpeg(image: Image.Image) -> bytes:
     """The image as a JPEG file."""
     out = io.BytesIO()

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from model.errors import ClipsUnavailable, ClipTooLarge, DamagedClip, NotAClip, UnreadClip
-from model.media.colour import screen_colours
+from model.media.colour import is_other_screen, screen_colours
 from model.media.formats import Video
 from model.media.frames import LONG_SIDE, Budget, Clip, ClipLimits, Frame, choose_frames
 from model.media.images import upright_rgb
@@ -382,10 +382,12 @@ def _displayed(
         raise
     except (pyav().FFmpegError, ValueError):
         return None
-    image = Image.fromarray(converted.to_ndarray())
-    if clear:
-        image = upright_rgb(image)
-    return _upright(np.asarray(screen_colours(image, frame.color_trc, frame.color_primaries)), frame)
+    pixels = converted.to_ndarray()
+    if clear or is_other_screen(frame.color_trc, frame.color_primaries):
+        image = Image.fromarray(pixels)
+        image = upright_rgb(image) if clear else image
+        pixels = np.asarray(screen_colours(image, frame.color_trc, frame.color_primaries))
+    return _upright(pixels, frame)
 
 
 def _upright(pixels: npt.NDArray[np.uint8], frame: VideoFrame) -> npt.NDArray[np.uint8]:

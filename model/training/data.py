@@ -20,9 +20,8 @@ from PIL import Image, ImageEnhance
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from model.media.images import to_square
 from model.network.device import autocast
-from model.network.encoder import Encoder
+from model.network.encoder import Encoder, to_square
 from model.network.vocabulary import END, PAD, START, Vocabulary
 
 

@@ -69,7 +69,8 @@ def _prepare(task: AlbumTask, media: bytes, size: int) -> list[_AlbumPicture]:
     an album takes little more memory than its largest photo. Raises CaptionError when none can be read, and WireError.
     """
     from model.drawing.album_heatmap import PHOTO_SIDE
-    from model.media.images import open_image, to_square
+    from model.media.images import open_image
+    from model.network.encoder import to_square
 
     _, files = unpack(media)
     found: list[_AlbumPicture] = []

@@ -71,6 +71,7 @@ class LookingTask(Task):
 
 def encoder_square(media: bytes, size: int) -> npt.NDArray[np.uint8]:
     """The picture as the encoder sees it, (size, size, 3). Raises what `open_photo` raises."""
-    from model.media.images import open_photo, to_square
+    from model.media.images import open_photo
+    from model.network.encoder import to_square
 
     return to_square(open_photo(media), size)

@@ -120,7 +120,8 @@ class PhotoTask(CaptionOptions, LookingTask):
 
 def _open(media: bytes, size: int | None) -> tuple[npt.NDArray[np.uint8] | None, Image.Image]:
     """The picture as a square for the encoder, (size, size, 3), where `size` is given, and the picture."""
-    from model.media.images import WORKING_SIDE, open_photo, to_square
+    from model.media.images import WORKING_SIDE, open_photo
+    from model.network.encoder import to_square
 
     photo = open_photo(media)
     square = None if size is None else to_square(photo, size)

@@ -26,7 +26,7 @@ from model.errors import (
     WebPage,
 )
 from model.media import images
-from model.media.images import MAX_KEPT, open_image, to_square
+from model.media.images import MAX_KEPT, open_image
 from model.media.memory import MemoryBudget
 
 pillow_heif.register_heif_opener()  # to write HEIC; how it is read is not changed by it
@@ -341,14 +341,6 @@ def test_flipped_bits_raise_nothing_but_media_errors() -> None:
 def test_a_bomb_is_refused_before_its_pixels_are_decoded() -> None:
     with pytest.raises(ImageTooLarge, match="100,000,000 pixels"):
         open_image(bomb_png(50_000, 50_000))
-
-
-def test_the_square_keeps_the_whole_picture() -> None:
-    square = to_square(gradient(), 299)
-    assert square.shape == (299, 299, 3)
-    assert square[0, 0, 0] < 8
-    assert square[298, 298, 0] > 247
-    assert square[298, 298, 1] > 247
 
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

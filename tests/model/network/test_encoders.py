@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -17,7 +18,7 @@ from model.captioner import Captioner
 from model.network.checkpoint import CheckpointError, load_encoder, pretrained_encoder, save_encoder
 from model.network.config import ENCODERS, ConfigError, DecoderConfig, EncoderConfig
 from model.network.decoder import build_decoder
-from model.network.encoder import Encoder, encoder_config, torchvision_models
+from model.network.encoder import Encoder, encoder_config, to_square, torchvision_models
 from model.network.vocabulary import Vocabulary
 from tests.conftest import WORDS
 
@@ -30,6 +31,18 @@ def random_statistics(encoder: Encoder) -> None:
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, std=0.1)  # type: ignore[arg-type]
             nn.init.uniform_(module.running_var, 0.5, 2.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (224, 224), (299, 299), (33, 500), (1, 1)])
+def test_the_square_is_what_pillow_makes_of_the_whole_picture(size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    photo = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+    square = to_square(photo, 299)
+    away = np.abs(square.astype(int) - np.asarray(photo.resize((299, 299), Image.Resampling.BICUBIC)))
+    assert away.max() <= 2
+    assert away.mean() < 0.01
+    assert np.array_equal(square, to_square(np.asarray(photo), 299))
+    assert to_square(photo.convert("L"), 299).shape == square.shape == (299, 299, 3)
 
 
 @pytest.mark.slow
