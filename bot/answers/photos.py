@@ -168,7 +168,7 @@ class Captioning:
         looked_at: bool,
     ) -> AsyncIterator[tuple[str, InlineKeyboardMarkup, asyncio.Task[None]]]:
         """Note an answer while the block sends it, perhaps also that a worker knows its picture: the answer's key and
-        buttons, and a task that is over once it is noted. The block does not wait for the disk; its end does.
+        buttons, and a task that is over once it is noted, which is before the block where that takes no time.
         """
         key, clip = new_key(), clip_of_live(ask.message, picture)
         answer = Answer(
@@ -188,6 +188,8 @@ class Captioning:
         if clip is not None:
             moves = Subject(clip, ask.user, answer.thread, clip=True, language=ask.language)
         async with _beside(self._answers.keep_sent(ask.chat, key, answer, moves, looked_at=looked_at)) as noted:
+            if not self._storage.notes_take_long:
+                await noted
             yield key, answer.buttons(key), noted
 
 

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from bot.chat_settings import ChatSettings
 from bot.storage.chats import (
@@ -116,6 +116,8 @@ class RedisStorage:
     A chat's notes are keys of their own, so that Redis itself deletes them in time; each begins with its end (seconds
     since the epoch) by the bot's clock. A sorted set names those of a chat, by when they end.
     """
+
+    notes_take_long: ClassVar[bool] = True
 
     def __init__(self, connection: Redis, bot_id: int, clock: Callable[[], float] = time.time) -> None:
         self._client: Any = connection
