@@ -346,7 +346,7 @@ async def run_redis(settings: Settings) -> int:
         if stop.is_set():
             return 0
         await opening
-        return await run_bot(settings, queue, create_routers(), stop)
+        return await run_bot(settings, queue, create_routers(), stop, redis=queue.connection)
     except RedisRefused as error:
         log.error("%s", error)
         return REFUSED

@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import Coroutine, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiogram import Bot, Dispatcher, Router
 from aiogram.client.default import DefaultBotProperties
@@ -69,6 +69,9 @@ from model.serving.metrics import served_registry
 from model.serving.queue import JobProducer
 from model.serving.redis.address import RedisRefused
 
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
 log = logging.getLogger(__name__)
 
 OK: Final = 0
@@ -127,6 +130,7 @@ async def run_bot(
     routers: Sequence[Router],
     stop: asyncio.Event,
     *,
+    redis: Redis | None = None,
     grace: float = GRACE,
     rhythm: Rhythm = RHYTHM,
 ) -> int:
@@ -134,7 +138,8 @@ async def run_bot(
 
     Behind a webhook where WEBHOOK_URL is set, else it polls.
 
-    `grace`: seconds for what is in work then. `rhythm`: when people who wait are told how far it is.
+    `redis`: the connection of a queue in Redis. `grace`: seconds for what is in work when it stops. `rhythm`: when
+    people who wait are told how far it is.
     0: stopped as asked. 1: DATA_DIR cannot be used, or Redis refuses the bot. 2: Telegram does not know the token.
     3: another process polls with the same token. Raises ConfigurationError when there is no token, or when the port or
     the address of the webhook cannot be used.
@@ -142,11 +147,11 @@ async def run_bot(
     asyncio.get_running_loop().set_exception_handler(log_unhandled)
     if settings.webhook_url is None:
         contact = Deadline("no answer to getUpdates", CONTACT_SECONDS)
-        return await _run_counted(settings, queue, routers, stop, receive_by_polling, contact, grace, rhythm)
+        return await _run_counted(settings, queue, routers, stop, receive_by_polling, contact, redis, grace, rhythm)
     from bot.telegram.webhook import receive_by_webhook  # aiohttp's server is not needed to poll
 
     contact = Deadline("Telegram has not confirmed the webhook", CONTACT_SECONDS)
-    return await _run_counted(settings, queue, routers, stop, receive_by_webhook, contact, grace, rhythm)
+    return await _run_counted(settings, queue, routers, stop, receive_by_webhook, contact, redis, grace, rhythm)
 
 
 async def _run_counted(
@@ -156,6 +161,7 @@ async def _run_counted(
     stop: asyncio.Event,
     receive: Receive,
     contact: Deadline,
+    redis: Redis | None,
     grace: float,
     rhythm: Rhythm,
 ) -> int:
@@ -165,7 +171,7 @@ async def _run_counted(
         contact.set()
         try:
             async with (
-                open_memory(settings, bot.id) as (inbox, storage),
+                open_memory(settings, bot.id, redis) as (inbox, storage),
                 open_stats(settings, bot.id) as stats,
                 heartbeat(settings.data_dir / FOLDER, "bot", [contact]),
             ):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Self
 
 from aiogram import BaseMiddleware, Bot
@@ -22,7 +21,7 @@ from bot.service.jobs import Origin, job_id, place_name
 from bot.service.requests import Fetch, Request
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted, Place
-from bot.telegram.media import check_size, download, download_size
+from bot.telegram.media import Download, check_size, download_size
 from bot.telegram.updates import asker
 from model.errors import JobCancelled
 from model.serving.jobs import Job, Kind
@@ -79,7 +78,10 @@ class Ask:
     def request(self, file: Picture, job: Job, kind: str) -> Request:
         """What this asks of a file. Raises TooBig where it could not be downloaded."""
         check_size(self.bot, file.file_size)
-        return self.request_for(job, kind, download_size(self.bot, file), partial(download, self.bot, file))
+        download = Download(self.bot, file)
+        request = self.request_for(job, kind, download_size(self.bot, file), download)
+        request.begin = download.begin
+        return request
 
     def request_for(
         self, job: Job, kind: str, size: int, fetch: Fetch, update: int | None = None, *, downloaded: bool = True
@@ -140,9 +142,11 @@ class AskMiddleware(BaseMiddleware):
         chat: Chat | User | None = data.get("event_chat")
         if event.guest_message is not None or event.inline_query is not None:  # of no chat of the bot's
             chat = data.get("event_from_user")
-        settings = await self._storage.settings(chat.id) if chat is not None else ChatSettings()
+        accepted: Accepted = data["accepted"]
+        if (settings := accepted.settings) is None:
+            settings = await self._storage.settings(chat.id) if chat is not None else ChatSettings()
         data["chat_settings"] = settings  # for the language
-        bot, used, accepted = data["bot"], settings.in_use(self._operator), data["accepted"]
+        bot, used = data["bot"], settings.in_use(self._operator)
         press: CallbackQuery | None = None
         if (message := event.message) is not None:
             user = asker(message)

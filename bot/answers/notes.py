@@ -179,18 +179,30 @@ class Answers:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self._rating: set[asyncio.Task[None]] = set()
         self._locks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
 
     def alone(self, chat_id: int, key: str) -> asyncio.Lock:
         """To be held from reading a note to writing it anew."""
         return self._locks.setdefault((chat_id, key), asyncio.Lock())
 
-    async def keep(self, chat_id: int, key: str, answer: Answer, *, looked_at: bool = False) -> None:
-        """`looked_at`: as the method of this name says, at no further cost."""
+    async def keep(self, chat_id: int, key: str, answer: Answer) -> None:
+        await ANSWER.keep(self._storage, chat_id, key, answer)
+
+    async def keep_sent(
+        self, chat_id: int, key: str, answer: Answer, clip: Subject | None = None, *, looked_at: bool = False
+    ) -> None:
+        """Of an answer that is being sent, with the clip of its live photo. `looked_at`: as that method says, too.
+
+        A failure is logged: without its note, an answer is taken for one whose time is over.
+        """
         notes = [ANSWER.note(key, answer)]
+        if clip is not None:
+            notes.append(CLIP.note(key, clip))
         if looked_at and not answer.picture.private:
             notes.append(KNOWN.note(answer.picture.file_unique_id))
-        await self._storage.note_all(chat_id, notes)
+        with once_sent():
+            await self._storage.note_all(chat_id, notes)
 
     async def find(self, chat_id: int, key: str) -> Answer | None:
         return await ANSWER.find(self._storage, chat_id, key, Answer.of)
@@ -228,7 +240,16 @@ class Answers:
         await self.add_beside(bot, chat_id, key, [message])
 
     async def rate(self, chat_id: int, messages: Sequence[int], rated: Rated) -> None:
-        """Reactions to these messages, which are out, are about an answer that was made so."""
+        """Reactions to these messages, which are out, are about an answer that was made so.
+
+        It is not waited for, only begun: what is kept later comes after it.
+        """
+        task = asyncio.create_task(self._rate(chat_id, messages, rated))
+        self._rating.add(task)
+        task.add_done_callback(self._rating.discard)
+        await asyncio.sleep(0)
+
+    async def _rate(self, chat_id: int, messages: Sequence[int], rated: Rated) -> None:
         with once_sent():
             await self._storage.note_all(chat_id, [RATED.note(message, rated) for message in messages])
 

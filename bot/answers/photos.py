@@ -79,8 +79,9 @@ class Captioning:
 
             async def answer() -> str:
                 main = words.captions[0] if words.captions else ""
-                key, buttons = await self._note(ask, picture, result, main, words, looked_at=job.task.needs_media)
-                sent = await ask.message.reply(words.markup, reply_markup=buttons)
+                looked_at = job.task.needs_media
+                async with self._noted(ask, picture, result, main, words, looked_at=looked_at) as (key, buttons, _):
+                    sent = await ask.message.reply(words.markup, reply_markup=buttons)
                 decoding = wanted.strategy(ask.settings.strategy)
                 await self._answers.rate(ask.chat, [sent.message_id], Rated(ask.user, ask.model, decoding))
                 return key
@@ -117,12 +118,14 @@ class Captioning:
         main, others = result.main.text, [result.greedy.text]
         if result.not_photo is not None:  # none was shown
             main, others = "", []
-        key, buttons = await self._note(ask, picture, result, main, words, others, beside, looked_at=True)
-        if result.vector is not None and (source := _own(ask, picture)) is not None:
-            when = source.date.timestamp()
-            photo = findable(ask.user, picture, result.vector, sent=when, message=source.message_id, answer=key)
-            await keep_findable(self._storage, ask.chat, picture, photo)
-        sent = await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons, of=picture)
+        noted = self._noted(ask, picture, result, main, words, others, beside, looked_at=True)
+        async with noted as (key, buttons, done):
+            if result.vector is not None and (source := _own(ask, picture)) is not None:
+                await done
+                when = source.date.timestamp()
+                photo = findable(ask.user, picture, result.vector, sent=when, message=source.message_id, answer=key)
+                await keep_findable(self._storage, ask.chat, picture, photo)
+            sent = await reply_picture(ask.message, result.sheet, "captions.jpg", words.markup, buttons, of=picture)
         await self._answers.rate(ask.chat, [sent], Rated(ask.user, ask.model, ask.settings.decoding))
         if ask.settings.history:
             said = replies.main_caption(result, noted=False)
@@ -151,7 +154,8 @@ class Captioning:
             return None
         return sent.message_id
 
-    async def _note(
+    @asynccontextmanager
+    async def _noted(
         self,
         ask: Ask,
         picture: Picture,
@@ -162,8 +166,10 @@ class Captioning:
         beside: tuple[int, ...] = (),
         *,
         looked_at: bool,
-    ) -> tuple[str, InlineKeyboardMarkup]:
-        """Note an answer that is about to be sent, perhaps also that a worker knows its picture; key and buttons."""
+    ) -> AsyncIterator[tuple[str, InlineKeyboardMarkup, asyncio.Task[None]]]:
+        """Note an answer while the block sends it, perhaps also that a worker knows its picture: the answer's key and
+        buttons, and a task that is over once it is noted, which is before the block where that takes no time.
+        """
         key, clip = new_key(), clip_of_live(ask.message, picture)
         answer = Answer(
             picture=picture,
@@ -178,11 +184,13 @@ class Captioning:
             live=clip is not None,
             language=ask.language,
         ).with_captions(result)
+        moves = None
         if clip is not None:
             moves = Subject(clip, ask.user, answer.thread, clip=True, language=ask.language)
-            await self._answers.keep_clip(ask.chat, key, moves)
-        await self._answers.keep(ask.chat, key, answer, looked_at=looked_at)
-        return key, answer.buttons(key)
+        async with _beside(self._answers.keep_sent(ask.chat, key, answer, moves, looked_at=looked_at)) as noted:
+            if not self._storage.notes_take_long:
+                await noted
+            yield key, answer.buttons(key), noted
 
 
 @asynccontextmanager

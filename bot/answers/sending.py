@@ -17,6 +17,7 @@ from bot.storage.inbox import NOWHERE
 from bot.telegram.session import Hook, hooked
 
 ACTION_INTERVAL: Final = 4.5  # Telegram shows a chat action for 5 s
+ACTION_AFTER: Final = 0.02  # seconds; before, the bot has the file to fetch
 
 
 class TelegramDelivery:
@@ -52,6 +53,7 @@ class TelegramDelivery:
 
     async def _show_typing(self, chat_id: int, thread: int | None) -> None:
         """Unlike aiogram's ChatActionSender this neither fails nor delays the answer."""
+        await asyncio.sleep(ACTION_AFTER)
         while True:
             with suppress(AiogramError):
                 await self._bot.send_chat_action(chat_id, "typing", message_thread_id=thread)

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 DOWNLOADS: Final = 32  # at once, of which something arrives
 OPEN_DOWNLOADS: Final = 256  # with those that stall
+QUIET: Final = 8  # jobs in the queue; with fewer, a file is looked for while its job is being admitted
 UNHEARD: Final = 0.5  # seconds of waiting after which it is asked whether an answer is still wanted
 IN_TURN: Final = ("photo", "album")  # kinds of requests whose answers keep the order of one person's messages
 ROOM: Final = 0.1  # the share of a full queue that must be done before newcomers are likely to get in
@@ -47,6 +48,7 @@ class Request(Work):
     fetch: Fetch
     update: int  # that brought it
     downloaded: bool = True  # the media are fetched from Telegram
+    begin: Callable[[], None] = lambda: None  # prepares `fetch`, if it is called
 
 
 class Delivery(Protocol):
@@ -140,6 +142,10 @@ class Requests:
             groups = [entered.enter_context(self._in_work.enter(request)) for request in requests]
             if not (first.accepted.again or first.accepted.waited):
                 self._throttle.check(first.job.user, first.job.request or first.job.id)
+            if len(self._admitted) < QUIET and not first.accepted.again:
+                for request in requests:
+                    if request.job.task.needs_media:
+                        request.begin()
             for request in requests:
                 await self._admit(request.job, request.accepted.again)
                 self._admitted.add(request.job.id)

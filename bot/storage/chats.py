@@ -7,7 +7,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 from weakref import WeakKeyDictionary
 
 from bot.chat_settings import ChatSettings
@@ -76,6 +76,8 @@ class Storage(Protocol):
     Settings, and that something was deleted, are on the disk when the call returns; notes once the update that they
     belong to is acknowledged.
     """
+
+    notes_take_long: ClassVar[bool]  # each waits for the disk: an answer is sent while its note is being kept
 
     async def settings(self, chat_id: int) -> ChatSettings:
         """As they were kept last; the defaults for a chat of which none were."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self
 
+from bot.chat_settings import ChatSettings
 from model.serving.jobs import Kind
 
 REMEMBERED: Final = 48 * 3600.0  # Telegram keeps unconfirmed updates for 24 h
@@ -47,6 +48,7 @@ class Recorded:
     received: float  # seconds since the epoch
     attempts: int = 0  # crashes of the bot it was there for
     asked: Asked | None = None  # None: not decided, or by another version
+    settings: ChatSettings | None = None  # of the chat, when it was accepted; None: not known
 
     @classmethod
     def load(cls, update_id: int, text: str | bytes, received: float, attempts: int = 0) -> Self:
@@ -72,6 +74,7 @@ class Accepted:
     again: bool = False  # it was accepted at an earlier time, perhaps by an earlier process
     asked: Asked | None = None
     waited: bool = False  # at Telegram, while the bot was down or did not reach it
+    settings: ChatSettings | None = None  # of the chat; None: to be looked up
 
     @property
     def order(self) -> Order:
@@ -119,6 +122,12 @@ def _asked(kept: Any) -> Asked | None:
         return None
 
 
+Settle = Callable[[], Awaitable[None]]  # lets go of what an update has elsewhere
+
+
+async def nothing() -> None: ...
+
+
 class Inbox(Protocol):
     """The updates of one bot. An id stays known for two days after it was acknowledged.
 
@@ -131,8 +140,12 @@ class Inbox(Protocol):
     ) -> list[Recorded]:
         """Write updates down, all or none; those seen for the first time. `asked`: what they ask for, by their ids."""
 
-    async def acknowledge(self, update_id: int) -> None:
-        """The update is answered: forget all but its id."""
+    async def acknowledge(self, update_id: int, settle: Settle = nothing) -> None:
+        """The update is answered: forget all but its id.
+
+        `settle` comes first, so that a kill leaves nothing behind; it may be called several times. What it raises is
+        raised.
+        """
 
     async def dead_letter(self, update_id: int, reason: str, attempts: int) -> None:
         """The update cannot be done: keep what another try needs for a week, and forget the rest."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from bot.chat_settings import ChatSettings
 from bot.storage.chats import (
@@ -116,10 +117,11 @@ class RedisStorage:
     since the epoch) by the bot's clock. A sorted set names those of a chat, by when they end.
     """
 
+    notes_take_long: ClassVar[bool] = True
+
     def __init__(self, connection: Redis, bot_id: int, clock: Callable[[], float] = time.time) -> None:
         self._client: Any = connection
-        scripts = map(self._client.register_script, (_NOTE, _FIND, _DROP, _FORGET))
-        self._note, self._find, self._drop, self._forget = scripts
+        self._note, self._drop, self._forget = map(self._client.register_script, (_NOTE, _DROP, _FORGET))
         self._prefix = prefix_of(bot_id)
         self._clock = clock
 
@@ -155,7 +157,9 @@ class RedisStorage:
         await self._run(self._drop, chat_id, key, room_of(key))
 
     async def notes(self, chat_id: int, prefix: str) -> dict[str, str]:
-        found: list[bytes | None] = await self._run(self._find, chat_id, prefix)
+        # EVAL is joined with no other call: there may be much to find.
+        find = partial(self._client.eval, _FIND, 1, self._key("notes", chat_id), self._key("note", chat_id, ""), prefix)
+        found: list[bytes | None] = await patiently(find)
         pairs = zip(found[::2], map(self._text, found[1::2]), strict=True)
         return dict(sorted((key.decode(), text) for key, text in pairs if key is not None and text is not None))
 

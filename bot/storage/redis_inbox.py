@@ -5,13 +5,25 @@ Redis 6.2 or later, also a cluster. While Redis is away, calls wait for it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bot.storage.inbox import DEAD_KEPT, REMEMBERED, Asked, DeadLetter, Notice, Recorded, new_entry, process_name
+from bot.storage.inbox import (
+    DEAD_KEPT,
+    REMEMBERED,
+    Asked,
+    DeadLetter,
+    Notice,
+    Recorded,
+    Settle,
+    new_entry,
+    nothing,
+    process_name,
+)
 from bot.storage.redaction import letter_of
 from model.serving.redis.connection import patiently
 
@@ -30,6 +42,7 @@ class RedisInbox:
     """The updates of one bot, an `Inbox`. A process is taken for dead when it has not called for 30 seconds."""
 
     def __init__(self, connection: Redis, bot_id: int) -> None:
+        """`connection`: made by `connect_joined`."""
         self._client: Any = connection
         self._script = self._client.register_script(_SCRIPT)
         self._bot = bot_id
@@ -37,8 +50,11 @@ class RedisInbox:
         self._process = process_name()
 
     async def _call(self, command: str, *arguments: str | bytes | float) -> Any:
-        what = command, self._process, process_name(), *arguments
+        what = self._what(command, *arguments)
         return await patiently(lambda: self._script([self._prefix], what))
+
+    def _what(self, command: str, *arguments: str | bytes | float) -> tuple[str | bytes | float, ...]:
+        return command, self._process, process_name(), *arguments
 
     async def record(
         self, updates: Sequence[dict[str, Any]], asked: Mapping[int, Asked] | None = None
@@ -48,8 +64,10 @@ class RedisInbox:
         pairs = [part for entry in entries for part in (entry.id, entry.dump())]
         return _entries(await self._call("record", now, now - REMEMBERED, *pairs))
 
-    async def acknowledge(self, update_id: int) -> None:
-        await self._call("acknowledge", update_id, time.time())
+    async def acknowledge(self, update_id: int, settle: Settle = nothing) -> None:
+        """What `settle` asks of the same connection goes with this, before it: both are on the disk at once."""
+        what = self._what("acknowledge", update_id, time.time())
+        await patiently(lambda: asyncio.gather(settle(), self._script([self._prefix], what)))
 
     async def waiting(self) -> list[Recorded]:
         return _entries(await self._call("waiting"))

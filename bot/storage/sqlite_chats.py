@@ -7,7 +7,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from bot.chat_settings import ChatSettings
 from bot.storage.chats import LASTING, MOST_IN_ROOM, MOST_LASTING, PICTURE, Note, Picture, room_of
@@ -30,6 +30,8 @@ _TABLES: Final = ("chat_notes", "person_notes")
 
 class SqliteStorage:
     """The memory of one bot, a `Storage`. File ids are of use to the bot they were given to alone."""
+
+    notes_take_long: ClassVar[bool] = False
 
     def __init__(self, database: Database, bot_id: int, clock: Callable[[], float] = time.time) -> None:
         self._database = database

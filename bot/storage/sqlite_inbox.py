@@ -7,7 +7,18 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from bot.storage.inbox import DEAD_KEPT, REMEMBERED, Asked, DeadLetter, Notice, Recorded, new_entry, process_name
+from bot.storage.inbox import (
+    DEAD_KEPT,
+    REMEMBERED,
+    Asked,
+    DeadLetter,
+    Notice,
+    Recorded,
+    Settle,
+    new_entry,
+    nothing,
+    process_name,
+)
 from bot.storage.redaction import letter_of
 from bot.storage.sqlite import Database
 
@@ -41,7 +52,8 @@ class SqliteInbox:
 
         return await self._database.run(work)
 
-    async def acknowledge(self, update_id: int) -> None:
+    async def acknowledge(self, update_id: int, settle: Settle = nothing) -> None:
+        await settle()
         await self._database.run(lambda connection: self._acknowledge(connection, update_id))
 
     def _acknowledge(self, connection: sqlite3.Connection, update_id: int) -> None:

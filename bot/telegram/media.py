@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import PurePath
@@ -19,6 +19,7 @@ from aiogram.types import (
     Animation,
     Document,
     ExternalReplyInfo,
+    File,
     LivePhoto,
     Message,
     PhotoSize,
@@ -210,8 +211,28 @@ def download_size(bot: Bot, picture: Picture) -> int:
     return size if limit is None else min(size, limit)
 
 
-async def download(bot: Bot, picture: Picture, heard: Callable[[], None] = lambda: None) -> bytes:
-    """The bytes of a picture. `heard` is called for each part that arrives.
+class Download:
+    """A `download` that can be begun before it is called for."""
+
+    def __init__(self, bot: Bot, picture: Picture) -> None:
+        self._bot = bot
+        self._picture = picture
+        self._file: asyncio.Task[File] | None = None
+
+    def begin(self) -> None:
+        """Ask Telegram where the file is."""
+        self._file = asyncio.create_task(self._bot.get_file(self._picture.file_id, request_timeout=STALLED))
+        self._file.add_done_callback(lambda task: task.cancelled() or task.exception())  # perhaps nobody awaits it
+
+    async def __call__(self, heard: Callable[[], None]) -> bytes:
+        begun, self._file = self._file, None
+        return await download(self._bot, self._picture, heard, begun)
+
+
+async def download(
+    bot: Bot, picture: Picture, heard: Callable[[], None] = lambda: None, begun: Awaitable[File] | None = None
+) -> bytes:
+    """The bytes of a picture. `heard` is called for each part that arrives. `begun`: where it is, asked before.
 
     Raises TooBig (before any download where the size is known), Gone, or TelegramNetworkError when the network fails
     several times over, or nothing arrives for `STALLED` seconds.
@@ -220,7 +241,8 @@ async def download(bot: Bot, picture: Picture, heard: Callable[[], None] = lambd
     backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
     for attempt in range(1, TRIES + 1):
         try:
-            return await _fetch(bot, picture, heard)
+            file, begun = begun or bot.get_file(picture.file_id, request_timeout=STALLED), None
+            return await _fetch(bot, picture, heard, file)
         except aiohttp.ClientResponseError as error:
             if error.status == HTTPStatus.NOT_FOUND and attempt > 1:
                 raise Gone("Telegram no longer has the file") from None
@@ -233,9 +255,9 @@ async def download(bot: Bot, picture: Picture, heard: Callable[[], None] = lambd
     raise TelegramNetworkError(GetFile(file_id=picture.file_id), f"download failed: {reason}")
 
 
-async def _fetch(bot: Bot, picture: Picture, heard: Callable[[], None]) -> bytes:
+async def _fetch(bot: Bot, picture: Picture, heard: Callable[[], None], located: Awaitable[File]) -> bytes:
     try:
-        file = await bot.get_file(picture.file_id, request_timeout=STALLED)
+        file = await located
     except TelegramBadRequest as error:
         if "too big" in error.message.lower():
             raise TooBig(HOSTED_LIMIT) from None

@@ -7,6 +7,8 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 from aiogram import Bot, Dispatcher
@@ -96,8 +98,20 @@ class Processor:
 
     async def record(self, updates: Sequence[dict[str, Any]]) -> list[Recorded]:
         """Write updates down, with what they ask for; those that are new. Raises StorageError or RedisRefused."""
-        asked = {update["update_id"]: await self._asked_for(update) for update in updates}
-        return await self._inbox.record(updates, {number: each for number, each in asked.items() if each is not None})
+        found = {update["update_id"]: await self._asked_for(update) for update in updates}
+        asked = {number: each for number, each in found.items() if each is not None}
+        entries, settings = await asyncio.gather(
+            self._inbox.record(updates, asked), self._all_settings({each.place.chat for each in asked.values()})
+        )
+        return [
+            replace(entry, settings=settings.get(entry.asked.place.chat)) if entry.asked is not None else entry
+            for entry in entries
+        ]
+
+    async def _all_settings(self, chats: Collection[int]) -> dict[int, ChatSettings]:
+        """Of these chats, as far as they can be had: their handlers ask again for others."""
+        found = await asyncio.gather(*map(self._storage.settings, chats), return_exceptions=True)
+        return {chat: each for chat, each in zip(chats, found, strict=True) if isinstance(each, ChatSettings)}
 
     async def recover(self, *, others: bool = False) -> int:
         """Take up again what was left unanswered; how much that is. Raises StorageError or RedisRefused.
@@ -207,12 +221,13 @@ class Processor:
 
     async def _done(self, entry: Recorded, outcome: GiveUp | bool, *, again: bool) -> None:
         """Forget its jobs, then acknowledge or dead-letter it: in this order a kill leaves nothing behind."""
-        await self._persist(self._settle, entry.id, again)
+        settle = partial(self._settle, entry.id, again)
         if isinstance(outcome, GiveUp):
+            await self._persist(settle)
             attempts = max(entry.attempts, self._max_attempts)
             await self._persist(self._inbox.dead_letter, entry.id, outcome.reason, attempts)
         else:
-            await self._persist(self._inbox.acknowledge, entry.id)
+            await self._persist(self._inbox.acknowledge, entry.id, settle)
 
     async def _attempt(self, entry: Recorded, again: bool, waited: bool = False) -> GiveUp | bool:
         """Whether the update is done with, or given up; False: it is worth another try later."""
@@ -224,7 +239,8 @@ class Processor:
             update = read_update(entry.body, self._bot)
             _ = update.event_type  # the dispatcher would warn of an unknown one by showing it
             asked = entry.asked or await self._asked_for(entry.body)
-            accepted = Accepted(entry.id, entry.received, again, asked, waited)
+            settings = None if again else entry.settings
+            accepted = Accepted(entry.id, entry.received, again, asked, waited, settings)
             outcome = await self._dispatcher.feed_update(self._bot, update, accepted=accepted)
             return outcome if isinstance(outcome, GiveUp) else True
         except UpdateTypeLookupError:

@@ -800,7 +800,7 @@ async def test_a_part_that_is_out_is_not_sent_again(
     ]
 
 
-@pytest.mark.parametrize("kind", ["rated", "history", "parts", "beside", "about"])
+@pytest.mark.parametrize("kind", ["answer", "rated", "history", "parts", "beside", "about"])
 async def test_an_answer_that_cannot_be_noted_is_not_sent_again(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

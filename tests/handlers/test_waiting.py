@@ -22,7 +22,7 @@ from bot.answers.asked import asked_for
 from bot.answers.keyboards import Cancel
 from bot.answers.status import Rhythm
 from bot.service.in_progress import InWork, Work, interruptible
-from bot.storage.inbox import Accepted, Asked, Place
+from bot.storage.inbox import Accepted, Asked, Place, Settle
 from bot.storage.sqlite_inbox import SqliteInbox
 from bot.telegram.pacing import Pacer
 from handlers import create_routers
@@ -464,11 +464,11 @@ async def test_what_is_answered_is_not_cancelled_before_the_inbox_knows_it(
     bob = server.person("Bob")
     acknowledge, answered, go_on = SqliteInbox.acknowledge, asyncio.Event(), asyncio.Event()
 
-    async def slow(self: SqliteInbox, update_id: int) -> None:
+    async def slow(self: SqliteInbox, update_id: int, settle: Settle) -> None:
         if not answered.is_set():
             answered.set()
             await go_on.wait()
-        await acknowledge(self, update_id)
+        await acknowledge(self, update_id, settle)
 
     monkeypatch.setattr(SqliteInbox, "acknowledge", slow)
     async with running_bot(server, FakeQueue(), tmp_path):
@@ -530,7 +530,7 @@ async def test_what_another_bot_process_is_about_to_do_is_cancelled(
         await go_on.wait()
         return PHOTO
 
-    monkeypatch.setattr("bot.answers.ask.download", slow)
+    monkeypatch.setattr("bot.telegram.media.download", slow)
     photo = await ann.send_photo(PHOTO)
     await arrived.wait()
     await queue.cancel(f"424242-{server.update_id(photo)}")

@@ -24,6 +24,7 @@ from handlers import create_routers
 from model.errors import CaptionError, JobCancelled
 from model.serving.jobs import Job, Outcome
 from model.serving.queue import Busy, JobProducer, Limits, Status
+from model.serving.redis.producer import RedisQueue
 from model.serving.tasks.photo import PhotoResult, WeighedWord, WireCaption
 from tests.support.fake_telegram import TOKEN, FakeTelegram, Message, Person
 from tests.support.jobs import photo_of
@@ -184,7 +185,9 @@ async def running_bot(
     settings = settings_for(server, folder, **changes)
     if isinstance(queue, FakeQueue):
         queue.limits = Limits(settings.max_queue, settings.max_per_user)
-    task = asyncio.create_task(run_bot(settings, queue, create_routers(), stop, grace=grace, rhythm=rhythm))
+    redis = queue.connection if isinstance(queue, RedisQueue) else None
+    running = run_bot(settings, queue, create_routers(), stop, redis=redis, grace=grace, rhythm=rhythm)
+    task = asyncio.create_task(running)
     try:
         yield RunningBot(stop, task)
     finally:

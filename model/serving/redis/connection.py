@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import re
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from model.serving.outage import Backoff, Outage, reason_of
+from model.serving.queue import settle
 from model.serving.redis.address import RedisAddress, RedisRefused
 
 if TYPE_CHECKING:
@@ -82,16 +84,72 @@ def connect(url: str, *, block_seconds: float = 0.0) -> Redis:
     return client.Redis.from_pool(pool)
 
 
+def connect_joined(url: str) -> Redis:
+    """As `connect`; calls that are made at the same time, or while others are on their way, go together and in order.
+
+    Redis writes all that comes together to the disk at once, so those calls wait for it once.
+    """
+    client: Any = connect(url)
+    client.execute_command = _Joined(client).call  # redis-py makes all commands of it
+    return cast("Redis", client)
+
+
+class _Joined:
+    """The calls of one client."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._alone: Callable[..., Awaitable[Any]] = client.execute_command
+        self._waiting: list[tuple[tuple[Any, ...], dict[str, Any], asyncio.Future[Any]]] = []
+        self._sending: asyncio.Task[None] | None = None
+
+    async def call(self, *command: Any, **options: Any) -> Any:
+        if command[0] not in ("EVALSHA", "GET", "SET"):  # of a cluster, others may be for several servers
+            return await self._alone(*command, **options)
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting.append((command, options, answer))
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send())
+        return await answer
+
+    async def _send(self) -> None:
+        try:
+            await asyncio.sleep(0)  # for what other tasks call now
+            while self._waiting:
+                calls, self._waiting = self._waiting, []
+                try:
+                    for (_, _, answer), result in zip(calls, await self._answers(calls), strict=True):
+                        settle(answer, result)
+                except Exception as error:
+                    for _, _, answer in calls:
+                        settle(answer, error)
+        finally:
+            self._sending = None
+
+    async def _answers(self, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any], asyncio.Future[Any]]]) -> list[Any]:
+        if len(calls) == 1:
+            [(command, options, _)] = calls
+            return [await self._alone(*command, **options)]
+        pipeline = self._client.pipeline(transaction=False)
+        for command, options, _ in calls:
+            pipeline.execute_command(*command, **options)
+        answers: list[Any] = await pipeline.execute(raise_on_error=False)
+        return answers
+
+
 OUTAGE: Final = Outage("Redis")  # there is one Redis for a process
+_repeated: Final[ContextVar[bool]] = ContextVar("_repeated", default=False)  # by a call of `patiently` around this one
 
 
 async def patiently(request: Callable[[], Awaitable[T]], *, outage: Outage = OUTAGE) -> T:
     """What a request to Redis returns, repeated with growing pauses while Redis is away, failing over or loading.
 
-    A request whose answer was lost is repeated too: it must be one that may run twice. Raises RedisRefused, and what
-    repeating cannot mend.
+    A request whose answer was lost is repeated too: it must be one that may run twice. Requests within a request are
+    repeated with it, and not by themselves. Raises RedisRefused, and what repeating cannot mend.
     """
-    call, backoff = object(), Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+    if _repeated.get():
+        return await request()
+    call, backoff, token = object(), Backoff(FIRST_PAUSE, LONGEST_PAUSE), _repeated.set(True)
     try:
         while True:
             try:
@@ -111,6 +169,7 @@ async def patiently(request: Callable[[], Awaitable[T]], *, outage: Outage = OUT
                 return result
             await asyncio.sleep(backoff.next())
     finally:
+        _repeated.reset(token)
         outage.given_up(call)
 
 

@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from model.errors import JobCancelled
 from model.serving.codec import WireError
@@ -29,6 +29,9 @@ from model.serving.queue import (
 )
 from model.serving.redis.connection import patiently
 from model.serving.redis.script import BLOCK_SECONDS, PREFIX, Script, unpack_outcome
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +65,11 @@ class RedisQueue:
         self._workers = 0
         self._served: dict[str, float] = {}
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def connection(self) -> Redis:
+        """For what is small: calls of others through it go together with those of the queue. Closed by `close`."""
+        return cast("Redis", self._script.client)
 
     async def open(self) -> None:
         """Begin to listen for outcomes. Waits for Redis. Raises RedisRefused."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 from model.errors import CaptionError, error_of
 from model.serving.codec import pack, unpack
 from model.serving.jobs import JobFailure, Outcome, decode_outcome, encode_outcome
-from model.serving.redis.connection import connect, patiently
+from model.serving.redis.connection import connect, connect_joined, patiently
 from model.serving.tasks import LINES
 
 PREFIX: Final = "{captions}"
@@ -25,7 +25,7 @@ class Script:
         """`lines`: those that the caller deals with."""
         self.prefix = prefix
         self._lines = ",".join(lines)
-        self.client: Any = connect(url)
+        self.client: Any = connect_joined(url)
         self.blocking: Any = connect(url, block_seconds=BLOCK_SECONDS)
         self.carrying: Any = connect(url, block_seconds=CARRY_SECONDS)
         self._script = self.client.register_script(_SOURCE)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bot.storage.sqlite import Database
-from model.serving.redis.connection import connect
+from model.serving.redis.connection import connect_joined
 from tests.support.redis_server import RedisServer
 
 
@@ -22,7 +22,7 @@ async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         await database.close()
         return
     server: RedisServer = request.getfixturevalue("redis_cluster" if request.param == "cluster" else "redis_server")
-    client = connect(server.url)
+    client = connect_joined(server.url)
     await client.flushall()
     yield None, client
     await client.aclose()

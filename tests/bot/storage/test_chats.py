@@ -16,7 +16,7 @@ from bot.storage.chats import MOST_IN_ROOM, PICTURE_KEPT, YEAR, Note, Picture, S
 from bot.storage.redis_chats import RedisStorage
 from bot.storage.sqlite import Database
 from bot.storage.sqlite_chats import SqliteStorage
-from model.serving.redis.connection import connect
+from model.serving.redis.connection import connect_joined
 from tests.support.clock import Clock
 from tests.support.redis_server import RedisServer
 
@@ -274,7 +274,7 @@ async def test_what_is_forgotten_takes_no_room_and_leaves_no_name(
 
 async def test_notes_can_be_written_to_a_full_redis(redis_server: RedisServer) -> None:
     """Each answer needs one, and only answers make room."""
-    client = connect(redis_server.url)
+    client = connect_joined(redis_server.url)
     await client.flushall()
     storage = RedisStorage(client, 1)
     await client.config_set("maxmemory", "1")

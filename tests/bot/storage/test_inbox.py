@@ -32,7 +32,7 @@ from bot.storage.sqlite_chats import SqliteStorage
 from bot.storage.sqlite_inbox import SqliteInbox
 from bot.telegram.media import Medium, medium_of
 from model.serving.redis.address import RedisRefused
-from model.serving.redis.connection import connect
+from model.serving.redis.connection import connect, connect_joined
 from tests.support.redis_server import RedisServer
 
 Engine = SqliteInbox | RedisInbox
@@ -72,6 +72,17 @@ async def test_updates_wait_in_order_until_they_are_acknowledged(place: Place) -
     await inbox.acknowledge(13)
     assert await ids(inbox) == [1, 2]
     assert (await inbox.waiting())[0].body == update(1, "кот")
+
+
+async def test_what_an_update_has_elsewhere_is_settled_when_it_is_acknowledged(place: Place) -> None:
+    inbox, settled = place.inbox(), list[int]()
+
+    async def settle() -> None:
+        settled.append(1)
+
+    await inbox.record([update(1)])
+    await inbox.acknowledge(1, settle)
+    assert (settled, await inbox.waiting()) == ([1], [])
 
 
 async def test_a_text_that_is_cut_within_a_character_is_recorded_as_it_came(place: Place) -> None:
@@ -330,7 +341,7 @@ async def test_a_damaged_file_is_an_error_of_storage(tmp_path: Path) -> None:
 
 @pytest.fixture
 async def client(redis_server: RedisServer) -> AsyncIterator[Any]:
-    client = connect(redis_server.url)
+    client = connect_joined(redis_server.url)
     await client.flushall()
     yield client
     await client.aclose()
@@ -388,7 +399,13 @@ async def test_a_lost_answer_changes_nothing(client: Any) -> None:
     await RedisInbox(client, 1).stopped()  # the script is known
     inbox = RedisInbox(LosesAnswers(client), 1)  # type: ignore[arg-type]
     assert [entry.id for entry in await inbox.record([update(1), update(2)])] == [1, 2]
-    await inbox.acknowledge(2)
+    settled: list[int] = []
+
+    async def settle() -> None:
+        settled.append(2)
+
+    await inbox.acknowledge(2, settle)
+    assert settled == [2, 2]  # with each try, before it
     other = RedisInbox(LosesAnswers(client), 1)  # type: ignore[arg-type]
     assert [(entry.id, entry.attempts) for entry in await other.recover(3)] == [(1, 1)]
 

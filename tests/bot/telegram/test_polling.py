@@ -169,10 +169,12 @@ async def test_half_an_answer_of_telegram_is_its_trouble(
     ann: Person,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
     kind: Any,
     method: str,
 ) -> None:
     """Success without a result, and a failure without a reason. What was asked for is tried again."""
+    monkeypatch.setattr("bot.answers.sending.ACTION_AFTER", 0.0)
     fault = server.faults.add(method, kind, times=2)
     async with running_bot(server, FakeQueue(lambda job, media: captions(sheet=PHOTO)), tmp_path):
         photo = await ann.send_photo(PHOTO)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 
 from model.serving.outage import Outage
 from model.serving.redis.address import InvalidAddress, RedisAddress, RedisRefused
-from model.serving.redis.connection import connect, is_passing, patiently
+from model.serving.redis.connection import connect, connect_joined, is_passing, patiently
 from tests.support.redis_server import RedisServer
 
 
@@ -71,7 +74,7 @@ def test_nonsense_is_refused_without_quoting_it(url: str) -> None:
 
 
 @asynccontextmanager
-async def client_of(url: str) -> AsyncIterator[Any]:
+async def client_of(url: str, connect: Callable[[str], Redis] = connect) -> AsyncIterator[Any]:
     client = connect(url)
     try:
         yield client
@@ -79,14 +82,15 @@ async def client_of(url: str) -> AsyncIterator[Any]:
         await client.aclose()
 
 
+@pytest.mark.parametrize("connect", [connect, connect_joined])
 @pytest.mark.parametrize("cluster", [False, True])
 async def test_calls_wait_for_redis_and_the_outage_is_said_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, cluster: bool
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, cluster: bool, connect: Callable[[str], Redis]
 ) -> None:
     caplog.set_level(logging.INFO)
     server = RedisServer(tmp_path, cluster=cluster)
     outage = Outage("Redis")
-    async with client_of(server.url) as client:
+    async with client_of(server.url, connect) as client:
         calls = [
             asyncio.create_task(patiently(lambda key=key: client.set(key, b"1"), outage=outage))  # type: ignore[misc]
             for key in "abc"
@@ -104,6 +108,44 @@ async def test_calls_wait_for_redis_and_the_outage_is_said_once(
     said = [record.getMessage() for record in caplog.records if record.name == "model.serving.outage"]
     assert [line.partition(":")[0] for line in said[:2]] == ["Redis fails", "Redis works again"]
     assert len(said) in (2, 4)  # the restart may have gone unnoticed
+
+
+async def test_what_is_called_at_once_goes_together_in_order_and_fails_by_itself(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together: list[int] = []
+    execute: Any = Pipeline.execute
+
+    async def counted(self: Any, raise_on_error: bool = True) -> Any:
+        together.append(len(self.command_stack))
+        return await execute(self, raise_on_error)
+
+    monkeypatch.setattr(Pipeline, "execute", counted)
+    async with client_of(redis_server.url, connect_joined) as client:
+        await client.flushall()
+        append = client.register_script("return redis.call('RPUSH', KEYS[1], ARGV[1])")
+        await append(["list"], ["-"])  # the script is known
+        calls = [append(["list"], [number]) for number in range(20)]
+        *lengths, error = await asyncio.gather(*calls, client.get("list"), return_exceptions=True)
+        assert lengths == list(range(2, 22))
+        assert "WRONGTYPE" in str(error)
+        assert await client.lrange("list", 1, -1) == [b"%d" % number for number in range(20)]
+    assert together == [21]
+
+
+async def test_a_request_within_another_is_repeated_with_it() -> None:
+    tries: list[str] = []
+
+    async def fails_once(name: str) -> None:
+        tries.append(name)
+        if tries.count(name) == 1:
+            raise ConnectionResetError
+
+    def both() -> Awaitable[Any]:
+        return asyncio.gather(*(patiently(partial(fails_once, name)) for name in "ab"))
+
+    await patiently(both, outage=Outage("Redis"))
+    assert tries == ["a", "b", "a", "b"]
 
 
 async def test_a_wrong_password_is_no_outage(tmp_path: Path) -> None:
