@@ -401,7 +401,7 @@ def tune(examples: Sequence[Example]) -> Tuning:
 
     But the largest distance to other moments: what people film varies more within a scene than stills do. It is fitted
     before cuts are looked at, for it says what is new within a shot; here a shot never leaves its still. Of distances
-    across a cut the smallest, and the smallest of its ratios to what changes within the shots: each checks the other.
+    across a cut the smallest: what changes within the shots is a second measure.
     """
     limits: dict[str, Sequence[float]] = {
         "threshold": _THRESHOLDS,
@@ -424,7 +424,7 @@ def tune(examples: Sequence[Example]) -> Tuning:
                 [i for _, i in run] for _, run in itertools.groupby(enumerate(good), key=lambda pair: pair[1] - pair[0])
             ]
             widest = max(runs, key=len)
-            best = widest[{"threshold": -1, "cut": 0, "apart": 0}.get(name, len(widest) // 2)]
+            best = widest[{"threshold": -1, "cut": 0}.get(name, len(widest) // 2)]
             tuning = dataclasses.replace(tuning, **{name: grid[best]})
             print(
                 f"{name:10} {getattr(tuning, name):6}  loss {min(losses):.4f}  equally good: {[grid[i] for i in good]}"

@@ -58,7 +58,7 @@ class Tuning:
     change: float = (
         6.0  # mean difference of their pixels, in levels, at least: a keyframe that sharpens a picture is no cut
     )
-    apart: float = 1.5  # distance of two scenes, of the largest distance within either
+    apart: float = 1.75  # distance of two scenes, of the largest distance within either
     far: float = 0.8  # as unlike as two unrelated photos: a score of 1
     dark: float = 16.0  # brightness
     flat: float = 14.0  # contrast
