@@ -382,7 +382,7 @@ def _displayed(
         raise
     except (pyav().FFmpegError, ValueError):
         return None
-    pixels = converted.to_ndarray()
+    pixels: npt.NDArray[np.uint8] = np.asarray(converted.to_ndarray(), np.uint8)
     if clear or is_other_screen(frame.color_trc, frame.color_primaries):
         image = Image.fromarray(pixels)
         image = upright_rgb(image) if clear else image
