@@ -65,7 +65,10 @@ class RedisInbox:
         return _entries(await self._call("record", now, now - REMEMBERED, *pairs))
 
     async def acknowledge(self, update_id: int, settle: Settle = nothing) -> None:
-        """What `settle` asks of the same connection goes with this, before it: both are on the disk at once."""
+        """What `settle` asks of the same connection goes with this, before it: both are on the disk at once.
+
+        After a restart of Redis, which then knows no scripts, they may come in the other order.
+        """
         what = self._what("acknowledge", update_id, time.time())
         await patiently(lambda: asyncio.gather(settle(), self._script([self._prefix], what)))
 

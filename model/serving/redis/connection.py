@@ -85,7 +85,7 @@ def connect(url: str, *, block_seconds: float = 0.0) -> Redis:
 
 
 def connect_joined(url: str) -> Redis:
-    """As `connect`; calls that are made at the same time, or while others are on their way, go together and in order.
+    """As `connect`; GET, SET and scripts called at the same time, or while others are on their way, go together in order.
 
     Redis writes all that comes together to the disk at once, so those calls wait for it once.
     """
@@ -104,7 +104,8 @@ class _Joined:
         self._sending: asyncio.Task[None] | None = None
 
     async def call(self, *command: Any, **options: Any) -> Any:
-        if command[0] not in ("EVALSHA", "GET", "SET"):  # of a cluster, others may be for several servers
+        # Of a cluster, others may be for several servers; and what moved to another, the client itself asks for again.
+        if command[0] not in ("EVALSHA", "GET", "SET") or _within.get():
             return await self._alone(*command, **options)
         answer = asyncio.get_running_loop().create_future()
         self._waiting.append((command, options, answer))
@@ -113,18 +114,29 @@ class _Joined:
         return await answer
 
     async def _send(self) -> None:
+        calls: list[tuple[tuple[Any, ...], dict[str, Any], asyncio.Future[Any]]] = []
+        _within.set(True)
         try:
             await asyncio.sleep(0)  # for what other tasks call now
             while self._waiting:
                 calls, self._waiting = self._waiting, []
-                try:
-                    for (_, _, answer), result in zip(calls, await self._answers(calls), strict=True):
-                        settle(answer, result)
-                except Exception as error:
-                    for _, _, answer in calls:
-                        settle(answer, error)
+                for (_, _, answer), result in zip(calls, await self._outcomes(calls), strict=True):
+                    settle(answer, result)
         finally:
-            self._sending = None
+            for _, _, answer in (*calls, *self._waiting):  # none, unless this was cancelled
+                answer.cancel()
+            self._waiting, self._sending = [], None
+
+    async def _outcomes(
+        self, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any], asyncio.Future[Any]]]
+    ) -> list[Any]:
+        """An answer or an error for each call. What is wrong with one call harms no other."""
+        try:
+            return await self._answers(calls)
+        except Exception as error:
+            if len(calls) == 1 or is_passing(error):
+                return [error] * len(calls)
+        return [outcome for call in calls for outcome in await self._outcomes([call])]
 
     async def _answers(self, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any], asyncio.Future[Any]]]) -> list[Any]:
         if len(calls) == 1:
@@ -138,6 +150,7 @@ class _Joined:
 
 
 OUTAGE: Final = Outage("Redis")  # there is one Redis for a process
+_within: Final[ContextVar[bool]] = ContextVar("_within", default=False)  # what sends joined calls
 _repeated: Final[ContextVar[bool]] = ContextVar("_repeated", default=False)  # by a call of `patiently` around this one
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
 from model.serving.outage import Outage
+from model.serving.redis import connection
 from model.serving.redis.address import InvalidAddress, RedisAddress, RedisRefused
 from model.serving.redis.connection import connect, connect_joined, is_passing, patiently
 from tests.support.redis_server import RedisServer
@@ -131,6 +133,43 @@ async def test_what_is_called_at_once_goes_together_in_order_and_fails_by_itself
         assert "WRONGTYPE" in str(error)
         assert await client.lrange("list", 1, -1) == [b"%d" % number for number in range(20)]
     assert together == [21]
+
+
+class Moving:
+    """A client in whose pipelines a call is made again by the client itself, as for a slot that moved."""
+
+    def __init__(self) -> None:
+        self.commands: list[Any] = []
+
+    async def execute_command(self, *command: Any) -> Any:
+        if command[-1] == "wrong":
+            raise ValueError("wrong")
+        return command[-1]
+
+    def pipeline(self, transaction: bool) -> Any:
+        def add(*command: Any) -> None:
+            self.commands.append(command)
+
+        async def execute(raise_on_error: bool) -> list[Any]:
+            commands, self.commands = self.commands, []
+            if ("SET", "wrong") in commands:
+                raise ValueError("a call that cannot be encoded")
+            return list(await asyncio.gather(*(asyncio.create_task(client.execute_command(*c)) for c in commands)))
+
+        client = self
+        return SimpleNamespace(execute_command=add, execute=execute)
+
+
+async def test_joined_calls_that_the_client_makes_again_do_not_wait_for_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "connect", lambda url: Moving())
+    client: Any = connect_joined("redis+cluster://h")
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*(client.execute_command("GET", key) for key in "abc")) == list("abc")
+        calls = (client.execute_command("SET", key) for key in ("a", "wrong", "c"))
+        one, error, other = await asyncio.gather(*calls, return_exceptions=True)
+    assert (one, str(error), other) == ("a", "wrong", "c")
 
 
 async def test_a_request_within_another_is_repeated_with_it() -> None:
