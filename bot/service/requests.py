@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 DOWNLOADS: Final = 32  # at once, of which something arrives
 OPEN_DOWNLOADS: Final = 256  # with those that stall
-QUIET: Final = 8  # jobs in the queue; with fewer, a file is looked for while its job is being admitted
+QUIET: Final = 8  # jobs of this process; with fewer, a file is looked for while its job is being admitted
 UNHEARD: Final = 0.5  # seconds of waiting after which it is asked whether an answer is still wanted
 IN_TURN: Final = ("photo", "album")  # kinds of requests whose answers keep the order of one person's messages
 ROOM: Final = 0.1  # the share of a full queue that must be done before newcomers are likely to get in

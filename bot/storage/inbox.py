@@ -122,7 +122,7 @@ def _asked(kept: Any) -> Asked | None:
         return None
 
 
-Settle = Callable[[], Awaitable[None]]  # lets go of what an update has elsewhere
+Settle = Callable[[], Awaitable[None]]  # forgets the jobs of an update
 
 
 async def nothing() -> None: ...

@@ -85,7 +85,7 @@ def connect(url: str, *, block_seconds: float = 0.0) -> Redis:
 
 
 def connect_joined(url: str) -> Redis:
-    """As `connect`; GET, SET and scripts called at the same time, or while others are on their way, go together in order.
+    """As `connect`; GET, SET and scripts called at once, or while others are on their way, go together and in order.
 
     Redis writes all that comes together to the disk at once, so those calls wait for it once.
     """
