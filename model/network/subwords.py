@@ -45,8 +45,10 @@ class Subwords:
         if not dropout:  # words are split by themselves, and most come often
             return [[piece for word in sentence.split() for piece in self._pieces_of(word)] for sentence in sentences]
         self._tokenizer.model.dropout = dropout
-        encodings = self._tokenizer.encode_batch_fast(sentences, add_special_tokens=False)
-        self._tokenizer.model.dropout = None
+        try:
+            encodings = self._tokenizer.encode_batch_fast(sentences, add_special_tokens=False)
+        finally:
+            self._tokenizer.model.dropout = None
         return [encoding.ids for encoding in encodings]
 
     def _encode_word(self, word: str) -> list[int]:

@@ -10,7 +10,7 @@ import re
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
 from model.serving.outage import Backoff, Outage, reason_of
 from model.serving.queue import settle
@@ -94,13 +94,16 @@ def connect_joined(url: str) -> Redis:
     return cast("Redis", client)
 
 
+_Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any], asyncio.Future[Any]]  # command, options, and its answer
+
+
 class _Joined:
     """The calls of one client."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
         self._alone: Callable[..., Awaitable[Any]] = client.execute_command
-        self._waiting: list[tuple[tuple[Any, ...], dict[str, Any], asyncio.Future[Any]]] = []
+        self._waiting: list[_Call] = []
         self._sending: asyncio.Task[None] | None = None
 
     async def call(self, *command: Any, **options: Any) -> Any:
@@ -114,7 +117,7 @@ class _Joined:
         return await answer
 
     async def _send(self) -> None:
-        calls: list[tuple[tuple[Any, ...], dict[str, Any], asyncio.Future[Any]]] = []
+        calls: list[_Call] = []
         _within.set(True)
         try:
             await asyncio.sleep(0)  # for what other tasks call now
@@ -127,9 +130,7 @@ class _Joined:
                 answer.cancel()
             self._waiting, self._sending = [], None
 
-    async def _outcomes(
-        self, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any], asyncio.Future[Any]]]
-    ) -> list[Any]:
+    async def _outcomes(self, calls: Sequence[_Call]) -> list[Any]:
         """An answer or an error for each call. What is wrong with one call harms no other."""
         try:
             return await self._answers(calls)
@@ -138,7 +139,7 @@ class _Joined:
                 return [error] * len(calls)
         return [outcome for call in calls for outcome in await self._outcomes([call])]
 
-    async def _answers(self, calls: Sequence[tuple[tuple[Any, ...], dict[str, Any], asyncio.Future[Any]]]) -> list[Any]:
+    async def _answers(self, calls: Sequence[_Call]) -> list[Any]:
         if len(calls) == 1:
             [(command, options, _)] = calls
             return [await self._alone(*command, **options)]
