@@ -184,9 +184,13 @@ async def test_an_album_that_was_deleted_is_not_read_aloud(
 
 
 async def test_an_album_is_answered_photo_by_photo_in_one_message(
-    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path
+    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bot.answers.sending.ACTION_INTERVAL", 3600.0)
+    queue.open.clear()
     album = await ann.send_album(PHOTOS)
+    await server.until(lambda: server.sent(ann.id, "sendChatAction") or None, 60)
+    queue.open.set()
     answer = await ann.next_message()
     assert answer["text"] == lines(*range(1, 11))
     assert replied(answer) == album[0]["message_id"]

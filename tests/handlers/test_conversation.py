@@ -412,13 +412,15 @@ async def test_a_closed_bot_serves_its_list_and_tells_others_politely(
 
 
 async def test_many_photos_of_one_chat_show_one_chat_action(
-    server: FakeTelegram, queue: FakeQueue, ann: Person
+    server: FakeTelegram, queue: FakeQueue, ann: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("bot.answers.sending.ACTION_INTERVAL", 3600.0)
     queue.open.clear()
     for _ in range(12):
         await ann.send_photo(PHOTO)
     await eventually(lambda: len(queue.jobs) == 12)
-    assert len(server.sent(ann.id, "sendChatAction")) <= 2
+    await server.until(lambda: server.sent(ann.id, "sendChatAction") or None, 60)
+    assert len(server.sent(ann.id, "sendChatAction")) == 1
     queue.open.set()
     for _ in range(12):
         await ann.next_message()
