@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bot.telegram import quick_import  # noqa: F401
+
+# isort: split
 import asyncio
 import contextlib
 import logging

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bot.telegram import quick_import  # noqa: F401
+
+# isort: split
 from aiogram import Router
 
 from handlers import buttons, cancel, commands, errors, fallback, groups, guests, inline, media, privacy, reactions

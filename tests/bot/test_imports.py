@@ -19,6 +19,19 @@ def test_the_bot_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_telegrams_types_are_built_when_first_used() -> None:
+    code = (
+        "import bot.app, handlers, pydantic, aiogram.types, aiogram.methods\n"
+        "def below(kind): return [kind, *(each for sub in kind.__subclasses__() for each in below(sub))]\n"
+        "models = [each for each in below(pydantic.BaseModel) if each.__module__.startswith('aiogram.')]\n"
+        "late = [each for each in models if not each.__pydantic_complete__]\n"
+        "for each in late: each.model_rebuild()\n"
+        "print(aiogram.types.Update in late, len(late) > 400, all(each.__pydantic_complete__ for each in models))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True True True"
+
+
 def test_the_import_rules_hold() -> None:
     """In a process of its own: import-linter configures the log of the one that it runs in."""
     code = "import importlinter.cli as cli, sys; sys.exit(cli.lint_imports(no_cache=True))"

@@ -10,15 +10,11 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from model.network.checkpoint import ENCODER_FILE, fingerprint, read_tensors, write_tensors
-from model.network.config import EncoderConfig
-from tests.conftest import WEIGHTS
 from tests.support.bot_api_rules import NOT_MODIFIED
 from tests.support.fake_telegram import FakeTelegram, Person
 from tests.support.program import Program, running
@@ -41,19 +37,6 @@ def pictures(photos: list[Image.Image]) -> list[bytes]:
         photo.resize((320, 240)).save(out, "JPEG")
         files.append(out.getvalue())
     return files
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The shipped network, which sees a fifth of the pixels: what it says does not matter here."""
-    folder, decoder_file = tmp_path_factory.mktemp("weights"), "attention.safetensors"
-    tensors, metadata = read_tensors(WEIGHTS / ENCODER_FILE)
-    config = replace(EncoderConfig.from_json(metadata.get("config", "{}")), image_size=139, rows=3, columns=3)
-    write_tensors(folder / ENCODER_FILE, tensors, metadata | {"config": config.to_json()})
-    tensors, metadata = read_tensors(WEIGHTS / decoder_file)
-    encoder_sha256 = fingerprint(folder / ENCODER_FILE)
-    write_tensors(folder / decoder_file, tensors, metadata | {"encoder_sha256": encoder_sha256})
-    return str(folder)
 
 
 async def send_all(people: list[Person], files: list[bytes], seconds: float) -> None:
@@ -102,7 +85,9 @@ async def restart(program: Program) -> None:
 
 
 @pytest.mark.parametrize("faults", [False, True], ids=["kills", "kills and a bad network"])
-async def test_redis_mode_loses_nothing(faults: bool, tmp_path: Path, photos: list[Image.Image], weights: str) -> None:
+async def test_redis_mode_loses_nothing(
+    faults: bool, tmp_path: Path, photos: list[Image.Image], small_weights: str
+) -> None:
     rng = random.Random(20 + faults)
     async with FakeTelegram(seed=1) as server:
         people = [server.person(f"Person {number}") for number in range(PEOPLE)]
@@ -112,7 +97,7 @@ async def test_redis_mode_loses_nothing(faults: bool, tmp_path: Path, photos: li
                 lost = [server.faults.add("*", kind, probability=probability)]  # type: ignore[arg-type]
         with RedisServer(tmp_path / "redis") as redis:
             bot = Program.bot(server, tmp_path / "bot", "bot", REDIS_URL=redis.url)
-            worker = Program(tmp_path / "worker", "worker", REDIS_URL=redis.url, WEIGHTS_DIR=weights)
+            worker = Program(tmp_path / "worker", "worker", REDIS_URL=redis.url, WEIGHTS_DIR=small_weights)
 
             async def restart_redis() -> None:
                 await asyncio.to_thread(redis.restart)
@@ -129,11 +114,11 @@ async def test_redis_mode_loses_nothing(faults: bool, tmp_path: Path, photos: li
             assert keys == "*0\r\n*0\r\n"
 
 
-async def test_embedded_mode_loses_nothing(tmp_path: Path, photos: list[Image.Image], weights: str) -> None:
+async def test_embedded_mode_loses_nothing(tmp_path: Path, photos: list[Image.Image], small_weights: str) -> None:
     rng = random.Random(30)
     async with FakeTelegram(seed=1) as server:
         people = [server.person(f"Person {number}") for number in range(PEOPLE)]
-        program = Program.bot(server, tmp_path / "bot", WEIGHTS_DIR=weights)
+        program = Program.bot(server, tmp_path / "bot", WEIGHTS_DIR=small_weights)
 
         async def kill_worker() -> None:
             with contextlib.suppress(ProcessLookupError, FileNotFoundError):

@@ -92,11 +92,11 @@ def _status(pid: int, name: str) -> int:
 
 
 @contextlib.asynccontextmanager
-async def one_worker(folder: Path) -> AsyncIterator[OneWorker]:
-    """The worker that `start.py` starts, with the shipped network; ready when this returns."""
+async def one_worker(folder: Path, **settings: str) -> AsyncIterator[OneWorker]:
+    """The worker that `start.py` starts, by default with the shipped network; ready when this returns."""
     queue = LocalQueue(max_attempts=1, limits=Limits(PEOPLE, PEOPLE))
     command = [sys.executable, str(ROOT / "start.py"), "worker", "--embedded", str(os.getpid())]
-    child = EmbeddedWorker(queue, command, environment(DATA_DIR=str(folder), LOG_LEVEL="WARNING"))
+    child = EmbeddedWorker(queue, command, environment(DATA_DIR=str(folder), LOG_LEVEL="WARNING", **settings))
     running = asyncio.create_task(child.run())
     try:
         while queue.workers_alive() == 0:
