@@ -8,6 +8,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import functools
+import gc
 import logging
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -35,6 +36,7 @@ from tests.support.priority import keep_ordinary
 from tests.support.redis_server import RedisServer
 
 keep_ordinary()
+gc.disable()  # until all modules are imported, see `pytest_collection_finish`
 torch.set_num_threads(1)  # of this process: there are more of them than cores, and threads of one wait for each other
 # Each bot and each HTTP client reads the certificates of all authorities, in 20 ms; no test needs a context of its own.
 pytest.MonkeyPatch().setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
@@ -76,6 +78,13 @@ class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _Scheduling | None:
     return _Scheduling(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the garbage collector need not look through it again and again."""
+    gc.freeze()
+    gc.enable()
+    gc.set_threshold(10_000, 10, 30)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
