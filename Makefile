@@ -15,14 +15,14 @@ web: $(VENV)/.web
 # Tests start Python about a hundred times: compiled modules are kept, whatever the environment says.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Each test goes to the next free process; those of one file in TOGETHER (tests/conftest.py) share what they start.
+# Each test goes to the next free process; those of one file in TOGETHER share what they start. See tests/conftest.py.
 PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder $(if $(STALLS),--stalls $(STALLS))
 
 # STALLS=0.01: with moments in which the processes stand still, to find tests that pass only on a fast machine.
 test: $(VENV)/.test
 	$(PYTEST)
 
-# All tests but those that start the whole program or take seconds of a core.
+# All tests but those that start the whole program or take more than two seconds of a core.
 test-fast: $(VENV)/.test
 	$(PYTEST) -m "not slow"
 

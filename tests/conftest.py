@@ -48,7 +48,11 @@ TOGETHER = {  # tests of these files share what they start, so they run in one p
     *("tests/web/test_page.py", "tests/web/test_program.py"),
     *("tests/program/test_start.py", "tests/program/test_start_corpus.py"),
 }
-SLOWEST = ("test_kills", "test_start", "test_start_corpus")  # of the slow tests
+SLOWEST = ("test_kills", "test_files", "test_start", "test_start_corpus", "test_start_redis")  # of the slow tests
+WAITING = {  # they wait most of their time: for times to pass, or for Redis
+    *("test_queue", "test_connection", "test_albums", "test_polling", "test_recovery", "test_waiting", "test_chats"),
+    *("test_conversation", "test_webhook", "test_guests", "test_transport"),
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -68,8 +72,14 @@ def pytest_xdist_auto_num_workers() -> int:
 class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]
     """Each test goes to the next free process, and those of one file of `TOGETHER` to the same.
 
-    As marks of `xdist_group` would have it; from version 9.2 on pytest does not let xdist see them.
+    As marks of `xdist_group` would have it; from version 9.2 on pytest does not let xdist see them. Every second
+    process begins at the end, with those of `WAITING`, so that beside tests that compute there are some that wait.
     """
+
+    def _assign_work_unit(self, node: object) -> None:
+        if self.nodes.index(node) % 2:
+            self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
+        super()._assign_work_unit(node)
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -88,8 +98,13 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put slow tests first, so that all processes of `make test` end together."""
-    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, item.path.stem not in SLOWEST))
+    """Put slow tests first, so that all processes of `make test` end together, and those of `WAITING` last."""
+
+    def place(item: pytest.Item) -> tuple[bool, bool, bool]:
+        quick = item.get_closest_marker("slow") is None
+        return quick, quick and item.path.stem in WAITING, item.path.stem not in SLOWEST
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -94,6 +94,7 @@ def test_peaks_boxes_and_collages() -> None:
     assert (joined.getpixel((255, 9)), joined.getpixel((256, 9))) == ((255, 0, 0), (255, 255, 255))
 
 
+@pytest.mark.slow
 def test_the_command_measures_the_shipped_network(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,7 @@ def test_the_bot_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_telegrams_types_are_built_when_first_used() -> None:
     code = (
         "import bot.app, handlers, pydantic, aiogram.types, aiogram.methods\n"

@@ -59,6 +59,7 @@ def test_attention_maps_sum_to_one_and_differ_from_word_to_word(answers: list[Ca
         assert np.abs(np.diff(attention, axis=0)).sum(axis=(1, 2)).max() > 0.1
 
 
+@pytest.mark.slow
 def test_captions_do_not_depend_on_the_batch(
     captioner: Captioner, photos: list[Image.Image], answers: list[CaptionSet]
 ) -> None:

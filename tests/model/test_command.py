@@ -25,6 +25,7 @@ from tests.conftest import PHOTOS, WEIGHTS
 ENGINE: Engine = ("cpu", "fp32")
 
 
+@pytest.mark.slow
 def test_the_main_caption_comes_first_and_the_greedy_one_where_it_differs(
     captioner: Captioner,
     photo_files: list[Path],
@@ -166,6 +167,7 @@ def test_output_that_nobody_reads_any_more_is_an_error_in_words(
     assert capsys.readouterr().err.count("error: [Errno 32] Broken pipe") == 2
 
 
+@pytest.mark.slow
 def test_photos_are_found_by_words_of_both_languages(
     capsys: pytest.CaptureFixture[str], photo_files: list[Path], tmp_path: Path
 ) -> None:

@@ -55,6 +55,7 @@ def test_words_seed_and_strength_make_the_picture(tmp_path: Path, photo: Image.I
     assert first not in (edit(text="summer"), edit(seed=4), edit(strength=0.9))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "edited"),
     [
@@ -149,6 +150,7 @@ def test_half_precision_weights_are_found(folder: Path, tmp_path: Path, photo: I
     Editor.load(copy, "cpu", steps=STEPS).edit(photo, "winter", 0.6, 0, ignore)
 
 
+@pytest.mark.slow
 def test_diffusers_is_imported_with_a_model_only() -> None:
     code = (
         "import sys, model.serving.worker.process, model.editor, model.command\n"

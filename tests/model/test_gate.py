@@ -138,6 +138,7 @@ def test_the_terminal_says_in_json_what_is_no_photo(
     assert cat["not_photo"] is None
 
 
+@pytest.mark.slow
 def test_a_gate_is_fitted_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "photos"
     (data / "images").mkdir(parents=True)

@@ -84,6 +84,7 @@ def test_nothing_to_say_has_a_status_of_its_own(text: str) -> None:
     assert (done.returncode, done.stdout) == (speech.NOTHING_TO_SAY, b"")
 
 
+@pytest.mark.slow
 def test_a_huge_text_yields_a_short_sound() -> None:
     done = run(text="many words " * 100_000)
     assert done.returncode == speech.OK

@@ -1,5 +1,6 @@
 """More captions, none like another."""
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -10,6 +11,7 @@ from model.variety import normalised, varied_captions
 LADDER = Sampling(ladder=True)
 
 
+@pytest.mark.slow
 def test_captions_differ_from_each_other_and_from_those_known(captioner: Captioner, features: Tensor) -> None:
     """Also where plain sampling mostly repeats itself, and request after request."""
     known: list[set[str]] = [set() for _ in features]
@@ -75,6 +77,7 @@ def test_there_may_be_no_more(tiny: Captioner) -> None:
     assert varied_captions(tiny, features[:0], count=3, exclude=[], seed=[]) == []
 
 
+@pytest.mark.slow
 def test_heat_finds_what_cold_sampling_does_not(captioner: Captioner, features: Tensor) -> None:
     cold = Sampling(temperature=0.1)
     plain = captioner.caption_features(features, samples=12, sampling=cold)

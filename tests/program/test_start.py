@@ -259,10 +259,12 @@ async def test_a_worker_asked_to_stop_finishes_and_is_replaced(
     assert "Traceback" not in bot.log.read_text()
 
 
-async def test_ten_photos_survive_a_kill_of_everything(tmp_path: Path, photos: list[Image.Image]) -> None:
+async def test_ten_photos_survive_a_kill_of_everything(
+    tmp_path: Path, photos: list[Image.Image], small_weights: str
+) -> None:
     async with FakeTelegram() as own:
         person = own.person("Ten")
-        program = Program.bot(own, tmp_path / "data")
+        program = Program.bot(own, tmp_path / "data", WEIGHTS_DIR=small_weights)
         await program.start()
         sent = [await person.send_photo(data) for data in twenty(photos)[:10]]
         assert await own.until(lambda: all(own.confirmed(message) for message in sent) or None, PATIENCE)

@@ -12,9 +12,7 @@ import pytest_asyncio
 from PIL import Image
 
 from model.errors import DamagedImage
-from model.gate import GATE_FILE
 from model.media.images import open_image
-from tests.conftest import WEIGHTS
 from tests.support import corpus
 from tests.support.fake_queue import is_status
 from tests.support.fake_telegram import FakeTelegram, Message, Person
@@ -33,12 +31,11 @@ async def server() -> AsyncIterator[FakeTelegram]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def bot(server: FakeTelegram, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Program]:
-    weights = tmp_path_factory.mktemp("weights")
-    for file in WEIGHTS.glob("*.safetensors"):
-        if file.name != GATE_FILE:  # many of these pictures are drawn by a script, and are to be captioned
-            (weights / file.name).symlink_to(file)
-    program = Program.bot(server, tmp_path_factory.mktemp("bot"), WEIGHTS_DIR=str(weights))
+async def bot(
+    server: FakeTelegram, tmp_path_factory: pytest.TempPathFactory, small_weights: str
+) -> AsyncIterator[Program]:
+    """Its network has no gate: many of these pictures are drawn by a script, and are to be captioned."""
+    program = Program.bot(server, tmp_path_factory.mktemp("bot"), WEIGHTS_DIR=small_weights)
     async with running(program):
         assert await server.until(lambda: "the worker is ready" in program.log.read_text() or None, PATIENCE)
         [worker] = program.worker_pids()

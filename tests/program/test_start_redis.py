@@ -25,13 +25,15 @@ async def start(part: str, log: Path, settings: dict[str, str]) -> asyncio.subpr
         )
 
 
-async def test_what_was_accepted_is_answered_once_whatever_is_killed(tmp_path: Path, photo_files: list[Path]) -> None:
+async def test_what_was_accepted_is_answered_once_whatever_is_killed(
+    tmp_path: Path, photo_files: list[Path], small_weights: str
+) -> None:
     log = tmp_path / "log"
     server = RedisServer(tmp_path / "redis", password="hush")
     async with FakeTelegram() as telegram:
         common = {"REDIS_URL": server.url, "LOG_FORMAT": "json", "DATA_DIR": str(tmp_path / "data")}
         for_bot = environment(BOT_TOKEN=TOKEN, TELEGRAM_API_URL=telegram.url, **common)
-        for_worker = environment(BOT_TOKEN="not a token, and not to be read", **common)
+        for_worker = environment(BOT_TOKEN="not a token, and not to be read", WEIGHTS_DIR=small_weights, **common)
         ann = telegram.person("Ann")
         sent = [await ann.send_photo(file.read_bytes()) for file in photo_files[:4]]
         bot = worker = await start("bot", log, for_bot)  # before Redis is there

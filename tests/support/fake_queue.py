@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bot.telegram import quick_import  # noqa: F401
+
+# isort: split
 from pydantic import SecretStr
 
 from bot.answers.keyboards import Cancel

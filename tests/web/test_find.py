@@ -162,6 +162,7 @@ async def test_vectors_of_another_release_are_not_passed_over() -> None:
         assert kind(await web.client.post("/v1/find", data=DOG, files=sent(b"\x14", b"\x15"))) == "features_gone"
 
 
+@pytest.mark.slow
 async def test_photos_are_found_as_in_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     paths = sorted(PHOTOS.glob("*.jpg"))
     assert len(paths) > 5

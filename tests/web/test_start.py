@@ -30,6 +30,7 @@ def web(*, timeout: float = 120, **settings: str) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.slow
 def test_other_machines_are_let_in_only_with_a_token(tmp_path: Path) -> None:
     for host in ("0.0.0.0", "192.0.2.1"):
         done = web(DATA_DIR=str(tmp_path), WEB_HOST=host)

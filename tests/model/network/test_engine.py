@@ -131,6 +131,7 @@ def quantised() -> Captioner:
     return Captioner.load(WEIGHTS, "cpu", precision="int8")
 
 
+@pytest.mark.slow
 def test_in_int8_it_finds_nearly_the_same(
     quantised: Captioner, captioner: Captioner, photos: list[Image.Image]
 ) -> None:
@@ -189,6 +190,7 @@ def test_vnni_is_a_flag_of_the_processor(flags: str, known: bool, monkeypatch: p
     assert int8.multiplies_int8() is known
 
 
+@pytest.mark.slow
 def test_in_int8_most_captions_stay_the_same(
     quantised: Captioner, captioner: Captioner, photos: list[Image.Image]
 ) -> None:

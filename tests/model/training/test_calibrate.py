@@ -142,7 +142,11 @@ def dataset(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_the_command_calibrates_both_decoders_of_a_folder_and_draws(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    dataset: Path,
+    tmp_path: Path,
+    small_weights: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(calibrate, "java", lambda: False)
     weights = tmp_path / "weights"
@@ -152,7 +156,7 @@ def test_the_command_calibrates_both_decoders_of_a_folder_and_draws(
         "attention": "attention",
         "attention-sampling": "attention",
     }.items():
-        shutil.copy(WEIGHTS / f"{source}.safetensors", weights / f"{name}.safetensors")
+        shutil.copy(Path(small_weights) / f"{source}.safetensors", weights / f"{name}.safetensors")
     encoder = fingerprint(weights / "encoder.safetensors")
     data = [str(dataset)] * 2  # as of two data sets
     options = ["--data", *data, "--weights", str(weights), "--device", "cpu", "--plot", str(tmp_path / "docs")]

@@ -80,6 +80,7 @@ def validations(out: Path) -> list[dict[str, float]]:
     return [line for line in log if "validation_loss" in line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["attention", "baseline"])
 def test_the_decoder_learns_to_name_what_it_is_shown(photos: Path, text: Path, tmp_path: Path, kind: str) -> None:
     TextRun(config(photos, text, tmp_path, decoder=kind, epochs=30, warmup=20, noise=0.2)).train()

@@ -213,6 +213,7 @@ def test_a_killed_run_goes_on_where_it_was(settings: ScstConfig, xe_weight: floa
         torch.testing.assert_close(resumed.networks.decoder.state_dict()[name], tensor, msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_half_precision_learns_too(settings: ScstConfig, precision: str) -> None:
     run = Run(dataclasses.replace(settings, steps=40, precision=precision, xe_weight=0.1))

@@ -156,6 +156,7 @@ def test_a_killed_run_goes_on_where_it_was(dataset: Path, encoder_file: Path, tm
         torch.testing.assert_close(resumed[name], tensor, atol=1e-3, rtol=1e-2, msg=name)
 
 
+@pytest.mark.slow
 def test_fine_tuning_changes_and_ships_the_encoder(dataset: Path, encoder_file: Path, tmp_path: Path) -> None:
     Run(config(dataset, encoder_file, tmp_path / "run", finetune=True, epochs=1, batch=4, encoder_rate=1e-2)).train()
     captioner = Captioner.load(tmp_path / "run", "cpu", precision="fp32")  # they belong together

@@ -668,6 +668,7 @@ async def test_another_choice_of_moments_needs_no_second_look_unless_nothing_may
     ]
 
 
+@pytest.mark.slow
 async def test_pictures_and_frames_take_turns(
     captioners: Captioners, clip: bytes, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
