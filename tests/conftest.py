@@ -47,6 +47,7 @@ WEIGHTS = ROOT / "weights"
 TOGETHER = {  # tests of these files share what they start, so they run in one process
     *("tests/web/test_page.py", "tests/web/test_program.py"),
     *("tests/program/test_start.py", "tests/program/test_start_corpus.py"),
+    "tests/model/test_editor.py",  # the import of diffusers
 }
 SLOWEST = ("test_kills", "test_files", "test_start", "test_start_corpus", "test_start_redis")  # of the slow tests
 WAITING = {  # they wait most of their time: for times to pass, or for Redis

@@ -47,6 +47,7 @@ def test_near_duplicates_and_captions_of_one_photo_are_in_one_part() -> None:
     assert content("a dog is running on the grass") == content("dog running on grass")
 
 
+@pytest.mark.slow
 def test_a_small_translator_learns_and_resumes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pairs = write(tmp_path / "pairs.tsv", made())
     assert load_pairs(pairs) == made()
