@@ -100,16 +100,14 @@ class CrossEntropy(Objective):
         super().__init__(networks, tuned=config.finetune)
         self.config = config
         self.captions = encode_captions(examples, networks.vocabulary, config.max_words)
-        self.grounding: Grounding | None = None
         if config.grounding:
-            self.grounding = Grounding.of(examples, self.captions, networks, config.data)
+            self.grounding = Grounding.of(examples, self.captions, networks, config.data, config.collages)
 
     def forward(self, inputs: Tensor, rows: list[int], progress: float) -> tuple[Tensor, int, dict[str, float]]:
         features = inputs if self.encoder is None else self.encoder(inputs)
         looks = None
         if self.grounding is not None:
-            count = round(self.config.collages * len(rows))
-            features, looks = self.grounding.collages(features, count), self.grounding.looks(rows, count)
+            features, looks = self.grounding.collages(features, rows), self.grounding.looks(rows)
         return self.loss(features, [self.captions[row] for row in rows], progress, looks)
 
     def loss(
