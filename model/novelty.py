@@ -11,6 +11,7 @@
 5. Each moment is shown by the sharpest of the frames in its midst.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -87,7 +88,9 @@ def look(image: npt.NDArray[np.uint8]) -> Look:
     """Measure a frame. image: (H, W, 3) RGB."""
     skip = max(1, max(image.shape) // (4 * _LOOK_SIDE))  # large frames are measured on a grid of their pixels
     rgb = image[::skip, ::skip].transpose(2, 0, 1).astype(np.uint16, order="C")
-    luma = rgb[0] + 2 * rgb[1] + rgb[2]  # in quarters of a level
+    luma = rgb[1] + rgb[1]  # in quarters of a level
+    luma += rgb[0]
+    luma += rgb[2]
     height, width = luma.shape
     step = max(1, max(height, width) // _LOOK_SIDE)
     grey = _block_means(luma, max(1, height // step), max(1, width // step)) / 4
@@ -105,9 +108,8 @@ def _streaks(luma: Levels) -> float:
     rows, columns = luma.shape[0] // _STREAK_BLOCK, luma.shape[1] // _STREAK_BLOCK
     if rows < 2 or columns < 2:
         return 0.0
-    signed = luma.view(np.int16)
-    across = _block_means(np.abs(np.diff(signed, axis=1)).view(np.uint16), rows, columns)
-    down = _block_means(np.abs(np.diff(signed, axis=0)).view(np.uint16), rows, columns)
+    changes = [np.diff(luma.view(np.int16), axis=axis) for axis in (1, 0)]
+    across, down = (_block_means(np.abs(each, out=each).view(np.uint16), rows, columns) for each in changes)
     return float(((across > 4 * down) & (across > 4)).mean())
 
 
@@ -116,15 +118,19 @@ def _block_means(image: Levels, rows: int, columns: int) -> Floats:
 
     The lines of a block are summed in 16 bits, which hold 64 times the highest luma.
     """
-    height, width = image.shape
-    down = np.linspace(0, height, rows, endpoint=False).astype(np.intp)
-    across = np.linspace(0, width, columns, endpoint=False).astype(np.intp)
-    tall, wide = np.maximum(np.diff(down, append=height), 1), np.maximum(np.diff(across, append=width), 1)
-    strips = np.empty((rows, width), np.uint16)
+    (down, tall), (across, wide) = _parts(image.shape[0], rows), _parts(image.shape[1], columns)
+    strips = np.empty((rows, image.shape[1]), np.uint16)
     for strip, start, lines in zip(strips, down.tolist(), tall.tolist(), strict=True):
         np.add.reduce(image[start : start + lines], axis=0, out=strip)
     sums = np.add.reduceat(strips, across, axis=1, dtype=np.float32)
     return np.asarray(sums / np.outer(tall, wide), dtype=np.float32)
+
+
+@functools.lru_cache(64)
+def _parts(side: int, count: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Where so many parts of a side begin, and how long they are: at least 1."""
+    starts = np.linspace(0, side, count, endpoint=False).astype(np.intp)
+    return starts, np.maximum(np.diff(starts, append=side), 1)
 
 
 def unit(rows: Floats) -> Floats:

@@ -45,7 +45,7 @@ def test_a_clip_of_two_scenes_has_two_moments(captioner: Captioner, two_scenes: 
 def test_the_steps_apart_give_the_same(captioner: Captioner, two_scenes: bytes) -> None:
     whole = watch(captioner, two_scenes)
     with open_clip(two_scenes) as clip:
-        prepared = [prepare(frame, captioner.encoder.config.image_size) for frame in clip]
+        prepared = list(prepare(clip, captioner.encoder.config.image_size))
     described = describe(captioner, prepared)
     apart = find_clip_moments(described, whole.duration)
     assert [moment.time for moment in apart.moments] == [moment.time for moment in whole.moments]
