@@ -100,11 +100,11 @@ def prepare(frames: Iterable[Frame], size: int) -> Iterator[PreparedFrame]:
     """The work on frames' pixels. size: of the encoder's square, pixels."""
     picture = Image.new("RGB", (0, 0))  # the same for all frames: fresh memory costs more than the copy
     for frame in frames:
-        height, width, _ = frame.image.shape
-        if picture.size != (width, height):
-            picture = Image.new("RGB", (width, height))
-        picture.frombytes(frame.image)
-        yield PreparedFrame(frame.time, to_square(frame.image, size), look(frame.image), encode_jpeg(picture))
+        pixels = np.ascontiguousarray(frame.image)
+        if picture.size != pixels.shape[1::-1]:
+            picture = Image.new("RGB", pixels.shape[1::-1])
+        picture.frombytes(pixels)
+        yield PreparedFrame(frame.time, to_square(pixels, size), look(pixels), encode_jpeg(picture))
 
 
 def describe(captioner: Captioner, batch: Sequence[PreparedFrame]) -> list[DescribedFrame]:
