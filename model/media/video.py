@@ -49,7 +49,7 @@ CODECS: Final = frozenset(
     }
 )
 _MOST_THREADS: Final = 4  # of one decoder, each of which keeps frames of its own
-_LIGHT: Final = 10_000_000_000  # pixels of all frames; one thread decodes more than a tenth of them a second
+_LIGHT: Final = 10_000_000_000  # pixels of all frames: 160 s of 1080p at 30 frames a second
 _PICTURES_KEPT: Final = 16  # that others are made of, at most
 _LEVEL_PIXELS: Final = (
     180_000_000  # of all these together, as the highest levels of H.264 allow; HEVC keeps six at least
@@ -129,7 +129,7 @@ def _cost(context: VideoCodecContext, pixels: int) -> int:
 def _threads(pixels: float) -> int:
     """Of a decoder that has so many pixels to decode.
 
-    Threads decode sooner but cost more: two take a quarter more CPU time than one, which the network then lacks.
+    Threads decode sooner but cost more: two take a fifth more CPU time than one, which the network then lacks.
     """
     cores = os.cpu_count() or 1
     return min(_MOST_THREADS, cores if pixels > _LIGHT else max(1, cores // 2))
