@@ -33,7 +33,7 @@ def to_square(image: Image.Image | npt.NDArray[np.uint8], size: int) -> npt.NDAr
     """
     if isinstance(image, Image.Image) and image.mode != "RGB":
         image = image.convert("RGB")
-    pixels = torch.from_numpy(np.array(image))[None].permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(np.require(image, np.uint8, "W"))[None].permute(0, 3, 1, 2)
     square = functional.interpolate(pixels, (size, size), mode="bicubic", antialias=True)
     return np.ascontiguousarray(square[0].permute(1, 2, 0).numpy())
 
