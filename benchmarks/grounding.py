@@ -30,7 +30,7 @@ from model.decoding.explain import tokens_of
 from model.errors import Unexplainable
 from model.network.checkpoint import CheckpointError
 from model.network.vocabulary import tokenize
-from model.training.data import DataError, Example, load_split, resolve_data
+from model.training.data import DataError, Example, load_split, resolve_data, side_by_side
 from model.training.grounding import BOXES_FILE, PEOPLE, Box, inside, load_boxes
 from model.words import FUNCTION_WORDS
 
@@ -65,14 +65,6 @@ def covered(boxes: Sequence[Box], fineness: int = 50) -> float:
     return fmean(inside(x, y, boxes) for x in places for y in places)
 
 
-def collage(left: Image.Image, right: Image.Image) -> Image.Image:
-    """Two whole photos side by side, as the square that the encoder sees."""
-    joined = Image.new("RGB", (512, 512))
-    for x, photo in ((0, left), (256, right)):
-        joined.paste(photo.convert("RGB").resize((256, 512)), (x, 0))
-    return joined
-
-
 def sayable(captioner: Captioner, example: Example) -> list[str]:
     """The references that this network can have said."""
     found = []
@@ -104,7 +96,7 @@ def measure_collages(captioner: Captioner, examples: Sequence[Example], count: i
             continue
         text, on_left = rng.choice(choice), rng.random() < 0.5
         with Image.open(named.path) as own, Image.open(other.path) as their:
-            images.append(collage(own, their) if on_left else collage(their, own))
+            images.append(side_by_side(own, their) if on_left else side_by_side(their, own))
         texts.append(text)
         wanted.append((on_left, strange))
     shares, hits = [], []

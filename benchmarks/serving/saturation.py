@@ -158,7 +158,7 @@ def keys_left(url: str) -> dict[str, str]:
     kinds: dict[str, list[int]] = defaultdict(list)
     for key in client.scan_iter(count=1000):
         kind = client.type(key)
-        name = re.sub(r"(:reply:|:note:-?\d+:[\w-]+:).*", r"\1*", key.decode())
+        name = re.sub(r"(:told:|:note:-?\d+:[\w-]+:).*", r"\1*", key.decode())
         name = re.sub(r"(?<=[:{-])\d+(?=[:}-]|$)", "*", name)
         kinds[f"{kind.decode()} {name}"].append(int(sizes[kind](key)))
     client.close()

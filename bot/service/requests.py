@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 DOWNLOADS: Final = 32  # at once, of which something arrives
 OPEN_DOWNLOADS: Final = 256  # with those that stall
-QUIET: Final = 8  # jobs of this process; with fewer, a file is looked for while its job is being admitted
+QUIET: Final = 8  # jobs of this process; up to so many, a file is looked for while its job is being admitted
 UNHEARD: Final = 0.5  # seconds of waiting after which it is asked whether an answer is still wanted
 IN_TURN: Final = ("photo", "album")  # kinds of requests whose answers keep the order of one person's messages
 ROOM: Final = 0.1  # the share of a full queue that must be done before newcomers are likely to get in
@@ -91,6 +91,7 @@ class Requests:
         self._budget = ByteBudget(settings.max_media_bytes)
         self._downloads = Slots(DOWNLOADS, OPEN_DOWNLOADS)
         self._admitted: set[str] = set()  # jobs that this process must forget when they are settled
+        self._being_admitted = 0
         self.sending: set[asyncio.Task[Any]] = set()  # whose answers are on their way
 
     async def settle(self, job: str, *, again: bool) -> None:
@@ -142,13 +143,7 @@ class Requests:
             groups = [entered.enter_context(self._in_work.enter(request)) for request in requests]
             if not (first.accepted.again or first.accepted.waited):
                 self._throttle.check(first.job.user, first.job.request or first.job.id)
-            if len(self._admitted) < QUIET and not first.accepted.again:
-                for request in requests:
-                    if request.job.task.needs_media:
-                        request.begin()
-            for request in requests:
-                await self._admit(request.job, request.accepted.again)
-                self._admitted.add(request.job.id)
+            await self._admit_all(requests)
             async with self._delivery.busy_shown(groups[0]):
                 try:
                     results = await _all_of(map(do, requests))
@@ -182,6 +177,19 @@ class Requests:
                 raise
             except (CaptionError, PictureError) as error:
                 return error
+
+    async def _admit_all(self, requests: Sequence[Request]) -> None:
+        quiet = len(self._admitted) + self._being_admitted + len(requests) <= QUIET
+        self._being_admitted += len(requests)
+        try:
+            for request in requests:
+                if quiet and request.job.task.needs_media and not request.accepted.again:
+                    request.begin()
+            for request in requests:
+                await self._admit(request.job, request.accepted.again)
+                self._admitted.add(request.job.id)
+        finally:
+            self._being_admitted -= len(requests)
 
     async def _admit(self, job: Job, again: bool) -> None:
         try:

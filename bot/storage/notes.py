@@ -99,11 +99,11 @@ KINDS: Final = (ANSWER, CLIP, ALBUM_HEATMAP, FOUND, ABOUT, RATED, GUEST, HISTORY
 
 @contextmanager
 def once_sent() -> Iterator[None]:
-    """For notes on a message that is out: that they cannot be kept is logged, as another try would send it again."""
+    """For notes on a message that is out or goes out in any case: that they cannot be kept is only logged."""
     try:
         yield
     except (StorageError, RedisRefused) as error:
-        log.warning("what was sent could not be noted (%s)", type(error).__name__)
+        log.warning("a message goes without its note, which could not be kept (%s)", type(error).__name__)
 
 
 async def forget_answer(storage: Storage, chat_id: int, key: str) -> None:

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from model.calibration import Calibration
 from model.network.config import ConfigError, DecoderConfig, EncoderConfig
 from model.network.decoder import Decoder, build_decoder
+from model.network.efficientnet import LITE2
 from model.network.encoder import Encoder, encoder_config, torchvision_models
 from model.network.vocabulary import Vocabulary
 
@@ -92,14 +93,14 @@ def load_encoder(path: Path) -> Encoder:
     return encoder.eval()
 
 
-def pretrained_encoder(name: str, weights: Path | None = None) -> Encoder:
-    """A torchvision backbone by its name, in fp32, with pretrained weights.
+def pretrained_encoder(name: str, weights: Path | None = None, size: int = 0) -> Encoder:
+    """A backbone by its name, in fp32, with pretrained weights. size: as in `encoder_config`.
 
-    weights: a torchvision state dict (.safetensors or .pth), whole or up to the grid; None: torchvision's own, which
-    are downloaded unless they are in PyTorch's cache. Raises ConfigError for an unknown name, CheckpointError for
-    weights that cannot be had or do not fit.
+    weights: a state dict (.safetensors or .pth), whole or up to the grid; None: torchvision's own, which are
+    downloaded unless they are in PyTorch's cache. Raises ConfigError for an unknown name, CheckpointError for weights
+    that cannot be had or do not fit.
     """
-    encoder = Encoder(encoder_config(name))
+    encoder = Encoder(encoder_config(name, size))
     if weights is None:
         tensors = _download(name)
     elif weights.suffix == ".safetensors":
@@ -125,6 +126,10 @@ def _fill(encoder: Encoder, tensors: dict[str, torch.Tensor]) -> None:
 
 
 def _download(name: str) -> dict[str, torch.Tensor]:
+    if name == LITE2:
+        raise CheckpointError(
+            f"{name}: torchvision has no weights of it; name a file that holds them with --encoder-weights"
+        )
     try:
         tensors: dict[str, torch.Tensor] = (
             torchvision_models().get_model_weights(name).DEFAULT.get_state_dict(check_hash=True)

@@ -30,9 +30,10 @@ MODELS: Final[dict[DecoderKind, Model]] = {
     )
 }
 
-# By torchvision's names, families whose last grid is known: see `model.network.encoder.build_backbone`.
+# By torchvision's names but for EfficientNet-Lite2, families whose last grid is known: see `build_backbone`.
 ENCODERS: Final = (
     "inception_v3",
+    "efficientnet_lite2",
     "alexnet",
     *(f"convnext_{size}" for size in ("tiny", "small", "base", "large")),
     *(f"efficientnet_b{number}" for number in range(8)),

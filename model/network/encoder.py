@@ -13,15 +13,16 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from model.network.config import ConfigError, EncoderConfig
+from model.network.efficientnet import LITE2, SIZE, efficientnet_lite2
 from model.network.inception import inception_v3
 
 
 def torchvision_models() -> Any:
-    """`torchvision.models`, which only backbones other than Inception v3 need. Raises ConfigError without it."""
+    """`torchvision.models`, which all backbones need but those written here. Raises ConfigError without it."""
     try:
         from torchvision import models
     except ImportError as error:
-        raise ConfigError(f"encoders other than inception_v3 need the package torchvision ({error})") from error
+        raise ConfigError(f"this encoder needs the package torchvision ({error})") from error
     return models
 
 
@@ -56,13 +57,15 @@ def _until(whole: nn.Module, last: str) -> nn.Sequential:
 
 
 def build_backbone(name: str) -> nn.Sequential:
-    """A fresh backbone up to its last grid; its tensors have torchvision's names.
+    """A fresh backbone up to its last grid; its tensors have torchvision's names (efficientnet_lite2: its package's).
 
     inception_v3 ends with Mixed_7a, the ResNets with layer4, AlexNet and VGG before their last pooling (as in Show,
     Attend and Tell), the others with all of `features`. Raises ConfigError where torchvision is needed and absent.
     """
     if name == "inception_v3":
         return inception_v3()
+    if name == LITE2:
+        return efficientnet_lite2()
     whole = torchvision_models().get_model(name, weights=None)
     if hasattr(whole, "layer4"):
         return _until(whole, "layer4")
@@ -71,19 +74,27 @@ def build_backbone(name: str) -> nn.Sequential:
     return _until(whole, "features")
 
 
-def encoder_config(name: str) -> EncoderConfig:
-    """The configuration of a backbone by torchvision's name: its input size and normalisation, and the grid it gives.
+def encoder_config(name: str, size: int = 0) -> EncoderConfig:
+    """The configuration of a backbone by its name: its input size and normalisation, and the grid it gives.
 
-    Raises ConfigError for an unknown name, or without torchvision where it is needed.
+    size: pixels a side of its input; 0: as it was trained with. Raises ConfigError for an unknown name or a size that
+    is too small, or without torchvision where it is needed.
     """
+    known = EncoderConfig(name=name)  # scaled to [-1, 1], as in TensorFlow
     if name == "inception_v3":
-        return EncoderConfig()  # scaled to [-1, 1], as in TensorFlow
-    known = EncoderConfig(name=name)
-    inputs: Any = torchvision_models().get_model_weights(name).DEFAULT.transforms()
-    [size] = inputs.crop_size
-    with torch.device("meta"):  # shapes alone
-        _, channels, rows, columns = build_backbone(known.name).eval()(torch.zeros(1, 3, size, size)).shape
-    return EncoderConfig(name, size, rows, columns, channels, tuple(inputs.mean), tuple(inputs.std))
+        usual, mean, std = known.image_size, known.mean, known.std
+    elif name == LITE2:
+        usual, mean, std = SIZE, (127 / 255,) * 3, (128 / 255,) * 3
+    else:
+        inputs: Any = torchvision_models().get_model_weights(name).DEFAULT.transforms()
+        [usual], mean, std = inputs.crop_size, tuple(inputs.mean), tuple(inputs.std)
+    size = size or usual
+    try:
+        with torch.device("meta"):  # shapes alone
+            _, channels, rows, columns = build_backbone(name).eval()(torch.zeros(1, 3, size, size)).shape
+    except RuntimeError as error:
+        raise ConfigError(f"{name} cannot see pictures of {size} pixels a side ({error})") from None
+    return EncoderConfig(name, size, rows, columns, channels, mean, std)
 
 
 class Encoder(nn.Module):

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -125,6 +125,7 @@ def step_seed(seed: int, step: int, process: int = 0) -> int:
     return (seed + 1) * 1_000_003 + step + process * 500_000_003
 
 
+Shown: TypeAlias = Example | tuple[Example, Example]  # a photo, or two beside each other: the left one, the right one
 SIDES: Final = re.compile(r"\b(left|right)", re.IGNORECASE)
 
 
@@ -146,19 +147,28 @@ def augment(image: Image.Image, rng: random.Random, *, flip: bool) -> Image.Imag
     return image
 
 
-def load_images(examples: Sequence[Example], size: int, rng: random.Random | None = None) -> Tensor:
-    """(B, 3, size, size) uint8, augmented when `rng` is given."""
+def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
+    """Two whole photos, each squeezed into a half of a square of 512 pixels a side."""
+    joined = Image.new("RGB", (512, 512))
+    for x, photo in ((0, left), (256, right)):
+        joined.paste(photo.convert("RGB").resize((256, 512)), (x, 0))
+    return joined
 
-    def load(example: Example) -> npt.NDArray[np.uint8]:
+
+def load_images(shown: Sequence[Shown], size: int, rng: random.Random | None = None) -> Tensor:
+    """(B, 3, size, size) uint8; each photo is augmented when `rng` is given."""
+
+    def load(example: Example) -> Image.Image:
         with Image.open(example.path) as file:
             image = file.convert("RGB")
-        return to_square(image if rng is None else augment(image, rng, flip=may_flip(example)), size)
+        return image if rng is None else augment(image, rng, flip=may_flip(example))
 
-    return torch.from_numpy(np.stack([load(example) for example in examples])).permute(0, 3, 1, 2)
+    pictures = (load(each) if isinstance(each, Example) else side_by_side(*map(load, each)) for each in shown)
+    return torch.from_numpy(np.stack([to_square(picture, size) for picture in pictures])).permute(0, 3, 1, 2)
 
 
 def prefetch(
-    batches: Sequence[Sequence[Example]], size: int, rng: random.Random | None, *, workers: int = 1
+    batches: Sequence[Sequence[Shown]], size: int, rng: random.Random | None, *, workers: int = 1
 ) -> Iterator[Tensor]:
     """The images of each batch in order; the next `workers` are loaded on threads while the present one is in use."""
     with ThreadPoolExecutor(workers) as pool:
@@ -188,14 +198,14 @@ class Features:
         folder: Path,
         encoder: Encoder,
         fingerprint: str,
-        examples: Sequence[Example],
+        examples: Sequence[Shown],
         *,
         batch: int = 16,
         workers: int = 1,
     ) -> Self:
         """Features of `examples`, from the cache or computed into it (resumable: finished batches are kept)."""
         device = next(encoder.parameters()).device
-        listing = "\n".join([fingerprint, *(str(example.path) for example in examples)])
+        listing = "\n".join([fingerprint, *map(_files, examples)])
         stem = folder / hashlib.sha256(listing.encode()).hexdigest()[:16]
         shape = (len(examples), encoder.config.regions, encoder.config.channels)
         done_file = stem.with_suffix(".done")
@@ -217,6 +227,10 @@ class Features:
                     done_file.write_text(str(min(start + batch, len(examples))))
                     print(f"features: {min(start + batch, len(examples))}/{len(examples)}", flush=True)
         return cls(array)
+
+
+def _files(shown: Shown) -> str:
+    return str(shown.path) if isinstance(shown, Example) else f"{shown[0].path} | {shown[1].path}"
 
 
 def pad_captions(captions: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -6,13 +6,14 @@ Two kinds of places are known without labels for words:
   other photo says;
 * the boxes of people (`person_boxes.json` in a data set's folder), for words that name people.
 
-A collage is made of features, not of pixels: it costs no run of the encoder. Both whole photos are squeezed, as
-`benchmarks.grounding` does with pixels: neighbouring columns of the grid become their mean, so each half holds all that
-its captions name. Halves cut from the grids would often lack the thing that a word names.
+A collage is made of pixels, as in `benchmarks.grounding`: each photo has one fixed partner, so that an encoder that is
+not in training sees each collage once. (In collages joined from the features of two photos nothing of the one is in the
+regions of the other, as it is where a network sees both: attention trained on those pointed little better in these.)
 """
 
 import json
-from collections.abc import Collection, Sequence
+import random
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self, TypeAlias
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 
 from model.network.vocabulary import UNKNOWN, Vocabulary
-from model.training.data import DataError, Example, resolve_data
+from model.training.data import DataError, Example, Features, Shown, resolve_data
 from model.training.networks import Networks
 from model.words import FUNCTION_WORDS
 
@@ -59,7 +60,7 @@ class Looks:
 
 
 class Grounding:
-    """Collages of a batch's photos, and the places of words in these and in photos whose people are boxed."""
+    """Photos shown beside another, and the places of words in these and in photos whose people are boxed."""
 
     def __init__(
         self,
@@ -68,15 +69,22 @@ class Grounding:
         vocabulary: Vocabulary,
         boxes: dict[str, list[Box]],
         grid: tuple[int, int],
+        share: float,
     ) -> None:
-        """captions: of each example, as indices; boxes: by file name; grid: rows and columns of the encoder.
+        """captions: of each example, as indices; boxes: by file name; grid: rows and columns of the encoder; share: of
+        a batch's photos, how many are shown beside another.
 
         Raises ValueError for a grid with an odd number of columns, which has no halves.
         """
         rows, columns = grid
         if columns % 2:
             raise ValueError(f"a grid of {columns} columns has no halves")
-        self.grid, self.captions = grid, captions
+        self.grid, self.captions, self.examples, self.share = grid, captions, examples, share
+        order = random.Random(0).sample(range(len(examples)), len(examples))
+        # The rows of the photos on the left and on the right; of an odd number, one is in two pairs.
+        self.pairs = [(left, order[(2 * n + 1) % len(order)]) for n, left in enumerate(order[::2])]
+        self.pair_of = {row: n for n, pair in reversed([*enumerate(self.pairs)]) for row in pair}
+        self.joined: Features | None = None  # of each pair, where the encoder is not in training
         self.said = [frozenset(word for caption in several for word in caption) for several in captions]
         words = vocabulary.words
         self.people = frozenset(i for i, word in enumerate(words) if word in PEOPLE)
@@ -96,11 +104,12 @@ class Grounding:
         captions: Sequence[Sequence[Sequence[int]]],
         networks: Networks,
         data: Sequence[str],
+        share: float,
     ) -> Self:
         """For the examples of data sets, with the boxes that these come with. Raises DataError and ValueError."""
         boxes = {file: each for name in data for file, each in load_boxes(resolve_data(name)).items()}
         grid = networks.encoder.config.rows, networks.encoder.config.columns
-        return cls(examples, captions, networks.vocabulary, boxes, grid)
+        return cls(examples, captions, networks.vocabulary, boxes, grid, share)
 
     def place(self, boxes: Sequence[Box]) -> Tensor:
         """The regions whose middles lie in any box, (R,); of boxes that hold none, those with the boxes' middles."""
@@ -114,27 +123,37 @@ class Grounding:
                 mask[min(rows - 1, int(y * rows)), min(columns - 1, int(x * columns))] = 1.0
         return mask.flatten()
 
-    def collages(self, features: Tensor, count: int) -> Tensor:
-        """The first `count` photos each beside the next of the batch, the even ones on the left; the rest as it is.
+    def prepare(self, cached: Callable[[Sequence[Shown]], Features]) -> None:
+        """Have the features of all pairs at hand. cached: of an encoder that is not in training."""
+        if self.share:
+            self.joined = cached([(self.examples[left], self.examples[right]) for left, right in self.pairs])
 
-        features: (B, R, C), grid features.
-        """
-        if not count:
+    def paired(self, rows: Sequence[int]) -> list[int]:
+        """The first rows of a batch, whose photos are shown beside their partners: the pair of each."""
+        return [self.pair_of[row] for row in rows[: round(self.share * len(rows))]]
+
+    def shown(self, rows: Sequence[int]) -> list[Shown]:
+        """What a batch looks like. rows: of its examples."""
+        pairs = [self.pairs[pair] for pair in self.paired(rows)]
+        together: list[Shown] = [(self.examples[left], self.examples[right]) for left, right in pairs]
+        return [*together, *(self.examples[row] for row in rows[len(together) :])]
+
+    def collages(self, features: Tensor, rows: Sequence[int]) -> Tensor:
+        """The features of `shown`, from those of the photos (B, R, C) and what `prepare` has."""
+        pairs = self.paired(rows)
+        if self.joined is None or not pairs:
             return features
-        grid = features.view(len(features), *self.grid, -1)  # (B, rows, columns, C)
-        squeezed = (grid[:, :, ::2] + grid[:, :, 1::2]) / 2  # (B, rows, columns / 2, C)
-        following = squeezed.roll(-1, dims=0)
-        pairs = [(squeezed[i], following[i]) if i % 2 == 0 else (following[i], squeezed[i]) for i in range(count)]
-        made = torch.stack([torch.cat(pair, dim=1) for pair in pairs]).flatten(1, 2)
-        return torch.cat([made, features[count:]])
+        return torch.cat([self.joined[pairs].to(features), features[len(pairs) :]])
 
-    def looks(self, rows: Sequence[int], count: int) -> Looks:
-        """The places of the words of a batch. rows: of its examples; count: as in `collages`."""
-        places, words = [*self.halves], []
+    def looks(self, rows: Sequence[int]) -> Looks:
+        """The places of the words of a batch. rows: of its examples."""
+        places, words, paired = [*self.halves], [], self.paired(rows)
         for i, row in enumerate(rows):
-            if i < count:
-                known = self.placeless | self.said[rows[(i + 1) % len(rows)]]
-                words.append([self._beyond_first(caption, i % 2, known) for caption in self.captions[row]])
+            if i < len(paired):
+                left, right = self.pairs[paired[i]]
+                half, partner = (0, right) if row == left else (1, left)
+                known = self.placeless | self.said[partner]
+                words.append([self._beyond_first(caption, half, known) for caption in self.captions[row]])
             elif row in self.boxed:
                 own = len(places)
                 places.append(self.boxed[row])

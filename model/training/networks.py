@@ -51,7 +51,7 @@ class Networks:
         (out / "config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1))
 
 
-def named_encoder(name: str, weights: str, out: Path) -> Path:
+def named_encoder(name: str, weights: str, out: Path, size: int = 0) -> Path:
     """The file of a named backbone in the run's folder, written there unless it is; other names are files already.
 
     Raises ConfigError and CheckpointError as `pretrained_encoder` does.
@@ -62,7 +62,7 @@ def named_encoder(name: str, weights: str, out: Path) -> Path:
         raise CheckpointError(f"{name}: neither a file nor the name of an encoder; known names: {', '.join(ENCODERS)}")
     file = out / "backbone.safetensors"
     if not file.exists():
-        save_encoder(file, pretrained_encoder(name, Path(weights) if weights else None))
+        save_encoder(file, pretrained_encoder(name, Path(weights) if weights else None, size))
     return file
 
 

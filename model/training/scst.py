@@ -149,7 +149,8 @@ class SelfCritical(Objective):
         self.config = config
         self.reward = Reward(examples, networks.vocabulary)
         self.captions = encode_captions(examples, networks.vocabulary, self.decoder.config.max_words)
-        self.grounding = Grounding.of(examples, self.captions, networks, config.data) if config.grounding else None
+        if config.grounding:
+            self.grounding = Grounding.of(examples, self.captions, networks, config.data, config.collages)
 
     def forward(self, inputs: Tensor, rows: list[int], progress: float) -> tuple[Tensor, int, dict[str, float]]:
         sampled = sample_captions(
@@ -165,8 +166,7 @@ class SelfCritical(Objective):
         if self.config.xe_weight:
             looks = None
             if self.grounding is not None:
-                count = round(self.config.collages * len(rows))
-                inputs, looks = self.grounding.collages(inputs, count), self.grounding.looks(rows, count)
+                inputs, looks = self.grounding.collages(inputs, rows), self.grounding.looks(rows)
             captions = [self.captions[row] for row in rows]
             cross_entropy = caption_loss(
                 self.decoder, inputs, captions, looks=looks, grounding=self.config.grounding

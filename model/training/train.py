@@ -24,12 +24,13 @@ from model.training.networks import Networks, continued, fresh, named_encoder
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(RunConfig):
-    """The options of cross-entropy training. `encoder` may also be the name of a torchvision backbone.
+    """The options of cross-entropy training. `encoder` may also be the name of a backbone.
 
     Raises ValueError for a share that is none, or a negative weight of grounding.
     """
 
-    encoder_weights: str = ""  # of a named backbone, a torchvision state dict; empty: torchvision's own, downloaded
+    encoder_weights: str = ""  # of a named backbone, a state dict; empty: torchvision's own, downloaded
+    image_size: int = 0  # pixels a side of what a named backbone is to see; 0: as it was trained with
     decoder: str = field(default="attention", metadata={"choices": NETWORKS})
     rnn: str = field(default="lstm", metadata={"choices": ("lstm", "gru")})
     start_from: str = ""  # a decoder checkpoint to continue, sizes and words as there; empty: a fresh decoder
@@ -56,7 +57,7 @@ class TrainConfig(RunConfig):
             raise ValueError(f"a share of {self.collages} of collages, or a weight of {self.grounding} for grounding")
 
     def networks(self, examples: Sequence[Example]) -> Networks:
-        encoder_file = named_encoder(self.encoder, self.encoder_weights, Path(self.out))
+        encoder_file = named_encoder(self.encoder, self.encoder_weights, Path(self.out), self.image_size)
         if self.start_from:
             return continued(encoder_file, Path(self.start_from), dropout=self.dropout)
         return fresh(
@@ -99,16 +100,14 @@ class CrossEntropy(Objective):
         super().__init__(networks, tuned=config.finetune)
         self.config = config
         self.captions = encode_captions(examples, networks.vocabulary, config.max_words)
-        self.grounding: Grounding | None = None
         if config.grounding:
-            self.grounding = Grounding.of(examples, self.captions, networks, config.data)
+            self.grounding = Grounding.of(examples, self.captions, networks, config.data, config.collages)
 
     def forward(self, inputs: Tensor, rows: list[int], progress: float) -> tuple[Tensor, int, dict[str, float]]:
         features = inputs if self.encoder is None else self.encoder(inputs)
         looks = None
         if self.grounding is not None:
-            count = round(self.config.collages * len(rows))
-            features, looks = self.grounding.collages(features, count), self.grounding.looks(rows, count)
+            features, looks = self.grounding.collages(features, rows), self.grounding.looks(rows)
         return self.loss(features, [self.captions[row] for row in rows], progress, looks)
 
     def loss(

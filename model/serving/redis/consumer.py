@@ -57,6 +57,7 @@ class RedisConsumer:
         self._refused = False  # something is to be delivered again, and comes when less is held
         self._rings = dict.fromkeys(LINES, 0)  # how often those who wait for work were woken
         self._ends = dict.fromkeys(LINES, b"0-0")  # where each line's stream ended when last seen
+        self._empty = dict.fromkeys(LINES, -1)  # as of which ring nothing more was there to be taken
         self._bell: asyncio.Task[None] | None = None
         self._told = "0"  # up to where this worker has read which places are to be forgotten
         self._finished: list[tuple[str, bytes, asyncio.Future[None]]] = []  # to be handed in
@@ -82,20 +83,21 @@ class RedisConsumer:
 
     async def take(self, line: str, most: int) -> list[Lease]:
         while True:
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._rings[line] != self._empty[line])
             rings = self._rings[line]
             async with self._taking:
-                leases = await self._look(line, most)
+                leases, was_all = await self._look(line, most)
+            if was_all:
+                self._empty[line] = rings
             if leases:
                 return leases
-            if leases is None:
-                async with self._changed:
-                    await self._changed.wait_for(lambda rings=rings: self._rings[line] != rings)  # type: ignore[misc]
 
-    async def _look(self, line: str, most: int) -> list[Lease] | None:
-        """What could be taken: None when nothing, and an empty list when all that was there is of no use."""
+    async def _look(self, line: str, most: int) -> tuple[list[Lease], bool]:
+        """What could be taken, as far as it is of use, and whether there is nothing more."""
         suspects = [held for held in self._held.values() if held.attempt > 1]
         if any(held.kind == kind_of(line) or held.attempt >= self._max_attempts for held in suspects):
-            return None
+            return [], True
         kinds = sorted({held.kind for held in self._held.values()})
         call = asyncio.ensure_future(
             self._script.carry(
@@ -108,17 +110,16 @@ class RedisConsumer:
         except asyncio.CancelledError:
             self._give_up(call)
             raise
-        if answer[0] == b"jobs":
-            try:
-                return await self._leases(answer[1])
-            except asyncio.CancelledError:
-                self._give_up(call)
-                raise
-        if answer[0] == b"none":
-            self._ends[line] = answer[1]
-        else:
+        if answer[0] == b"suspect":
             self._refused = True
-        return None
+            return [], True
+        if was_all := len(answer) > (2 if answer[0] == b"jobs" else 1):
+            self._ends[line] = answer[-1]
+        try:
+            return (await self._leases(answer[1]) if answer[0] == b"jobs" else []), was_all
+        except asyncio.CancelledError:
+            self._give_up(call)
+            raise
 
     def _give_up(self, call: asyncio.Future[Any]) -> None:
         task = asyncio.create_task(self._give_back_unseen(call))

@@ -27,7 +27,6 @@ from model.serving.queue import (
     Status,
     settle,
 )
-from model.serving.redis.connection import patiently
 from model.serving.redis.script import BLOCK_SECONDS, PREFIX, Script, unpack_outcome
 
 if TYPE_CHECKING:
@@ -168,15 +167,12 @@ class RedisQueue:
     # -- outcomes
 
     async def _listen(self) -> None:
-        """Read what the script tells this bot, and fetch what it speaks of."""
-        key = f"{self._script.prefix}:reply:{self._name}"
-        blocking = self._script.blocking
+        """Read what the script tells this bot, with what it speaks of."""
+        key = f"{self._script.prefix}:told:{self._name}"
+        told_anything = ("XREAD", "COUNT", 1, "BLOCK", int(BLOCK_SECONDS * 1000), "STREAMS", key, "0-0")
         while True:
             try:
-                first = await patiently(lambda: blocking.blpop([key], timeout=BLOCK_SECONDS))
-                if first is not None:
-                    told, found = await self._script.carry("hear", self._name, AT_ONCE - 1, first[1])
-                    await self._read(told, found)
+                await self._read(*await self._script.call_after(told_anything, "hear", self._name, AT_ONCE))
             except Exception:  # the sweep finds what is missed here
                 log.exception("outcomes could not be read")
                 await asyncio.sleep(1.0)

@@ -1,5 +1,5 @@
 -- The queue in Redis, as one script: each call is atomic, and may be repeated when its answer was lost, but for `hear`:
--- what it took from the list is gone with its answer, and is found by the bot's sweep.
+-- what it took from the stream is gone with its answer, and is found by the bot's sweep.
 -- KEYS[1]: the prefix of all keys, a hash tag, so that a cluster keeps them in one slot. ARGV[1]: the names of all lines,
 -- with commas between; of a worker's calls, those that it takes from. ARGV[2]: the command.
 --
@@ -15,17 +15,17 @@
 --   prefix:workers     zset    workers, by the time until which they count as alive
 --   prefix:served      hash    line → the time until which a worker that takes from it counts as alive
 --   prefix:forgotten   zset    places that workers are to forget, by when they were told
---   prefix:reply:BOT   list    what the bot is to look at: "d:ID" (done), "f:ID" (forgotten), "p:SHARE:ID" (progress)
+--   prefix:told:BOT    stream  what the bot is to look at: "d:ID" (done), "f:ID" (forgotten), "p:SHARE:ID" (progress)
 
 local prefix, command = KEYS[1], ARGV[2]
 local LINES = {}
 for line in string.gmatch(ARGV[1], '[^,]+') do table.insert(LINES, line) end
 local GROUP = 'workers'
 local GIVEN_BACK = 86400000 -- idle time (ms) that an entry is given when its worker hands it back
-local REPLY_SECONDS = 3600 -- for which a bot that is gone is still written to
+local TOLD_SECONDS = 3600 -- for which a bot that is gone is still written to
 local SERVED_SECONDS = 86400 -- for which it is known that workers took from a line
 local FORGOTTEN_SECONDS = 7200 -- longer than workers keep anything
-local along = 262144 -- bytes of media that may still go with the jobs of this call
+local along = 262144 -- bytes of media or outcomes that may still go with the answer to this call
 
 local function job_key(id) return prefix .. ':job:' .. id end
 local function media_key(id) return prefix .. ':media:' .. id end
@@ -45,9 +45,9 @@ local function get(id, field) return redis.call('HGET', job_key(id), field) end
 local function tell(id, message)
   local bot = get(id, 'bot')
   if bot then
-    local key = prefix .. ':reply:' .. bot
-    redis.call('RPUSH', key, message)
-    redis.call('EXPIRE', key, REPLY_SECONDS)
+    local key = prefix .. ':told:' .. bot
+    redis.call('XADD', key, '*', 'm', message)
+    redis.call('EXPIRE', key, TOLD_SECONDS)
   end
 end
 
@@ -172,14 +172,21 @@ function commands.collect(...)
   return found
 end
 
--- What the bot was told, the first of which it has taken already and some more; of jobs that are done, what `collect` says.
-function commands.hear(bot, most, first)
-  local told = redis.call('LPOP', prefix .. ':reply:' .. bot, most) or {}
-  table.insert(told, 1, first)
-  local done = {}
-  for _, message in ipairs(told) do
-    if string.sub(message, 1, 2) == 'd:' then table.insert(done, string.sub(message, 3)) end
+-- What the bot was told, as far as `along` reaches; of jobs that are done, what `collect` says.
+function commands.hear(bot, most)
+  local key, told, done = prefix .. ':told:' .. bot, {}, {}
+  for _, entry in ipairs(redis.call('XRANGE', key, '-', '+', 'COUNT', most)) do
+    if along <= 0 then break end
+    local message = entry[2][2]
+    redis.call('XDEL', key, entry[1])
+    table.insert(told, message)
+    if string.sub(message, 1, 2) == 'd:' then
+      local id = string.sub(message, 3)
+      along = along - redis.call('HSTRLEN', job_key(id), 'outcome')
+      table.insert(done, id)
+    end
   end
+  if redis.call('XLEN', key) == 0 then redis.call('DEL', key) end
   return {told, commands.collect(unpack(done))}
 end
 
@@ -295,6 +302,7 @@ local function again(consumer, wanted, most, held, lease, max_attempts, crashed)
   if #jobs > 0 then return {'jobs', jobs} end
 end
 
+-- Jobs; after the last of a line, with where its stream ends, or "none" with this alone.
 function commands.take(consumer, wanted, most, held, lease, max_attempts, crashed)
   pass_when_full()
   alive(consumer, lease)
@@ -306,10 +314,12 @@ function commands.take(consumer, wanted, most, held, lease, max_attempts, crashe
   local key = line_key(wanted)
   local read = redis.call('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', most, 'STREAMS', key, '>')
   if read then
+    local last
     for _, entry in ipairs(read[1][2]) do
+      last = entry[1]
       table.insert(jobs, deliver(entry[2][2], consumer))
     end
-    return {'jobs', jobs}
+    return #jobs < most and {'jobs', jobs, last} or {'jobs', jobs}
   end
   local stream = redis.call('XINFO', 'STREAM', key)
   for at = 1, #stream, 2 do

@@ -41,6 +41,23 @@ class Script:
         """As `call`, for what is large in either direction."""
         return await self._run(self.carrying, arguments)
 
+    async def call_after(self, blocking: Sequence[str | int], *arguments: str | bytes | float) -> Any:
+        """As `call`, once the command `blocking` has returned: both go there together, and one answer comes back."""
+        what = ("EVALSHA", self._script.sha, 1, self.prefix, self._lines, *arguments)
+
+        async def both() -> Any:
+            pipeline = self.blocking.pipeline(transaction=False)
+            pipeline.execute_command(*blocking)
+            pipeline.execute_command(*what)
+            try:
+                return (await pipeline.execute())[1]
+            except Exception as error:
+                if "NOSCRIPT" not in str(error):
+                    raise
+                return await self._run(self.carrying, arguments)  # Redis was started anew: it learns the script
+
+        return await patiently(both)
+
     async def _run(self, client: Any, arguments: Sequence[str | bytes | float]) -> Any:
         return await patiently(lambda: self._script([self.prefix], [self._lines, *arguments], client))
 

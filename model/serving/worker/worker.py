@@ -253,7 +253,7 @@ class Worker:
     async def _run_batch(self, batch: Sequence[_Held]) -> None:
         waiting = [held.picture for held in batch if held.picture is not None]
         work = partial(self.models.caption, [picture for picture, _ in waiting])
-        forward = asyncio.ensure_future(self._forward(work, len(waiting)))
+        forward = self._forward(work, len(waiting))
         try:
             await asyncio.shield(forward)
         finally:  # also when the worker stops: what the network holds is finished
@@ -268,15 +268,19 @@ class Worker:
         except Exception as error:
             settle(run.done, error)
 
-    async def _forward(self, work: Callable[[], T], size: int) -> T:
+    def _forward(self, work: Callable[[], T], size: int) -> asyncio.Future[T]:
+        """Begin at once: before the tasks go on that were waiting for the batch before."""
         self.forward.set()
         began = time.monotonic()
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._device, work)
-        finally:
+        running = asyncio.get_running_loop().run_in_executor(self._device, work)
+
+        def over(_: object) -> None:
             self.forward.clear()
             self.metrics.batch_size.observe(size)
             self.metrics.forward.observe(time.monotonic() - began)
+
+        running.add_done_callback(over)
+        return running
 
     def _pictures_wait(self) -> bool:
         """Sheets may be drawn more slowly than captions come: then the network waits."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,10 +13,10 @@ import pytest
 from bot.config import Settings
 from bot.service.in_progress import Group, InWork
 from bot.service.limits import Throttle
-from bot.service.requests import FirstSend, Request, Requests
+from bot.service.requests import QUIET, FirstSend, Request, Requests
 from bot.storage.inbox import Accepted, Place
 from model.errors import JobCancelled
-from model.serving.jobs import Outcome
+from model.serving.jobs import Job, Outcome
 from tests.support.fake_queue import FakeQueue, captions, eventually
 from tests.support.jobs import make_job
 
@@ -49,13 +50,13 @@ class Desk:
         self.answers: list[Outcome] = []
         self.requests = Requests(Settings(), self.queue, self.in_work, self.window, Throttle())
 
-    def ask(self, number: int = 1) -> Request:
+    def ask(self, number: int = 1, **further: Any) -> Request:
         async def fetch(_: object) -> bytes:
             return b"media"
 
         job, accepted = make_job(f"job-{number}", ANN.user), Accepted(number, 100.0)
         about: dict[str, Any] = {"place": ANN, "message": 1, "accepted": accepted, "kind": "photo", "update": number}
-        return Request(job=job, size=5, fetch=fetch, **about)
+        return Request(job=job, size=5, fetch=fetch, **about | further)
 
     async def answer(self, result: Outcome) -> None:
         self.answers.append(result)
@@ -120,3 +121,34 @@ async def test_what_was_taken_back_can_be_cancelled_again(desk: Desk) -> None:
 
     with pytest.raises(JobCancelled):
         await desk.requests.serve(desk.ask(), send)
+
+
+async def test_of_many_requests_at_once_few_files_are_looked_for_before_their_job_is_admitted(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    asked, admitted = [], asyncio.Event()
+    admit_at_once = desk.queue.admit
+
+    async def admit(job: Job, *, before: bool = False) -> None:
+        asked.append(job.id)
+        await admitted.wait()
+        await admit_at_once(job, before=before)
+
+    monkeypatch.setattr(desk.queue, "admit", admit)
+    requests = [  # of messages that waited: no person's speed is looked at
+        desk.ask(number, begin=partial(begun.append, number), accepted=Accepted(number, 100.0, waited=True))
+        for number in range(20)
+    ]
+    async with asyncio.TaskGroup() as group:
+        for request in requests:
+            group.create_task(desk.requests.serve(request, desk.answer))
+        await eventually(lambda: len(asked) == 20)
+        assert begun == list(range(QUIET))
+        admitted.set()
+    assert len(desk.answers) == 20
+    begun.clear()
+    for request in requests:
+        await desk.requests.settle(request.job.id, again=False)
+    await desk.requests.serve(desk.ask(21, begin=partial(begun.append, 21)), desk.answer)
+    assert begun == [21]

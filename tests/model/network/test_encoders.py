@@ -18,11 +18,15 @@ from model.captioner import Captioner
 from model.network.checkpoint import CheckpointError, load_encoder, pretrained_encoder, save_encoder
 from model.network.config import ENCODERS, ConfigError, DecoderConfig, EncoderConfig
 from model.network.decoder import build_decoder
+from model.network.efficientnet import LITE2, SameConvolution, efficientnet_lite2
 from model.network.encoder import Encoder, encoder_config, to_square, torchvision_models
 from model.network.vocabulary import Vocabulary
 from tests.conftest import WORDS
 
-SMALL = ("alexnet", "vgg11_bn", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny")
+SMALL = (
+    *("alexnet", "vgg11_bn", "resnet18", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny"),
+    LITE2,
+)
 
 
 def random_statistics(encoder: Encoder) -> None:
@@ -62,8 +66,8 @@ def test_a_backbone_gives_the_grid_it_is_configured_for_and_fuses(name: str) -> 
     torch.testing.assert_close(fused(images), features, atol=1e-4 * scale, rtol=1e-3)
 
 
-def test_all_names_are_torchvisions_and_configured() -> None:
-    assert set(ENCODERS) <= set(torchvision_models().list_models())
+def test_all_names_but_one_are_torchvisions_and_all_are_configured() -> None:
+    assert set(ENCODERS) - set(torchvision_models().list_models()) == {LITE2}
     config = encoder_config("resnet101")
     assert (config.image_size, config.rows, config.columns, config.channels) == (224, 7, 7, 2048)
     assert config.mean == (0.485, 0.456, 0.406)
@@ -72,6 +76,42 @@ def test_all_names_are_torchvisions_and_configured() -> None:
     assert (encoder_config("vgg16").rows, encoder_config("vgg16").channels) == (14, 512)
     with pytest.raises(ConfigError, match="unknown encoder"):
         encoder_config("resnet9000")
+
+
+def test_a_network_may_see_larger_pictures_and_gives_a_finer_grid() -> None:
+    config = encoder_config(LITE2)
+    assert (config.image_size, config.rows, config.columns, config.channels) == (260, 9, 9, 1280)
+    assert (encoder_config(LITE2, 320).image_size, encoder_config(LITE2, 320).regions) == (320, 100)
+    assert encoder_config("inception_v3", 427).regions == 144
+    with pytest.raises(ConfigError, match="cannot see pictures of 20 pixels"):
+        encoder_config("inception_v3", 20)
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 260])
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (5, 1), (3, 2), (5, 2)])
+@torch.inference_mode()
+def test_padding_is_tensorflows(size: int, kernel: int, stride: int) -> None:
+    """What is missing goes around the picture, and an odd pixel after it."""
+    torch.manual_seed(0)
+    convolution, picture = SameConvolution(1, 1, kernel, stride), torch.randn(1, 1, size, size)
+    left = -(-size // stride)
+    missing = max((left - 1) * stride + kernel - size, 0)
+    before, after = missing // 2, missing - missing // 2
+    padded = torch.zeros(1, 1, size + missing, size + missing)
+    padded[:, :, before : before + size, before : before + size] = picture
+    found = convolution(picture)
+    assert found.shape[2:] == (left, left)
+    assert after - before in (0, 1)
+    torch.testing.assert_close(found, functional.conv2d(padded, convolution.weight, None, stride))
+
+
+def test_lite2_has_the_parameters_of_its_paper_and_no_weights_to_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    network = efficientnet_lite2()
+    classifier = 1280 * 1000 + 1000
+    assert round((sum(p.numel() for p in network.parameters()) + classifier) / 1e6, 1) == 6.1
+    with pytest.raises(CheckpointError, match="--encoder-weights"):
+        pretrained_encoder(LITE2)
 
 
 @torch.inference_mode()
@@ -95,7 +135,7 @@ def test_inception_is_torchvisions_with_tensorflows_pooling(monkeypatch: pytest.
 def test_other_backbones_need_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
     assert Encoder().config.name == "inception_v3"
-    with pytest.raises(ConfigError, match="need the package torchvision"):
+    with pytest.raises(ConfigError, match="needs the package torchvision"):
         Encoder(EncoderConfig(name="resnet18"))
 
 

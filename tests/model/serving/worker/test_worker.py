@@ -436,6 +436,44 @@ async def test_a_single_photo_passes_fifty_of_another_person(
     assert sorted(name for batch in batches for name in batch) == sorted([*map(str, range(50)), "single"])
 
 
+async def test_the_next_batch_begins_before_tasks_go_on_with_what_the_last_one_found(
+    pipes: Pipes, captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the network stands still while results are packed and handed in."""
+    worker = Worker(pipes.consumer, captioners, max_batch=1)
+    order: list[str] = []
+    begin, fail = worker._device.submit, pipes.consumer.fail
+
+    def recorded(*work: Any) -> Any:
+        order.append("begins")
+        return begin(*work)
+
+    async def handed_in(job_id: str, failure: JobFailure) -> None:
+        order.append("handed in")
+        await fail(job_id, failure)
+
+    def found(captioners: Captioners, pictures: list[Picture]) -> list[Findings | Exception]:
+        for _ in range(2000):
+            if worker._ready() or len(order) > 1:  # the second picture is decoded
+                break
+            time.sleep(0.01)
+        return [NotAnImage("no matter")] * len(pictures)
+
+    monkeypatch.setattr(worker._device, "submit", recorded)
+    monkeypatch.setattr(pipes.consumer, "fail", handed_in)
+    monkeypatch.setattr(Captioners, "caption", found)
+    stop = asyncio.Event()
+    running = asyncio.create_task(worker.run(stop))
+    for name in ("a", "b"):
+        await pipes.queue.put(job(name), photo_files[0].read_bytes())
+    for name in ("a", "b"):
+        with pytest.raises(NotAnImage):
+            await asyncio.wait_for(pipes.queue.wait(name), 60)
+    stop.set()
+    await running
+    assert order == ["begins", "begins", "handed in", "handed in"]
+
+
 async def test_a_hung_network_ends_the_worker(
     captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
