@@ -1,4 +1,4 @@
-"""A contact sheet: the photos of an album, each beside what the words of its caption looked at. Free of torch.
+"""A contact sheet: the photos of an album, each beside what the words of its caption looked at.
 
     1  a dog runs across the grass           23 %
     ┌───────┐ ┌───────┐ ┌───────┐ ┌───────┐

@@ -1,4 +1,4 @@
-"""One sheet for one caption: the photo, then the photo under the attention maps of its words. Free of torch.
+"""One sheet for one caption: the photo, then the photo under the attention maps of its words.
 
 Only words that name something to look at have a tile, MOST at most, things and colours first: fewer tiles are larger.
 
