@@ -22,7 +22,7 @@ ACCENT: Final = (245, 150, 40)
 PNG_COLOURS: Final = 64
 _BRIGHT: Final = 0.55  # what is left of a photo's light under a map
 _OPAQUE: Final = 0.6  # of a map at its peak
-_FINER: Final = 0.5  # a picture is first reduced by whole numbers, to two pixels for each at least
+_LEFT: Final = 1.25  # pixels of a photo for each of a tile that whole-numbered reduction leaves: copies stay small
 _STRIP: Final = 24  # rows: BLAS takes more than one core for larger products
 CYRILLIC: Final = Path(__file__).parent / "fonts" / "DejaVuSans-subset.ttf"  # Pillow's own has none
 
@@ -111,7 +111,7 @@ def fit(picture: Image.Image, box: tuple[int, int]) -> Image.Image:
     scale = min(box[0] / picture.width, box[1] / picture.height)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     picture = picture if picture.mode == "RGB" else picture.convert("RGB")
-    if (factor := int(_FINER / scale)) > 1:
+    if (factor := int(1 / (_LEFT * scale))) > 1:
         picture = picture.reduce(factor)
     return Image.fromarray(resized(picture, size))
 
