@@ -125,10 +125,11 @@ class Translations:
         """log_probs: (T,); attention: (T, S), S at least the number of pieces that were read."""
         words = self.file.target.decode(said)
         plain = euphonic(" ".join(words))
-        alignment = np.zeros((len(words), len(english)), np.float32)
-        if words:
-            by_word = self.file.target.word_numbers(said), self.file.source.word_numbers(read)
-            np.add.at(alignment, np.ix_(*by_word), attention[:, : len(read)])
+        by_said, by_read = (
+            np.equal.outer(np.arange(len(own)), subwords.word_numbers(pieces)).astype(np.float32)
+            for own, subwords, pieces in ((words, self.file.target, said), (english, self.file.source, read))
+        )
+        alignment = by_said @ attention[:, : len(read)] @ by_read.T
         alignment /= alignment.sum(axis=1, keepdims=True).clip(1e-9)
         probability = math.exp(float(log_probs.mean())) if said else 0.0
         wrong = failures(english, plain) + self.file.grammar.failures(plain)

@@ -53,9 +53,11 @@ def pruned_beam(
     gap: a hypothesis is given up when its log-probability is so far below that of its sentence's likeliest. When it is
     infinite, this finds what `Beam` does.
     """
-    sources, state = model.read(sentences)
-    device, count = state.device, len(sentences)
+    count = len(sentences)
     size = count * width
+    with model.threads(count):
+        sources, state = model.read(sentences)
+    device = state.device
     start = np.arange(0, size, width)  # of each sentence's hypotheses, in (B K)
     first = start.repeat(width)
     scores = np.full(size, -np.inf, np.float32)  # sums of log-probabilities, <end> too
@@ -67,10 +69,11 @@ def pruned_beam(
         row, rows = np.zeros(size, np.int64), np.arange(len(place))
         row[place] = rows
         on_device = (torch.from_numpy(each).to(device) for each in (row, place))
-        logits, state, attention = model.step(tokens, state, *on_device, sources)
-        if t == 0:
-            logits[:, END] = -torch.inf
-        distribution: Floats = logits.log_softmax(dim=-1).cpu().numpy()
+        with model.threads(len(place)):
+            logits, state, attention = model.step(tokens, state, *on_device, sources)
+            if t == 0:
+                logits[:, END] = -torch.inf
+            distribution: Floats = logits.log_softmax(dim=-1).cpu().numpy()
         words, likely = np.empty((len(place), width), np.int64), np.empty((len(place), width), np.float32)
         for k in range(width):  # each row's likeliest continuations: several times as fast as `topk`
             words[:, k] = word = distribution.argmax(axis=1)

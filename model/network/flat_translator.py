@@ -81,23 +81,12 @@ class FlatTranslator:
             bias[[PAD, START, UNKNOWN]] = -torch.inf
             self._output = linear(translator.target.weight, bias)
 
+    def threads(self, rows: int) -> contextlib.AbstractContextManager[None]:
+        """Within it, what is done for few rows takes one thread."""
+        return one_thread() if rows <= FEW and self._words.device.type == "cpu" else contextlib.nullcontext()
+
     def read(self, sentences: Sequence[Sequence[int]]) -> tuple[Sources, Tensor]:
         """The sentences' pieces; none is empty. Returns what steps look at, and their first state, (4, B, H)."""
-        with self._threads(len(sentences)):
-            return self._read(sentences)
-
-    def step(
-        self, tokens: Tensor, state: Tensor, row: Tensor, place: Tensor, sources: Sources
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Each hypothesis reads a piece and predicts the next. tokens: (N,); state: (4, N, H).
-
-        row: (B K) int64, of each hypothesis in (N); of what goes on no more, any. place: (N,), of each row in (B K).
-        Returns logits (N, V), those of pieces that are never said minus infinity; state; attention (B K, S).
-        """
-        with self._threads(len(tokens)):
-            return self._step(tokens, state, row, place, sources)
-
-    def _read(self, sentences: Sequence[Sequence[int]]) -> tuple[Sources, Tensor]:
         device = self._words.device
         lengths = np.array([len(each) for each in sentences])
         present = np.arange(longest := int(lengths.max())) < lengths[:, np.newaxis]  # (B, S)
@@ -124,9 +113,14 @@ class FlatTranslator:
         state = initial.view(len(lengths), 4, self._hidden).transpose(0, 1).contiguous()
         return Sources(keys.transpose(1, 2), looked, padding), state
 
-    def _step(
+    def step(
         self, tokens: Tensor, state: Tensor, row: Tensor, place: Tensor, sources: Sources
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Each hypothesis reads a piece and predicts the next. tokens: (N,); state: (4, N, H).
+
+        row: (B K) int64, of each hypothesis in (N); of what goes on no more, any. place: (N,), of each row in (B K).
+        Returns logits (N, V), those of pieces that are never said minus infinity; state; attention (B K, S).
+        """
         r, h, r_cell, h_cell = state.unbind()  # of reader and writer
         r, r_cell = _recurred(self._reader(r).add_(self._table.index_select(0, tokens)), r_cell)
         queries = r.index_select(0, row).view(len(sources.keys), -1, self._hidden)  # (B, K, H)
@@ -137,9 +131,6 @@ class FlatTranslator:
         h, h_cell = _recurred(self._writer(torch.cat([r, context, h], dim=1)), h_cell)
         logits = self._output(self._sum(torch.cat([h, context, words.sigmoid()], dim=1)))
         return logits, torch.stack([r, h, r_cell, h_cell]), attention.flatten(0, 1)
-
-    def _threads(self, rows: int) -> contextlib.AbstractContextManager[None]:
-        return one_thread() if rows <= FEW and self._words.device.type == "cpu" else contextlib.nullcontext()
 
 
 class _Layer:

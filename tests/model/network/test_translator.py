@@ -126,7 +126,7 @@ def test_few_rows_take_one_thread_and_leave_other_threads_theirs(
     translator: Translator, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own, others = list[int](), list[int]()
-    step = FlatTranslator._step
+    step = FlatTranslator.step
 
     def watched(self: FlatTranslator, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
         own.append(torch.get_num_threads())
@@ -134,7 +134,7 @@ def test_few_rows_take_one_thread_and_leave_other_threads_theirs(
             others.append(pool.submit(torch.get_num_threads).result())
         return step(self, *arguments)
 
-    monkeypatch.setattr(FlatTranslator, "_step", watched)
+    monkeypatch.setattr(FlatTranslator, "step", watched)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
