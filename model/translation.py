@@ -129,7 +129,7 @@ class Translations:
             np.equal.outer(np.arange(len(own)), subwords.word_numbers(pieces)).astype(np.float32)
             for own, subwords, pieces in ((words, self.file.target, said), (english, self.file.source, read))
         )
-        alignment = by_said @ attention[:, : len(read)] @ by_read.T
+        alignment: Floats = by_said @ attention[:, : len(read)] @ by_read.T
         alignment /= alignment.sum(axis=1, keepdims=True).clip(1e-9)
         probability = math.exp(float(log_probs.mean())) if said else 0.0
         wrong = failures(english, plain) + self.file.grammar.failures(plain)

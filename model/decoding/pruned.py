@@ -68,9 +68,9 @@ def pruned_beam(
     for t in range(max_words):
         row, rows = np.zeros(size, np.int64), np.arange(len(place))
         row[place] = rows
-        on_device = (torch.from_numpy(each).to(device) for each in (row, place))
+        slots, places = (torch.from_numpy(each).to(device) for each in (row, place))
         with model.threads(len(place)):
-            logits, state, attention = model.step(tokens, state, *on_device, sources)
+            logits, state, attention = model.step(tokens, state, slots, places, sources)
             if t == 0:
                 logits[:, END] = -torch.inf
             distribution: Floats = logits.log_softmax(dim=-1).cpu().numpy()

@@ -105,8 +105,8 @@ class FlatTranslator:
             x = layer(x, padding, row, place)
         x = self._norm(x)
         shape = len(lengths), longest, -1
-        present = (padding == 0).transpose(1, 2)
-        mean = (x.index_select(0, row).view(shape) * present).sum(dim=1) / present.sum(dim=1)
+        mask = (padding == 0).transpose(1, 2)
+        mean = (x.index_select(0, row).view(shape) * mask).sum(dim=1) / mask.sum(dim=1)
         whole = torch.cat([self._pairs(x), -2.0 * words], dim=1).index_select(0, row).view(shape)
         keys, looked = whole.tensor_split([self._hidden], dim=2)
         initial = self._initial(mean).sigmoid_().mul_(-2.0).add_(1.0)
