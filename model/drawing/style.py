@@ -22,7 +22,7 @@ ACCENT: Final = (245, 150, 40)
 PNG_COLOURS: Final = 64
 _BRIGHT: Final = 0.55  # what is left of a photo's light under a map
 _OPAQUE: Final = 0.6  # of a map at its peak
-_LEFT: Final = 1.25  # pixels of a photo for each of a tile that whole-numbered reduction leaves: copies stay small
+_LEFT: Final = 1.5  # pixels of a photo for each of a tile that whole-numbered reduction leaves: copies stay small
 _STRIP: Final = 24  # rows: BLAS takes more than one core for larger products
 CYRILLIC: Final = Path(__file__).parent / "fonts" / "DejaVuSans-subset.ttf"  # Pillow's own has none
 
