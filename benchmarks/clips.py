@@ -154,7 +154,7 @@ def beside(folder: Path, weights: Path, precision: Precision, repeats: int) -> N
 
     def decode() -> list[Any]:
         with open_clip(path) as clip:
-            return [prepare(frame, size) for frame in clip]
+            return list(prepare(clip, size))
 
     prepared = decode()
 

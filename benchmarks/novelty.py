@@ -160,9 +160,9 @@ class Described:
         captioner = self._captioner
         started = time.process_time()
         with open_clip(path) as clip:
-            frames = [(prepare(frame, captioner.encoder.config.image_size), frame.image) for frame in clip]
+            frames = list(clip)
+        prepared = list(prepare(frames, captioner.encoder.config.image_size))
         read = time.process_time()
-        prepared = [frame for frame, _ in frames]
         described = [
             frame
             for start in range(0, len(prepared), BATCH)
@@ -176,7 +176,7 @@ class Described:
             "words": np.stack([word_vector(captioner, frame.found.text) for frame in described]),
             "looks": [[p.look.brightness, p.look.contrast, p.look.sharpness, p.look.streaks] for p in prepared],
             "grids": np.stack([frame.look.thumbnail for frame in prepared]),
-            "thumbnails": np.stack([thumbnail(image) for _, image in frames]),
+            "thumbnails": np.stack([thumbnail(frame.image) for frame in frames]),
         }
 
 

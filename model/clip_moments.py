@@ -2,8 +2,8 @@
 
 Three steps that can be taken apart, so that a server may put frames of clips and photos into one batch:
 
-    open_clip ──▶ prepare(frame) ──▶ describe(captioner, batch) ──▶ find_clip_moments(all of them)
-                  pixels, a thread     the network                    NumPy
+    open_clip ──▶ prepare(frames) ──▶ describe(captioner, batch) ──▶ find_clip_moments(all of them)
+                  pixels, a thread      the network                    NumPy
 
 `watch` takes all of them: decoding and preparing run on a thread beside the network, a few frames ahead of it.
 Nothing but small JPEGs is kept of the frames.
@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 
 from model.captioner import Captioner
-from model.media.clips import Clip, ClipLimits, Frame, open_clip
+from model.media.clips import ClipLimits, Frame, open_clip
 from model.media.images import encode_jpeg
 from model.network.encoder import to_square
 from model.novelty import FrameFeatures, Look, find_moments, look
@@ -96,10 +96,15 @@ class Moments:
         return tuple(frame for frame in self.frames if frame.chosen)
 
 
-def prepare(frame: Frame, size: int) -> PreparedFrame:
-    """The work on a frame's pixels. size: of the encoder's square, pixels."""
-    jpeg = encode_jpeg(Image.fromarray(frame.image))
-    return PreparedFrame(frame.time, to_square(frame.image, size), look(frame.image), jpeg)
+def prepare(frames: Iterable[Frame], size: int) -> Iterator[PreparedFrame]:
+    """The work on frames' pixels. size: of the encoder's square, pixels."""
+    picture = Image.new("RGB", (0, 0))  # the same for all frames: fresh memory costs more than the copy
+    for frame in frames:
+        pixels = np.ascontiguousarray(frame.image)
+        if picture.size != pixels.shape[1::-1]:
+            picture = Image.new("RGB", pixels.shape[1::-1])
+        picture.frombytes(pixels)
+        yield PreparedFrame(frame.time, to_square(pixels, size), look(pixels), encode_jpeg(picture))
 
 
 def describe(captioner: Captioner, batch: Sequence[PreparedFrame]) -> list[DescribedFrame]:
@@ -157,8 +162,8 @@ def watch(
     """The moments of a clip; `progress` hears of frames done and to come. Raises what `open_clip` and `Clip` raise."""
     size = captioner.encoder.config.image_size
     described: list[DescribedFrame] = []
-    with open_clip(source, limits) as clip, closing(_ahead(_prepared(clip, size), 2 * batch)) as ahead:
-        for frames in _batches(ahead, batch):
+    with open_clip(source, limits) as clip, closing(_ahead(prepare(clip, size), 2 * batch)) as ahead:
+        for frames in in_batches(ahead, batch):
             described += describe(captioner, frames)
             if progress is not None:
                 progress(len(described), len(clip.times))
@@ -166,11 +171,8 @@ def watch(
     return find_clip_moments(described, duration)
 
 
-def _prepared(clip: Clip, size: int) -> Iterator[PreparedFrame]:
-    return (prepare(frame, size) for frame in clip)
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The same items, `size` at a time; the last may be fewer."""
     batch: list[T] = []
     for item in items:
         batch.append(item)

@@ -11,6 +11,7 @@
 5. Each moment is shown by the sharpest of the frames in its midst.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
+Levels = npt.NDArray[np.uint16]
 
 MOST_MOMENTS: Final = 10
 _LOOK_SIDE: Final = 128  # pixels, about: where sharpness is measured
@@ -85,47 +87,50 @@ class Novelty:
 def look(image: npt.NDArray[np.uint8]) -> Look:
     """Measure a frame. image: (H, W, 3) RGB."""
     skip = max(1, max(image.shape) // (4 * _LOOK_SIDE))  # large frames are measured on a grid of their pixels
-    image = image[::skip, ::skip]
-    height, width = image.shape[:2]
+    rgb = image[::skip, ::skip].transpose(2, 0, 1).astype(np.uint16, order="C")
+    luma = rgb[1] + rgb[1]  # in quarters of a level
+    luma += rgb[0]
+    luma += rgb[2]
+    height, width = luma.shape
     step = max(1, max(height, width) // _LOOK_SIDE)
-    luma = _luma(image)
-    grey = _block_means(luma, max(1, height // step), max(1, width // step))
+    grey = _block_means(luma, max(1, height // step), max(1, width // step)) / 4
     if min(grey.shape) > 2:
         centre = grey[1:-1, 1:-1]
         edges = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * centre
     else:
         edges = np.zeros(1, np.float32)
-    thumbnail = _block_means(image, *_THUMBNAIL)
+    thumbnail = np.stack([_block_means(channel, *_THUMBNAIL) for channel in rgb], axis=-1)
     return Look(float(grey.mean()), float(grey.std()), float(edges.std()), _streaks(luma), thumbnail)
 
 
-def _streaks(luma: Floats) -> float:
+def _streaks(luma: Levels) -> float:
+    """luma: (H, W) in quarters of a level."""
     rows, columns = luma.shape[0] // _STREAK_BLOCK, luma.shape[1] // _STREAK_BLOCK
     if rows < 2 or columns < 2:
         return 0.0
-    across = _block_means(np.abs(np.diff(luma, axis=1)), rows, columns)
-    down = _block_means(np.abs(np.diff(luma, axis=0)), rows, columns)
-    return float(((across > 4 * down) & (across > 1)).mean())
+    changes = [np.diff(luma.view(np.int16), axis=axis) for axis in (1, 0)]
+    across, down = (_block_means(np.abs(each, out=each).view(np.uint16), rows, columns) for each in changes)
+    return float(((across > 4 * down) & (across > 4)).mean())
 
 
-def _luma(image: npt.NDArray[np.uint8]) -> Floats:
-    """(R + 2 G + B) / 4, (H, W)."""
-    total = image[..., 1].astype(np.float32) * 2
-    total += image[..., 0]
-    total += image[..., 2]
-    return np.asarray(total / 4, dtype=np.float32)
+def _block_means(image: Levels, rows: int, columns: int) -> Floats:
+    """Levels, (H, W), reduced to (rows, columns): means of blocks. Small images are repeated.
+
+    The lines of a block are summed in 16 bits, which hold 64 times the highest luma.
+    """
+    (down, tall), (across, wide) = _parts(image.shape[0], rows), _parts(image.shape[1], columns)
+    strips = np.empty((rows, image.shape[1]), np.uint16)
+    for strip, start, lines in zip(strips, down.tolist(), tall.tolist(), strict=True):
+        np.add.reduce(image[start : start + lines], axis=0, out=strip)
+    sums = np.add.reduceat(strips, across, axis=1, dtype=np.float32)
+    return np.asarray(sums / np.outer(tall, wide), dtype=np.float32)
 
 
-def _block_means(image: npt.NDArray[np.float32 | np.uint8], rows: int, columns: int) -> Floats:
-    """An image, (H, W) or (H, W, C), reduced to (rows, columns): means of blocks. Small ones are repeated."""
-    down = np.linspace(0, image.shape[0], rows, endpoint=False).astype(np.intp)
-    across = np.linspace(0, image.shape[1], columns, endpoint=False).astype(np.intp)
-    sums = np.add.reduceat(np.add.reduceat(image, down, axis=0, dtype=np.float32), across, axis=1)
-    tall, wide = (
-        np.maximum(np.diff([*starts, side]), 1) for starts, side in zip((down, across), image.shape, strict=False)
-    )
-    counts = np.outer(tall, wide).reshape(rows, columns, *[1] * (image.ndim - 2))
-    return np.asarray(sums / counts, dtype=np.float32)
+@functools.lru_cache(64)
+def _parts(side: int, count: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Where so many parts of a side begin, and how long they are: at least 1."""
+    starts = np.linspace(0, side, count, endpoint=False).astype(np.intp)
+    return starts, np.maximum(np.diff(starts, append=side), 1)
 
 
 def unit(rows: Floats) -> Floats:

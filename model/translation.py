@@ -125,11 +125,9 @@ class Translations:
         """log_probs: (T,); attention: (T, S), S at least the number of pieces that were read."""
         words = self.file.target.decode(said)
         plain = euphonic(" ".join(words))
-        alignment = np.zeros((len(words), len(english)), np.float32)
-        if words:
-            by_word = self.file.target.word_numbers(said), self.file.source.word_numbers(read)
-            np.add.at(alignment, np.ix_(*by_word), attention[:, : len(read)])
-        alignment /= alignment.sum(axis=1, keepdims=True).clip(1e-9)
+        by_said, by_read = self.file.target.word_numbers(said), self.file.source.word_numbers(read)
+        shares = _members(len(words), by_said) @ attention[:, : len(read)] @ _members(len(english), by_read).T
+        alignment: Floats = shares / shares.sum(axis=1, keepdims=True).clip(1e-9)
         probability = math.exp(float(log_probs.mean())) if said else 0.0
         wrong = failures(english, plain) + self.file.grammar.failures(plain)
         wrong += [f"unknown: {word}" for word in dict.fromkeys(english) if word not in self.file.known]
@@ -138,3 +136,8 @@ class Translations:
         if probability < self.file.threshold:
             wrong.append("low probability")
         return Translation(plain, plain, probability, tuple(wrong), tuple(plain.split()), alignment)
+
+
+def _members(words: int, numbers: Sequence[int]) -> Floats:
+    """1 where a piece belongs to a word, (words, pieces). numbers: of each piece's word."""
+    return np.equal.outer(np.arange(words), numbers).astype(np.float32)

@@ -38,6 +38,7 @@ RUSSIAN_LITTLE: Final = _words(  # as the translator writes what is in FUNCTION_
     "через что что-то"
 )
 _NOWHERE: Final = _words("close together forward alone high low shot view picture photo image something someone while")
+_PLACELESS: Final = (FUNCTION_WORDS - NUMBERS) | _NOWHERE | RUSSIAN_LITTLE
 _DOES: Final = _words(
     "sits stands runs walks jumps plays rides looks swims holds wears catches throws leaps climbs flies lies lays "
     "leans poses smiles skates surfs skis hits kicks carries chases performs eats drinks sleeps talks watches pulls"
@@ -66,9 +67,8 @@ def placed(words: Sequence[str], most: int) -> list[int]:
     Numbers come after these, and last what somebody does; within each kind the order is the caption's. Of a caption
     that has no such words, the first ones.
     """
-    placeless = (FUNCTION_WORDS - NUMBERS) | _NOWHERE | RUSSIAN_LITTLE
     words = [bare(word) for word in words]
-    named = [i for i, word in enumerate(words) if word not in placeless]
+    named = [i for i, word in enumerate(words) if word not in _PLACELESS]
     ranked = sorted(named or range(len(words)), key=lambda i: (is_doing(words[i]), words[i] in NUMBERS))
     return ranked[:most]
 

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from model.decoding.search import word_log_probs
 from model.network.flat_translator import FlatTranslator
 from model.network.vocabulary import END, PAD, START
 
@@ -37,8 +36,7 @@ class _Step:
     parent: Integers  # the hypothesis before the step, in (B K)
     said: Integers
     log_probs: Floats
-    row: Integers  # the parent's, in (N)
-    attention: torch.Tensor  # (N, S), of the step's rows
+    attention: torch.Tensor  # (B K, S), of the hypotheses before the step
 
 
 def pruned_beam(
@@ -55,33 +53,40 @@ def pruned_beam(
     gap: a hypothesis is given up when its log-probability is so far below that of its sentence's likeliest. When it is
     infinite, this finds what `Beam` does.
     """
-    sources, state = model.read(sentences)
-    device, count = state.device, len(sentences)
-    start = np.arange(count) * width  # of each sentence's hypotheses, in (B K)
-    scores = np.full(count * width, -np.inf, np.float32)  # sums of log-probabilities, <end> too
+    count = len(sentences)
+    size = count * width
+    with model.threads(count):
+        sources, state = model.read(sentences)
+    device = state.device
+    start = np.arange(0, size, width)  # of each sentence's hypotheses, in (B K)
+    first = start.repeat(width)
+    scores = np.full(size, -np.inf, np.float32)  # sums of log-probabilities, <end> too
     scores[start] = 0.0
-    finished, lengths = np.zeros(len(scores), bool), np.zeros(len(scores), np.int64)
+    finished, lengths = np.zeros(size, bool), np.zeros(size, np.int64)
     place, tokens = start, torch.full((count,), START, device=device)  # (N,), of the rows
     history = list[_Step]()
     for t in range(max_words):
-        logits, state, attention = model.step(tokens, state, torch.from_numpy(place).to(device), width, sources)
-        distribution: Floats = word_log_probs(logits, t).cpu().numpy()
-        rows = np.arange(len(place))
-        likely = np.full((len(scores), width), -np.inf, np.float32)  # each hypothesis' likeliest continuations
-        words = np.full(likely.shape, PAD)
-        for k in range(width):  # several times as fast as `topk`
-            words[place, k] = word = distribution.argmax(axis=1)
-            likely[place, k] = distribution[rows, word]
-            distribution[rows, word] = -np.inf
-        likely[finished, 0] = 0.0  # the one continuation of a finished hypothesis
-        totals = (scores[:, np.newaxis] + likely).reshape(count, -1)
-        picked = totals.argsort(axis=1, kind="stable")[:, : -width - 1 : -1]
-        chosen = (picked + width * start[:, np.newaxis]).ravel()  # in (B K K)
-        parent = chosen // width
-        row = np.zeros_like(parent)
+        row, rows = np.zeros(size, np.int64), np.arange(len(place))
         row[place] = rows
-        scores, said = totals.ravel()[chosen], words.ravel()[chosen]
-        history.append(_Step(parent, said, likely.ravel()[chosen], row[parent], attention))
+        slots, places = (torch.from_numpy(each).to(device) for each in (row, place))
+        with model.threads(len(place)):
+            logits, state, attention = model.step(tokens, state, slots, places, sources)
+            if t == 0:
+                logits[:, END] = -torch.inf
+            distribution: Floats = logits.log_softmax(dim=-1).cpu().numpy()
+        words, likely = np.empty((len(place), width), np.int64), np.empty((len(place), width), np.float32)
+        for k in range(width):  # each row's likeliest continuations: several times as fast as `topk`
+            words[:, k] = word = distribution.argmax(axis=1)
+            likely[:, k] = distribution[rows, word]
+            distribution[rows, word] = -np.inf
+        totals = np.full((size, width), -np.inf, np.float32)
+        totals[:, 0] = np.where(finished, scores, -np.inf)  # the one continuation of a finished hypothesis
+        totals[place] = scores[place, np.newaxis] + likely
+        picked = totals.reshape(count, -1).argsort(axis=1, kind="stable")[:, : -width - 1 : -1].ravel()  # in (K K)
+        parent, nth = first + picked // width, picked % width
+        scores, own = totals[parent, nth], row[parent]
+        said = words[own, nth]  # of a finished hypothesis, anything
+        history.append(_Step(parent, said, likely[own, nth], attention))
         finished = finished[parent] | (said == END)
         lengths = lengths[parent] + ~finished
         likeliest = scores.reshape(count, width).max(axis=1).repeat(width)
@@ -90,7 +95,7 @@ def pruned_beam(
         place = live.nonzero()[0]
         if not len(place):
             break
-        state = state.index_select(0, torch.from_numpy(row[parent[place]]).to(device))
+        state = state.index_select(1, torch.from_numpy(own[place]).to(device))
         tokens = torch.from_numpy(said[place]).to(device)
     normalised = scores / (lengths + finished).clip(1) ** np.float32(length_power)  # <end> counts as a word
     best = start + normalised.reshape(count, width).argmax(axis=1)
@@ -104,7 +109,7 @@ def _followed(history: Sequence[_Step], best: Integers, lengths: Integers) -> li
     attention = np.zeros((*tokens.shape, history[0].attention.shape[1]), np.float32)
     for t, step in reversed(list(enumerate(history))):
         tokens[:, t], log_probs[:, t] = step.said[best], step.log_probs[best]
-        attention[:, t] = step.attention.cpu().numpy()[step.row[best]]
+        attention[:, t] = step.attention.cpu().numpy()[step.parent[best]]
         best = step.parent[best]
     found = zip(tokens.tolist(), log_probs, attention, lengths.tolist(), strict=True)
     return [Found(words[:length], own[:length], looked[:length]) for words, own, looked, length in found]

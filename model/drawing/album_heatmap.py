@@ -1,4 +1,4 @@
-"""A contact sheet: the photos of an album, each beside what the words of its caption looked at. Free of torch.
+"""A contact sheet: the photos of an album, each beside what the words of its caption looked at.
 
     1  a dog runs across the grass           23 %
     ┌───────┐ ┌───────┐ ┌───────┐ ┌───────┐
@@ -73,7 +73,7 @@ def _block(item: Captioned, most: int, lines: int) -> Image.Image:
     columns = -(-(WIDTH - GAP) // (round(most * ratio) + GAP))
     width = (WIDTH - GAP) // columns - GAP
     height = min(most, round(width / ratio))
-    small = fit(item.photo.convert("RGB"), (width, height))
+    small = fit(item.photo, (width, height))
     tiles: list[tuple[str, npt.NDArray[np.float32] | None]] = [("", None)]
     peak = 0.0
     if item.attention is not None and item.attention.size:

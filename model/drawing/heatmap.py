@@ -1,4 +1,4 @@
-"""One sheet for one caption: the photo, then the photo under the attention maps of its words. Free of torch.
+"""One sheet for one caption: the photo, then the photo under the attention maps of its words.
 
 Only words that name something to look at have a tile, MOST at most, things and colours first: fewer tiles are larger.
 
@@ -49,7 +49,7 @@ def draw_sheet(
     shown = placed(words, MOST)
     words, attention = [bare(words[i]) for i in shown], attention[shown]
     columns, (width, height), title = _layout(photo.size, len(words) + 1)
-    small = fit(photo.convert("RGB"), (width, height))
+    small = fit(photo, (width, height))
     peak = float(attention.max()) if attention.size else 1.0
     rows = -(-(len(words) + 1) // columns)
     size = (GAP + columns * (width + GAP), GAP + rows * (title + height + GAP) + title)

@@ -1,4 +1,7 @@
-"""Typeface, colours, text that fits and the colour scale of attention, for all drawn pictures. Free of torch."""
+"""Typeface, colours, text that fits and the colour scale of attention, for all drawn pictures.
+
+Free of torch until a photo is made smaller.
+"""
 
 import functools
 import io
@@ -19,6 +22,7 @@ ACCENT: Final = (245, 150, 40)
 PNG_COLOURS: Final = 64
 _BRIGHT: Final = 0.55  # what is left of a photo's light under a map
 _OPAQUE: Final = 0.6  # of a map at its peak
+_LEFT: Final = 1.5  # pixels of a photo for each of a tile that whole-numbered reduction leaves: copies stay small
 _STRIP: Final = 24  # rows: BLAS takes more than one core for larger products
 CYRILLIC: Final = Path(__file__).parent / "fonts" / "DejaVuSans-subset.ttf"  # Pillow's own has none
 
@@ -101,10 +105,15 @@ def _rendered(text: str, size: int, anchor: str, start: tuple[float, float]) -> 
 
 
 def fit(picture: Image.Image, box: tuple[int, int]) -> Image.Image:
-    """The whole picture, as large as the box allows, at least a pixel wide and high."""
+    """The whole picture as RGB, as large as the box allows, at least a pixel wide and high."""
+    from model.network.encoder import resized
+
     scale = min(box[0] / picture.width, box[1] / picture.height)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture.resize(size, Image.Resampling.HAMMING, reducing_gap=1.25)
+    picture = picture if picture.mode == "RGB" else picture.convert("RGB")
+    if (factor := int(1 / (_LEFT * scale))) > 1:
+        picture = picture.reduce(factor)
+    return Image.fromarray(resized(picture, size))
 
 
 def paste_tile(
@@ -125,7 +134,8 @@ def _veil(size: tuple[int, int], shares: npt.NDArray[np.float32]) -> Image.Image
     strips = _strips(levels.shape[0], size[1])
     pixels = np.empty((len(strips), _STRIP, size[0]), np.uint32)
     for weights, strip in zip(strips, pixels, strict=True):  # as much as the processor's cache holds
-        _colours().take((weights @ wide).astype(np.intp), mode="clip", out=strip)
+        level = (weights @ wide).astype(np.int32).astype(np.intp)  # straight to 64 bits takes three times as long
+        _colours().take(level, mode="clip", out=strip)
     return Image.frombuffer("RGBa", size, pixels, "raw", "RGBa", 0, 1)
 
 

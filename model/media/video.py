@@ -8,6 +8,7 @@ frame needs them.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -48,6 +49,7 @@ CODECS: Final = frozenset(
     }
 )
 _MOST_THREADS: Final = 4  # of one decoder, each of which keeps frames of its own
+_LIGHT: Final = 10_000_000_000  # pixels of all frames: 160 s of 1080p at 30 frames a second
 _PICTURES_KEPT: Final = 16  # that others are made of, at most
 _LEVEL_PIXELS: Final = (
     180_000_000  # of all these together, as the highest levels of H.264 allow; HEVC keeps six at least
@@ -121,11 +123,16 @@ def _cost(context: VideoCodecContext, pixels: int) -> int:
     """About how many bytes it takes to decode frames of so many pixels."""
     bits = 12 if context.format is None else max(8, context.format.padded_bits_per_pixel)
     kept = 0 if context.codec.intra_only else min(_PICTURES_KEPT, max(_FEWEST_KEPT, _LEVEL_PIXELS // max(1, pixels)))
-    return pixels * bits // 8 * (kept + _threads() + _BESIDE) + _WORK
+    return pixels * bits // 8 * (kept + _threads(math.inf) + _BESIDE) + _WORK
 
 
-def _threads() -> int:
-    return min(_MOST_THREADS, os.cpu_count() or 1)
+def _threads(pixels: float) -> int:
+    """Of a decoder that has so many pixels to decode.
+
+    Threads decode sooner but cost more: two take a fifth more CPU time than one, which the network then lacks.
+    """
+    cores = os.cpu_count() or 1
+    return min(_MOST_THREADS, cores if pixels > _LIGHT else max(1, cores // 2))
 
 
 def _open(path: str, demuxer: Video, limits: ClipLimits, codecs: Iterable[str] = CODECS) -> InputContainer:
@@ -277,7 +284,8 @@ def _decoded(
     context = stream.codec_context
     if stream.metadata.get("alpha_mode") == "1" and context.name in _WITH_ALPHA:
         context = av.CodecContext.create(_WITH_ALPHA[context.name], "r")
-    context.thread_type, context.thread_count = "AUTO", _threads()
+    context.thread_type = "AUTO"
+    context.thread_count = _threads(context.width * context.height * len(timing.stamps))
     context.options = {"max_pixels": str(limits.pixels + _EDGES)}
     stamps = {timing.stamps[index] for index in chosen}
     # Of other interlaced clips, a packet may be half a frame.

@@ -29,13 +29,21 @@ def torchvision_models() -> Any:
 def to_square(image: Image.Image | npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]:
     """A picture, or its pixels of shape (H, W, 3), squashed to what the encoder sees: (size, size, 3) RGB.
 
-    Nothing is cropped away. It is Pillow's `resize` with BICUBIC, within two levels of 255, in a fifth of the time.
+    Nothing is cropped away.
+    """
+    return resized(image, (size, size))
+
+
+def resized(image: Image.Image | npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """A picture, or its pixels of shape (H, W, 3), in another size (width, height): (height, width, 3) RGB.
+
+    It is Pillow's `resize` with BICUBIC, within two levels of 255, in a fifth of the time.
     """
     if isinstance(image, Image.Image) and image.mode != "RGB":
         image = image.convert("RGB")
-    pixels = torch.from_numpy(np.array(image))[None].permute(0, 3, 1, 2)
-    square = functional.interpolate(pixels, (size, size), mode="bicubic", antialias=True)
-    return np.ascontiguousarray(square[0].permute(1, 2, 0).numpy())
+    pixels = torch.from_numpy(np.require(image, np.uint8, "W"))[None].permute(0, 3, 1, 2)
+    found = functional.interpolate(pixels, size[::-1], mode="bicubic", antialias=True)
+    return np.ascontiguousarray(found[0].permute(1, 2, 0).numpy())
 
 
 def _until(whole: nn.Module, last: str) -> nn.Sequential:

@@ -2,8 +2,10 @@
 
 * The pieces of all sentences are rows without padding, except where they look at one another.
 * A hypothesis is a row. What the piece that it reads adds to the reader's gates is a row of a table, made once.
-* tanh x = 2 σ(2x) - 1: the gates of a step are one sigmoid, the doubling is in the weights. PyTorch's tanh takes
+* tanh x = 1 - 2 σ(-2x): the gates of a step are one sigmoid, the factor is in the weights. PyTorch's tanh takes
   several times as long as its sigmoid on some processors.
+* A few rows on one thread: a second takes longer to wake up than the first to do it all. So much of their time goes
+  into calls that there are as few operations as can be.
 * On a CPU, weights are read in fp16 where that changes none of them (`PackedLinear`).
 
 Shapes: B sentences, K hypotheses of each at most, N hypotheses that go on, S pieces of the longest sentence, L of all,
@@ -12,19 +14,23 @@ E width, H hidden, V target vocabulary.
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from model.network.packed import PackedLinear, exact_in_fp16
+from model.network.threads import one_thread
 from model.network.translator import Translator, positions, weights_of
+from model.network.vocabulary import PAD, START, UNKNOWN
 
 Linear = Callable[[Tensor], Tensor]
 FEW: Final = 16  # rows
+_USUAL: Final = 64  # pieces; longer sentences are rare
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Sources:
     """The sentences being translated, as the steps look at them."""
 
     keys: Tensor  # (B, H, S)
-    looked: Tensor  # (B, S, H + E), values, and twice the pieces' embeddings
+    looked: Tensor  # (B, S, H + E), values, and -2 times the pieces' embeddings
     padding: Tensor  # (B, 1, S): 0, or minus infinity
 
 
@@ -43,16 +49,16 @@ class FlatTranslator:
         packed = translator.source.weight.device.type == "cpu" and PackedLinear.possible() and exact_in_fp16(translator)
 
         def linear(weight: Tensor, bias: Tensor | None = None) -> Linear:
-            bias = weight.new_zeros(len(weight)) if bias is None else bias
             if packed:
                 return PackedLinear(weight, bias)
-            weight, bias = weight.detach().clone(), bias.detach().clone()
+            weight, bias = weight.detach().clone(), None if bias is None else bias.detach().clone()
             return lambda x: functional.linear(x, weight, bias)
 
         config = translator.config
         self._hidden, self._width = config.hidden, config.width
         with torch.no_grad():
             self._words = translator.source.weight * translator.scale
+            self._positions = positions(self._words, _USUAL)
             self._layers = [
                 _Layer(layer, linear)
                 for layer in translator.encoder.layers
@@ -62,79 +68,69 @@ class FlatTranslator:
             values = translator.values
             bias = torch.cat([torch.zeros_like(values.bias), values.bias])
             self._pairs = linear(torch.cat([translator.keys.weight, values.weight]), bias)
-            self._initial = linear(translator.initial.weight, translator.initial.bias)
-            inputs, recurrent, bias = _doubled(translator.reader)
+            self._initial = linear(-2.0 * translator.initial.weight, -2.0 * translator.initial.bias)
+            inputs, recurrent, bias = _arranged(translator.reader)
             self._table = translator.target.weight * translator.scale @ inputs.T + bias  # (V, 4 H)
             self._reader = linear(recurrent)
-            inputs, recurrent, bias = _doubled(translator.writer)
+            inputs, recurrent, bias = _arranged(translator.writer)
             self._writer = linear(torch.cat([inputs, recurrent], dim=1), bias)
             hidden, context, words = translator.output_hidden, translator.output_context, translator.output_words
-            sides = torch.cat([hidden.weight, context.weight, 2.0 * words.weight], dim=1)
-            self._sum = linear(sides, hidden.bias - words.weight.sum(dim=1))
-            self._output = linear(translator.target.weight, translator.output_bias)
+            sides = torch.cat([hidden.weight, context.weight, -2.0 * words.weight], dim=1)
+            self._sum = linear(sides, hidden.bias + words.weight.sum(dim=1))
+            bias = translator.output_bias.clone()
+            bias[[PAD, START, UNKNOWN]] = -torch.inf
+            self._output = linear(translator.target.weight, bias)
+
+    def threads(self, rows: int) -> contextlib.AbstractContextManager[None]:
+        """Within it, what is done for few rows takes one thread."""
+        return one_thread() if rows <= FEW and self._words.device.type == "cpu" else contextlib.nullcontext()
 
     def read(self, sentences: Sequence[Sequence[int]]) -> tuple[Sources, Tensor]:
-        """The sentences' pieces; none is empty. Returns what steps look at, and their first state, (B, 4 H)."""
-        with self._threads(len(sentences)):
-            return self._read(sentences)
-
-    def step(
-        self, tokens: Tensor, state: Tensor, place: Tensor, count: int, sources: Sources
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Each hypothesis reads a piece and predicts the next. tokens: (N,); state: (N, 4 H).
-
-        place: (N,) int64, of each hypothesis in (B K). count: K. Returns logits (N, V), state, attention (N, S).
-        """
-        with self._threads(len(tokens)):
-            return self._step(tokens, state, place, count, sources)
-
-    def _read(self, sentences: Sequence[Sequence[int]]) -> tuple[Sources, Tensor]:
+        """The sentences' pieces; none is empty. Returns what steps look at, and their first state, (4, B, H)."""
         device = self._words.device
-        lengths = torch.tensor([len(each) for each in sentences])
-        present = torch.arange(int(lengths.max())) < lengths.unsqueeze(1)  # (B, S)
-        padding = torch.zeros(present.shape).masked_fill_(~present, -torch.inf).unsqueeze(1).to(device)
-        column = present.nonzero()[:, 1].to(device)  # (L,), of each piece
-        present, lengths = present.to(device), lengths.to(device)
-        row = present.flatten().cumsum(0).sub_(1).clamp_(min=0)  # (B S), of each place in (L)
-        place = present.flatten().nonzero().squeeze(1)  # (L,), of each piece in (B S)
-        words = self._words[torch.tensor([piece for each in sentences for piece in each], device=device)]  # (L, E)
-        x = words + positions(words, present.shape[1])[column]
+        lengths = np.array([len(each) for each in sentences])
+        present = np.arange(longest := int(lengths.max())) < lengths[:, np.newaxis]  # (B, S)
+        if longest > len(self._positions):
+            self._positions = positions(self._words, longest)
+        places = present.ravel().nonzero()[0]  # (L,), of each piece in (B S)
+        rows = np.maximum(present.cumsum() - 1, 0)  # (B S), of each place in (L)
+        padding = torch.from_numpy(np.where(present, np.float32(0), -np.float32(np.inf))).unsqueeze(1).to(device)
+        pieces, column, row, place = (
+            torch.from_numpy(each).to(device)
+            for each in (np.concatenate([np.array(each) for each in sentences]), places % longest, rows, places)
+        )
+        words = self._words.index_select(0, pieces)  # (L, E)
+        x = words + self._positions.index_select(0, column)
         for layer in self._layers:
             x = layer(x, padding, row, place)
         x = self._norm(x)
-        keys, values = self._pairs(x).chunk(2, dim=1)
-        shape = *present.shape, -1
-        mean = (x.index_select(0, row).view(shape) * present.unsqueeze(-1)).sum(dim=1) / lengths.unsqueeze(1)
-        keys = (keys / math.sqrt(self._hidden)).index_select(0, row).view(shape).transpose(1, 2)
-        looked = torch.cat([values, 2.0 * words], dim=1).index_select(0, row).view(shape)
-        return Sources(keys, looked, padding), self._initial(mean).tanh()
+        shape = len(lengths), longest, -1
+        mask = (padding == 0).transpose(1, 2)
+        mean = (x.index_select(0, row).view(shape) * mask).sum(dim=1) / mask.sum(dim=1)
+        whole = torch.cat([self._pairs(x), -2.0 * words], dim=1).index_select(0, row).view(shape)
+        keys, looked = whole.tensor_split([self._hidden], dim=2)
+        initial = self._initial(mean).sigmoid_().mul_(-2.0).add_(1.0)
+        state = initial.view(len(lengths), 4, self._hidden).transpose(0, 1).contiguous()
+        return Sources(keys.transpose(1, 2), looked, padding), state
 
-    def _step(
-        self, tokens: Tensor, state: Tensor, place: Tensor, count: int, sources: Sources
+    def step(
+        self, tokens: Tensor, state: Tensor, row: Tensor, place: Tensor, sources: Sources
     ) -> tuple[Tensor, Tensor, Tensor]:
-        r, h, r_cell, h_cell = state.chunk(4, dim=1)  # of reader and writer
+        """Each hypothesis reads a piece and predicts the next. tokens: (N,); state: (4, N, H).
+
+        row: (B K) int64, of each hypothesis in (N); of what goes on no more, any. place: (N,), of each row in (B K).
+        Returns logits (N, V), those of pieces that are never said minus infinity; state; attention (B K, S).
+        """
+        r, h, r_cell, h_cell = state.unbind()  # of reader and writer
         r, r_cell = _recurred(self._reader(r).add_(self._table.index_select(0, tokens)), r_cell)
-        grid = r.new_zeros(len(sources.keys) * count, self._hidden).index_copy_(0, place, r)
-        scores = torch.baddbmm(sources.padding, grid.view(-1, count, self._hidden), sources.keys)  # (B, K, S)
-        attention = scores.softmax(dim=-1)
+        queries = r.index_select(0, row).view(len(sources.keys), -1, self._hidden)  # (B, K, H)
+        scores = torch.baddbmm(sources.padding, queries, sources.keys, alpha=1.0 / math.sqrt(self._hidden))
+        attention = scores.softmax(dim=-1)  # (B, K, S)
         looked = torch.bmm(attention, sources.looked).flatten(0, 1).index_select(0, place)  # (N, H + E)
         context, words = looked.split_with_sizes([self._hidden, self._width], dim=1)
         h, h_cell = _recurred(self._writer(torch.cat([r, context, h], dim=1)), h_cell)
         logits = self._output(self._sum(torch.cat([h, context, words.sigmoid()], dim=1)))
-        return logits, torch.cat([r, h, r_cell, h_cell], dim=1), attention.flatten(0, 1).index_select(0, place)
-
-    @contextlib.contextmanager
-    def _threads(self, rows: int) -> Iterator[None]:
-        """One thread for few rows: a second takes longer to wake up than the first to do it all."""
-        before = torch.get_num_threads()
-        if rows > FEW or before == 1 or self._words.device.type != "cpu":
-            yield
-            return
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+        return logits, torch.stack([r, h, r_cell, h_cell]), attention.flatten(0, 1)
 
 
 class _Layer:
@@ -163,17 +159,17 @@ class _Layer:
 
 
 def _recurred(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """Hidden and cell of an LSTM, (N, H), by the weighted sums before its gates, (N, 4 H), as `_doubled` has them."""
+    """Hidden and cell of an LSTM, (N, H), by the weighted sums before its gates, (N, 4 H), as `_arranged` has them."""
     into, forget, content, out = gates.sigmoid_().chunk(4, dim=1)
-    cell = (forget * cell).addcmul_(into, content, value=2.0).sub_(into)
-    return (2.0 * cell).sigmoid_().mul_(2.0).sub_(1.0).mul_(out), cell
+    cell = torch.addcmul(into, into, content, value=-2.0).addcmul_(forget, cell)
+    return cell.tanh().mul_(out), cell
 
 
-def _doubled(lstm: nn.LSTM) -> tuple[Tensor, Tensor, Tensor]:
-    """Input weights, recurrent weights and bias; those of the content, which is a tanh, twice."""
+def _arranged(lstm: nn.LSTM) -> tuple[Tensor, Tensor, Tensor]:
+    """Input weights, recurrent weights and bias; those of the content, which is a tanh, times -2."""
     inputs, recurrent, *biases = weights_of(lstm)
     factor = torch.ones(4, 1, device=inputs.device)
-    factor[2] = 2.0
+    factor[2] = -2.0
     factor = factor.expand(-1, lstm.hidden_size).reshape(-1, 1)
     return inputs * factor, recurrent * factor, (biases[0] + biases[1]) * factor[:, 0]
 

@@ -250,7 +250,7 @@ class Int8Encoder(Encoder):
         options.intra_op_num_threads = torch.get_num_threads()
         if not multiplies_int8():  # the products of uint8 and int8 are summed in 16 bits there, which saturate
             options.add_session_config_entry("session.x64quantprecision", "1")
-        options.add_session_config_entry("session.force_spinning_stop", "1")  # decoding needs the cores
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # decoding needs the cores
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._session._model_bytes = None  # it would keep them, 10 MiB, for a second session that nothing asks for
 

@@ -14,11 +14,10 @@ class PackedLinear:
     nothing is lost. Quick on any x86 with AVX2; no BF16 is needed.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         """weight: (outputs, inputs), bias: (outputs,), as those of `nn.Linear`; they are copied."""
-        self._packed: Any = torch.ops.quantized.linear_prepack_fp16(
-            weight.detach().float().contiguous(), bias.detach().float().contiguous()
-        )
+        bias = None if bias is None else bias.detach().float().contiguous()
+        self._packed: Any = torch.ops.quantized.linear_prepack_fp16(weight.detach().float().contiguous(), bias)
 
     def __call__(self, x: Tensor) -> Tensor:
         """x: (…, inputs) float32 → (…, outputs) float32."""

@@ -1,17 +1,19 @@
 """From a clip to its moments with the shipped model."""
 
+import io
 import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from model.captioner import Captioner
 from model.clip_moments import _ahead, describe, find_clip_moments, prepare, watch
 from model.errors import DamagedClip
-from model.media.clips import open_clip
+from model.media.clips import Frame, open_clip
 from tests.conftest import PHOTOS
 from tests.support import clips
 
@@ -45,12 +47,25 @@ def test_a_clip_of_two_scenes_has_two_moments(captioner: Captioner, two_scenes: 
 def test_the_steps_apart_give_the_same(captioner: Captioner, two_scenes: bytes) -> None:
     whole = watch(captioner, two_scenes)
     with open_clip(two_scenes) as clip:
-        prepared = [prepare(frame, captioner.encoder.config.image_size) for frame in clip]
+        prepared = list(prepare(clip, captioner.encoder.config.image_size))
     described = describe(captioner, prepared)
     apart = find_clip_moments(described, whole.duration)
     assert [moment.time for moment in apart.moments] == [moment.time for moment in whole.moments]
     assert [frame.text for frame in apart.frames] == [frame.text for frame in whole.frames]
     assert describe(captioner, []) == []
+
+
+def test_prepared_frames_are_their_own(tmp_path: Path) -> None:
+    """Whatever their size, and that of the frame before."""
+    rng = np.random.default_rng(0)
+    shapes = [(48, 64), (48, 64), (33, 85), (1, 3), (48, 64)]
+    frames = [Frame(i, np.full((*shape, 3), rng.integers(0, 255, 3), np.uint8)) for i, shape in enumerate(shapes)]
+    with open_clip(clips.video(tmp_path / "clip.mp4", clips.greys(8, (170, 94)), codec="libx264")) as clip:
+        frames += clip
+    for frame, prepared in zip(frames, prepare(frames, 32), strict=True):
+        assert np.abs(np.asarray(Image.open(io.BytesIO(prepared.jpeg))).astype(int) - frame.image).max() <= 6
+        assert np.abs(prepared.square.mean((0, 1)) - frame.image.mean((0, 1))).max() <= 2
+        assert prepared.look.thumbnail.mean() == pytest.approx(frame.image.mean(), abs=1)
 
 
 def test_what_goes_wrong_while_decoding_is_raised(captioner: Captioner, tmp_path: Path) -> None:

@@ -198,6 +198,18 @@ def test_looks_tell_streaks() -> None:
     assert look(np.repeat(noise[:1], 480, axis=0)).streaks > 0.9
 
 
+@pytest.mark.parametrize("size", [(719, 1279), (1023, 40), (7, 1023)])
+def test_looks_of_white_frames_are_white(size: tuple[int, int]) -> None:
+    seen = look(np.full((*size, 3), 255, np.uint8))
+    assert (seen.brightness, seen.contrast, seen.thumbnail.min(), seen.thumbnail.max()) == (255, 0, 255, 255)
+
+
+def test_looks_are_means_of_blocks() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (480, 640, 3), dtype=np.uint8)
+    assert look(noise).thumbnail == pytest.approx(noise.reshape(12, 40, 16, 40, 3).mean((1, 3)), rel=1e-5)
+    assert look(noise).brightness == pytest.approx((noise @ (0.25, 0.5, 0.25)).mean(), rel=1e-5)
+
+
 def test_looks_of_tiny_frames() -> None:
     for size in ((1, 1), (2, 3), (1, 500)):
         assert look(np.full((*size, 3), 7, np.uint8)).brightness == pytest.approx(7)

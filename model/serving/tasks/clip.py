@@ -124,17 +124,11 @@ async def _batches(media: bytes, tools: Tools) -> AsyncGenerator[FrameBatch]:
 
 
 def _decode(media: bytes, size: int, limits: ClipLimits) -> Generator[FrameBatch]:
-    from model.clip_moments import BATCH, prepare
+    from model.clip_moments import BATCH, in_batches, prepare
     from model.media.clips import open_clip
 
     with open_clip(media, limits) as clip:
-        frames: list[PreparedFrame] = []
-        for frame in clip:
-            frames.append(prepare(frame, size))
-            if len(frames) == BATCH:
-                yield FrameBatch(frames, len(clip.times), clip.duration)
-                frames = []
-        if frames:
+        for frames in in_batches(prepare(clip, size), BATCH):
             yield FrameBatch(frames, len(clip.times), clip.duration)
 
 

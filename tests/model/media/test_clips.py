@@ -250,6 +250,14 @@ def test_transparent_videos_lie_on_white(tmp_path: Path, name: str, codec: str, 
     assert frame.image[20, 50].tolist() == pytest.approx((255, 255, 255), abs=8)
 
 
+@pytest.mark.parametrize(("cores", "pixels", "threads"), [(1, 1e9, 1), (2, 1e9, 1), (2, 1e11, 2), (16, 1e11, 4)])
+def test_light_clips_leave_cores_to_the_network(
+    monkeypatch: pytest.MonkeyPatch, cores: int, pixels: float, threads: int
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert video._threads(pixels) == threads
+
+
 def test_large_frames_arrive_reduced(tmp_path: Path) -> None:
     data = clips.video(tmp_path / "clip.avi", [clips.corner((1600, 400))] * 2, codec="MJPG")
     assert read(data)[1][0].image.shape == (320, 1280, 3)

@@ -1,5 +1,6 @@
 """The translator's network and its subword units, small and untrained."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -65,14 +66,24 @@ def test_writing_piece_by_piece_is_teacher_forcing(
     else:
         monkeypatch.setattr(PackedLinear, "possible", lambda: False)
     logits, attention = translator(SOURCE, TARGET)
+    logits[..., [PAD, START, UNKNOWN]] = -torch.inf
     flat = FlatTranslator(translator)
     sources, state = flat.read([[5, 6, 7, 8], [9, 10]])
+    place = torch.tensor([0, 2])  # of two hypotheses of each sentence, the second does not go on
     for t in range(TARGET.shape[1]):
-        now, state, looked = flat.step(TARGET[:, t], state, torch.tensor([0, 2]), 2, sources)
+        now, state, looked = flat.step(TARGET[:, t], state, torch.tensor([0, 0, 1, 0]), place, sources)
         torch.testing.assert_close(now, logits[:, t], atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(looked, attention[:, t], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(looked[place], attention[:, t], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(attention.sum(dim=-1), torch.ones(2, 5))
     assert not attention[1, :, 2:].any()  # there is nothing to look at in padding
+
+
+@torch.inference_mode()
+def test_any_length_is_read(translator: Translator) -> None:
+    long = [4 + place % 16 for place in range(100)]
+    sources, _ = FlatTranslator(translator).read([long, long[:3]])
+    alone, _ = FlatTranslator(translator).read([long])
+    torch.testing.assert_close(sources.looked[:1], alone.looked, atol=1e-5, rtol=1e-4)
 
 
 @torch.inference_mode()
@@ -111,7 +122,19 @@ def test_hopeless_hypotheses_are_not_read_on(translator: Translator, monkeypatch
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_translating_leaves_the_number_of_threads(translator: Translator, threads: int) -> None:
+def test_few_rows_take_one_thread_and_leave_other_threads_theirs(
+    translator: Translator, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, others = list[int](), list[int]()
+    step = FlatTranslator.step
+
+    def watched(self: FlatTranslator, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        own.append(torch.get_num_threads())
+        with ThreadPoolExecutor(1) as pool:  # a thread whose first operation comes just now
+            others.append(pool.submit(torch.get_num_threads).result())
+        return step(self, *arguments)
+
+    monkeypatch.setattr(FlatTranslator, "step", watched)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
@@ -120,6 +143,8 @@ def test_translating_leaves_the_number_of_threads(translator: Translator, thread
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
+    assert set(own) == {1}
+    assert set(others) == {threads}
 
 
 def test_sizes_must_fit() -> None:
