@@ -36,7 +36,6 @@ from tests.support.priority import keep_ordinary
 from tests.support.redis_server import RedisServer
 
 keep_ordinary()
-gc.disable()  # until all modules are imported, see `pytest_collection_finish`
 torch.set_num_threads(1)  # of this process: there are more of them than cores, and threads of one wait for each other
 # Each bot and each HTTP client reads the certificates of all authorities, in 20 ms; no test needs a context of its own.
 pytest.MonkeyPatch().setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
@@ -61,6 +60,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()  # until all modules are imported, see `pytest_collection_finish`
     if probability := config.getoption("stalls"):
         stalls.install(probability)
 
