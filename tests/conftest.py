@@ -60,7 +60,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    gc.disable()  # until all modules are imported, see `pytest_collection_finish`
     if probability := config.getoption("stalls"):
         stalls.install(probability)
 
@@ -89,6 +88,10 @@ class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _Scheduling | None:
     return _Scheduling(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+def pytest_collectstart() -> None:
+    gc.disable()  # until all modules are imported
 
 
 def pytest_collection_finish() -> None:
