@@ -16,7 +16,7 @@ def one_thread() -> Iterator[None]:
     ever. Where OpenMP cannot be asked, nothing changes.
     """
     before = torch.get_num_threads()
-    threads = None if before == 1 else _openmp()
+    threads = None if before == 1 else openmp()
     if threads is None:
         yield
         return
@@ -28,7 +28,7 @@ def one_thread() -> Iterator[None]:
 
 
 @functools.cache
-def _openmp() -> Callable[[int], object] | None:
+def openmp() -> Callable[[int], object] | None:
     """OpenMP's number of threads, which each thread has for itself; None where PyTorch has another OpenMP, or none."""
     before = torch.get_num_threads()
     try:
