@@ -12,6 +12,7 @@ from tests.conftest import ROOT
 HEAVY = ("torch", "torchvision", "numpy", "PIL", "av", "redis", "sqlite3")
 
 
+@pytest.mark.slow
 def test_the_bot_imports_nothing_heavy() -> None:
     modules = "bot.app, bot.logs, handlers, model.serving.tasks, model.speech"
     code = f"import sys, {modules}; print([name for name in {HEAVY!r} if name in sys.modules])"

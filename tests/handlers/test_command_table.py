@@ -23,6 +23,7 @@ def test_each_command_of_the_table_has_one_handler_and_no_other_command_has_any(
     assert sorted(name for name, _ in registered(create_routers())) == sorted(NAMES)
 
 
+@pytest.mark.slow
 def test_the_table_is_printed_with_menus_handlers_and_both_languages() -> None:
     printed = subprocess.run([sys.executable, "-m", "handlers"], cwd=ROOT, capture_output=True, text=True, check=True)
     head, *rows = [line.split("\t") for line in printed.stdout.splitlines()]

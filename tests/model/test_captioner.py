@@ -21,6 +21,7 @@ def answers(captioner: Captioner, photos: list[Image.Image]) -> list[CaptionSet]
     return captioner.caption(photos, samples=5, beam=3)
 
 
+@pytest.mark.slow
 def test_each_photo_gets_captions_of_its_own(answers: list[CaptionSet]) -> None:
     assert len({answer.greedy.text for answer in answers}) == len(answers)
     for answer in answers:
@@ -32,6 +33,7 @@ def test_each_photo_gets_captions_of_its_own(answers: list[CaptionSet]) -> None:
         }
 
 
+@pytest.mark.slow
 def test_what_is_plain_to_see_is_named(
     captioner: Captioner, photo_files: list[Path], answers: list[CaptionSet]
 ) -> None:
@@ -81,6 +83,7 @@ def test_seeds_choose_the_samples(captioner: Captioner, photos: list[Image.Image
     assert first != other
 
 
+@pytest.mark.slow
 def test_bf16_sees_nearly_the_same(captioner: Captioner, photos: list[Image.Image]) -> None:
     squares = captioner.squares(photos)
     half = Captioner.load(WEIGHTS, "cpu", precision="bf16")
@@ -89,6 +92,7 @@ def test_bf16_sees_nearly_the_same(captioner: Captioner, photos: list[Image.Imag
     assert torch.nn.functional.cosine_similarity(full.flatten(1), rough.flatten(1)).min() > 0.99
 
 
+@pytest.mark.slow
 def test_the_encoder_runs_once_a_photo(captioner: Captioner, photos: list[Image.Image]) -> None:
     seen: list[int] = []
     handle = captioner.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
@@ -97,6 +101,7 @@ def test_the_encoder_runs_once_a_photo(captioner: Captioner, photos: list[Image.
     assert seen == [len(photos)]
 
 
+@pytest.mark.slow
 def test_pictures_of_any_mode_and_size(captioner: Captioner, photos: list[Image.Image]) -> None:
     """A mode is but a way of writing the same picture: the captions are those of the RGB one."""
     photo = photos[1]
@@ -170,6 +175,7 @@ def test_sampling_settings_reach_the_decoder(captioner: Captioner, photos: list[
     assert agreement(Sampling(top_k=1)) == 1.0
 
 
+@pytest.mark.slow
 def test_a_second_decoder_may_draw_the_samples(tmp_path: Path, captioner: Captioner, photos: list[Image.Image]) -> None:
     """Main captions come from one file, sampled ones from the other, over one encoder."""
     for name, source in (("encoder", "encoder"), ("attention", "baseline"), ("attention-sampling", "attention")):
@@ -200,6 +206,7 @@ def test_a_sampler_of_another_encoder_is_refused(tmp_path: Path, tiny: Captioner
         Captioner.load(tmp_path, "cpu")
 
 
+@pytest.mark.slow
 def test_the_beams_caption_has_attention_of_its_own(captioner: Captioner, photos: list[Image.Image]) -> None:
     features = captioner.encode(captioner.squares(photos))
     captions = captioner.caption_features(features, samples=1, beam=3)

@@ -122,6 +122,7 @@ def test_lines_are_translated_one_for_one(capsys: pytest.CaptureFixture[str], tm
     assert "russian.safetensors" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_tags_are_printed_with_what_cannot_be_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cat, broken, own = str(PHOTOS / "cat.jpg"), tmp_path / "broken.png", tmp_path / "tags.txt"
     broken.write_bytes(b"<html>")
@@ -140,6 +141,7 @@ def test_tags_are_printed_with_what_cannot_be_judged(tmp_path: Path, capsys: pyt
     assert "there is nothing in the list" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_descriptions_are_printed_the_likeliest_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cat, file = str(PHOTOS / "cat.jpg"), tmp_path / "texts.txt"
     file.write_text("a dog on grass\na close up of a cat\na dog on grass\n", encoding="utf-8")

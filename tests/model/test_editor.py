@@ -77,6 +77,7 @@ def test_a_photo_is_edited_in_the_size_that_the_network_learned(
     assert max(large.size_for(Image.new("RGB", size))) <= 768
 
 
+@pytest.mark.slow
 def test_text_that_the_tokenizer_would_cut_is_refused(folder: Path, photo: Image.Image) -> None:
     editor = Editor.load(folder, "cpu", steps=STEPS)
     editor.edit(photo, "a" * 75, 0.6, 0, ignore)

@@ -94,6 +94,7 @@ def test_the_documented_make_targets_exist(command: str) -> None:
     assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_example_of_the_library_runs() -> None:
     written = (ROOT / "docs" / "library.md").read_text()
     examples = re.findall(r"^```python\n(.*?)^```", written, re.MULTILINE | re.DOTALL)

@@ -39,6 +39,7 @@ from web.settings import WebSettings
 
 CHROMIUM: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium"),
     pytest.mark.timeout(300),
     pytest.mark.asyncio(loop_scope="module"),
@@ -512,7 +513,6 @@ async def test_a_photo_that_is_refused_is_explained_in_russian(opened: Opened) -
     await expect(page.locator("#error")).to_have_text("Изображение обрывается.")
 
 
-@pytest.mark.slow
 async def test_it_is_accessible_and_fits_in_light_and_dark_on_desktop_and_phone(opened: Opened) -> None:
     queue = joined_queue()
     _, clips = await opened(queue)

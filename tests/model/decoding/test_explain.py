@@ -22,6 +22,7 @@ def assert_same(found: Caption, decoded: Caption) -> None:
 
 
 @pytest.mark.parametrize("model", ["captioner", "baseline"])
+@pytest.mark.slow
 def test_an_explained_caption_is_the_one_that_was_decoded(
     model: str, features: Tensor, request: pytest.FixtureRequest
 ) -> None:

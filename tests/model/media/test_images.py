@@ -167,6 +167,7 @@ def test_fractions_are_stretched_and_what_is_no_number_is_black() -> None:
 
 
 @pytest.mark.parametrize("mode", ["P", "1", "I;16", "RGBA"])
+@pytest.mark.slow
 def test_a_large_picture_is_reduced_to_the_means_of_what_is_seen(mode: str) -> None:
     """Pixels of two colours in turn become what they look like from afar."""
     checks = np.tile(np.array([[0, 255], [255, 0]], np.uint8), (1500, 2000))
@@ -243,6 +244,7 @@ def test_exif_orientation_is_honoured(orientation: int, kind: str) -> None:
     assert np.abs(np.asarray(image, int) - np.asarray(gradient(), int)).mean() < 6
 
 
+@pytest.mark.slow
 def test_a_huge_picture_is_reduced_and_still_upright() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -265,6 +267,7 @@ def test_damaged_exif_does_no_harm() -> None:
     assert open_image(data).size == (64, 48)
 
 
+@pytest.mark.slow
 def test_a_large_jpeg_is_not_decoded_in_full() -> None:
     image = open_image(encode(gradient(5200, 2600), "JPEG"))
     assert image.width == 1300
@@ -395,6 +398,7 @@ def test_colours_are_those_of_the_profile(kind: str, profile: bytes) -> None:
     assert np.abs(np.asarray(open_image(data)).astype(int) - np.asarray(meant)).max() <= 3
 
 
+@pytest.mark.slow
 def test_a_profile_does_not_undo_transparency_or_reduction() -> None:
     clear = gradient(3000, 2000)
     clear.putalpha(0)

@@ -140,6 +140,7 @@ def test_other_backbones_need_torchvision(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @torch.inference_mode()
+@pytest.mark.slow
 def test_bytes_are_normalised_as_torchvision_does() -> None:
     config = encoder_config("alexnet")
     encoder = Encoder(config).eval()

@@ -149,6 +149,7 @@ def test_in_int8_it_finds_nearly_the_same(
 
 
 @pytest.mark.parametrize("precision", ["int8", "auto"])
+@pytest.mark.slow
 def test_int8_keeps_nothing_that_it_was_made_of(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither PyTorch's encoder nor the graph as bytes: tens of MiB each."""
     pytest.importorskip("onnxruntime")
@@ -201,6 +202,7 @@ def test_in_int8_most_captions_stay_the_same(
     assert other.greedy.words
 
 
+@pytest.mark.slow
 def test_ranges_are_measured_on_training_photos(tmp_path: Path, captioner: Captioner) -> None:
     pytest.importorskip("onnxruntime")
     (tmp_path / "pair" / "images").mkdir(parents=True)

@@ -50,6 +50,7 @@ def test_a_packed_decoder_steps_as_before(kind: str, rnn: str) -> None:
 
 
 @pytest.mark.parametrize("model", ["attention", "baseline"])
+@pytest.mark.slow
 def test_captions_are_those_of_the_layers_that_were_packed(
     model: str, photos: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -206,6 +206,7 @@ def test_an_average_forgets_at_its_decay_and_faster_in_the_beginning() -> None:
     assert float(average.weight.detach()) == pytest.approx(0.1 * 1.5 + 0.9 * 3)
 
 
+@pytest.mark.slow
 def test_tensorboard_shows_what_is_said_and_where_was_looked(dataset: Path, encoder_file: Path, tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     Run(config(dataset, encoder_file, tmp_path / "run", epochs=1, pictures=1)).train()
@@ -279,6 +280,7 @@ def test_an_encoder_in_training_sees_photos_beside_others(dataset: Path, encoder
     assert run.step == 1
 
 
+@pytest.mark.slow
 def test_only_the_named_parts_of_a_decoder_are_trained(dataset: Path, encoder_file: Path, tmp_path: Path) -> None:
     settings = config(dataset, encoder_file, tmp_path / "run", epochs=1, only=("keys", "query"), grounding=1.0)
     run = Run(settings)

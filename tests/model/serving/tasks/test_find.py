@@ -41,6 +41,7 @@ async def vector_of(queue: LocalQueue, name: str, **options: Any) -> Vector | No
     return found.vector
 
 
+@pytest.mark.slow
 async def test_photos_are_found_by_words_in_both_languages(captioners: Captioners) -> None:
     async with serving(captioners) as queue:
         plain = await ask(queue, PhotoTask(samples=0, sheet=False), (PHOTOS / "cat.jpg").read_bytes())

@@ -207,6 +207,7 @@ async def test_models_are_compared_on_one_look_at_the_photo(
     assert alone.other is None
 
 
+@pytest.mark.slow
 async def test_a_model_that_is_not_there_fails_its_own_jobs_only(
     tmp_path: Path, photo_files: list[Path], encoded: list[int]
 ) -> None:
@@ -317,6 +318,7 @@ async def test_a_forgotten_chat_leaves_nothing_behind(
         await other.ask(known=True)
 
 
+@pytest.mark.slow
 async def test_moments_are_chosen_anew_without_the_network(
     captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -193,6 +193,7 @@ async def test_the_worker_answers_each_job_as_it_asks(
     assert baseline.sheet is None
 
 
+@pytest.mark.slow
 async def test_what_waits_goes_in_one_batch(
     captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
