@@ -22,7 +22,7 @@ PYTEST = $(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
 test: $(VENV)/.test
 	$(PYTEST)
 
-# All tests but those that start the whole program or a browser, or take more than a second of a core.
+# All tests but those that start the whole program or a browser, or take a second of a core or four of waiting.
 test-fast: $(VENV)/.test
 	$(PYTEST) -m "not slow"
 

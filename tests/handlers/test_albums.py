@@ -634,6 +634,7 @@ async def test_a_stop_while_an_album_is_in_work(server: FakeTelegram, ann: Perso
     assert len([call for call in server.calls if call.method == "download"]) == 4
 
 
+@pytest.mark.slow
 async def test_an_answer_that_could_not_be_delivered_is_tried_again(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -725,6 +726,7 @@ async def updates_of(server: FakeTelegram, messages: list[Message]) -> list[dict
     return [server._pending[server.update_id(message)] for message in messages]
 
 
+@pytest.mark.slow
 async def test_two_processes_that_receive_half_of_an_album_each_answer_it_once(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -745,6 +747,7 @@ async def test_two_processes_that_receive_half_of_an_album_each_answer_it_once(
     assert not queue.admitted
 
 
+@pytest.mark.slow
 async def test_an_album_whose_first_process_dies_is_answered_by_the_other(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,6 +138,7 @@ async def test_a_failure_takes_the_place_of_the_first_line(
     await server.guest_answer(query, lambda message: message["text"].startswith(said))
 
 
+@pytest.mark.slow
 async def test_limits_of_a_person_hold(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
     queue = FakeQueue()
     queue.open.clear()

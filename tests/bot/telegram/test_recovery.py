@@ -124,6 +124,7 @@ async def test_a_stop_leaves_the_job_in_the_queue_and_the_next_start_takes_its_r
     assert downloads(server) == 1
 
 
+@pytest.mark.slow
 async def test_an_answer_that_could_not_be_delivered_is_not_computed_again(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -334,6 +334,7 @@ async def greedy_worker(worker: JobConsumer) -> None:
         held = []
 
 
+@pytest.mark.slow
 async def test_no_innocent_job_is_given_up_with_one_that_kills(engine: Engine) -> None:
     engine.lease = LEASE
     queue = await engine.producer()
@@ -640,6 +641,7 @@ async def test_a_job_whose_media_are_gone_goes_back_to_the_bot(redis: OnRedis) -
     assert await taken(worker) == [("a", 1)]
 
 
+@pytest.mark.slow
 async def test_a_queue_that_redis_forgot_is_put_again(redis: OnRedis) -> None:
     queue, worker = await redis.producer(), await redis.consumer()
     await line_up(queue, "a")

@@ -86,6 +86,7 @@ async def client_of(url: str, connect: Callable[[str], Redis] = connect) -> Asyn
 
 @pytest.mark.parametrize("connect", [connect, connect_joined])
 @pytest.mark.parametrize("cluster", [False, True])
+@pytest.mark.slow
 async def test_calls_wait_for_redis_and_the_outage_is_said_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, cluster: bool, connect: Callable[[str], Redis]
 ) -> None:
