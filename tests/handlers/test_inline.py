@@ -233,6 +233,7 @@ async def test_in_groups_there_is_no_history(server: FakeTelegram, ann: Person, 
     assert not (await kept(tmp_path, group.id)).history
 
 
+@pytest.mark.slow
 async def test_more_than_fit_come_page_by_page(
     server: FakeTelegram, ann: Person, tmp_path: Path, unpaced: None
 ) -> None:

@@ -78,6 +78,7 @@ def test_colours_are_written_beside_the_original(tmp_path: Path, capsys: pytest.
     assert capsys.readouterr().out == f"{photo}: {tmp_path / 'red.tritanopia.jpg'}\n"
 
 
+@pytest.mark.slow
 def test_captions_in_russian_keep_the_english_ones(
     captioner: Captioner,
     photo_files: list[Path],
@@ -157,6 +158,7 @@ def test_descriptions_are_printed_the_likeliest_first(tmp_path: Path, capsys: py
     assert show_ranking(str(tmp_path / "none.jpg"), ["a cat", "a dog"], None, WEIGHTS, ENGINE) == 1
 
 
+@pytest.mark.slow
 def test_output_that_nobody_reads_any_more_is_an_error_in_words(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ def anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
+@pytest.mark.slow
 def test_pictures_need_nothing_but_the_repository(tmp_path: Path) -> None:
     for name, draw in (("architecture.png", draw_architecture), ("curves.png", figures.draw_curves)):
         draw(tmp_path / name)

@@ -121,6 +121,7 @@ async def test_the_process_gets_no_secret_and_no_text_in_its_arguments(
     assert "caption" not in " ".join(arguments)
 
 
+@pytest.mark.slow
 async def test_two_texts_are_spoken_at_once_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each process leaves its mark while it runs, and counts the marks it sees."""
     marks, counts = tmp_path / "marks", tmp_path / "counts"

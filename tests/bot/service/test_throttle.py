@@ -141,6 +141,7 @@ SKEWS = [-3600.0, 0.0, 30.0, 3600.0]  # seconds by which this machine's clock is
 
 @pytest.mark.parametrize("skew", SKEWS)
 @pytest.mark.parametrize("webhook", [False, True])
+@pytest.mark.slow
 async def test_only_what_was_sent_while_the_bot_was_down_is_all_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, webhook: bool, skew: float
 ) -> None:

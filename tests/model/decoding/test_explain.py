@@ -36,6 +36,7 @@ def test_an_explained_caption_is_the_one_that_was_decoded(
             assert_same(found, decoded)
 
 
+@pytest.mark.slow
 def test_each_step_tells_what_was_weighed(captioner: Captioner, features: Tensor) -> None:
     [answer] = captioner.caption_features(features[:1], samples=0)
     [explained] = captioner.explain(features[:1], [answer.greedy.text])
@@ -76,6 +77,7 @@ def test_what_the_model_cannot_have_said_is_refused(tiny: Captioner, text: str, 
         tiny.explain(torch.zeros(1, 9, 6), [text])
 
 
+@pytest.mark.slow
 def test_of_two_decoders_the_one_that_said_it_explains(
     captioner: Captioner, baseline: Captioner, features: Tensor
 ) -> None:

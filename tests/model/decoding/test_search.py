@@ -41,6 +41,7 @@ def start(images: int = 1) -> DecoderState:
     return DecoderState(zeros, zeros)
 
 
+@pytest.mark.slow
 def test_greedy_takes_the_likeliest_word_until_the_end() -> None:
     model = Scripted({START: {A: 0.6, B: 0.4}, A: {C: 0.7, END: 0.3}, C: {END: 0.9, A: 0.1}})
     result = decode(model, start(2), Stepwise(), max_words=9)[0]

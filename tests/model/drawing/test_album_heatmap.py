@@ -69,6 +69,7 @@ def test_album_jobs_and_results_survive_the_wire() -> None:
     assert decode_outcome(*encode_outcome(result)) == result
 
 
+@pytest.mark.slow
 async def test_the_worker_draws_what_it_can_of_an_album(captioners: Captioners, photo_files: list[Path]) -> None:
     stop = asyncio.Event()
     async with Pipes() as pipes:

@@ -310,6 +310,7 @@ def test_a_picture_that_breaks_off(kind: str, kept: float) -> None:
 
 
 @pytest.mark.parametrize("kept", [0.05, 0.5, 0.9])
+@pytest.mark.slow
 def test_a_large_jpeg_that_breaks_off(kept: float) -> None:
     photo = Image.effect_noise((2400, 1800), 60).convert("RGB").resize((4000, 3000))
     data = encode(photo, "JPEG")

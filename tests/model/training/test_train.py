@@ -184,6 +184,7 @@ def test_the_epoch_with_the_best_captions_is_kept_and_a_run_without_hope_stops(
     assert len(kept) == 4  # begun again, it is still over
 
 
+@pytest.mark.slow
 def test_averaged_weights_are_what_is_kept(dataset: Path, encoder_file: Path, tmp_path: Path) -> None:
     settings = config(dataset, encoder_file, tmp_path / "run", ema=0.9, precision="fp32")
     run = Run(settings)

@@ -68,6 +68,7 @@ async def test_photos_are_found_by_words_in_both_languages(captioners: Captioner
         assert nothing == FindResult(Found((), compared=len(NAMES)))
 
 
+@pytest.mark.slow
 async def test_without_the_weights_photos_are_answered_and_nothing_is_found(tmp_path: Path) -> None:
     for name in ("encoder", "attention"):
         shutil.copy(WEIGHTS / f"{name}.safetensors", tmp_path)

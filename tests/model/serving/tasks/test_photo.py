@@ -285,6 +285,7 @@ async def test_a_picture_that_cannot_be_read_leaves_nothing(served: Served) -> N
         await served.ask(known=True)
 
 
+@pytest.mark.slow
 async def test_known_and_new_pictures_share_a_batch(
     captioners: Captioners, photo_files: list[Path], encoded: list[int]
 ) -> None:
@@ -406,6 +407,7 @@ async def test_weighed_words_name_the_russian_ones(served: Served) -> None:
     assert not any(step.translated for step in (await served.ask(chart=True, samples=0)).weighed)
 
 
+@pytest.mark.slow
 async def test_clips_and_albums_speak_russian(served: Served, photo_files: list[Path]) -> None:
     def clip(language: str) -> Job:
         return make_job("", 1, task=ClipTask, language=language)
