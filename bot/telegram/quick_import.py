@@ -17,8 +17,13 @@ from pydantic import BaseModel
 def _import_aiogram() -> None:
     names: dict[str, Any] = {}
 
-    def later(_: type[BaseModel], /, *, _types_namespace: Mapping[str, Any] | None = None, **__: Any) -> None:
-        names.update(_types_namespace or {})
+    def later(
+        model: type[BaseModel], /, *, _types_namespace: Mapping[str, Any] | None = None, **options: Any
+    ) -> bool | None:
+        if _types_namespace is None:  # of somebody else
+            return bool(rebuild.__get__(None, model)(**options))
+        names.update(_types_namespace)
+        return None
 
     rebuild = BaseModel.__dict__["model_rebuild"]
     BaseModel.model_rebuild = classmethod(later)  # type: ignore[assignment]

@@ -49,7 +49,7 @@ CODECS: Final = frozenset(
     }
 )
 _MOST_THREADS: Final = 4  # of one decoder, each of which keeps frames of its own
-_LIGHT: Final = 10_000_000_000  # pixels of all frames: 160 s of 1080p at 30 frames a second
+_LIGHT: Final = 3_000_000_000  # pixels of all frames: 108 s of 720p at 30 frames a second
 _PICTURES_KEPT: Final = 16  # that others are made of, at most
 _LEVEL_PIXELS: Final = (
     180_000_000  # of all these together, as the highest levels of H.264 allow; HEVC keeps six at least

@@ -90,8 +90,7 @@ class FlatTranslator:
         device = self._words.device
         lengths = np.array([len(each) for each in sentences])
         present = np.arange(longest := int(lengths.max())) < lengths[:, np.newaxis]  # (B, S)
-        if longest > len(self._positions):
-            self._positions = positions(self._words, longest)
+        where = self._positions if longest <= len(self._positions) else positions(self._words, longest)
         places = present.ravel().nonzero()[0]  # (L,), of each piece in (B S)
         rows = np.maximum(present.cumsum() - 1, 0)  # (B S), of each place in (L)
         padding = torch.from_numpy(np.where(present, np.float32(0), -np.float32(np.inf))).unsqueeze(1).to(device)
@@ -100,7 +99,7 @@ class FlatTranslator:
             for each in (np.concatenate([np.array(each) for each in sentences]), places % longest, rows, places)
         )
         words = self._words.index_select(0, pieces)  # (L, E)
-        x = words + self._positions.index_select(0, column)
+        x = words + where.index_select(0, column)
         for layer in self._layers:
             x = layer(x, padding, row, place)
         x = self._norm(x)

@@ -55,15 +55,12 @@ class OneWorker:
 
     @property
     def peak(self) -> int:
-        """Bytes that the process took at most, since it began or since `reset_peak`."""
+        """Bytes that the process took at most since it began."""
         return _status(self.pid, "VmHWM")
 
     @property
     def resident(self) -> int:
         return _status(self.pid, "VmRSS")
-
-    def reset_peak(self) -> None:
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
     async def answer(self, data: bytes, *, clip: bool) -> str:
         """CAPTIONED, MOMENTS or the kind of an error, as the bot asks: a picture that moves is asked for as a clip."""

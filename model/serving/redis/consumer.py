@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -235,8 +236,12 @@ class RedisConsumer:
             self._changed.notify_all()
 
     async def _ring(self) -> None:
-        """Wake those who wait for work: when a stream has grown since it was last seen, and from time to time."""
-        blocking, milliseconds = self._script.blocking, int(min(BLOCK_SECONDS, self.lease_seconds / 2) * 1000)
+        """Wake those who wait for work: when a stream has grown since it was last seen, and all from time to time.
+
+        What was handed back makes no stream grow.
+        """
+        blocking, pause = self._script.blocking, min(BLOCK_SECONDS, self.lease_seconds / 2)
+        milliseconds, all_woken = int(pause * 1000), time.monotonic()
         while True:
             keys = {f"{self._script.prefix}:line:{line}": end for line, end in self._ends.items()}
             try:
@@ -247,4 +252,8 @@ class RedisConsumer:
                 continue
             ends = {key.decode().rpartition(":")[2]: entries[-1][0] for key, entries in grown or ()}
             self._ends |= ends
-            await self._wake(ends or LINES)
+            if not ends or time.monotonic() >= all_woken + pause:
+                all_woken = time.monotonic()
+                await self._wake(LINES)
+            else:
+                await self._wake(ends)

@@ -186,7 +186,7 @@ function commands.hear(bot, most)
       table.insert(done, id)
     end
   end
-  if redis.call('XLEN', key) == 0 then redis.call('DEL', key) end
+  if #told > 0 and redis.call('XLEN', key) == 0 then redis.call('DEL', key) end
   return {told, commands.collect(unpack(done))}
 end
 

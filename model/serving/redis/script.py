@@ -14,6 +14,7 @@ from model.serving.tasks import LINES
 
 PREFIX: Final = "{captions}"
 BLOCK_SECONDS: Final = 2.0  # also how often an idle worker looks for jobs of dead ones
+LISTEN_SECONDS: Final = 15.0  # as BLOCK_SECONDS, with what is as large as `along` in `queue.lua`
 CARRY_SECONDS: Final = 60.0  # for what carries media or results, over a slow line too
 _SOURCE: Final = (Path(__file__).parent / "queue.lua").read_text(encoding="utf-8")
 
@@ -27,6 +28,7 @@ class Script:
         self._lines = ",".join(lines)
         self.client: Any = connect_joined(url)
         self.blocking: Any = connect(url, block_seconds=BLOCK_SECONDS)
+        self.listening: Any = connect(url, block_seconds=LISTEN_SECONDS)
         self.carrying: Any = connect(url, block_seconds=CARRY_SECONDS)
         self._script = self.client.register_script(_SOURCE)
 
@@ -46,15 +48,17 @@ class Script:
         what = ("EVALSHA", self._script.sha, 1, self.prefix, self._lines, *arguments)
 
         async def both() -> Any:
-            pipeline = self.blocking.pipeline(transaction=False)
+            from redis.exceptions import NoScriptError
+
+            pipeline = self.listening.pipeline(transaction=False)
             pipeline.execute_command(*blocking)
             pipeline.execute_command(*what)
-            try:
-                return (await pipeline.execute())[1]
-            except Exception as error:
-                if "NOSCRIPT" not in str(error):
-                    raise
-                return await self._run(self.carrying, arguments)  # Redis was started anew: it learns the script
+            _, answer = await pipeline.execute(raise_on_error=False)
+            if isinstance(answer, NoScriptError):  # Redis was started anew: it learns the script
+                return await self._run(self.carrying, arguments)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
 
         return await patiently(both)
 
@@ -62,7 +66,7 @@ class Script:
         return await patiently(lambda: self._script([self.prefix], [self._lines, *arguments], client))
 
     async def close(self) -> None:
-        for client in (self.client, self.blocking, self.carrying):
+        for client in (self.client, self.blocking, self.listening, self.carrying):
             await client.aclose()
 
 

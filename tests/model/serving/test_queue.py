@@ -22,6 +22,7 @@ from model.serving.redis import consumer as redis_consumer
 from model.serving.redis import producer as redis_queue
 from model.serving.redis.consumer import RedisConsumer
 from model.serving.redis.producer import RedisQueue
+from model.serving.redis.script import Script
 from model.serving.tasks import TASKS
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.photo import PhotoResult, WireCaption
@@ -878,6 +879,37 @@ async def test_nothing_is_left_of_jobs_that_are_over(redis: OnRedis) -> None:
         while not redis.keys() <= lines:
             await asyncio.sleep(0.02)  # until the last notices are read
     assert all(redis.server.call("XLEN", line) == ":0\r\n" for line in lines - {SERVED})
+
+
+async def test_what_is_handed_back_is_found_however_busy_another_line_is(redis: OnRedis) -> None:
+    queue, one, other = await redis.producer(), await redis.consumer(), await redis.consumer()
+    clip = job("clip", task=ClipTask)
+    await queue.admit(clip)
+    await queue.put(clip, b"clip")
+    assert await taken(one, line="clip") == [("clip", 1)]
+    waiting = asyncio.create_task(other.take("clip", 1))
+    await asyncio.sleep(0.3)  # it has looked and waits
+    await one.give_back(["clip"])
+    for number in range(60):
+        if waiting.done():
+            break
+        photo = job(str(number), user=1000 + number)
+        await queue.admit(photo)
+        await queue.put(photo, b"photo")
+        await other.finish((await taken(other))[0][0], RESULT)
+        await asyncio.sleep(0.2)
+    assert [lease.job.id for lease in await asyncio.wait_for(waiting, 0.01)] == ["clip"]
+
+
+async def test_outcomes_are_heard_of_by_a_redis_that_knows_no_scripts(redis: OnRedis) -> None:
+    """Without any other call that would make it know them."""
+    script = Script(redis.server.url, "{captions}")
+    try:
+        for _ in range(2):
+            redis.server.call("SCRIPT", "FLUSH")
+            assert await script.call_after(("GET", "nothing"), "hear", "bot", 4) == [[], []]
+    finally:
+        await script.close()
 
 
 async def test_what_is_left_of_dead_bots_and_workers_is_swept_away(redis: OnRedis) -> None:
