@@ -48,7 +48,10 @@ TOGETHER = {  # tests of these files share what they start, so they run in one p
     *("tests/program/test_start.py", "tests/program/test_start_corpus.py"),
     "tests/model/test_editor.py",  # the import of diffusers
 }
-SLOWEST = ("test_kills", "test_files", "test_start", "test_start_corpus", "test_start_redis")  # of the slow tests
+SLOWEST = (  # of the slow tests
+    *("test_kills", "test_files", "test_start", "test_start_corpus", "test_start_redis"),
+    *("test_program", "test_page"),
+)
 WAITING = {  # they wait most of their time: for times to pass, or for Redis
     *("test_queue", "test_connection", "test_albums", "test_polling", "test_recovery", "test_waiting", "test_chats"),
     *("test_conversation", "test_webhook", "test_guests", "test_transport"),
