@@ -2,8 +2,7 @@
 
 * The pieces of all sentences are rows without padding, except where they look at one another.
 * A hypothesis is a row. What the piece that it reads adds to the reader's gates is a row of a table, made once.
-* tanh x = 1 - 2 σ(-2x): the gates of a step are one sigmoid, the factor is in the weights. PyTorch's tanh takes
-  several times as long as its sigmoid on some processors.
+* tanh x = 1 - 2 σ(-2x): the gates of a step are one sigmoid, the factor is in the weights.
 * A few rows on one thread: a second takes longer to wake up than the first to do it all. So much of their time goes
   into calls that there are as few operations as can be.
 * On a CPU, weights are read in fp16 where that changes none of them (`PackedLinear`).
@@ -68,7 +67,7 @@ class FlatTranslator:
             values = translator.values
             bias = torch.cat([torch.zeros_like(values.bias), values.bias])
             self._pairs = linear(torch.cat([translator.keys.weight, values.weight]), bias)
-            self._initial = linear(-2.0 * translator.initial.weight, -2.0 * translator.initial.bias)
+            self._initial = linear(translator.initial.weight, translator.initial.bias)
             inputs, recurrent, bias = _arranged(translator.reader)
             self._table = translator.target.weight * translator.scale @ inputs.T + bias  # (V, 4 H)
             self._reader = linear(recurrent)
@@ -108,8 +107,7 @@ class FlatTranslator:
         mean = (x.index_select(0, row).view(shape) * mask).sum(dim=1) / mask.sum(dim=1)
         whole = torch.cat([self._pairs(x), -2.0 * words], dim=1).index_select(0, row).view(shape)
         keys, looked = whole.tensor_split([self._hidden], dim=2)
-        initial = self._initial(mean).sigmoid_().mul_(-2.0).add_(1.0)
-        state = initial.view(len(lengths), 4, self._hidden).transpose(0, 1).contiguous()
+        state = self._initial(mean).tanh().view(len(lengths), 4, self._hidden).transpose(0, 1).contiguous()
         return Sources(keys.transpose(1, 2), looked, padding), state
 
     def step(

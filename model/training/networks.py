@@ -54,7 +54,7 @@ class Networks:
 def named_encoder(name: str, weights: str, out: Path, size: int = 0) -> Path:
     """The file of a named backbone in the run's folder, written there unless it is; other names are files already.
 
-    Raises ConfigError and CheckpointError as `pretrained_encoder` does.
+    size: as in `encoder_config`. Raises ConfigError and CheckpointError as `pretrained_encoder` does.
     """
     if Path(name).exists():
         return Path(name)

@@ -901,7 +901,7 @@ async def test_what_is_handed_back_is_found_however_busy_another_line_is(redis: 
     assert [lease.job.id for lease in await asyncio.wait_for(waiting, 0.01)] == ["clip"]
 
 
-async def test_outcomes_are_heard_of_by_a_redis_that_knows_no_scripts(redis: OnRedis) -> None:
+async def test_a_bot_hears_of_outcomes_after_redis_has_lost_its_scripts(redis: OnRedis) -> None:
     """Without any other call that would make it know them."""
     script = Script(redis.server.url, "{captions}")
     try:
