@@ -193,6 +193,10 @@ async def running_bot(
     task = asyncio.create_task(running)
     try:
         yield RunningBot(stop, task)
+    except BaseException as error:
+        if task.done():  # what the test waited for could not come any more
+            error.add_note(f"the bot had ended by itself: {task}")
+        raise
     finally:
         stop.set()
         async with asyncio.timeout(60):

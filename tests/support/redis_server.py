@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import itertools
+import os
+import random
 import shutil
 import signal
 import socket
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 SLOTS = 16_384
+_PORTS = itertools.count(random.randrange(2_000))
 
 
 @functools.cache
@@ -27,9 +31,16 @@ def redis_binary() -> str:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+    """A port that nothing listens on, to be used later, and with it that 10,000 above, which a cluster's node takes.
+
+    The system would name one that it may give to any connection meanwhile. These are below all that it gives away, and
+    each test process has 2,000 of its own.
+    """
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    while True:
+        port = 10_000 + process % 5 * 2_000 + next(_PORTS) % 2_000
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class RedisServer:
