@@ -6,18 +6,20 @@ searches share its steps. A translator has dozens of sentences, and its steps co
 Shapes: B sentences, K hypotheses of each, N of all those that go on, T words, S source pieces.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from model.network.flat_translator import FlatTranslator
-from model.network.vocabulary import END, PAD, START
+from model.network.vocabulary import END, START
 
 Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,27 @@ class Found:
     attention: Floats  # (T, S)
 
 
-@dataclass(frozen=True)
-class _Step:
-    """What a step added to each hypothesis, (B K)."""
+class _Hypothesis(NamedTuple):
+    """The beginning of a translation, or a whole one."""
 
-    parent: Integers  # the hypothesis before the step, in (B K)
-    said: Integers
-    log_probs: Floats
-    attention: torch.Tensor  # (B K, S), of the hypotheses before the step
+    score: float = 0.0  # sum of log-probabilities, <end> too
+    over: bool = False
+    tokens: tuple[int, ...] = ()  # (T,), without <end>
+    log_probs: tuple[float, ...] = ()  # (T,)
+    looks: tuple[Floats, ...] = ()  # (T, S)
+
+    def normalised(self, power: float) -> float:
+        return self.score / math.pow(max(1, len(self.tokens) + self.over), power)  # <end> counts as a word
+
+
+class _Option(NamedTuple):
+    """What a hypothesis may become: itself, when it is over, or with one more word."""
+
+    score: float
+    hypothesis: _Hypothesis
+    row: int = -1  # of the hypothesis in (N); -1: it is over
+    token: int = END
+    log_prob: float = 0.0
 
 
 def pruned_beam(
@@ -46,70 +61,66 @@ def pruned_beam(
     width: int,
     length_power: float,
     max_words: int,
-    gap: float = np.inf,
+    gap: float = math.inf,
 ) -> list[Found]:
     """The best of K = `width` hypotheses of each sentence; 1 is greedy.
 
     gap: a hypothesis is given up when its log-probability is so far below that of its sentence's likeliest. When it is
     infinite, this finds what `Beam` does.
     """
-    count = len(sentences)
-    size = count * width
-    with model.threads(count):
+    with model.threads(sum(map(len, sentences))):
         sources, state = model.read(sentences)
     device = state.device
-    start = np.arange(0, size, width)  # of each sentence's hypotheses, in (B K)
-    first = start.repeat(width)
-    scores = np.full(size, -np.inf, np.float32)  # sums of log-probabilities, <end> too
-    scores[start] = 0.0
-    finished, lengths = np.zeros(size, bool), np.zeros(size, np.int64)
-    place, tokens = start, torch.full((count,), START, device=device)  # (N,), of the rows
-    history = list[_Step]()
+    beams = [[_Hypothesis()] for _ in sentences]
+    tokens = torch.full((len(beams),), START, device=device)
     for t in range(max_words):
-        row, rows = np.zeros(size, np.int64), np.arange(len(place))
-        row[place] = rows
-        slots, places = (torch.from_numpy(each).to(device) for each in (row, place))
-        with model.threads(len(place)):
-            logits, state, attention = model.step(tokens, state, slots, places, sources)
-            if t == 0:
-                logits[:, END] = -torch.inf
-            distribution: Floats = logits.log_softmax(dim=-1).cpu().numpy()
-        words, likely = np.empty((len(place), width), np.int64), np.empty((len(place), width), np.float32)
-        for k in range(width):  # each row's likeliest continuations: several times as fast as `topk`
-            words[:, k] = word = distribution.argmax(axis=1)
-            likely[:, k] = distribution[rows, word]
-            distribution[rows, word] = -np.inf
-        totals = np.full((size, width), -np.inf, np.float32)
-        totals[:, 0] = np.where(finished, scores, -np.inf)  # the one continuation of a finished hypothesis
-        totals[place] = scores[place, np.newaxis] + likely
-        picked = totals.reshape(count, -1).argsort(axis=1, kind="stable")[:, : -width - 1 : -1].ravel()  # in (K K)
-        parent, nth = first + picked // width, picked % width
-        scores, own = totals[parent, nth], row[parent]
-        said = words[own, nth]  # of a finished hypothesis, anything
-        history.append(_Step(parent, said, likely[own, nth], attention))
-        finished = finished[parent] | (said == END)
-        lengths = lengths[parent] + ~finished
-        likeliest = scores.reshape(count, width).max(axis=1).repeat(width)
-        live = ~finished & (scores > -np.inf) & (scores >= likeliest - gap)
-        scores[~finished & ~live] = -np.inf
-        place = live.nonzero()[0]
-        if not len(place):
+        places = [n * width + k for n, beam in enumerate(beams) for k, each in enumerate(beam) if not each.over]
+        if not places:
             break
-        state = state.index_select(1, torch.from_numpy(own[place]).to(device))
-        tokens = torch.from_numpy(said[place]).to(device)
-    normalised = scores / (lengths + finished).clip(1) ** np.float32(length_power)  # <end> counts as a word
-    best = start + normalised.reshape(count, width).argmax(axis=1)
-    return _followed(history, best, lengths[best])
+        rows = [0] * (len(beams) * width)
+        for row, place in enumerate(places):
+            rows[place] = row
+        with model.threads(len(places)):
+            slots, present = (torch.tensor(each, device=device) for each in (rows, places))
+            logits, state, attention = model.step(tokens, state, slots, present, sources)
+            if t == 0:
+                logits[:, END] = -math.inf
+            following = _likeliest(logits.log_softmax(dim=-1).cpu().numpy(), width)
+        looks: Floats = attention.cpu().numpy()  # (B K, S)
+        parents, said = list[int](), list[int]()  # of the rows to come
+        for n, beam in enumerate(beams):
+            options = [_Option(each.score, each) for each in beam if each.over]
+            if len(options) == len(beam):
+                continue
+            for row, each in ((rows[n * width + k], each) for k, each in enumerate(beam) if not each.over):
+                options += [_Option(each.score + more, each, row, word, more) for word, more in following[row]]
+            options.sort(key=itemgetter(0), reverse=True)
+            least = options[0].score - gap
+            beams[n] = beam = []
+            for score, each, row, token, log_prob in options[:width]:
+                if row == -1:
+                    beam.append(each)
+                elif token == END:
+                    beam.append(each._replace(score=score, over=True))
+                elif score >= least:
+                    look = (*each.looks, looks[places[row]])
+                    beam.append(_Hypothesis(score, False, (*each.tokens, token), (*each.log_probs, log_prob), look))
+                    parents.append(row)
+                    said.append(token)
+        state = state.index_select(1, torch.tensor(parents, dtype=torch.long, device=device))
+        tokens = torch.tensor(said, dtype=torch.long, device=device)
+    return [_found(max(beam, key=lambda each: each.normalised(length_power))) for beam in beams]
 
 
-def _followed(history: Sequence[_Step], best: Integers, lengths: Integers) -> list[Found]:
-    """Hypotheses back to their beginnings. best: (B,), where they are in the last step's (B K); lengths: (B,)."""
-    tokens = np.full((len(best), len(history)), PAD)
-    log_probs = np.zeros(tokens.shape, np.float32)
-    attention = np.zeros((*tokens.shape, history[0].attention.shape[1]), np.float32)
-    for t, step in reversed(list(enumerate(history))):
-        tokens[:, t], log_probs[:, t] = step.said[best], step.log_probs[best]
-        attention[:, t] = step.attention.cpu().numpy()[step.parent[best]]
-        best = step.parent[best]
-    found = zip(tokens.tolist(), log_probs, attention, lengths.tolist(), strict=True)
-    return [Found(words[:length], own[:length], looked[:length]) for words, own, looked, length in found]
+def _likeliest(distribution: Floats, width: int) -> list[list[tuple[int, float]]]:
+    """The `width` likeliest words of each row and their log-probabilities. distribution: (N, V); it is changed."""
+    rows, found = np.arange(len(distribution)), list[list[tuple[int, float]]]()
+    for _ in range(width):  # several times as fast as `topk`
+        words = distribution.argmax(axis=1)
+        found.append(list(zip(words.tolist(), distribution[rows, words].tolist(), strict=True)))
+        distribution[rows, words] = -np.inf
+    return [list(row) for row in zip(*found, strict=True)]
+
+
+def _found(best: _Hypothesis) -> Found:
+    return Found(list(best.tokens), np.array(best.log_probs, np.float32), np.array(best.looks, np.float32))

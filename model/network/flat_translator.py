@@ -81,7 +81,7 @@ class FlatTranslator:
             self._output = linear(translator.target.weight, bias)
 
     def threads(self, rows: int) -> contextlib.AbstractContextManager[None]:
-        """Within it, what is done for few rows takes one thread."""
+        """Within it, what is done for few rows takes one thread. rows: pieces, or hypotheses."""
         return one_thread() if rows <= FEW and self._words.device.type == "cpu" else contextlib.nullcontext()
 
     def read(self, sentences: Sequence[Sequence[int]]) -> tuple[Sources, Tensor]:
