@@ -30,7 +30,8 @@ from bot.answers.photos import reply_picture
 from bot.errors import Forgotten
 from bot.logs import impersonal
 from bot.replies.text import MAX_CAPTION, MAX_TEXT
-from bot.service.jobs import compare_job, heatmap_job, more_job, words_job
+from bot.sample_options import SampleRequest
+from bot.service.jobs import compare_job, heatmap_job, sample_job, words_job
 from bot.service.requests import Requests
 from bot.telegram.access import is_administrator
 from bot.telegram.editing import same_passed_over
@@ -56,14 +57,15 @@ class Buttons:
             ask, answer = await answer_pressed(ask, key, self._answers)
             if ask.accepted.id in answer.done:  # the bot was killed before it could acknowledge the press
                 return
-            job = more_job(
+            job = sample_job(
                 ask.origin,
                 answer.picture,
                 answer.model,
                 ask.settings,
-                answer.shown,
+                SampleRequest(),
                 seed=ask.accepted.id,
                 known=await self._is_known(ask, answer),
+                shown=answer.shown,
             )
             await self._serve(ask, key, answer, job, "more", partial(self._add, ask, key, answer))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bot.chat_settings import ChatSettings
 from bot.sample_options import SampleRequest
@@ -53,27 +53,33 @@ def _job(origin: Origin, task: Task, request: str = "") -> Job:
     return Job(origin.id, origin.user, task, request, origin.place)
 
 
+def _task(origin: Origin, picture: Picture, model: str) -> PhotoTask:
+    """Nothing but the main caption; what else is wanted is for the caller to add."""
+    return PhotoTask(
+        model=model,
+        language=origin.language,
+        samples=0,
+        sheet=False,
+        picture=picture.cache_name,
+        labels=origin.labels,
+    )
+
+
 def photo_job(
     origin: Origin, picture: Picture, model: str, settings: ChatSettings, *, sheet: bool = True, vector: bool = False
 ) -> Job:
     """Caption a photo as the chat's settings say. `sheet`: whether a heatmap can be shown. `vector`: whether the photo
     is to be found later.
     """
-    return _job(
-        origin,
-        PhotoTask(
-            model=model,
-            language=origin.language,
-            samples=0 if settings.alt_text else settings.samples,
-            sampling=settings.sampling,
-            beam=settings.beam_width,
-            sheet=sheet and model == "attention" and settings.heatmap and not settings.alt_text,
-            picture=picture.cache_name,
-            labels=origin.labels,
-            vector=vector and not picture.private,
-        ),
-        origin.request,
+    task = replace(
+        _task(origin, picture, model),
+        samples=0 if settings.alt_text else settings.samples,
+        sampling=settings.sampling,
+        beam=settings.beam_width,
+        sheet=sheet and model == "attention" and settings.heatmap and not settings.alt_text,
+        vector=vector and not picture.private,
     )
+    return _job(origin, task, origin.request)
 
 
 def sample_job(
@@ -85,102 +91,36 @@ def sample_job(
     *,
     seed: int,
     known: bool,
+    shown: tuple[str, ...] = (),
 ) -> Job:
-    """Draw captions as /sample asks. `seed`: where /sample names none. `known`: as `PhotoTask.known` says."""
-    return _job(
-        origin,
-        PhotoTask(
-            model=model,
-            language=origin.language,
-            samples=wanted.count or settings.samples or ChatSettings.samples,
-            sampling=wanted.sampling(settings.sampling),
-            seed=seed if wanted.seed is None else wanted.seed,
-            sheet=False,
-            exclude=(),
-            picture=picture.cache_name,
-            known=known,
-        ),
+    """Draw captions as /sample asks, other than those `shown`. `seed`: where /sample names none. `known`: as
+    `PhotoTask.known` says.
+    """
+    task = replace(
+        _task(origin, picture, model),
+        samples=wanted.count or settings.samples or ChatSettings.samples,
+        sampling=wanted.sampling(settings.sampling),
+        seed=seed if wanted.seed is None else wanted.seed,
+        exclude=shown,
+        known=known,
     )
-
-
-def more_job(
-    origin: Origin,
-    picture: Picture,
-    model: str,
-    settings: ChatSettings,
-    shown: tuple[str, ...],
-    *,
-    seed: int,
-    known: bool,
-) -> Job:
-    """Draw captions that differ from those `shown`."""
-    return _job(
-        origin,
-        PhotoTask(
-            model=model,
-            language=origin.language,
-            samples=settings.samples or ChatSettings.samples,
-            sampling=settings.sampling,
-            seed=seed,
-            sheet=False,
-            exclude=shown,
-            picture=picture.cache_name,
-            labels=origin.labels,
-            known=known,
-        ),
-    )
+    return _job(origin, task)
 
 
 def heatmap_job(origin: Origin, picture: Picture, model: str, caption: str) -> Job:
     """Draw the sheet of a caption from before."""
-    return _job(
-        origin,
-        PhotoTask(
-            model=model,
-            samples=0,
-            sheet=True,
-            explain=caption,
-            picture=picture.cache_name,
-            labels=origin.labels,
-            language=origin.language,
-        ),
-    )
+    return _job(origin, replace(_task(origin, picture, model), sheet=True, explain=caption))
 
 
 def words_job(origin: Origin, picture: Picture, model: str, caption: str, *, known: bool) -> Job:
     """Draw the words that were weighed for a caption from before."""
-    return _job(
-        origin,
-        PhotoTask(
-            model=model,
-            language=origin.language,
-            samples=0,
-            sheet=False,
-            chart=True,
-            explain=caption,
-            picture=picture.cache_name,
-            labels=origin.labels,
-            known=known,
-        ),
-    )
+    return _job(origin, replace(_task(origin, picture, model), chart=True, explain=caption, known=known))
 
 
 def compare_job(origin: Origin, picture: Picture, model: str, settings: ChatSettings, *, known: bool) -> Job:
     """Ask both models for their main captions."""
-    return _job(
-        origin,
-        PhotoTask(
-            model=model,
-            language=origin.language,
-            samples=0,
-            beam=settings.beam_width,
-            sheet=False,
-            compare=True,
-            picture=picture.cache_name,
-            labels=origin.labels,
-            known=known,
-        ),
-    )
+    task = replace(_task(origin, picture, model), beam=settings.beam_width, compare=True, known=known)
+    return _job(origin, task)
 
 
 def colours_job(origin: Origin, kind: Deficiency) -> Job:
@@ -221,19 +161,9 @@ def album_item_job(
     origin: Origin, picture: Picture, model: str, settings: ChatSettings, *, vector: bool = False
 ) -> Job:
     """Caption one photo of an album: the main caption alone. `vector`: as in `photo_job`."""
-    return _job(
-        origin,
-        PhotoTask(
-            model=model,
-            language=origin.language,
-            samples=0,
-            beam=settings.beam_width,
-            sheet=False,
-            picture=picture.cache_name,
-            vector=vector and not picture.private,
-        ),
-        origin.request,
-    )
+    vector = vector and not picture.private
+    task = replace(_task(origin, picture, model), beam=settings.beam_width, vector=vector)
+    return _job(origin, task, origin.request)
 
 
 def album_sheet_job(origin: Origin, model: str, captions: Sequence[str]) -> Job:
