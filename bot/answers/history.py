@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from aiogram.enums import ChatType
 from aiogram.types import Message
@@ -21,11 +20,6 @@ class Remembered:
     file_id: str
     caption: str
     answered: float  # when, in seconds since the epoch
-
-    @classmethod
-    def of(cls, fields: dict[str, Any]) -> Remembered:
-        """Of the JSON of its note. Raises TypeError for what another version wrote."""
-        return cls(**fields)
 
 
 async def remember(storage: Storage, message: Message, picture: Picture, caption: str, answered: float) -> None:
@@ -47,13 +41,8 @@ async def remember(storage: Storage, message: Message, picture: Picture, caption
 
 async def remembered(storage: Storage, user: int) -> list[Remembered]:
     """What is kept for a person, the newest first."""
-    found = []
-    for fields in (await HISTORY.find_all(storage, user)).values():
-        try:
-            found.append(Remembered.of(fields))
-        except TypeError:
-            continue
-    return sorted(found, key=lambda each: each.answered, reverse=True)
+    found = await HISTORY.find_each(storage, user, "", lambda fields: Remembered(**fields))
+    return sorted(found.values(), key=lambda each: each.answered, reverse=True)
 
 
 async def forget_history(storage: Storage, user: int) -> None:

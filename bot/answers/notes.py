@@ -136,7 +136,6 @@ class Answer:
         if (picture := picture_of(photo)) is None:
             return None
         page = Page("", (1, 1), message.message_id, message.text is None)
-        page = Page("", (1, 1), message.message_id, message.text is None)
         who, thread = asker(photo), thread_of(message)
         return cls(picture, who, model, main="", captions=(), pages=(page,), thread=thread, language=language)
 
@@ -167,11 +166,6 @@ class Rated:
     user: int  # who asked
     model: str
     decoding: str  # one of `bot.metrics.DECODINGS`
-
-    @classmethod
-    def of(cls, fields: dict[str, Any]) -> Rated:
-        """Of the JSON of its note. Raises TypeError for what another version wrote."""
-        return cls(**fields)
 
 
 class Answers:

@@ -30,7 +30,7 @@ class Reactions:
 
     async def count(self, changed: MessageReactionUpdated) -> None:
         """Count what a person added to an answer and what they took back; what is no answer is passed over."""
-        rated = await RATED.find(self._storage, changed.chat.id, changed.message_id, Rated.of)
+        rated = await RATED.find(self._storage, changed.chat.id, changed.message_id, lambda about: Rated(**about))
         if rated is None:
             return
         before, after = verdicts(changed.old_reaction), verdicts(changed.new_reaction)

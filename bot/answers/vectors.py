@@ -9,7 +9,6 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from bot.chat_settings import ChatSettings
 from bot.storage.chats import Picture, Storage
@@ -29,11 +28,6 @@ class Findable:
     answer: str  # the key of its answer: they are deleted together
     model: str
     values: str  # of the vector, in base 64
-
-    @classmethod
-    def of(cls, fields: dict[str, Any]) -> Findable:
-        """Of the JSON of its note. Raises TypeError for what another version wrote."""
-        return cls(**fields)
 
 
 async def consents(storage: Storage, chat: int, user: int, settings: ChatSettings) -> bool:
@@ -65,13 +59,7 @@ async def keep_findable(storage: Storage, chat: int, picture: Picture, photo: Fi
 
 async def all_findable(storage: Storage, chat: int, user: int) -> dict[str, Findable]:
     """What is kept for a person of a chat, by the unique ids of the files."""
-    found = {}
-    for name, fields in (await VECTOR.find_all(storage, chat, f"{user}:")).items():
-        try:
-            found[name] = Findable.of(fields)
-        except TypeError:
-            continue
-    return found
+    return await VECTOR.find_each(storage, chat, f"{user}:", lambda fields: Findable(**fields))
 
 
 def name_of(file_unique_id: str) -> str:

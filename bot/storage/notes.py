@@ -61,6 +61,15 @@ class NoteKind:
         key = self.key(beginning)
         return {name.removeprefix(key): json.loads(text) for name, text in (await storage.notes(chat_id, key)).items()}
 
+    async def find_each(
+        self, storage: Storage, chat_id: int, beginning: str, decode: Callable[[Any], T]
+    ) -> dict[str, T]:
+        """The same, each as `decode` makes it of its JSON, without those that another version wrote."""
+        key = self.key(beginning)
+        notes = await storage.notes(chat_id, key)
+        found = {name.removeprefix(key): _decoded(text, decode) for name, text in notes.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
     async def exists(self, storage: Storage, chat_id: int, name: object) -> bool:
         return await storage.noted(chat_id, self.key(name)) is not None
 
