@@ -6,7 +6,6 @@ import asyncio
 import io
 import logging
 import signal
-import sqlite3
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -51,7 +50,7 @@ from model.serving.jobs import Job, Outcome
 from model.serving.tasks.album import AlbumResult, AlbumTask
 from model.serving.tasks.clip import ClipFrame, ClipResult
 from tests.conftest import ROOT
-from tests.support.conversation import buttons, menu_of, replied
+from tests.support.conversation import buttons, menu_of, press, replied
 from tests.support.fake_queue import (
     NO_STATUS,
     FakeQueue,
@@ -64,7 +63,7 @@ from tests.support.fake_queue import (
 )
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.jobs import album_of, photo_of
-from tests.support.records import keep, waiting_in
+from tests.support.records import keep, note_keys, waiting_in
 from tests.support.redis_server import RedisServer
 from tests.support.voices import Spoken
 
@@ -125,16 +124,18 @@ async def forget_all(person: Person) -> None:
     await person.wait_for(lambda m: m["message_id"] == question["message_id"] and not buttons(m), 60)
 
 
+def sheets_noted(folder: Path) -> list[str]:
+    return [key for key in note_keys(folder) if key.startswith("album-sheet:")]
+
+
 async def all_settled(folder: Path, queue: FakeQueue) -> None:
     await eventually(lambda: not waiting_in(folder))
     assert not queue.admitted
 
 
 async def test_an_album_is_read_aloud_where_a_chat_wants_that_and_the_voice_goes_with_it(
-    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: FakeTelegram, ann: Person, tmp_path: Path, voice: Spoken
 ) -> None:
-    voice = Spoken()
-    monkeypatch.setattr("bot.app.Voice", lambda: voice)
     await keep(tmp_path, ann.id, ChatSettings(voice=True))
     async with running_bot(server, FakeQueue(see), tmp_path):
         await ann.send_album([PHOTOS[0], b"no photo", PHOTOS[2]])
@@ -146,16 +147,8 @@ async def test_an_album_is_read_aloud_where_a_chat_wants_that_and_the_voice_goes
         await ann.delete(spoken)  # somebody was faster: no reason not to delete the rest
         await ann.press(answer, buttons(answer)[-1])
         await eventually(lambda: not ann.bot_messages())
-        await eventually(lambda: "album-sheet" not in everything_noted(tmp_path))
+        await eventually(lambda: not sheets_noted(tmp_path))
     assert "voice" in spoken
-
-
-def everything_noted(folder: Path) -> str:
-    connection = sqlite3.connect(folder / "bot.sqlite3")
-    try:
-        return str(connection.execute("SELECT key FROM chat_notes").fetchall())
-    finally:
-        connection.close()
 
 
 async def test_a_command_in_reply_to_the_answer_to_an_album_asks_which_picture(queue: FakeQueue, ann: Person) -> None:
@@ -166,11 +159,9 @@ async def test_a_command_in_reply_to_the_answer_to_an_album_asks_which_picture(q
 
 
 async def test_an_album_that_was_deleted_is_not_read_aloud(
-    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: FakeTelegram, ann: Person, tmp_path: Path, voice: Spoken
 ) -> None:
-    voice = Spoken()
     voice.ready.clear()
-    monkeypatch.setattr("bot.app.Voice", lambda: voice)
     await keep(tmp_path, ann.id, ChatSettings(voice=True))
     async with running_bot(server, FakeQueue(see), tmp_path):
         await ann.send_album(PHOTOS[:2])
@@ -197,9 +188,9 @@ async def test_an_album_is_answered_photo_by_photo_in_one_message(
     assert buttons(answer) == ["🔥 Heatmaps", "⚙ Settings", "🗑 Delete"]
     await all_settled(tmp_path, queue)
     assert len(ann.bot_messages()) == 1
-    assert {
-        (photo_of(job).samples, photo_of(job).sheet, photo_of(job).beam, job.request) for job in queue.jobs.values()
-    } == {(0, False, 5, f"{ann.id}:{album[0]['media_group_id']}")}
+    tasks = [photo_of(job) for job in queue.jobs.values()]
+    assert {(task.samples, task.sheet, task.beam) for task in tasks} == {(0, False, 5)}
+    assert {job.request for job in queue.jobs.values()} == {f"{ann.id}:{album[0]['media_group_id']}"}
     assert len(server.sent(ann.id, "sendChatAction")) == 1
 
 
@@ -222,8 +213,7 @@ async def test_nothing_but_damaged_photos_has_no_heatmaps(queue: FakeQueue, ann:
     assert buttons(answer) == ["⚙ Settings", "🗑 Delete"]
 
 
-async def test_in_russian(server: FakeTelegram, queue: FakeQueue) -> None:
-    olga = server.person("Ольга", language_code="ru")
+async def test_in_russian(queue: FakeQueue, olga: Person) -> None:
     await olga.send_album([PHOTOS[0], b"broken"])
     answer = await olga.next_message()
     assert answer["text"].split("\n")[0] == "1. 1 cats · скорее уверен (47 %)"
@@ -249,9 +239,7 @@ async def test_an_album_with_a_clip_is_answered_item_by_item(
     first = await ann.send_photo(PHOTOS[0], media_group_id=group)
     clip = await ann.send_video(CLIP, media_group_id=group)
     last = await ann.send_photo(PHOTOS[2], media_group_id=group)
-    await server.until(
-        lambda: len(ann.bot_messages()) == 5 or None, 10
-    )  # the clip's answer is two moments and a summary
+    await eventually(lambda: len(ann.bot_messages()) == 5)  # the clip's answer is two moments and a summary
     await all_settled(tmp_path, queue)
     said = {replied(each): each for each in ann.bot_messages() if "media_group_id" not in each}
     assert said[first["message_id"]]["text"].startswith("1 cats\nfairly sure")
@@ -465,9 +453,8 @@ async def test_an_album_that_is_still_coming_in_can_be_cancelled(
 
 
 async def test_a_button_after_everything_was_deleted_says_why_it_does_nothing(
-    server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path
+    server: FakeTelegram, queue: FakeQueue, ann: Person, olga: Person, tmp_path: Path
 ) -> None:
-    olga = server.person("Ольга", language_code="ru")
     for person, button, why in (
         (ann, "🔥 Heatmaps", "no longer know which album this was"),
         (olga, "🔥 Тепловые карты", "больше не знаю, какой это был альбом"),
@@ -495,8 +482,7 @@ async def test_one_sheet_is_drawn_on_request(
     for data in (PHOTOS[0], b"broken", PHOTOS[2]):
         await ann.send_photo(data, media_group_id=group)
     answer = await ann.next_message()
-    query = await ann.press(answer, "🔥 Heatmaps")
-    await ann.callback_answer(query)
+    await press(ann, answer, "🔥 Heatmaps")
     sheet = await ann.next_message()
     assert sheet["caption"] == "1. 1 cats\n3. 3 cats"
     assert replied(sheet) == answer["message_id"]
@@ -542,10 +528,9 @@ async def test_an_answer_is_deleted_by_whom_it_was_for(server: FakeTelegram, que
     group = server.group("Cats", ann)
     await ann.send_album(PHOTOS[:2], MENTION, chat=group)
     answer = await group.next_message()
-    refused = await bob.callback_answer(await bob.press(answer, "🗑 Delete"))
-    assert "Only the person" in refused["text"]
+    assert "Only the person" in str(await press(bob, answer, "🗑 Delete"))
     assert len(group.bot_messages()) == 1
-    assert "text" not in await ann.callback_answer(await ann.press(answer, "🗑 Delete"))
+    assert await press(ann, answer, "🗑 Delete") is None
     await eventually(lambda: not group.bot_messages())
 
 
@@ -566,8 +551,8 @@ async def test_a_finger_that_trembles_gets_one_sheet(
     await ann.send_album(PHOTOS[:2])
     answer = await ann.next_message()
     queue.open.clear()
-    for press in [await ann.press(answer, "🔥 Heatmaps") for _ in range(2)]:
-        await ann.callback_answer(press)
+    for query in [await ann.press(answer, "🔥 Heatmaps") for _ in range(2)]:
+        await ann.callback_answer(query)
     await eventually(lambda: any(isinstance(job.task, AlbumTask) for job in queue.jobs.values()))
     queue.open.set()
     await ann.next_message()
@@ -589,9 +574,7 @@ async def test_what_was_noted_of_an_answer_goes_with_it(
     queue.open.set()
     assert (await ann.next_message())["caption"] == "1. 1 cats\n2. 2 cats"
     await all_settled(tmp_path, queue)
-    connection = sqlite3.connect(tmp_path / "bot.sqlite3")
-    assert connection.execute("SELECT key FROM chat_notes WHERE key LIKE 'album-sheet:%'").fetchall() == []
-    connection.close()
+    assert sheets_noted(tmp_path) == []
 
 
 # Kills

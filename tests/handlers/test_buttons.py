@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import re
-import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -45,17 +43,20 @@ from tests.support.conversation import (
     WEIGHED,
     answered,
     button_rows,
+    carried,
     edited,
     inaccessible,
+    key_of,
     press,
+    replied,
     tampered,
     words,
 )
-from tests.support.fake_queue import FakeQueue, captions, eventually, last, running_bot, worked
+from tests.support.fake_queue import Decide, FakeQueue, captions, eventually, last, running_bot, worked
 from tests.support.fake_telegram import TOKEN, FakeTelegram, Message, Person
 from tests.support.jobs import photo_of
 from tests.support.pictures import PHOTO, SHEET, picture
-from tests.support.records import BOT_ID, everything, keep, waiting_in
+from tests.support.records import BOT_ID, everything, forget_notes, keep, note_keys, waiting_in
 from tests.support.voices import Spoken
 
 CHART = picture(400, 300, "PNG")
@@ -67,16 +68,8 @@ pytestmark = pytest.mark.usefixtures("unpaced")
 
 
 @pytest.fixture
-async def queue(server: FakeTelegram, tmp_path: Path) -> AsyncIterator[FakeQueue]:
-    """The queue of a running bot."""
-    queue = FakeQueue(outcome=work)
-    async with running_bot(server, queue, tmp_path):
-        yield queue
-
-
-def carried(message: Message) -> list[str]:
-    rows = message["reply_markup"]["inline_keyboard"]
-    return [button["callback_data"] for row in rows for button in row if "callback_data" in button]
+def outcome() -> Decide:
+    return work
 
 
 def says(text: str, message: Message) -> bool:
@@ -87,21 +80,12 @@ def offers(button: str, message: Message) -> bool:
     return any(button in row for row in button_rows(message))
 
 
-def forget_notes(folder: Path, pattern: str = "answer:%") -> None:
-    with contextlib.closing(sqlite3.connect(folder / "bot.sqlite3")) as database, database:
-        database.execute("DELETE FROM chat_notes WHERE key LIKE ?", (pattern,))
-
-
 async def test_an_answer_has_its_buttons(queue: FakeQueue, ann: Person) -> None:
     answer = await answered(ann)
     assert button_rows(answer) == [[MORE, HEATMAP], [WEIGHED, COLOURS], [TAGS, COMPARE], [COPY], [SETTINGS, DELETE]]
-    job = last(queue)
-    photo = ann.messages[1]["photo"][-1]
-    assert (job.place, photo_of(job).picture, photo_of(job).known) == (
-        f"{BOT_ID}:{ann.id}",
-        photo["file_unique_id"],
-        False,
-    )
+    job, photo = last(queue), ann.messages[1]["photo"][-1]
+    assert (job.place, photo_of(job).picture) == (f"{BOT_ID}:{ann.id}", photo["file_unique_id"])
+    assert not photo_of(job).known
 
 
 @pytest.mark.parametrize(
@@ -152,8 +136,7 @@ async def test_alt_text_is_one_sentence_to_copy(
     assert words(more)[0] == "A cat & a dog."
 
 
-async def test_buttons_speak_russian(server: FakeTelegram, queue: FakeQueue) -> None:
-    olga = server.person("Ольга", language_code="ru")
+async def test_buttons_speak_russian(queue: FakeQueue, olga: Person) -> None:
     answer = await answered(olga)
     assert button_rows(answer) == [
         ["🎲 Ещё описания", "🔥 Тепловая карта"],
@@ -178,14 +161,9 @@ async def test_more_captions_come_below_the_others_and_none_comes_twice(queue: F
     assert words(longer)[2:] == [f"{number}. a cat with {number} <legs>" for number in range(1, 11)]
     assert longer["caption_entities"] == answer["caption_entities"]
     assert button_rows(longer) == button_rows(answer)
-    job = last(queue)
+    task = photo_of(last(queue))
     shown = ("a cat on a sofa", *(f"a cat with {number} <legs>" for number in range(1, 6)))
-    assert (photo_of(job).exclude, photo_of(job).samples, photo_of(job).sheet, photo_of(job).known) == (
-        shown,
-        5,
-        False,
-        True,
-    )
+    assert (task.exclude, task.samples, task.sheet, task.known) == (shown, 5, False, True)
     await press(ann, answer, MORE)
     await edited(ann, answer, lambda m: "15. a cat with 15 <legs>" in m["caption"])
     assert len({photo_of(job).seed for job in queue.jobs.values()}) == 3
@@ -193,10 +171,8 @@ async def test_more_captions_come_below_the_others_and_none_comes_twice(queue: F
 
 
 async def test_what_is_no_photo_has_captions_only_when_they_are_asked_for(
-    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: FakeTelegram, ann: Person, tmp_path: Path, voice: Spoken
 ) -> None:
-    voice = Spoken()
-    monkeypatch.setattr("bot.app.Voice", lambda: voice)
     await keep(tmp_path, ann.id, ChatSettings(voice=True))
 
     def refused(job: Job, media: bytes) -> PhotoResult:
@@ -250,8 +226,7 @@ async def test_when_a_message_is_full_captions_go_on_in_a_reply(queue: FakeQueue
     assert len(pages) == 3
     assert 1024 - 160 < lengths[0] <= 1024
     assert 4096 - 160 < lengths[1] <= 4096
-    assert pages[1]["reply_to_message"]["message_id"] == answer["message_id"]
-    assert pages[2]["reply_to_message"]["message_id"] == pages[1]["message_id"]
+    assert [replied(page) for page in pages[1:]] == [page["message_id"] for page in pages[:-1]]
     assert not words(pages[1])[0].startswith("7."), "an answer begins with a caption"
     shown = [line[-3:] for page in pages for line in words(page) if "🐈" in line]
     assert shown == [f"{number:03}" for number in range(1, 36)]
@@ -271,7 +246,7 @@ async def test_what_another_process_adds_meanwhile_is_not_lost(queue: FakeQueue,
     await eventually(lambda: len(queue.jobs) == 2)
     database = await Database.open(tmp_path)
     answers = Answers(SqliteStorage(database, BOT_ID))
-    key = answer["reply_markup"]["inline_keyboard"][0][0]["callback_data"].split(":")[1]
+    key = key_of(carried(answer)[0])
     noted = await answers.find(ann.id, key)
     assert noted is not None
     first = dataclasses.replace(noted.pages[0], markup=f"{noted.pages[0].markup}\n6. a cat elsewhere", numbers=(1, 7))
@@ -280,10 +255,8 @@ async def test_what_another_process_adds_meanwhile_is_not_lost(queue: FakeQueue,
     await database.close()
     queue.open.set()
     longer = await edited(ann, answer, lambda m: "7. a cat with 6" in m.get("caption", ""))
-    assert words(longer)[2:9] == [f"{n}. a cat with {n} <legs>" for n in range(1, 6)] + [
-        "6. a cat elsewhere",
-        "7. a cat with 6 <legs>",
-    ]
+    before = [f"{n}. a cat with {n} <legs>" for n in range(1, 6)]
+    assert words(longer)[2:9] == [*before, "6. a cat elsewhere", "7. a cat with 6 <legs>"]
 
 
 async def test_no_more_captions_are_said_to_be_no_more(queue: FakeQueue, ann: Person) -> None:
@@ -303,14 +276,9 @@ async def test_the_heatmap_of_a_sampled_caption(server: FakeTelegram, queue: Fak
     sheet = await ann.next_message()
     assert sheet["photo"][-1]["width"] == 320
     assert words(sheet) == ["a cat with 3 <legs>"]
-    assert sheet["reply_to_message"]["message_id"] == answer["message_id"]
-    job = last(queue)
-    assert (photo_of(job).explain, photo_of(job).sheet, photo_of(job).samples, photo_of(job).known) == (
-        "a cat with 3 <legs>",
-        True,
-        0,
-        False,
-    )
+    assert replied(sheet) == answer["message_id"]
+    task = photo_of(last(queue))
+    assert (task.explain, task.sheet, task.samples, task.known) == ("a cat with 3 <legs>", True, 0, False)
     await press(ann, answer, BACK)
     await edited(ann, answer, lambda m: button_rows(m) == button_rows(answer))
 
@@ -343,26 +311,20 @@ async def test_the_words_that_were_weighed(server: FakeTelegram, queue: FakeQueu
     ]
     assert not any("likeliest" in line for line in words(chart))
     assert server.file_bytes(chart["photo"][-1]["file_id"]) == CHART
-    job = last(queue)
-    assert (photo_of(job).explain, photo_of(job).chart, photo_of(job).sheet, photo_of(job).known) == (
-        "a cat on a sofa",
-        True,
-        False,
-        True,
-    )
+    task = photo_of(last(queue))
+    assert (task.explain, task.chart, task.sheet, task.known) == ("a cat on a sofa", True, False, True)
 
 
 async def test_a_command_in_reply_to_what_stands_beside_an_answer_is_about_its_picture(
-    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: FakeTelegram, ann: Person, tmp_path: Path, voice: Spoken
 ) -> None:
     """A chart, a comparison, a heatmap, the short answer, a voice message; not about the chat's last picture."""
-    monkeypatch.setattr("bot.app.Voice", Spoken)
     await keep(tmp_path, ann.id, ChatSettings(short_first=True, voice=True))
     queue = FakeQueue(outcome=work)
     async with running_bot(server, queue, tmp_path):
         photo = await ann.send_photo(PHOTO)
-        short, answer, voice = [await ann.next_message() for _ in range(3)]
-        beside = [short, voice]
+        short, answer, spoken = [await ann.next_message() for _ in range(3)]
+        beside = [short, spoken]
         for buttons_pressed in ([WEIGHED], [COMPARE], [HEATMAP, "2"]):
             for button in buttons_pressed:
                 await edited(ann, answer, partial(offers, button))
@@ -421,8 +383,7 @@ def test_a_long_caption_keeps_within_what_telegram_takes(locale: str) -> None:
     assert 900 < length(re.sub("<[^>]*>", "", text)) <= 1024
 
 
-async def test_a_russian_reads_russian_on_pictures_too(server: FakeTelegram, queue: FakeQueue) -> None:
-    olga = server.person("Ольга", language_code="ru")
+async def test_a_russian_reads_russian_on_pictures_too(queue: FakeQueue, olga: Person) -> None:
     await olga.send_photo(PHOTO)
     answer = await olga.next_message()
     assert photo_of(last(queue)).labels.photo == "фото"
@@ -456,10 +417,9 @@ async def test_what_is_pressed_after_its_answer_was_deleted_gets_silence(queue: 
     answer = await answered(ann)
     await press(ann, answer, DELETE)
     await eventually(lambda: not ann.bot_messages())
-    for row in answer["reply_markup"]["inline_keyboard"]:
-        for button in row:
-            if button["text"] not in (COPY, SETTINGS, DELETE):
-                await tampered(ann, answer, button["callback_data"])
+    for data in carried(answer):
+        if not data.startswith(("s", "ad:")):
+            await tampered(ann, answer, data)
     await ann.send_text("/help")
     await ann.next_message()
     assert len(ann.bot_messages()) == 1
@@ -508,13 +468,8 @@ async def test_both_models_side_by_side(queue: FakeQueue, ann: Person) -> None:
         "perhaps: a dog on a sofa",
         "unsure (20 %) · the model without attention",
     ]
-    job = last(queue)
-    assert (photo_of(job).compare, photo_of(job).samples, photo_of(job).beam, photo_of(job).sheet) == (
-        True,
-        0,
-        5,
-        False,
-    )
+    task = photo_of(last(queue))
+    assert (task.compare, task.samples, task.beam, task.sheet) == (True, 0, 5, False)
 
 
 async def test_a_press_is_answered_before_any_work(queue: FakeQueue, ann: Person) -> None:
@@ -539,19 +494,15 @@ async def test_an_answer_can_be_deleted_with_all_that_belongs_to_it(
         await edited(ann, continued, lambda m: "50. " in m["text"])
         await press(ann, continued, DELETE)
         await eventually(lambda: not ann.bot_messages())
-        assert {call.params["message_id"] for call in server.sent(ann.id, "deleteMessage")} == {
-            short["message_id"],
-            answer["message_id"],
-            continued["message_id"],
-        }
-    with contextlib.closing(sqlite3.connect(tmp_path / "bot.sqlite3")) as database:
-        assert not list(database.execute("SELECT * FROM chat_notes WHERE key LIKE 'answer:%'"))
+        deleted = {call.params["message_id"] for call in server.sent(ann.id, "deleteMessage")}
+        assert deleted == {message["message_id"] for message in (short, answer, continued)}
+    assert not any(key.startswith("answer:") for key in note_keys(tmp_path))
 
 
 async def test_in_a_group_only_who_asked_and_administrators_delete(
-    server: FakeTelegram, queue: FakeQueue, ann: Person
+    server: FakeTelegram, queue: FakeQueue, ann: Person, olga: Person
 ) -> None:
-    bob, olga, eve = server.person("Bob"), server.person("Ольга", language_code="ru"), server.person("Eve")
+    bob, eve = server.person("Bob"), server.person("Eve")
     group = server.group("Cats", ann, eve)
     answer = await answered(bob, GROUP, group)
     assert "Удалить это может только" in str(await press(olga, answer, "🗑 Delete"))
@@ -614,15 +565,15 @@ async def test_buttons_caption_the_photo_anew_when_the_note_of_the_answer_is_gon
 ) -> None:
     """After /forget, or 90 days. No caption is read out of the message."""
     answer = await answered(ann)
-    forget_notes(tmp_path, "%")
+    forget_notes(tmp_path)
     await press(ann, answer, HEATMAP)
     assert words(await ann.next_message())[0].startswith("I no longer know which picture this was: ")
     await press(ann, answer, MORE)
     added = await ann.next_message()
     first = words(added)[0]
-    job = last(queue)
-    assert (photo_of(job).exclude, photo_of(job).known) == ((), False)
-    assert photo_of(job).picture == ann.messages[1]["photo"][-1]["file_unique_id"]
+    task = photo_of(last(queue))
+    assert (task.exclude, task.known) == ((), False)
+    assert task.picture == ann.messages[1]["photo"][-1]["file_unique_id"]
     await press(ann, added, HEATMAP)
     await press(ann, await edited(ann, added, lambda m: BACK in button_rows(m)[-1]), "1")
     assert words(await ann.next_message()) == [first]
@@ -633,7 +584,7 @@ async def test_a_button_says_why_it_cannot_do_its_work(
 ) -> None:
     answer = await answered(ann)
     del ann.messages[answer["message_id"]]["reply_to_message"]  # the photo was deleted
-    forget_notes(tmp_path)
+    forget_notes(tmp_path, "answer:%")
     for button in (MORE, WEIGHED, COMPARE):
         await press(ann, answer, button)
         assert words(await ann.next_message())[0].startswith("I no longer know which picture this was: ")
@@ -716,40 +667,20 @@ async def test_the_settings_of_a_chat_are_obeyed(server: FakeTelegram, ann: Pers
         answer = await answered(ann)
         assert words(answer)[2:] == ["1. a cat with 1 <legs>", "2. a cat with 2 <legs>"]
         assert "photo" not in answer
-        job = last(queue)
-        nucleus = Sampling(temperature=1.1, top_k=0, top_p=0.9)
-        assert (
-            photo_of(job).model,
-            photo_of(job).samples,
-            photo_of(job).sampling,
-            photo_of(job).beam,
-            photo_of(job).sheet,
-        ) == (
-            "attention",
-            2,
-            nucleus,
-            None,
-            False,
-        )
+        task, nucleus = photo_of(last(queue)), Sampling(temperature=1.1, top_k=0, top_p=0.9)
+        assert (task.model, task.samples, task.sampling) == ("attention", 2, nucleus)
+        assert (task.beam, task.sheet) == (None, False)
         await press(ann, answer, MORE)
         await edited(ann, answer, lambda m: "4. " in m["text"])
         assert (photo_of(last(queue)).samples, photo_of(last(queue)).sampling) == (2, nucleus)
         await answered(bob)
-        assert (photo_of(last(queue)).model, photo_of(last(queue)).beam, photo_of(last(queue)).sheet) == (
-            "baseline",
-            5,
-            False,
-        )
-
-
-# The head and the last page of an OGG/Opus file: 312 samples to be skipped, then 2 s at 48 kHz (RFC 7845).
+        task = photo_of(last(queue))
+        assert (task.model, task.beam, task.sheet) == ("baseline", 5, False)
 
 
 async def test_a_short_answer_comes_first_and_a_voice_last(
-    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: FakeTelegram, ann: Person, tmp_path: Path, voice: Spoken
 ) -> None:
-    voice = Spoken()
-    monkeypatch.setattr("bot.app.Voice", lambda: voice)
     await keep(tmp_path, ann.id, ChatSettings(short_first=True, voice=True))
     queue = FakeQueue(outcome=lambda job, media: captions(greedy="a <cat>", sheet=SHEET))
     async with running_bot(server, queue, tmp_path):
@@ -759,17 +690,15 @@ async def test_a_short_answer_comes_first_and_a_voice_last(
         assert words(answer)[:2] == ["a <cat>", "fairly sure (47 %)"]
         assert spoken["voice"]["duration"] == 2
         assert voice.texts == ["a <cat>"]
-        assert {message["reply_to_message"]["message_id"] for message in (short, answer, spoken)} == {
-            photo["message_id"]
-        }
+        assert {replied(message) for message in (short, answer, spoken)} == {photo["message_id"]}
         await press(ann, answer, DELETE)
         await eventually(lambda: not ann.bot_messages())
 
 
+@pytest.mark.usefixtures("voice")
 async def test_a_voice_that_is_switched_on_in_the_menu_is_heard(
-    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: FakeTelegram, ann: Person, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("bot.app.Voice", Spoken)
     async with running_bot(server, FakeQueue(outcome=work), tmp_path):
         await ann.send_text("/settings")
         assert await press(ann, await ann.next_message(), "Voice message: off") == "Voice message: on"
@@ -778,11 +707,11 @@ async def test_a_voice_that_is_switched_on_in_the_menu_is_heard(
 
 
 @pytest.mark.parametrize("broken", ["sendPhoto", "sendVoice"])
+@pytest.mark.usefixtures("voice")
 async def test_a_part_that_is_out_is_not_sent_again(
-    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+    server: FakeTelegram, ann: Person, tmp_path: Path, broken: str
 ) -> None:
     """The bot ends between the messages of an answer."""
-    monkeypatch.setattr("bot.app.Voice", Spoken)
     await keep(tmp_path, ann.id, ChatSettings(short_first=True, voice=True))
     queue = FakeQueue(outcome=work)
     fault = server.faults.add(broken, "500")
@@ -793,14 +722,12 @@ async def test_a_part_that_is_out_is_not_sent_again(
     async with running_bot(server, queue, tmp_path):
         await ann.wait_for(lambda m: "voice" in m, 60)
         await eventually(lambda: not queue.admitted)
-    assert [next(kind for kind in ("text", "photo", "voice") if kind in m) for m in ann.bot_messages()] == [
-        "text",
-        "photo",
-        "voice",
-    ]
+    kinds = ("text", "photo", "voice")
+    assert [next(kind for kind in kinds if kind in message) for message in ann.bot_messages()] == list(kinds)
 
 
 @pytest.mark.parametrize("kind", ["answer", "rated", "history", "parts", "beside", "about"])
+@pytest.mark.usefixtures("voice")
 async def test_an_answer_that_cannot_be_noted_is_not_sent_again(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
@@ -814,7 +741,6 @@ async def test_an_answer_that_cannot_be_noted_is_not_sent_again(
         await keep_notes(self, chat_id, notes)
 
     monkeypatch.setattr(SqliteStorage, "note_all", note_all)
-    monkeypatch.setattr("bot.app.Voice", Spoken)
     await keep(tmp_path, ann.id, ChatSettings(history=True, voice=True))
     async with running_bot(server, FakeQueue(outcome=work), tmp_path):
         answer = await answered(ann)
@@ -824,10 +750,8 @@ async def test_an_answer_that_cannot_be_noted_is_not_sent_again(
     assert len(ann.bot_messages()) == 3
 
 
-async def test_who_takes_no_voice_messages_gets_the_answer(
-    server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("bot.app.Voice", Spoken)
+@pytest.mark.usefixtures("voice")
+async def test_who_takes_no_voice_messages_gets_the_answer(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
     await keep(tmp_path, ann.id, ChatSettings(voice=True))
     server.faults.add("sendVoice", "blocked")
     queue = FakeQueue(outcome=work)

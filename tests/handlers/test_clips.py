@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,12 +14,12 @@ from bot.chat_settings import ChatSettings
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import JobFailure
 from model.serving.tasks.photo import PhotoResult, WireCaption
-from tests.support.conversation import buttons, tampered, timeline_of
+from tests.support.conversation import buttons, press, tampered, timeline_of
 from tests.support.fake_queue import eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Person
 from tests.support.jobs import clip_of
-from tests.support.local_queue import WORKER, answer, clip_result, joined_queue, take
-from tests.support.records import keep, waiting_in
+from tests.support.local_queue import WORKER, all_done, answer, clip_result, joined_queue, take
+from tests.support.records import keep, opened, waiting_in
 from tests.support.voices import Spoken
 
 pytestmark = pytest.mark.usefixtures("unpaced")
@@ -55,9 +53,7 @@ async def test_a_video_is_answered_with_its_moments_and_a_timeline(
     assert timeline["caption"] == "3 moments in 1:04 · how varied: 62 %"
     assert timeline["reply_to_message"]["message_id"] == video["message_id"]
     assert buttons(timeline) == ["➖ Fewer moments", "➕ More moments", "📄 All captions", "⚙ Settings", "🗑 Delete"]
-    async with asyncio.timeout(60):
-        while (await queue.status()).open_requests:
-            await asyncio.sleep(0.01)
+    await all_done(queue)
 
 
 async def test_one_moment_is_one_picture(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
@@ -119,7 +115,7 @@ async def test_an_old_button_says_why_it_does_not_work(
     await ann.send_video(b"mp4")
     await answer(queue, clip_result())
     timeline = await timeline_of(ann)
-    with contextlib.closing(sqlite3.connect(tmp_path / "bot.sqlite3")) as database, database:
+    with opened(tmp_path) as database:
         database.execute("UPDATE chat_notes SET expires = 0")
     await ann.press(timeline, "➕ More moments")
     assert "no longer know which clip" in (await ann.wait_for(lambda m: "no longer" in m.get("text", ""), 60))["text"]
@@ -208,22 +204,11 @@ async def test_a_press_from_before_a_restart_is_still_served(
     assert await ann.wait_for(lambda m: "4 moments" in m.get("caption", ""), 60)
 
 
-async def test_a_button_of_a_deleted_message_still_says_why_it_does_not_work(
-    server: FakeTelegram, queue: LocalQueue, ann: Person
-) -> None:
+async def test_a_button_of_a_deleted_message_still_says_why_it_does_not_work(ann: Person, olga: Person) -> None:
     """Telegram then says of the message only which it was; the words are in the language of who pressed."""
     await ann.send_text("/start")
     chat = (await ann.next_message())["chat"]
-    olga = server.person("Ольга", language_code="ru")
-    query = {
-        "id": server.new_query(),
-        "from": olga.user,
-        "message": {"chat": chat, "message_id": 1, "date": 0},
-        "chat_instance": "1",
-        "data": "m:forgotten:3",
-    }
-    server.push("callback_query", query)
-    await ann.callback_answer(query)
+    await tampered(olga, {"chat": chat, "message_id": 1, "date": 0}, "m:forgotten:3")
     assert "больше не знаю" in (await ann.next_message())["text"]
 
 
@@ -264,12 +249,9 @@ async def test_the_model_of_the_chat_looks_at_its_clips(queue: LocalQueue, ann: 
 
 
 @pytest.mark.parametrize("data", ["of:another:version", "t"])
-async def test_no_button_goes_on_spinning(server: FakeTelegram, ann: Person, data: str) -> None:
+async def test_no_button_goes_on_spinning(ann: Person, data: str) -> None:
     await ann.send_text("/start")
-    message = await ann.next_message()
-    query = {"id": server.new_query(), "from": ann.user, "message": message, "chat_instance": "1", "data": data}
-    server.push("callback_query", query)
-    assert "text" not in await ann.callback_answer(query, 60)
+    assert await tampered(ann, await ann.next_message(), data) is None
 
 
 @pytest.mark.parametrize("count", [-1, 0, 11, 1000])
@@ -279,10 +261,9 @@ def test_no_more_moments_are_asked_for_than_an_album_holds(count: int) -> None:
 
 
 async def test_a_press_that_fails_unforeseen_is_apologised_for(
-    server: FakeTelegram, queue: LocalQueue, ann: Person, monkeypatch: pytest.MonkeyPatch
+    server: FakeTelegram, queue: LocalQueue, ann: Person, olga: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To who pressed, in their language, in a group too."""
-    olga = server.person("Ольга", language_code="ru")
     group = server.group("Clips", ann)
     await ann.send_video(b"mp4", "@captions_test_bot", chat=group)
     await answer(queue, clip_result())
@@ -313,9 +294,7 @@ async def test_a_clip_that_is_answered_is_not_answered_again(
             await answer(queue, clip_result())
             timeline = await timeline_of(ann)
     async with running_bot(server, queue, tmp_path):
-        async with asyncio.timeout(60):
-            while (await queue.status()).open_requests:
-                await asyncio.sleep(0.01)
+        await all_done(queue)
     assert len(album(server, ann)) == 3
     assert [m["message_id"] for m in ann.bot_messages() if "reply_markup" in m] == [timeline["message_id"]]
 
@@ -334,17 +313,15 @@ async def test_the_answer_to_a_clip_keeps_to_its_topic_and_can_be_deleted_by_who
     await group.wait_for(lambda m: "document" in m, 60)
     assert {message.get("message_thread_id") for message in group.bot_messages()} == {77}
     bob = server.person("Bob")
-    assert "Only the person" in (await bob.callback_answer(await bob.press(timeline, "🗑 Delete")))["text"]
+    assert "Only the person" in str(await press(bob, timeline, "🗑 Delete"))
     await ann.press(timeline, "🗑 Delete")
     await eventually(lambda: not group.bot_messages())  # the file with all captions, too
 
 
 async def test_captions_come_first_and_are_read_aloud_where_a_chat_wants_that(
-    server: FakeTelegram, queue: LocalQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: FakeTelegram, queue: LocalQueue, tmp_path: Path, voice: Spoken
 ) -> None:
     """The bot ends before the last part; nothing comes twice."""
-    voice = Spoken()
-    monkeypatch.setattr("bot.app.Voice", lambda: voice)
     ann = server.person("Ann")
     await keep(tmp_path, ann.id, ChatSettings(short_first=True, voice=True))
     fault = server.faults.add("sendVoice", "500")
@@ -365,17 +342,12 @@ async def test_captions_come_first_and_are_read_aloud_where_a_chat_wants_that(
         await eventually(lambda: not ann.bot_messages())
 
 
-async def test_a_russian_reads_russian(server: FakeTelegram, queue: LocalQueue, ann: Person) -> None:
-    olga = server.person("Ольга", language_code="ru")
+@pytest.mark.usefixtures("ann")
+async def test_a_russian_reads_russian(queue: LocalQueue, olga: Person) -> None:
     await olga.send_video(b"mp4")
     lease = await answer(queue, clip_result(chosen=5))
     timeline = await olga.wait_for(lambda m: "момент" in m.get("caption", ""), 60)
     assert timeline["caption"] == "5 моментов за 1:04 · разнообразие: 62 %"
     assert clip_of(lease.job).labels.moments == "моментов: {count} · разнообразие: {variedness}"
-    assert buttons(timeline) == [
-        "➖ Меньше моментов",
-        "➕ Больше моментов",
-        "📄 Все описания",
-        "⚙ Настройки",
-        "🗑 Удалить",
-    ]
+    moments = ["➖ Меньше моментов", "➕ Больше моментов"]
+    assert buttons(timeline) == [*moments, "📄 Все описания", "⚙ Настройки", "🗑 Удалить"]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -21,18 +18,21 @@ from tests.support.conversation import (
     WEIGHED,
     answered,
     button_rows,
+    carried,
     downloads,
     edited,
     inaccessible,
+    key_of,
     press,
     replied,
     tampered,
     words,
 )
-from tests.support.fake_queue import FakeQueue, eventually, last, running_bot, worked
+from tests.support.fake_queue import Decide, FakeQueue, eventually, last, running_bot, worked
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.jobs import colours_of
 from tests.support.pictures import PHOTO, SHEET, picture
+from tests.support.records import forget_notes
 
 DRAWN = {kind: picture(400 + 8 * n, 200) for n, kind in enumerate(("protanopia", "deuteranopia", "tritanopia"))}
 KINDS = [["✓ protanopia"], ["deuteranopia"], ["tritanopia"]]
@@ -49,20 +49,12 @@ def draw(job: Job, media: bytes) -> Outcome:
 
 
 @pytest.fixture
-async def queue(server: FakeTelegram, tmp_path: Path) -> AsyncIterator[FakeQueue]:
-    """The queue of a running bot."""
-    queue = FakeQueue(outcome=draw)
-    async with running_bot(server, queue, tmp_path):
-        yield queue
+def outcome() -> Decide:
+    return draw
 
 
 def shows(server: FakeTelegram, kind: str, message: Message) -> bool:
     return "photo" in message and server.file_bytes(message["photo"][-1]["file_id"]) == DRAWN[kind]
-
-
-def key_of(answer: Message) -> str:
-    data: str = answer["reply_markup"]["inline_keyboard"][0][0]["callback_data"]
-    return data.split(":")[1]
 
 
 async def commanded(person: Person, command: str = "/colours", to: Message | None = None) -> Message:
@@ -114,8 +106,7 @@ async def test_the_buttons_sheet_has_no_deletion_of_its_own_when_the_note_is_gon
     """It would take the answer for deleted, whose other buttons would then do nothing."""
     answer = await answered(ann)
     await eventually(lambda: not queue.admitted)
-    with contextlib.closing(sqlite3.connect(tmp_path / "bot.sqlite3")) as database, database:
-        database.execute("DELETE FROM chat_notes WHERE key LIKE 'answer:%'")
+    forget_notes(tmp_path, "answer:%")
     await press(ann, answer, COLOURS)
     assert button_rows(await ann.next_message()) == KINDS
     await press(ann, answer, MORE)  # and now a note is there again
@@ -176,8 +167,7 @@ async def test_a_clip_is_refused_as_sample_refuses_it(queue: FakeQueue, ann: Per
     assert "/sample, /colours, /tags and /choose are for still pictures" in (await commanded(ann))["text"]
 
 
-async def test_a_russian_reads_russian_on_the_sheet_too(server: FakeTelegram, queue: FakeQueue) -> None:
-    olga = server.person("Ольга", language_code="ru")
+async def test_a_russian_reads_russian_on_the_sheet_too(server: FakeTelegram, queue: FakeQueue, olga: Person) -> None:
     answer = await answered(olga)
     await press(olga, answer, "🎨 Цвета")
     sheet = await olga.next_message()
@@ -223,7 +213,7 @@ async def test_a_failure_of_the_worker_is_told_and_the_sheet_stays(
 async def test_forged_presses_do_nothing(queue: FakeQueue, ann: Person, data: str) -> None:
     answer = await answered(ann)
     done = len(queue.jobs)
-    assert await tampered(ann, answer, data.format(key=key_of(answer))) is None
+    assert await tampered(ann, answer, data.format(key=key_of(carried(answer)[0]))) is None
     await ann.send_text("/start")
     assert (await ann.next_message())["caption"].startswith("Hello")
     assert len(queue.jobs) == done
@@ -233,7 +223,7 @@ async def test_a_forged_choice_never_takes_the_place_of_an_answer(
     server: FakeTelegram, queue: FakeQueue, ann: Person
 ) -> None:
     answer = await answered(ann)
-    await tampered(ann, answer, ChooseColours(key=key_of(answer), kind="tritanopia").pack())
+    await tampered(ann, answer, ChooseColours(key=key_of(carried(answer)[0]), kind="tritanopia").pack())
     assert shows(server, "tritanopia", await ann.next_message())
     assert server.stored_message(answer)["caption"] == answer["caption"]
     await tampered(ann, answer, ShowColours(key="forgotten").pack())
@@ -248,7 +238,7 @@ async def test_where_the_sheet_cannot_be_edited_another_is_sent(
     answer = await answered(ann)
     await press(ann, answer, COLOURS)
     sheet = await ann.next_message()
-    data = ChooseColours(key=key_of(answer), kind="tritanopia").pack()
+    data = ChooseColours(key=key_of(carried(answer)[0]), kind="tritanopia").pack()
     await ann.callback_answer(inaccessible(server, ann, sheet, data))
     assert shows(server, "tritanopia", await ann.next_message())
     server.faults.add("editMessageMedia", "too_old", times=1)
@@ -305,8 +295,7 @@ async def test_after_forget_a_sheet_of_the_command_still_knows_the_photo_that_it
     await ann.send_photo(PHOTO, "/colours")
     sheet = await ann.next_message()
     await eventually(lambda: not queue.admitted)
-    with contextlib.closing(sqlite3.connect(tmp_path / "bot.sqlite3")) as database, database:
-        database.execute("DELETE FROM chat_notes")
+    forget_notes(tmp_path)
     await press(ann, sheet, "tritanopia")
     now = await edited(ann, sheet, partial(shows, server, "tritanopia"))
     assert button_rows(now)[-1] == [DELETE]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +13,12 @@ from model.serving.jobs import Job, Outcome
 from model.serving.tasks.album import AlbumResult, AlbumTask
 from model.serving.tasks.clip import ClipFrame, ClipResult
 from model.serving.tasks.colours import ColoursResult, ColoursTask
-from tests.support.conversation import COLOURS, HEATMAP, MORE, WEIGHED, answered, edited, press
-from tests.support.fake_queue import FakeQueue, eventually, last, running_bot, settings_for, worked
+from tests.support.conversation import COLOURS, HEATMAP, MORE, WEIGHED, answered, buttons, edited, press
+from tests.support.fake_queue import Decide, FakeQueue, eventually, last, running_bot, settings_for, worked
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.jobs import clip_of, photo_of
 from tests.support.pictures import PHOTO, SHEET, picture
-from tests.support.records import waiting_in
+from tests.support.records import note_keys, waiting_in
 
 CHART = picture(400, 300, "PNG")
 SPOILER: dict[str, Any] = {"has_media_spoiler": True}
@@ -30,7 +27,7 @@ PROTECTED: dict[str, Any] = {"has_protected_content": True}
 pytestmark = pytest.mark.usefixtures("unpaced")
 
 
-def outcome(job: Job, media: bytes) -> Outcome | Exception:
+def found(job: Job, media: bytes) -> Outcome | Exception:
     if job.line == "clip":
         moments = clip_of(job).moments or 3
         frames = tuple(ClipFrame(float(n), f"scene {n}", 0.5, n < moments) for n in range(5))
@@ -43,38 +40,31 @@ def outcome(job: Job, media: bytes) -> Outcome | Exception:
 
 
 @pytest.fixture
-async def queue(server: FakeTelegram, tmp_path: Path) -> AsyncIterator[FakeQueue]:
-    queue = FakeQueue(outcome)
-    async with running_bot(server, queue, tmp_path):
-        yield queue
+def outcome() -> Decide:
+    return found
 
 
 def pictures(person: Person) -> list[Message]:
     return [message for message in person.bot_messages() if "photo" in message]
 
 
-def notes(folder: Path) -> list[str]:
-    """The keys of what is noted of chats."""
-    with closing(sqlite3.connect(folder / "bot.sqlite3")) as database:
-        return sorted(row[0].partition(":")[0] for row in database.execute("SELECT key FROM chat_notes"))
+def notes(folder: Path) -> set[str]:
+    """The kinds of what is noted of chats."""
+    return {key.partition(":")[0] for key in note_keys(folder)}
 
 
 async def press_all(person: Person, answer: Message) -> None:
     """All buttons that give pictures: five more."""
     await press(person, answer, WEIGHED)
     await press(person, answer, COLOURS)
-    sheet = await person.wait_for(lambda m: any(b["text"] == "tritanopia" for b in flat(m)), 60)
+    sheet = await person.wait_for(lambda m: "tritanopia" in buttons(m), 60)
     await press(person, sheet, "tritanopia")
     await edited(person, sheet, lambda m: "edit_date" in m)
     await press(person, answer, MORE)
     await edited(person, answer, lambda m: "10. " in m["caption"])
     await press(person, answer, HEATMAP)
-    await press(person, await edited(person, answer, lambda m: flat(m)[0]["text"] == "1"), "2")
+    await press(person, await edited(person, answer, lambda m: buttons(m)[0] == "1"), "2")
     await eventually(lambda: len(pictures(person)) == 4)
-
-
-def flat(message: Message) -> list[dict[str, str]]:
-    return [button for row in message.get("reply_markup", {}).get("inline_keyboard", []) for button in row]
 
 
 async def test_all_that_is_made_of_a_spoiler_is_one(
@@ -86,11 +76,7 @@ async def test_all_that_is_made_of_a_spoiler_is_one(
     assert all(message.get("has_media_spoiler") for message in pictures(ann))
     assert not any(photo_of(job).picture for job in queue.jobs.values() if not isinstance(job.task, ColoursTask))
     assert not any(photo_of(job).known for job in queue.jobs.values() if not isinstance(job.task, ColoursTask))
-    assert set(notes(tmp_path)) <= {
-        "answer",
-        "beside",
-        "rated",
-    }  # no more
+    assert notes(tmp_path) <= {"answer", "beside", "rated"}
 
 
 async def test_the_moments_of_a_clip_under_a_spoiler_are_spoilers(queue: FakeQueue, ann: Person) -> None:
@@ -127,18 +113,14 @@ async def test_what_is_protected_is_shown_on_its_sheet_alone(
     await ann.send_text("/colours", reply_to=ann.messages[1])
     assert "protected from being passed on" in (await ann.next_message())["text"]
     await press(ann, answer, HEATMAP)
-    await press(ann, await edited(ann, answer, lambda m: flat(m)[0]["text"] == "1"), "2")
+    await press(ann, await edited(ann, answer, lambda m: buttons(m)[0] == "1"), "2")
     await eventually(lambda: len(pictures(ann)) == 2)
     assert all(message["has_protected_content"] for message in pictures(ann))
     assert not any(photo_of(job).picture for job in queue.jobs.values())
     await olga.send_photo(PHOTO, **PROTECTED)
     await press(olga, await olga.next_message(), "🎨 Цвета")
     assert "защищена от пересылки" in (await olga.next_message())["text"]
-    assert set(notes(tmp_path)) <= {
-        "answer",
-        "beside",
-        "rated",
-    }  # no more
+    assert notes(tmp_path) <= {"answer", "beside", "rated"}
 
 
 async def test_the_moments_of_a_protected_clip_are_told_in_words(queue: FakeQueue, ann: Person) -> None:
@@ -174,6 +156,6 @@ async def test_what_is_tried_again_by_hand_is_still_a_spoiler(
         await ann.next_message()
         await eventually(lambda: not waiting_in(tmp_path))
     await dead(settings_for(server, tmp_path), "retry", None)
-    queue.outcome = outcome
+    queue.outcome = found
     async with running_bot(server, queue, tmp_path):
         assert (await ann.next_message())["has_media_spoiler"]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,18 @@ from model.errors import AnimatedPicture, EditRefused, EditsUnavailable, EditTex
 from model.serving.jobs import Job, Outcome
 from model.serving.tasks.edit import EditResult, EditTask
 from model.serving.worker.worker import Worker
-from tests.support.conversation import DELETE, answered, button_rows, buttons, inaccessible, press, replied, tampered
+from tests.support.conversation import (
+    DELETE,
+    answered,
+    button_rows,
+    buttons,
+    carried,
+    inaccessible,
+    key_of,
+    press,
+    replied,
+    tampered,
+)
 from tests.support.conversation import words as lines
 from tests.support.editors import write_editor
 from tests.support.fake_queue import FakeQueue, eventually, last, running_bot, worked
@@ -29,7 +38,7 @@ from tests.support.jobs import edit_of
 from tests.support.local_queue import WORKER, joined_queue, take
 from tests.support.pictures import PHOTO, picture
 from tests.support.pipes import Pipes
-from tests.support.records import waiting_in
+from tests.support.records import everything, waiting_in
 
 EDITED = picture(96, 64)
 SAID = "A machine edited this photo: not everything in it is real."
@@ -58,10 +67,6 @@ async def queue(server: FakeTelegram, tmp_path: Path) -> AsyncIterator[FakeQueue
 async def said(person: Person, command: str, to: Message | None = None, **where: Any) -> Message:
     await person.send_text(command, reply_to=to, **where)
     return await (where.get("chat") or person).next_message()
-
-
-def carried(message: Message) -> list[str]:
-    return [button.get("callback_data", "") for row in message["reply_markup"]["inline_keyboard"] for button in row]
 
 
 def shows(server: FakeTelegram, message: Message) -> bool:
@@ -205,8 +210,7 @@ async def test_nothing_is_kept_of_the_words(queue: FakeQueue, ann: Person, tmp_p
     await ann.next_message()
     await eventually(lambda: not queue.admitted)
     await eventually(lambda: not waiting_in(tmp_path))
-    with closing(sqlite3.connect(tmp_path / "bot.sqlite3")) as database:
-        assert "Hogwarts" not in "\n".join(database.iterdump())
+    assert "Hogwarts" not in everything(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +314,7 @@ async def test_a_spoiler_gives_a_spoiler_and_protected_stays_protected(
 async def test_forged_presses_do_nothing(queue: FakeQueue, ann: Person, data: str) -> None:
     edited = await said(ann, WINTER, await _photo(ann))
     done = len(queue.jobs)
-    await tampered(ann, edited, data.format(key=carried(edited)[0].split(":")[1]))
+    await tampered(ann, edited, data.format(key=key_of(carried(edited)[0])))
     await ann.send_text("/start")
     await ann.wait_for(lambda m: (m.get("caption") or "").startswith("Hello"), 60)
     assert len(queue.jobs) == done
@@ -330,8 +334,7 @@ async def test_a_press_under_another_message_edits_nothing(server: FakeTelegram,
     assert "no longer know which picture" in (await mallory.next_message())["text"]
     await ann.callback_answer(inaccessible(server, ann, edited, data))
     assert "no longer know which picture" in (await ann.next_message())["text"]
-    answer_key = carried(answer)[0].split(":")[1]
-    await tampered(ann, answer, EditAgain(key=answer_key, strength=60, seed=1).pack())
+    await tampered(ann, answer, EditAgain(key=key_of(carried(answer)[0]), strength=60, seed=1).pack())
     assert "no longer know which picture" in (await ann.next_message())["text"]
     assert len(queue.jobs) == done
 

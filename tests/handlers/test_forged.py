@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import random
-import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,10 +27,23 @@ from model.serving.tasks.clip import ClipFrame, ClipResult
 from model.serving.tasks.colours import ColoursResult, ColoursTask
 from model.serving.tasks.tags import TagsResult, TagsTask
 from model.tagging.answers import Tag
-from tests.support.conversation import DELETE, HEATMAP, answered, edited, inaccessible, menu_of, press, tampered
+from tests.support.conversation import (
+    DELETE,
+    HEATMAP,
+    answered,
+    buttons,
+    carried,
+    edited,
+    inaccessible,
+    key_of,
+    menu_of,
+    press,
+    tampered,
+)
 from tests.support.fake_queue import FakeQueue, eventually, is_status, next_answer, running_bot, worked
 from tests.support.fake_telegram import Chat, FakeTelegram, Message, Person
 from tests.support.pictures import PHOTO, SHEET
+from tests.support.records import forget_notes, opened
 from tests.support.russian import translated
 
 BOT: Final = "@captions_test_bot"
@@ -42,21 +53,8 @@ PREFIXES: Final = sorted(
     {data.__prefix__ for data, *_ in (*WORK, *SAYING) if data is not keyboards.OpenSettings}
     | {Cancel.__prefix__, Forget.__prefix__}
 )
-PUBLIC: Final = (
-    "am",
-    "an",
-    "ah",
-    "aw",
-    "av",
-    "ac",
-    "ak",
-    "al",
-    "m",
-    "t",
-    "as",
-    "ag",
-    "ae",
-)  # whoever sees them may press them
+# Whoever sees them may press them.
+PUBLIC: Final = ("am", "an", "ah", "aw", "av", "ac", "ak", "al", "m", "t", "as", "ag", "ae")
 TAILS: Final[dict[str, list[Any]]] = {  # what comes after the key; empty: a person
     **{"an": [0, 1, "x"], "ah": [1, 2**70, -1], "m": [1, 3, 11], "ak": ["protanopia", "x"]},
     **{"ad": [], "az": [], "as": []},
@@ -139,7 +137,7 @@ class Place:
         for person in (ann, bob):
             answer = await answered(person, BOT, group)
             await press(person, answer, HEATMAP)
-            self.shown.append((person, await edited(group, answer, lambda m: "1" in m_buttons(m))))
+            self.shown.append((person, await edited(group, answer, lambda m: "1" in buttons(m))))
             self.shown.append((person, await answered(person, BOT, group)))
             await press(person, self.shown[-1][1], "🎨 Colours")
             self.shown.append((person, await group.next_message()))
@@ -158,32 +156,19 @@ class Place:
         self.shown.append((bob, await group.wait_for(is_status)))
 
 
-def m_buttons(message: Message) -> list[str]:
-    return [button["text"] for row in message.get("reply_markup", {}).get("inline_keyboard", []) for button in row]
-
-
-def data_below(message: Message) -> list[str]:
-    rows = message.get("reply_markup", {}).get("inline_keyboard", [])
-    return [button["callback_data"] for row in rows for button in row if "callback_data" in button]
-
-
-def key_of(data: str) -> str:
-    return data.split(":")[1] if ":" in data else ""
-
-
 def forgeries(place: Place, seed: int) -> Iterator[tuple[Person, Message, str, bool]]:
     """Who presses, under which message, what, and whether Telegram still shows the message."""
     chance = random.Random(seed)
-    carried = sorted({data for _, message in place.shown for data in data_below(message)})
-    keys = sorted({key_of(data) for data in carried if data.split(":")[0] not in ("set", "forget", "x", "e")})
-    owners = {key_of(data): person for person, message in place.shown for data in data_below(message)}
+    shown = sorted({data for _, message in place.shown for data in carried(message)})
+    keys = sorted({key_of(data) for data in shown if data.split(":")[0] not in ("set", "forget", "x", "e")})
+    owners = {key_of(data): person for person, message in place.shown for data in carried(message)}
     odd = ["", "unknown", "a\x00b", "🐈" * 9, "x" * 40, "-1", "answer", "../..", "%", "'; --"]
     for turn in itertools.count():
         prefix = PREFIXES[turn % len(PREFIXES)]
         owner, message = chance.choice(place.shown)
         private = message["chat"]["type"] == "private"
         presser = owner if private else chance.choice(place.people)
-        own = {key_of(data) for data in data_below(message)}
+        own = {key_of(data) for data in carried(message)}
         user: Any = chance.choice([*(p.id for p in place.people), 0, -1, 2**70, 1087968824, "", "x"])
         match prefix:
             case "x":
@@ -192,7 +177,7 @@ def forgeries(place: Place, seed: int) -> Iterator[tuple[Person, Message, str, b
                     continue  # as /cancel, wherever it is said
             case "forget":
                 data = f"forget:{chance.choice(['ask', 'yes', 'no', 'maybe'])}:{user}"
-                if "forget:no:" in data_below(message) and presser is owner:
+                if "forget:no:" in carried(message) and presser is owner:
                     continue  # no forgery: who is asked may answer, and need not be asked twice
             case "set":
                 data = chance.choice(MENU)
@@ -205,19 +190,19 @@ def forgeries(place: Place, seed: int) -> Iterator[tuple[Person, Message, str, b
                 if key in own and (prefix in PUBLIC or presser is owner or presser is place.people[0]):
                     continue  # no forgery: the button is there, or might have been
         visible = chance.random() < 0.8
-        if data in data_below(message) or len(data.encode()) > 64:
+        if data in carried(message) or len(data.encode()) > 64:
             continue
         known = owners.get(key_of(data))
         if not visible and known is not None and (prefix in PUBLIC or presser in (place.people[0], known)):
             continue  # the note decides, and it says that this person may
-        if prefix == "set" and (data_below(message)[:1] or [""])[0].startswith("set:"):
+        if prefix == "set" and (carried(message)[:1] or [""])[0].startswith("set:"):
             continue
         yield presser, message, data, visible
 
 
 def notes(folder: Path) -> dict[str, str]:
     """What is noted of answers, and settings."""
-    with contextlib.closing(sqlite3.connect(folder / "bot.sqlite3")) as database:
+    with opened(folder) as database:
         found = database.execute("SELECT chat || ' ' || key, text FROM chat_notes WHERE key NOT LIKE 'known:%'")
         return dict(found.fetchall()) | dict(database.execute("SELECT 'of ' || chat, settings FROM chats").fetchall())
 
@@ -265,7 +250,7 @@ async def test_forged_presses_change_nothing(
 async def test_a_button_of_one_answer_does_nothing_under_another(server: FakeTelegram, ann: Person) -> None:
     """Of the same person, in a private chat: the kinds of messages that there are."""
     first, second = await answered(ann), await answered(ann)
-    for data in data_below(first):
+    for data in carried(first):
         if not data.startswith("s"):
             await tampered(ann, second, data)
             assert "no longer know" in (await ann.next_message())["text"]
@@ -280,10 +265,9 @@ async def test_whose_an_answer_is_says_the_note_and_not_the_button(
     bob, eve = server.person("Bob"), server.person("Eve")
     group = server.group("Cats", ann)
     answer = await answered(bob, BOT, group)
-    forged = DeleteAnswer(key=key_of(data_below(answer)[0]), user=eve.id).pack()
+    forged = DeleteAnswer(key=key_of(carried(answer)[0]), user=eve.id).pack()
     assert "Only the person" in str(await tampered(eve, answer, forged))
-    with contextlib.closing(sqlite3.connect(tmp_path / "bot.sqlite3")) as database, database:
-        database.execute("DELETE FROM chat_notes")
+    forget_notes(tmp_path)
     await tampered(eve, answer, forged)
     assert "no longer know" in (await group.next_message())["text"]
     assert server.stored_message(answer) == answer
@@ -298,7 +282,7 @@ async def test_an_old_message_of_which_nothing_is_known_is_not_deleted_with_anot
     bob, eve = server.person("Bob"), server.person("Eve")
     group = server.group("Cats", ann)
     theirs, own = await answered(bob, BOT, group), await answered(eve, BOT, group)
-    delete = next(data for data in data_below(own) if data.startswith("ad:"))
+    delete = next(data for data in carried(own) if data.startswith("ad:"))
     await eve.callback_answer(inaccessible(server, eve, theirs, delete))
     assert "48 hours" in (await group.next_message())["text"]
     assert server.stored_message(theirs) == theirs
@@ -318,7 +302,7 @@ async def test_a_button_that_is_pressed_after_its_answer_was_deleted_is_silent(
         await press(ann, answer, DELETE)
     await eventually(lambda: not ann.bot_messages())
     for answer in (album, clip):
-        for data in data_below(answer):
+        for data in carried(answer):
             if not data.startswith("s"):
                 await tampered(ann, answer, data)
     await ann.send_text("/start")

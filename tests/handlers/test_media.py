@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,15 +10,15 @@ import pytest
 
 from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import JobFailure
-from model.serving.queue import Lease
 from model.serving.tasks.clip import ClipFrame, ClipResult
 from model.serving.tasks.photo import PhotoResult, WireCaption
 from tests.support.conversation import buttons, replied, tampered
 from tests.support.fake_queue import eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.jobs import photo_of
-from tests.support.local_queue import WORKER, joined_queue
+from tests.support.local_queue import WORKER, all_done, joined_queue, take
 from tests.support.pictures import picture
+from tests.support.records import forget_notes
 
 BOT = "@captions_test_bot"
 
@@ -53,15 +51,9 @@ def olga(server: FakeTelegram, ann: Person) -> Person:
     return server.person("Ольга", language_code="ru")
 
 
-async def take(queue: LocalQueue, line: str = "photo") -> Lease:
-    async with asyncio.timeout(60):
-        [lease] = await queue.take(WORKER, line, 1)
-        return lease
-
-
 async def looked_at(queue: LocalQueue) -> bytes:
     """Caption the next picture; its bytes."""
-    lease = await take(queue)
+    lease = await take(queue, "photo")
     await queue.finish(WORKER, lease.job.id, CAPTIONS)
     return lease.media
 
@@ -75,14 +67,8 @@ async def watched(queue: LocalQueue) -> bytes:
 
 async def moves(queue: LocalQueue) -> None:
     """What a worker says of an animated picture that it is to caption as a still one."""
-    lease = await take(queue)
+    lease = await take(queue, "photo")
     await queue.fail(WORKER, lease.job.id, JobFailure("animated", "it moves"))
-
-
-async def all_done(queue: LocalQueue) -> None:
-    async with asyncio.timeout(60):
-        while (await queue.status()).open_requests:
-            await asyncio.sleep(0.01)
 
 
 async def told(person: Person, words: str) -> Message:
@@ -366,7 +352,7 @@ async def test_a_reply_to_an_answer_means_what_was_answered(queue: LocalQueue, a
     for command in ("/sample", "/caption"):
         await all_done(queue)
         await ann.send_text(command, reply_to=answer)
-        lease = await take(queue)
+        lease = await take(queue, "photo")
         await queue.finish(WORKER, lease.job.id, CAPTIONS)
         assert photo_of(lease.job).picture == photo["photo"][-1]["file_unique_id"]
     await ann.send_text("/caption", reply_to=timeline)
@@ -408,8 +394,8 @@ async def test_a_reply_to_an_answer_that_is_not_known_any_more_is_not_about_anot
     await ann.send_video(b"mp4")
     await watched(queue)
     timeline = await told(ann, "2 moments in 0:09")
-    with contextlib.closing(sqlite3.connect(tmp_path / "bot.sqlite3")) as database, database:
-        database.execute("DELETE FROM chat_notes WHERE key LIKE 'answer:%' OR key LIKE 'clip:%'")
+    forget_notes(tmp_path, "answer:%")
+    forget_notes(tmp_path, "clip:%")
     await ann.send_text(command, reply_to=answer)
     assert await told(ann, "no longer know which picture")
     await ann.send_text(command, reply_to=timeline)
@@ -512,7 +498,7 @@ async def test_each_fault_of_a_file_has_its_own_words(
 ) -> None:
     for person, words in ((ann, english), (olga, russian)):
         await person.send_document(b"bytes", "a.jpg", "image/jpeg")
-        lease = await take(queue)
+        lease = await take(queue, "photo")
         await queue.fail(WORKER, lease.job.id, JobFailure(kind, ""))
         assert words in (await person.next_message())["text"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,16 +21,17 @@ from tests.support.conversation import ONLY_ADMINISTRATORS, becomes, buttons, me
 from tests.support.fake_queue import FakeQueue, captions, eventually, next_answer, running_bot, settings_for
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.pictures import PHOTO, SHEET
-from tests.support.records import BOT_ID, everything, kept, waiting_in
+from tests.support.records import BOT_ID, everything, kept, opened, waiting_in
 
 pytestmark = pytest.mark.usefixtures("unpaced")
 
 
-async def dead_letters(server: FakeTelegram, folder: Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    """The updates that were given up."""
+async def dead_letters(server: FakeTelegram, folder: Path, capsys: pytest.CaptureFixture[str]) -> list[tuple[int, int]]:
+    """The chats of messages that were given up, and who sent them."""
     capsys.readouterr()
     await dead(settings_for(server, folder), "list", None, as_json=True)
-    return [json.loads(line)["update"] for line in capsys.readouterr().out.splitlines()]
+    messages = [json.loads(line)["update"]["message"] for line in capsys.readouterr().out.splitlines()]
+    return [(message["chat"]["id"], message["from"]["id"]) for message in messages]
 
 
 async def test_privacy_tells_what_is_kept_and_for_how_long(
@@ -39,18 +40,9 @@ async def test_privacy_tells_what_is_kept_and_for_how_long(
     async with running_bot(server, FakeQueue(), tmp_path):
         english = (await menu_of(ann, "/privacy"))["text"]
         russian = (await menu_of(olga, "/privacy"))["text"]
-    for words in (
-        "only while I work on it",
-        "48 hours",
-        "90 days",
-        "1 hour at most",
-        "7 days",
-        "about a day",
-        "For 2 hours",
-        "pictures to an album",
-        "third parties",
-        "/forget",
-    ):
+    for words in ("only while I work on it", "48 hours", "90 days", "1 hour at most", "7 days", "about a day"):
+        assert words in english
+    for words in ("For 2 hours", "pictures to an album", "third parties", "/forget"):
         assert words in english
     for words in ("48 часов", "90 дней", "1 час", "7 дней", "около суток", "2 часа", "Третьим лицам", "/forget"):
         assert words in russian
@@ -111,11 +103,8 @@ async def test_forget_takes_two_presses_and_deletes_all_of_the_chat(
 
 def people_counted(folder: Path) -> int:
     """How many count as people who used the bot."""
-    connection = sqlite3.connect(folder / STATS_FILE)
-    try:
+    with closing(sqlite3.connect(folder / STATS_FILE)) as connection:
         return int(connection.execute("SELECT count(*) FROM people").fetchone()[0])
-    finally:
-        connection.close()
 
 
 @pytest.mark.parametrize("in_a_group", [False, True])
@@ -211,11 +200,7 @@ async def test_in_a_group_members_delete_their_own_and_administrators_all(
         assert (await becomes(eve, offer, "I have deleted"))["text"] == (
             "I have deleted:\n• 1 message that I could not answer\n\nNothing tells any more that you used me."
         )
-        left = [
-            (update["message"]["chat"]["id"], update["message"]["from"]["id"])
-            for update in await dead_letters(server, tmp_path, capsys)
-        ]
-        assert left == [(group.id, bob.id), (eve.id, eve.id)]
+        assert await dead_letters(server, tmp_path, capsys) == [(group.id, bob.id), (eve.id, eve.id)]
         assert queue.forgotten_places == []
 
         await press(ann, await menu_of(ann, "/settings", group), "Heatmap: on")
@@ -226,11 +211,7 @@ async def test_in_a_group_members_delete_their_own_and_administrators_all(
         assert await kept(tmp_path, group.id) == ChatSettings(heatmap=False)
         await tampered(ann, offer, forged)
         await becomes(ann, offer, "the settings of this chat")
-        left = [
-            (update["message"]["chat"]["id"], update["message"]["from"]["id"])
-            for update in await dead_letters(server, tmp_path, capsys)
-        ]
-        assert left == [(eve.id, eve.id)]
+        assert await dead_letters(server, tmp_path, capsys) == [(eve.id, eve.id)]
         assert queue.forgotten_places == [f"{BOT_ID}:{group.id}"]
 
 
@@ -313,6 +294,13 @@ async def test_the_log_names_nobody_and_repeats_nothing(
         assert secret.casefold() not in log.casefold(), [line for line in log.splitlines() if secret in line]
 
 
+def answers_to(folder: Path) -> set[int]:
+    """Whose answers are noted."""
+    with opened(folder) as database:
+        notes = database.execute("SELECT text FROM chat_notes WHERE key LIKE 'answer:%'").fetchall()
+    return {json.loads(text)["user"] for (text,) in notes}
+
+
 async def test_in_a_group_a_member_takes_back_what_was_noted_of_answers_to_them(
     server: FakeTelegram, ann: Person, tmp_path: Path
 ) -> None:
@@ -345,13 +333,3 @@ async def test_forget_in_a_group_leaves_no_trace_of_messages_that_mention_the_bo
         await becomes(eve, question, "Nothing tells any more")
         await eventually(lambda: not waiting_in(tmp_path))
     assert "'guest:" not in everything(tmp_path)
-
-
-def answers_to(folder: Path) -> set[int]:
-    """Whose answers are noted."""
-    connection = sqlite3.connect(folder / "bot.sqlite3")
-    try:
-        notes = connection.execute("SELECT text FROM chat_notes WHERE key LIKE 'answer:%'").fetchall()
-        return {json.loads(text)["user"] for (text,) in notes}
-    finally:
-        connection.close()

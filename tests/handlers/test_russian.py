@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,7 @@ from tests.support.conversation import (
     tampered,
     words,
 )
-from tests.support.fake_queue import FakeQueue, captions, eventually, last, next_answer, running_bot, worked
+from tests.support.fake_queue import Decide, FakeQueue, captions, eventually, last, next_answer, running_bot, worked
 from tests.support.fake_telegram import FakeTelegram, Message, Person, caption_part
 from tests.support.jobs import photo_of
 from tests.support.local_queue import clip_result
@@ -56,11 +55,8 @@ def found(job: Job, media: bytes) -> Outcome | Exception:
 
 
 @pytest.fixture
-async def queue(server: FakeTelegram, tmp_path: Path) -> AsyncIterator[FakeQueue]:
-    """The queue of a running bot, whose workers translate."""
-    queue = FakeQueue(translating(found))
-    async with running_bot(server, queue, tmp_path):
-        yield queue
+def outcome() -> Decide:
+    return translating(found)
 
 
 def language(queue: FakeQueue) -> str:
@@ -238,19 +234,23 @@ async def test_sampled_captions_in_russian_never_read_alike(queue: FakeQueue, ol
 
 @pytest.mark.parametrize(("model", "sheet"), [("attention", True), ("baseline", False)])
 async def test_an_album_in_russian(
-    server: FakeTelegram, olga: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, sheet: bool
+    server: FakeTelegram,
+    olga: Person,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    voice: Spoken,
+    model: str,
+    sheet: bool,
 ) -> None:
     monkeypatch.setattr("bot.answers.album_plans.QUIET", 0.3)
-    voice, queue = Spoken(), FakeQueue(translating(found))
-    monkeypatch.setattr("bot.app.Voice", lambda: voice)
+    queue = FakeQueue(translating(found))
     await keep(tmp_path, olga.id, ChatSettings(voice=True))
     async with running_bot(server, queue, tmp_path, model=model):
         await olga.send_album([PHOTO] * 2)
         answer = await next_answer(olga)
         assert words(answer) == [f"{number}. {CAT} · скорее уверен (47 %)" for number in (1, 2)]
-        assert await original(olga, answer) == [
-            *("По-английски, как я это нашёл:", "1. a cat on a sofa", "2. a cat on a sofa")
-        ]
+        english = ["По-английски, как я это нашёл:", "1. a cat on a sofa", "2. a cat on a sofa"]
+        assert await original(olga, answer) == english
         assert (HEATMAPS in buttons(answer)) is sheet
         if sheet:
             await press(olga, answer, HEATMAPS)
@@ -262,11 +262,8 @@ async def test_an_album_in_russian(
     assert (voice.texts, voice.languages) == ([f"1. {CAT}. 2. {CAT}"], ["ru"])
 
 
-async def test_a_clip_in_russian(
-    server: FakeTelegram, olga: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    voice, queue = Spoken(), FakeQueue(translating(found, "scene <1>"))
-    monkeypatch.setattr("bot.app.Voice", lambda: voice)
+async def test_a_clip_in_russian(server: FakeTelegram, olga: Person, tmp_path: Path, voice: Spoken) -> None:
+    queue = FakeQueue(translating(found, "scene <1>"))
     await keep(tmp_path, olga.id, ChatSettings(voice=True, short_first=True))
     async with running_bot(server, queue, tmp_path):
         await olga.send_video(b"mp4", duration=64)
@@ -287,47 +284,30 @@ async def test_a_clip_in_russian(
 # Translations that cannot be trusted, and doubtful captions
 
 DOUBTFUL = WireCaption("a cat on a sofa", 0.2, beginning="a cat")
+WHOLE, UNTRANSLATED = f"возможно, целиком: {CAT}", f"возможно, целиком: a cat on a sofa {NOTE}"
 
 
 @pytest.mark.parametrize(
     ("caption", "refused", "shown", "copied", "spoken"),
     [
-        (
-            captions().greedy,
-            "a cat on a sofa",
-            [f"a cat on a sofa {NOTE}"],
-            "a cat on a sofa",
-            "a cat on a sofa",
-        ),
-        (DOUBTFUL, "", ["возможно: кошка", f"возможно, целиком: {CAT}"], "кошка на диване", "возможно: кошка"),
-        (
-            *(DOUBTFUL, "a cat"),
-            *(
-                [f"возможно: a cat {NOTE}", f"возможно, целиком: {CAT}"],
-                "кошка на диване",
-                "perhaps: a cat",
-            ),
-        ),
-        (
-            *(DOUBTFUL, "a cat on a sofa"),
-            *(["возможно: кошка", f"возможно, целиком: a cat on a sofa {NOTE}"], "a cat on a sofa"),
-            "возможно: кошка",
-        ),
+        (captions().greedy, "a cat on a sofa", [f"a cat on a sofa {NOTE}"], "a cat on a sofa", "a cat on a sofa"),
+        (DOUBTFUL, "", ["возможно: кошка", WHOLE], "кошка на диване", "возможно: кошка"),
+        (DOUBTFUL, "a cat", [f"возможно: a cat {NOTE}", WHOLE], "кошка на диване", "perhaps: a cat"),
+        (DOUBTFUL, "a cat on a sofa", ["возможно: кошка", UNTRANSLATED], "a cat on a sofa", "возможно: кошка"),
     ],
 )
 async def test_what_cannot_be_translated_stays_english_with_a_note(
     server: FakeTelegram,
     olga: Person,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    voice: Spoken,
     caption: WireCaption,
     refused: str,
     shown: list[str],
     copied: str,
     spoken: str,
 ) -> None:
-    voice, queue = Spoken(), FakeQueue(translating(lambda *_: PhotoResult(caption, ()), refused))
-    monkeypatch.setattr("bot.app.Voice", lambda: voice)
+    queue = FakeQueue(translating(lambda *_: PhotoResult(caption, ()), refused))
     await keep(tmp_path, olga.id, ChatSettings(voice=True))
     async with running_bot(server, queue, tmp_path):
         answer = await answered(olga)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from bot.sample_options import SEEDS, TOP_K, TOP_P, parse_sample
 from bot.storage.redaction import reduced
 from model.decoding.sampling import Sampling
 from tests.support.conversation import DELETE, MORE, answered, button_rows, edited, press, words
-from tests.support.fake_queue import FakeQueue, captions, eventually, last, running_bot, worked
+from tests.support.fake_queue import Decide, FakeQueue, captions, eventually, last, running_bot, worked
 from tests.support.fake_telegram import FakeTelegram, Person
 from tests.support.jobs import photo_of
 from tests.support.pictures import PHOTO
@@ -22,11 +21,8 @@ from tests.support.voices import Spoken
 
 
 @pytest.fixture
-async def queue(server: FakeTelegram, tmp_path: Path) -> AsyncIterator[FakeQueue]:
-    """The queue of a running bot."""
-    queue = FakeQueue(outcome=worked)
-    async with running_bot(server, queue, tmp_path):
-        yield queue
+def outcome() -> Decide:
+    return worked
 
 
 @pytest.fixture
@@ -45,27 +41,13 @@ async def asked(person: Person, command: str) -> list[str]:
 async def test_sample_draws_distinct_captions_of_the_last_photo(queue: FakeQueue, ann: Person) -> None:
     assert await asked(ann, "/sample 3") == ["a cat with 1 <legs>", "2. a cat with 2 <legs>", "3. a cat with 3 <legs>"]
     photo = ann.messages[1]["photo"][-1]["file_unique_id"]
-    job = last(queue)
-    assert (
-        photo_of(job).picture,
-        photo_of(job).known,
-        photo_of(job).samples,
-        photo_of(job).exclude,
-        photo_of(job).sheet,
-    ) == (
-        photo,
-        True,
-        3,
-        (),
-        False,
-    )
+    task = photo_of(last(queue))
+    assert (task.picture, task.known, task.samples, task.exclude, task.sheet) == (photo, True, 3, (), False)
 
 
 async def test_samples_are_read_aloud_where_a_chat_wants_that_and_deleted_with_their_answer(
-    server: FakeTelegram, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: FakeTelegram, tmp_path: Path, voice: Spoken
 ) -> None:
-    voice = Spoken()
-    monkeypatch.setattr("bot.app.Voice", lambda: voice)
     ann = server.person("Ann")
     await keep(tmp_path, ann.id, ChatSettings(voice=True))
     async with running_bot(server, FakeQueue(outcome=worked), tmp_path):
@@ -147,8 +129,7 @@ async def test_wrong_arguments_are_named_and_the_ranges_told(
     assert len(queue.jobs) == 1
 
 
-async def test_a_russian_is_told_in_russian(server: FakeTelegram, queue: FakeQueue) -> None:
-    olga = server.person("Ольга", language_code="ru")
+async def test_a_russian_is_told_in_russian(queue: FakeQueue, olga: Person) -> None:
     assert (await asked(olga, "/sample т=9"))[0].startswith("Не понимаю «т=9»")
     await answered(olga)
     assert (await asked(olga, "/sample 2 т=1,1"))[0] == "a cat with 1 <legs>"

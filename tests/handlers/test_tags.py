@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from model.serving.tasks.tags import TagsResult, TagsTask
 from model.tagging.answers import Choice, Ranking, Tag
 from model.tagging.lists import names
 from tests.support.conversation import DELETE, ONLY_ADMINISTRATORS, TAGS, answered, button_rows, press, replied, words
-from tests.support.fake_queue import FakeQueue, eventually, last, running_bot, worked
+from tests.support.fake_queue import Decide, FakeQueue, eventually, last, running_bot, worked
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.jobs import photo_of
 from tests.support.pictures import PHOTO
@@ -41,11 +40,8 @@ def judged(name: str) -> Tag:
 
 
 @pytest.fixture
-async def queue(server: FakeTelegram, tmp_path: Path) -> AsyncIterator[FakeQueue]:
-    """The queue of a running bot."""
-    queue = FakeQueue(outcome=judge)
-    async with running_bot(server, queue, tmp_path):
-        yield queue
+def outcome() -> Decide:
+    return judge
 
 
 async def said(person: Person, command: str, to: Message | None = None) -> Message:
@@ -179,8 +175,7 @@ async def test_a_reply_to_such_an_answer_means_its_photo(
     assert words(await said(ann, "/sample 1", found))[0].startswith("a cat with")
 
 
-async def test_a_russian_reads_the_dictionary_in_russian(server: FakeTelegram, queue: FakeQueue) -> None:
-    olga = server.person("Ольга", language_code="ru")
+async def test_a_russian_reads_the_dictionary_in_russian(queue: FakeQueue, olga: Person) -> None:
     await answered(olga)
     assert words(await said(olga, "/tags")) == ["собака · 83 %"]
     assert words(await said(olga, "/tags диван, стол")) == ["диван · 83 %", "стол · 4 %"]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
@@ -31,13 +29,13 @@ from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import Job
 from model.serving.limits import Rate
 from model.serving.redis.address import RedisRefused
-from tests.support.conversation import buttons, replied, timeline_of
+from tests.support.conversation import buttons, press, replied, tampered, timeline_of
 from tests.support.fake_queue import FakeQueue, captions, eventually, is_status, next_answer, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.jobs import make_job
-from tests.support.local_queue import WORKER, clip_result, joined_queue, take
+from tests.support.local_queue import WORKER, all_done, clip_result, joined_queue, take
 from tests.support.pictures import PHOTO
-from tests.support.records import waiting_in
+from tests.support.records import opened, waiting_in
 
 QUICK = Rhythm(after=0.1, every=0.2, every_in_groups=0.4)
 
@@ -73,12 +71,6 @@ async def says(person: Any, words: str) -> Message:
     """What the bot has in this chat, once it has these words."""
     message: Message = await person.wait_for(lambda m: m.get("text") == words, 60)
     return message
-
-
-async def all_over(queue: LocalQueue) -> None:
-    async with asyncio.timeout(60):
-        while (await queue.status()).open_requests:
-            await asyncio.sleep(0.01)
 
 
 async def in_line(queue: LocalQueue, message: Message, person: Person) -> None:
@@ -235,7 +227,7 @@ async def test_a_reaction_is_taken_back_after_faults_and_after_a_kill(
         server.faults.add("setMessageReaction", "500", times=1)
         queue.open.set()
         await eventually(lambda: group.reactions == {photo["message_id"]: []})
-    with contextlib.closing(sqlite3.connect(tmp_path / "bot.sqlite3")) as database, database:
+    with opened(tmp_path) as database:
         row = (424242, group.id, -photo["message_id"], "a process that was killed")
         database.execute("INSERT INTO notices VALUES (?, ?, ?, ?)", row)
     group.reactions[photo["message_id"]] = ["👀"]
@@ -323,9 +315,8 @@ async def test_a_press_cancels_all_that_is_in_work_for_who_asked(real_queue: Loc
         await vic.send_photo(PHOTO)
     status = await says(vic, "In work: 2 pictures. Place in line of the next: 2.")
     lease = await take(real_queue, "photo")
-    query = await vic.press(status, "✖ Cancel")
-    assert (await vic.callback_answer(query))["text"] == "Cancelled: 2 pictures."
-    await all_over(real_queue)
+    assert await press(vic, status, "✖ Cancel") == "Cancelled: 2 pictures."
+    await all_done(real_queue)
     assert await real_queue.extend(WORKER, [lease.job.id]) == []
     await eventually(lambda: not vic.bot_messages())
     await vic.send_text("/help")  # and nothing else is said
@@ -350,7 +341,7 @@ async def test_the_command_says_how_much_was_cancelled_or_that_there_was_nothing
     for person, words in ((vic, "Cancelled: 3 pictures and 2 clips."), (olga, "Отменено: 3 картинки и 2 ролика.")):
         await person.send_text("/cancel")
         await says(person, words)
-    await all_over(real_queue)
+    await all_done(real_queue)
 
 
 async def test_only_what_was_asked_in_this_chat_is_cancelled(
@@ -373,12 +364,9 @@ async def test_only_who_asked_may_cancel(server: FakeTelegram, real_queue: Local
     await vic.send_video(b"mp4", "@captions_test_bot", chat=group)
     lease = await take(real_queue)
     status = await group.next_message()
-    answered = await bob.callback_answer(await bob.press(status, "✖ Cancel"))
-    assert "Only the person" in answered["text"]
+    assert "Only the person" in str(await press(bob, status, "✖ Cancel"))
     for data in (f"x:{bob.id}", f"x:{vic.id}"):
-        query = {"id": server.new_query(), "from": bob.user, "message": status, "chat_instance": "1", "data": data}
-        server.push("callback_query", query)
-        await bob.callback_answer(query)
+        await tampered(bob, status, data)
     assert await real_queue.extend(WORKER, [lease.job.id]) == [lease.job.id]
     await real_queue.finish(WORKER, lease.job.id, clip_result())
 
@@ -396,8 +384,8 @@ async def test_administrators_cancel_what_one_of_them_asked_for_without_a_name(
     photo = group.new_message(anonymous, server.store_photo(PHOTO) | mention, None, None)
     server.push("message", photo | {"sender_chat": group.shape})
     status = await group.wait_for(is_status)
-    assert "Only the person" in (await bob.callback_answer(await bob.press(status, "✖ Cancel")))["text"]
-    assert (await ann.callback_answer(await ann.press(status, "✖ Cancel")))["text"] == "Cancelled: 1 picture."
+    assert "Only the person" in str(await press(bob, status, "✖ Cancel"))
+    assert await press(ann, status, "✖ Cancel") == "Cancelled: 1 picture."
 
 
 async def test_a_closed_bot_answers_presses_of_strangers(
@@ -409,8 +397,7 @@ async def test_a_closed_bot_answers_presses_of_strangers(
     async with running_bot(server, real_queue, tmp_path, rhythm=QUICK, allowed_ids=frozenset({ann.id})):
         await ann.send_video(b"mp4", "@captions_test_bot", chat=group)
         lease = await take(real_queue)
-        answered = await olga.callback_answer(await olga.press(await group.next_message(), "✖ Cancel"), 60)
-        assert "узкого круга" in answered["text"]
+        assert "узкого круга" in str(await press(olga, await group.next_message(), "✖ Cancel"))
         assert await real_queue.extend(WORKER, [lease.job.id]) == [lease.job.id]
         await real_queue.finish(WORKER, lease.job.id, clip_result())
 
@@ -441,9 +428,9 @@ async def test_what_is_cancelled_while_it_is_put_in_line_is_not_worked_on(
     await vic.send_video(b"mp4")
     status = await vic.next_message()
     await arrived.wait()
-    await vic.callback_answer(await vic.press(status, "✖ Cancel"))
+    await press(vic, status, "✖ Cancel")
     go_on.set()
-    await all_over(real_queue)
+    await all_done(real_queue)
 
 
 async def test_what_is_being_sent_is_not_cancelled(server: FakeTelegram, tmp_path: Path) -> None:
@@ -492,10 +479,7 @@ async def test_an_answer_that_waits_for_its_turn_is_cancelled(
             await ann.send_photo(PHOTO)
         answers = [await ann.next_message() for _ in range(2)]
         await eventually(lambda: len(queue.jobs) == 5 and len(queue.results) == 3)  # two are done with
-        data = Cancel(user=ann.id).pack()
-        query = {"id": server.new_query(), "from": ann.user, "message": answers[0], "chat_instance": "1", "data": data}
-        server.push("callback_query", query)
-        assert (await ann.callback_answer(query))["text"] == "Cancelled: 3 pictures."
+        assert await tampered(ann, answers[0], Cancel(user=ann.id).pack()) == "Cancelled: 3 pictures."
         await eventually(lambda: not queue.admitted)
     assert waiting_in(tmp_path) == []
     assert ann.bot_messages() == answers
@@ -511,10 +495,8 @@ async def test_an_answer_that_telegram_put_off_is_cancelled(
     async with running_bot(server, queue, tmp_path, grace=0.2):
         await ann.send_photo(PHOTO)
         await eventually(lambda: "sendMessage: told to wait" in caplog.text)
-        data = {"message_id": 1, "chat": ann.shape, "date": 0}
-        press = {"id": server.new_query(), "from": ann.user, "message": data, "chat_instance": "1"}
-        server.push("callback_query", press | {"message": data | {"date": 1, "text": "?"}, "data": f"x:{ann.id}"})
-        assert (await ann.callback_answer(press))["text"] == "Cancelled: 1 picture."
+        message = {"message_id": 1, "chat": ann.shape, "date": 1, "text": "?"}
+        assert await tampered(ann, message, f"x:{ann.id}") == "Cancelled: 1 picture."
         await eventually(lambda: not queue.admitted)
     assert ann.bot_messages() == []
 
@@ -561,10 +543,10 @@ async def test_a_press_is_acknowledged_before_any_work(real_queue: LocalQueue, v
         await forget(job_id)
 
     real_queue.forget = forget_once_mended  # type: ignore[method-assign]
-    assert (await vic.callback_answer(await vic.press(status, "✖ Cancel"), 60))["text"] == "Cancelled: 1 clip."
+    assert await press(vic, status, "✖ Cancel") == "Cancelled: 1 clip."
     assert await real_queue.extend(WORKER, [lease.job.id]) == [lease.job.id]
     mended.set()
-    await all_over(real_queue)
+    await all_done(real_queue)
 
 
 async def test_what_waits_for_another_try_can_be_cancelled(
@@ -617,7 +599,7 @@ async def test_what_another_bot_process_has_in_work_is_cancelled_too(
         bob.new_message(bob.user, server.store_photo(PHOTO), None, None),
     ]
     await ann.next_message()
-    with contextlib.closing(sqlite3.connect(tmp_path / "bot.sqlite3")) as database, database:
+    with opened(tmp_path) as database:
         for number, message in enumerate(sent):
             body = json.dumps({"update_id": number, "message": message})
             database.execute("INSERT INTO updates VALUES (424242, ?, unixepoch(), 0, 0, ?)", (number, body))
@@ -688,13 +670,8 @@ async def test_what_an_update_asks_for(telegram: Bot, update: dict[str, Any], ki
 
 
 WORKING = {"am": "photo", "ah": "photo", "aw": "photo", "ac": "photo", "as": "photo", "m": "clip", "t": "clip"}
-WORKING |= {
-    "av": "photo",
-    "ak": "photo",
-    "ag": "photo",
-    "ay": "edit",
-    "al": "clip",
-}  # colours, tags, edits, live photos
+# Colours, tags, edits, live photos.
+WORKING |= {"av": "photo", "ak": "photo", "ag": "photo", "ay": "edit", "al": "clip"}
 
 
 async def test_a_button_counts_only_as_the_work_it_is_known_to_give(telegram: Bot) -> None:

@@ -38,6 +38,17 @@ def buttons(message: Message) -> list[str]:
     return [button for row in button_rows(message) for button in row]
 
 
+def carried(message: Message) -> list[str]:
+    """What the buttons of a message carry, but for those that open or copy something themselves."""
+    rows = message.get("reply_markup", {}).get("inline_keyboard", [])
+    return [button["callback_data"] for row in rows for button in row if "callback_data" in button]
+
+
+def key_of(data: str) -> str:
+    """Under which key an answer is noted, by what its buttons carry; of other buttons it is empty."""
+    return data.split(":")[1] if ":" in data else ""
+
+
 async def press(person: Person, message: Message, button: str) -> str | None:
     """What the answer to the press says, once the bot has done what was asked."""
     query = await person.press(message, button)

@@ -34,6 +34,13 @@ async def answer(queue: LocalQueue, result: ClipResult) -> Lease:
     return lease
 
 
+async def all_done(queue: LocalQueue) -> None:
+    """Wait until no request is open."""
+    async with asyncio.timeout(60):
+        while (await queue.status()).open_requests:
+            await asyncio.sleep(0.01)
+
+
 RUSSIAN = WireTranslation("сцена", 0.84, (), ("сцена",), ((0, 1),))
 
 
