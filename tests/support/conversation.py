@@ -11,6 +11,7 @@ from tests.support.pictures import PHOTO
 MORE, HEATMAP, WEIGHED = "🎲 More captions", "🔥 Heatmap", "📊 Words weighed"
 COLOURS, TAGS, COMPARE, COPY = "🎨 Colours", "🏷 Tags", "↔ Compare models", "📋 Copy"
 SETTINGS, DELETE, BACK = "⚙ Settings", "🗑 Delete", "◀ Back"
+ASKED_FOR = {"callback_query", "guest_message", "inline_query", "message", "message_reaction"}  # kinds of updates
 ONLY_ADMINISTRATORS = "In a group only its administrators can change this."
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from tests.support.fake_queue import FakeQueue, captions, eventually, running_bo
 from tests.support.fake_telegram import FakeTelegram, Person
 from tests.support.jobs import make_job
 from tests.support.pictures import PHOTO
-from tests.support.records import waiting_in
+from tests.support.records import opened, waiting_in
 
 
 async def test_a_picture_that_brings_workers_down_is_said_kept_and_tried_again_by_hand(
@@ -62,11 +61,9 @@ async def test_what_brought_the_bot_down_too_often_is_kept_and_leaves_nothing_in
         await ann.send_text("hello")
         await ann.next_message()
     number = server.update_id(await ann.send_photo(PHOTO))
-    connection = sqlite3.connect(tmp_path / "bot.sqlite3")
-    with connection:
+    with opened(tmp_path) as connection:
         row = (number, json.dumps(server._pending[number]))
         connection.execute("INSERT INTO updates VALUES (424242, ?, unixepoch(), 6, 0, ?)", row)
-    connection.close()
     queue.admitted[f"424242-{number}"] = make_job("left over", ann.id)
     async with running_bot(server, queue, tmp_path, max_attempts=3):
         assert "several times" in (await ann.next_message())["text"]
@@ -140,18 +137,6 @@ async def test_an_answer_that_could_not_be_delivered_is_not_computed_again(
     assert len(computed) == 1
     assert downloads(server) == 1
     assert not queue.admitted
-
-
-async def test_someone_who_blocked_the_bot_is_not_written_to_for_ever(
-    server: FakeTelegram, ann: Person, tmp_path: Path
-) -> None:
-    queue = FakeQueue()
-    fault = server.faults.add("sendMessage", "blocked")
-    async with running_bot(server, queue, tmp_path):
-        await ann.send_photo(PHOTO)
-        await eventually(lambda: fault.fired and not waiting_in(tmp_path))
-        assert not queue.admitted
-    assert fault.fired == 1
 
 
 async def test_what_nobody_wants_any_more_gets_no_answer(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:

@@ -35,8 +35,9 @@ from bot.telegram.webhook import SECRET_HEADER, look
 from handlers import create_routers
 from model.serving.health import Deadline
 from model.serving.queue import Status
+from tests.support.conversation import ASKED_FOR, all_answered, answers
 from tests.support.fake_queue import FakeQueue, RunningBot, eventually, running_bot, settings_for
-from tests.support.fake_telegram import TOKEN, FakeTelegram, Message, Person
+from tests.support.fake_telegram import TOKEN, FakeTelegram, Person
 from tests.support.pictures import PHOTO
 from tests.support.redis_server import RedisServer, free_port
 
@@ -96,35 +97,18 @@ def update_of(person: Person, number: int, text: str = "hello") -> dict[str, Any
     return {"update_id": number, "message": message}
 
 
-def answers(person: Person) -> list[int]:
-    """The messages that were answered."""
-    return sorted(each["reply_to_message"]["message_id"] for each in person.bot_messages())
-
-
-async def answered(server: FakeTelegram, person: Person, questions: list[Message]) -> None:
-    """Each of these has one answer, and nothing else has."""
-    await server.until(lambda: True if len(person.bot_messages()) >= len(questions) else None, 60)
-    assert answers(person) == [each["message_id"] for each in questions]
-
-
 # Telegram calls
 
 
 async def test_photos_and_presses_are_answered(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
     async with hooked_bot(server, FakeQueue(), tmp_path) as hooked:
         photos = [await ann.send_photo(PHOTO) for _ in range(3)]
-        await answered(server, ann, photos)
+        await all_answered(server, ann, photos)
         assert all(map(server.confirmed, photos))
     [call] = server.sent(method="setWebhook")
     assert call.params["url"] == hooked.url
     assert call.params["secret_token"] == SECRET
-    assert sorted(call.params["allowed_updates"]) == [
-        "callback_query",
-        "guest_message",
-        "inline_query",
-        "message",
-        "message_reaction",
-    ]
+    assert set(call.params["allowed_updates"]) == ASKED_FOR
     assert not call.params.get("drop_pending_updates")
     assert server.sent(method="getUpdates") == []
 
@@ -133,7 +117,7 @@ async def test_without_a_secret_of_its_own_the_bot_makes_one_of_the_token(
     server: FakeTelegram, ann: Person, tmp_path: Path
 ) -> None:
     async with hooked_bot(server, FakeQueue(), tmp_path, webhook_secret=None):
-        await answered(server, ann, [await ann.send_photo(PHOTO)])
+        await all_answered(server, ann, [await ann.send_photo(PHOTO)])
     secret = server.sent(method="setWebhook")[0].params["secret_token"]
     assert re.fullmatch(r"[0-9a-f]{64}", secret)
 
@@ -145,24 +129,24 @@ async def test_what_came_while_it_was_stopped_is_answered_and_the_webhook_stays(
     own: dict[str, Any] = {"webhook_port": port, "url": f"http://127.0.0.1:{port}/"}
     async with hooked_bot(server, FakeQueue(), tmp_path, **own):
         first = await ann.send_photo(PHOTO)
-        await answered(server, ann, [first])
+        await all_answered(server, ann, [first])
     assert server.webhook["url"] == own["url"]
     assert server.sent(method="deleteWebhook") == []
     second = await ann.send_photo(PHOTO)
     async with hooked_bot(server, FakeQueue(), tmp_path, **own):
-        await answered(server, ann, [first, second])
+        await all_answered(server, ann, [first, second])
 
 
 async def test_from_a_webhook_to_polling_and_back(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
     async with hooked_bot(server, FakeQueue(), tmp_path):
         photos = [await ann.send_photo(PHOTO)]
-        await answered(server, ann, photos)
+        await all_answered(server, ann, photos)
     photos.append(await ann.send_photo(PHOTO))
     async with running_bot(server, FakeQueue(), tmp_path):
-        await answered(server, ann, photos)
+        await all_answered(server, ann, photos)
     photos.append(await ann.send_photo(PHOTO))
     async with hooked_bot(server, FakeQueue(), tmp_path):
-        await answered(server, ann, photos)
+        await all_answered(server, ann, photos)
 
 
 # Strangers call
@@ -178,7 +162,7 @@ async def test_who_does_not_know_the_secret_is_refused_without_a_word(
         caplog.clear()
         body = json.dumps(update_of(ann, 7, "forged words")).encode()
         assert await post(hooked.url, body, secret) in (401, 403)
-        await answered(server, ann, [await ann.send_photo(PHOTO)])
+        await all_answered(server, ann, [await ann.send_photo(PHOTO)])
         assert "forged" not in caplog.text
         assert SECRET not in caplog.text
     assert len(queue.jobs) == 1
@@ -206,7 +190,7 @@ async def test_what_is_no_update_is_refused(
 ) -> None:
     async with hooked_bot(server, FakeQueue(), tmp_path) as hooked:
         assert await post(hooked.url, body) == status
-        await answered(server, ann, [await ann.send_photo(PHOTO)])
+        await all_answered(server, ann, [await ann.send_photo(PHOTO)])
 
 
 async def test_there_is_nothing_else_at_the_port(server: FakeTelegram, tmp_path: Path) -> None:
@@ -239,7 +223,7 @@ async def test_an_update_is_confirmed_only_when_it_is_written_down(
         photo = await ann.send_photo(PHOTO)
         await server.until(lambda: "last_error" in server.webhook or None, 60)
         assert "503" in server.webhook["last_error"]["last_error_message"]
-        await answered(server, ann, [photo])
+        await all_answered(server, ann, [photo])
         assert (await get(hooked.health))[1]["recording"] is True
     assert failures < 0
     assert [record.getMessage() for record in caplog.records if "recording" in record.getMessage()] == [
@@ -265,7 +249,7 @@ async def test_an_inbox_that_takes_too_long_makes_telegram_come_again_and_the_an
         await asyncio.sleep(0.3)  # it came again meanwhile
         assert not server.confirmed(photo)
         gate.set()
-        await answered(server, ann, [photo, await ann.send_photo(PHOTO)])
+        await all_answered(server, ann, [photo, await ann.send_photo(PHOTO)])
 
 
 async def test_an_update_that_comes_again_and_again_is_answered_once(
@@ -303,7 +287,7 @@ async def test_a_stop_waits_for_what_is_in_work(server: FakeTelegram, ann: Perso
         await asyncio.sleep(0.2)
         queue.open.set()
         assert await hooked.bot.status() == 0
-    await answered(server, ann, [photo])
+    await all_answered(server, ann, [photo])
 
 
 async def test_writes_are_one_after_the_other_and_in_batches() -> None:
@@ -378,7 +362,7 @@ async def test_two_bots_behind_one_webhook_answer_each_message_once(
         hooked_bot(server, queues[1], tmp_path / "two", url, webhook_port=ports[1], **common),
     ):
         photos = [await ann.send_photo(PHOTO) for _ in range(6)]
-        await answered(server, ann, photos)
+        await all_answered(server, ann, photos)
         await asyncio.sleep(0.3)  # for a seventh, which must not come
         assert answers(ann) == [each["message_id"] for each in photos]
     shares = [len(queue.jobs) for queue in queues]
@@ -398,12 +382,12 @@ async def test_a_bot_that_joins_leaves_alone_what_others_have_in_work_and_takes_
         await eventually(lambda: first.jobs)
         async with hooked_bot(server, second, tmp_path / "two", **common):
             other = await ann.send_photo(PHOTO)
-            await answered(server, ann, [other])
+            await all_answered(server, ann, [other])
             assert len(second.jobs) == 1
             one.bot.task.cancel()  # it does not get to answer
             with contextlib.suppress(asyncio.CancelledError):
                 await one.bot.task
-            await answered(server, ann, [photo, other])
+            await all_answered(server, ann, [photo, other])
 
 
 # What operators see
@@ -504,7 +488,7 @@ async def test_a_connection_that_does_not_begin_is_closed(
         silent, slow = await opened(port), await opened(port, b"POST /bots/captions:1 HTTP/1.1\r\nHost: x\r\n")
         endless = await opened(port, b"GET / HTTP/1.1\r\n" + b"X: " + b"x" * 20_000)
         pieces = await opened(port, b"GET /health HTTP/1.1\r\nHost: x\r\n")
-        await answered(server, ann, [await ann.send_text("hello")])
+        await all_answered(server, ann, [await ann.send_text("hello")])
         pieces[1].write(b"\r\n")
         assert (await pieces[0].readline()).startswith(b"HTTP/1.1 200")
         for reader, writer in (silent, slow, endless):
@@ -523,7 +507,7 @@ async def test_no_more_connections_are_open_than_there_is_room_for(
     port = free_port()
     async with hooked_bot(server, FakeQueue(), tmp_path, webhook_port=port):
         strangers = [await opened(port) for _ in range(30)]
-        await answered(server, ann, [await ann.send_text("hello") for _ in range(3)])
+        await all_answered(server, ann, [await ann.send_text("hello") for _ in range(3)])
         await asyncio.sleep(0)
         gone = [reader.at_eof() or reader.exception() is not None for reader, _ in strangers]
         assert sum(gone) >= 20
