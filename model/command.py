@@ -555,12 +555,7 @@ def _json(request: CaptionRequest, file: str, answer: CaptionSet | Moments, tran
 
 def _moments_json(clip: Moments, translated: Translated) -> dict[str, Any]:
     frames = [
-        {
-            "time": round(f.time, 3),
-            **_text_json(f.text, translated),
-            "score": round(f.score, 4),
-            "chosen": f.chosen,
-        }
+        {"time": round(f.time, 3), **_text_json(f.text, translated), "score": round(f.score, 4), "chosen": f.chosen}
         for f in clip.frames
     ]
     return {

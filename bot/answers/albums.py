@@ -16,19 +16,7 @@ from aiogram.types import Message, ReplyParameters
 
 from bot import replies
 from bot.answers.album_heatmaps import AlbumSheets, Shown
-from bot.answers.album_plans import (
-    Album,
-    AlbumNotes,
-    Done,
-    Follow,
-    Item,
-    Lead,
-    NotMeant,
-    Over,
-    Plan,
-    Wait,
-    decide,
-)
+from bot.answers.album_plans import Album, AlbumNotes, Done, Follow, Item, Lead, NotMeant, Over, Plan, Wait, decide
 from bot.answers.ask import Ask
 from bot.answers.history import remember
 from bot.answers.keyboards import album_buttons

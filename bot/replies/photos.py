@@ -11,17 +11,7 @@ from typing import Final
 from aiogram.utils.i18n import get_i18n
 from aiogram.utils.i18n import gettext as _
 
-from bot.replies.text import (
-    ELLIPSIS,
-    MAX_CAPTION,
-    MAX_TEXT,
-    cut_at_word,
-    escaped,
-    fitting,
-    length,
-    one_line,
-    shortened,
-)
+from bot.replies.text import ELLIPSIS, MAX_CAPTION, MAX_TEXT, cut_at_word, escaped, fitting, length, one_line, shortened
 from bot.replies.translated import Reading, distinct, not_translated, shown
 from model.doubt import SURE, NotPhoto, is_unsure, percent
 from model.drawing.labels import Deficiency, Labels, likelihood

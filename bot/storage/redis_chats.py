@@ -9,17 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from bot.chat_settings import ChatSettings
-from bot.storage.chats import (
-    LASTING,
-    LONGEST_NOTE,
-    MOST_IN_ROOM,
-    MOST_LASTING,
-    PICTURE,
-    YEAR,
-    Note,
-    Picture,
-    room_of,
-)
+from bot.storage.chats import LASTING, LONGEST_NOTE, MOST_IN_ROOM, MOST_LASTING, PICTURE, YEAR, Note, Picture, room_of
 from bot.storage.redis_inbox import prefix_of
 from model.serving.redis.connection import patiently
 

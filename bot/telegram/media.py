@@ -49,19 +49,7 @@ EXTENSIONS: Final = frozenset(
     )
 )
 SHOWN_INSTEAD: Final = (  # stickers that are drawn, media not paid for
-    *(
-        "sticker",
-        "paid_media",
-        "audio",
-        "voice",
-        "contact",
-        "location",
-        "venue",
-        "poll",
-        "dice",
-        "game",
-        "story",
-    ),
+    *("sticker", "paid_media", "audio", "voice", "contact", "location", "venue", "poll", "dice", "game", "story"),
 )
 CLIP_EXTENSIONS: Final = frozenset((".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".gif"))
 

@@ -14,18 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from model.drawing.labels import ENGLISH, Labels, percent
-from model.drawing.style import (
-    BACKGROUND,
-    GAP,
-    INK,
-    fit,
-    fitting_size,
-    length,
-    letter,
-    paste_scale,
-    paste_tile,
-    write,
-)
+from model.drawing.style import BACKGROUND, GAP, INK, fit, fitting_size, length, letter, paste_scale, paste_tile, write
 from model.words import bare, placed
 
 MOST: Final = 5  # words

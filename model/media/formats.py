@@ -91,18 +91,7 @@ _UNREAD_CLIPS: Final = re.compile(
     re.DOTALL,
 )
 # TIFF: bytes of a value, by its type
-_TIFF_SIZES: Final = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    11: 4,
-    13: 4,
-}
+_TIFF_SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 11: 4, 13: 4}
 _SVG: Final = re.compile(rb"<svg[\s>]|<!doctype\s+svg", re.IGNORECASE)
 _HTML: Final = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|script)[\s>]", re.IGNORECASE)
 

@@ -43,10 +43,7 @@ def score(translations: Translations, pairs: Sequence[Pair], *, beam: int) -> di
 
     said = [found.plain for found in translations.translate([pair.english for pair in pairs], beam=beam)]
     references = [[pair.russian for pair in pairs]]
-    return {
-        "bleu": BLEU().corpus_score(said, references).score,
-        "chrf": CHRF().corpus_score(said, references).score,
-    }
+    return {"bleu": BLEU().corpus_score(said, references).score, "chrf": CHRF().corpus_score(said, references).score}
 
 
 def fit_threshold(found: Sequence[Translation], pairs: Sequence[Pair]) -> float:

@@ -58,13 +58,7 @@ def test_words_seed_and_strength_make_the_picture(tmp_path: Path, photo: Image.I
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "edited"),
-    [
-        ((4000, 3000), (85, 64)),
-        ((64, 64), (64, 64)),
-        ((9, 9), (64, 64)),
-        ((3000, 100), (96, 64)),
-        ((9, 16), (64, 96)),
-    ],
+    [((4000, 3000), (85, 64)), ((64, 64), (64, 64)), ((9, 9), (64, 64)), ((3000, 100), (96, 64)), ((9, 16), (64, 96))],
 )
 def test_a_photo_is_edited_in_the_size_that_the_network_learned(
     folder: Path, size: tuple[int, int], edited: tuple[int, int]

@@ -26,10 +26,7 @@ async def test_a_photo_is_answered_and_the_health_endpoint_says_so(tmp_path: Pat
             answer = await telegram.until(lambda: telegram.sent(ann.id, "sendPhoto") or None, PATIENCE)
             assert answer is not None
             assert answer[0].result["reply_to_message"]["message_id"] == photo["message_id"]
-            async with (
-                aiohttp.ClientSession() as session,
-                session.get(f"http://127.0.0.1:{port}/health") as response,
-            ):
+            async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/health") as response:
                 assert response.status == 200
                 assert (await response.json())["workers"] == 1
             assert await program.stop() == 0

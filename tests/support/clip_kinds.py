@@ -177,11 +177,7 @@ def clip_kinds() -> list[Kind]:
         a, b, c, d = matrix
         x, y = a + c, b + d  # where the stored lower right goes
         check = of_colour((255, 0, 0) if (x, y) == (1, 1) else (0, 0, 0), 30, (48, 64) if a else (64, 48))
-        add(
-            f"clip {title}",
-            partial(filmed, "mp4", [clips.corner()] * 10, codec="libx264", matrix=matrix),
-            check=check,
-        )
+        add(f"clip {title}", partial(filmed, "mp4", [clips.corner()] * 10, codec="libx264", matrix=matrix), check=check)
     add("oblong samples", lambda: filmed("mp4", aspect=Fraction(2)), check=shows(size=(128, 48)))
     times = [0.1 * n if n < 15 else 1.4 + 0.2 * (n - 14) for n in range(COUNT)]
     add("variable frame rate", lambda: filmed("mp4", times=times, codec="libx264"))
@@ -253,10 +249,7 @@ def clip_kinds() -> list[Kind]:
         lambda: truncated(clips.animation([scene(160, 120, n) for n in range(8)], [500] * 8)),
     )
     for suffix, codec in (("mkv", "libx264"), ("webm", "libvpx"), ("avi", "mjpeg"), ("ts", "libx264"), ("flv", "flv")):
-        add(
-            f"{suffix.upper()} that breaks off",
-            partial(broken_off, suffix, codec),
-        )
+        add(f"{suffix.upper()} that breaks off", partial(broken_off, suffix, codec))
     add("MP4 that breaks off", lambda: truncated(filmed("mp4", codec="libx264")), "damaged_clip")
     add("MP4, only its first bytes", lambda: filmed("mp4", codec="libx264")[:40], "damaged_clip")
     add("sound with a cover (M4A)", lambda: song("mp4", "aac"), "not_a_clip")

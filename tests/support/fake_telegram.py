@@ -741,10 +741,7 @@ class FakeTelegram:
     def _new_shape(self, kind: str, shape: Json) -> Json:
         """Identifiers are as long as real ones, so that nobody puts them into 64 bytes of callback data."""
         number = next(self._numbers)
-        ids = {
-            "file_id": f"{kind}_{number}_".ljust(80, "x"),
-            "file_unique_id": f"{kind}_{number}_".ljust(16, "u"),
-        }
+        ids = {"file_id": f"{kind}_{number}_".ljust(80, "x"), "file_unique_id": f"{kind}_{number}_".ljust(16, "u")}
         return ids | shape
 
     # HTTP
@@ -859,11 +856,7 @@ class FakeTelegram:
     # Updates
 
     def _get_me(self, call: Call) -> Json:
-        return self.bot | {
-            "can_join_groups": True,
-            "can_read_all_group_messages": True,
-            "has_main_web_app": False,
-        }
+        return self.bot | {"can_join_groups": True, "can_read_all_group_messages": True, "has_main_web_app": False}
 
     async def _get_updates(self, call: Call) -> list[Json]:
         """Long polling: an offset confirms what is below it; a second poller ends the first one with 409."""
@@ -930,12 +923,7 @@ class FakeTelegram:
                     try:
                         async with session.post(url, json=update, headers=headers) as response:
                             delivered = response.ok
-                            if delivered and (await response.read()).strip() not in (
-                                b"",
-                                b"{}",
-                                b"ok",
-                                b"OK",
-                            ):
+                            if delivered and (await response.read()).strip() not in (b"", b"{}", b"ok", b"OK"):
                                 self.warnings.append("a method in answer to a webhook request is not carried out")
                             reason = f"Wrong response from the webhook: {response.status} {response.reason}"
                     except (aiohttp.ClientError, TimeoutError):
@@ -1219,18 +1207,8 @@ class FakeTelegram:
         return {name: self.profile.get(f"{name}/{call.params.get('language_code', '')}", "")}
 
     def _get_chat(self, call: Call) -> Json:
-        gifts = (
-            "unlimited_gifts",
-            "limited_gifts",
-            "unique_gifts",
-            "premium_subscription",
-            "gifts_from_channels",
-        )
-        extra = {
-            "accent_color_id": 0,
-            "max_reaction_count": 11,
-            "accepted_gift_types": dict.fromkeys(gifts, False),
-        }
+        gifts = ("unlimited_gifts", "limited_gifts", "unique_gifts", "premium_subscription", "gifts_from_channels")
+        extra = {"accent_color_id": 0, "max_reaction_count": 11, "accepted_gift_types": dict.fromkeys(gifts, False)}
         return self._chat(call).shape | extra
 
     def _get_chat_member(self, call: Call) -> Json:

@@ -22,10 +22,7 @@ from tests.support.program import Program, environment, running
 from tests.support.redis_server import free_port
 from tests.support.web import PATIENCE, answered, at
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 MIB = 1 << 20
 MEMORY = 32 * MIB

@@ -114,11 +114,7 @@ def test_confidence_is_the_estimate_where_there_is_one(tiny: Captioner) -> None:
         strict=True,
     ):
         assert plain.greedy.confidence == plain.greedy.geometric_mean
-        for caption, fit in (
-            (calibrated.greedy, TRUE),
-            (calibrated.samples[1], TRUE),
-            (calibrated.main, beam),
-        ):
+        for caption, fit in ((calibrated.greedy, TRUE), (calibrated.samples[1], TRUE), (calibrated.main, beam)):
             x = fit.slope * caption.log_probs.mean() + fit.words * len(caption.words) + fit.intercept
             assert caption.confidence == pytest.approx(1 / (1 + math.exp(-x)))
         assert calibrated.greedy.words == plain.greedy.words
@@ -151,11 +147,7 @@ def test_the_command_calibrates_both_decoders_of_a_folder_and_draws(
     monkeypatch.setattr(calibrate, "java", lambda: False)
     weights = tmp_path / "weights"
     weights.mkdir()
-    for name, source in {
-        "encoder": "encoder",
-        "attention": "attention",
-        "attention-sampling": "attention",
-    }.items():
+    for name, source in {"encoder": "encoder", "attention": "attention", "attention-sampling": "attention"}.items():
         shutil.copy(Path(small_weights) / f"{source}.safetensors", weights / f"{name}.safetensors")
     encoder = fingerprint(weights / "encoder.safetensors")
     data = [str(dataset)] * 2  # as of two data sets

@@ -16,10 +16,7 @@ from model.training.evaluate import Decodings, as_markdown
 from model.training.scores import EvaluationError, Faults, Variety, java, meteor, score, words_of
 from tests.conftest import PHOTOS, WEIGHTS
 
-REFERENCES = [
-    ["A dog runs on the grass .", "A brown dog is running"],
-    ["Two men eat pizza", "Men eating a pizza ."],
-]
+REFERENCES = [["A dog runs on the grass .", "A brown dog is running"], ["Two men eat pizza", "Men eating a pizza ."]]
 needs_java = pytest.mark.skipif(not java(), reason="needs Java")
 
 

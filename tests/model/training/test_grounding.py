@@ -111,10 +111,7 @@ def test_training_with_it_moves_attention_to_the_named_photo(grounding: Groundin
     costs = []
     for _ in range(40):
         loss, _, misplaced = caption_loss(
-            decoder,
-            features,
-            [grounding.captions[row] for row in (0, 1, 2)],
-            looks=grounding.looks([0, 1, 2]),
+            decoder, features, [grounding.captions[row] for row in (0, 1, 2)], looks=grounding.looks([0, 1, 2])
         )
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

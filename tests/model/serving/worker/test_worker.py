@@ -172,12 +172,7 @@ async def test_the_worker_answers_each_job_as_it_asks(
     pipes: Pipes, captioners: Captioners, photo_files: list[Path]
 ) -> None:
     media = photo_files[1].read_bytes()
-    jobs = [
-        job("photo"),
-        job("sample", samples=8, seed=3, sheet=False),
-        job("baseline", model="baseline"),
-        job("html"),
-    ]
+    jobs = [job("photo"), job("sample", samples=8, seed=3, sheet=False), job("baseline", model="baseline"), job("html")]
     async with working(pipes.consumer, captioners):
         for each in jobs:
             await pipes.queue.put(each, b"<html>" if each.id == "html" else media)
