@@ -251,9 +251,9 @@ async def test_a_stopped_worker_finishes_or_hands_back(captioners: Captioners, p
 
 # -- the child process
 
-CHILD = """
+CHILD = f"""
 import asyncio, os, signal, sys, time
-sys.path.insert(0, {root!r})
+sys.path.insert(0, {str(ROOT)!r})
 from model.serving.embedded.process import connect_to_parent
 from model.serving.tasks.photo import PhotoResult, WireCaption
 
@@ -279,11 +279,23 @@ asyncio.run(main())
 """
 
 
+@contextlib.asynccontextmanager
+async def watched(
+    queue: LocalQueue, program: str = CHILD, **limits: Any
+) -> AsyncIterator[tuple[EmbeddedWorker, asyncio.Task[None]]]:
+    """A worker process that runs this program, and the task that watches it; both end with the block."""
+    child = EmbeddedWorker(queue, [sys.executable, "-c", program], dict(os.environ), **limits)
+    watching = asyncio.create_task(child.run())
+    try:
+        yield child, watching
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
 async def test_a_dead_worker_process_is_replaced() -> None:
     queue = LocalQueue(max_attempts=1)
-    child = EmbeddedWorker(queue, [sys.executable, "-c", CHILD.format(root=str(ROOT))], dict(os.environ))
-    running = asyncio.create_task(child.run())
-    try:
+    async with watched(queue) as (child, _):
         await queue.put(job("a"), b"")
         first = await asyncio.wait_for(queue.wait("a"), 60)
         assert isinstance(first, PhotoResult)
@@ -295,9 +307,6 @@ async def test_a_dead_worker_process_is_replaced() -> None:
         second = await asyncio.wait_for(queue.wait("c"), 60)
         assert isinstance(second, PhotoResult)
         assert first.greedy.text != second.greedy.text
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
     assert child.process is not None
     assert child.process.returncode is not None  # it ends with the one that watches it
 
@@ -318,18 +327,12 @@ async def test_a_worker_that_can_never_start_is_not_started_again() -> None:
 )
 async def test_a_worker_that_hangs_or_falls_silent_is_killed_and_replaced(media: bytes, limit: dict[str, Any]) -> None:
     queue = LocalQueue(max_attempts=1)
-    command = [sys.executable, "-c", CHILD.format(root=str(ROOT))]
-    child = EmbeddedWorker(queue, command, dict(os.environ), **limit)
-    running = asyncio.create_task(child.run())
-    try:
+    async with watched(queue, **limit):
         await queue.put(job("a"), media)
         with pytest.raises(JobCrashed):
             await asyncio.wait_for(queue.wait("a"), 60)
         await queue.put(job("b"), b"")
         assert await asyncio.wait_for(queue.wait("b"), 60)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_silence_is_counted_from_when_a_worker_is_ready() -> None:
@@ -350,28 +353,18 @@ async def test_silence_is_counted_from_when_a_worker_is_ready() -> None:
 
 async def test_a_clip_may_take_longer_than_a_picture() -> None:
     queue = LocalQueue(max_attempts=1)
-    command = [sys.executable, "-c", CHILD.format(root=str(ROOT)).replace('"photo"', '"clip"')]
-    child = EmbeddedWorker(queue, command, dict(os.environ), seconds={"photo": 0.2})
-    running = asyncio.create_task(child.run())
-    try:
+    async with watched(queue, CHILD.replace('"photo"', '"clip"'), seconds={"photo": 0.2}):
         await queue.put(job("a", task=ClipTask), b"slow")
         assert await asyncio.wait_for(queue.wait("a"), 60)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_nonsense_on_the_pipe_ends_the_worker_and_not_the_bot() -> None:
     script = (
         "import sys, time; sys.stdout.buffer.write(bytes(7) + bytes([3]) + b'abc'); sys.stdout.flush(); time.sleep(99)"
     )
-    queue = LocalQueue()
-    child = EmbeddedWorker(queue, [sys.executable, "-c", script], dict(os.environ))
-    running = asyncio.create_task(child.run())
-    await asyncio.sleep(1)
-    assert not running.done()
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    async with watched(LocalQueue(), script) as (child, watching):
+        await asyncio.sleep(1)
+        assert not watching.done()
     assert child.process is not None
     assert child.process.returncode is not None  # it does not outlive the one that watches it
 
@@ -470,11 +463,12 @@ async def test_the_next_batch_begins_before_tasks_go_on_with_what_the_last_one_f
     assert order == ["begins", "begins", "handed in", "handed in"]
 
 
-async def test_a_hung_network_ends_the_worker(
-    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("what", "name"), [(Captioners, "caption"), (images, "open_image")])
+async def test_a_hung_network_or_thread_ends_the_worker(
+    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch, what: object, name: str
 ) -> None:
     hung = threading.Event()
-    monkeypatch.setattr(Captioners, "caption", lambda *_: hung.wait(20))
+    monkeypatch.setattr(what, name, lambda *_: hung.wait(20))
     monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
     async with Pipes() as pipes:
         await pipes.queue.put(job("a"), photo_files[0].read_bytes())
@@ -556,20 +550,6 @@ async def test_waiting_for_other_jobs_in_the_worker_does_not_count(
             assert await pipes.queue.wait(name)
         stop.set()
         await running
-
-
-async def test_a_hung_thread_ends_the_worker(
-    captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hung = threading.Event()
-    monkeypatch.setattr(images, "open_image", lambda _: hung.wait(20))
-    monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
-    async with Pipes() as pipes:
-        await pipes.queue.put(job("a"), photo_files[0].read_bytes())
-        worker = Worker(pipes.consumer, captioners, seconds={"photo": 0.3}, thread_seconds=0.3)
-        with pytest.raises(WorkerHung):
-            await asyncio.wait_for(worker.run(asyncio.Event()), 60)
-        hung.set()
 
 
 async def test_what_breaks_the_network_counts_as_tried_and_what_had_not_begun_does_not(
