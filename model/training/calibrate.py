@@ -9,7 +9,7 @@ of the last one.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -19,6 +19,7 @@ import numpy as np
 from model.calibration import (
     FITS,
     THRESHOLD,
+    Bin,
     Calibration,
     Fit,
     Floats,
@@ -101,8 +102,14 @@ def report(judged: dict[Fit, Judged], estimates: dict[Fit, Floats], how: str) ->
         )
 
 
-def draw(path: Path, judged: dict[Fit, Judged], estimates: dict[Fit, Floats], title: str, threshold: float) -> None:
-    """The reliability plot: for captions of like estimates, the share that is right. Raises EvaluationError."""
+Curve = tuple[str, str, Sequence[Bin]]  # its name and style, and its points
+
+
+def draw_reliability(path: Path, curves: Iterable[Curve], **titles: str) -> None:
+    """Plot, for estimates that are alike, the share that is right. titles: of the plot and its axes.
+
+    Raises EvaluationError where matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -110,17 +117,19 @@ def draw(path: Path, judged: dict[Fit, Judged], estimates: dict[Fit, Floats], ti
     figure = Figure(figsize=(5, 5), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    for search, captions in judged.items():
-        for name, values, style in (
-            (f"{search}, calibrated", estimates[search], "o-"),
-            (f"{search}, geometric mean", captions.geometric_means, "x:"),
-        ):
-            bins = reliability(values, captions.right)
-            axes.plot([part.estimate for part in bins], [part.share for part in bins], style, label=name)
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel=f"share with CIDEr > {threshold:g}", title=title)
+    for name, style, bins in curves:
+        axes.plot([part.estimate for part in bins], [part.share for part in bins], style, label=name)
+    axes.set(xlim=(0, 1), ylim=(0, 1), **titles)
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
+
+
+def curves_of(judged: dict[Fit, Judged], estimates: dict[Fit, Floats]) -> Iterator[Curve]:
+    """Of each search: calibrated, and the geometric mean of the words' probabilities."""
+    for search, captions in judged.items():
+        yield f"{search}, calibrated", "o-", reliability(estimates[search], captions.right)
+        yield f"{search}, geometric mean", "x:", reliability(captions.geometric_means, captions.right)
 
 
 def calibrate(options: argparse.Namespace, captioner: Captioner, name: str) -> None:
@@ -159,7 +168,9 @@ def calibrate(options: argparse.Namespace, captioner: Captioner, name: str) -> N
         report(judged, estimates, "not fitted")
     if options.plot:
         file = Path(options.plot) / f"calibration-{name}.png"
-        draw(file, judged, estimates, f"{name}, {shown}", options.threshold)
+        right = f"share with CIDEr > {options.threshold:g}"
+        curves = curves_of(judged, estimates)
+        draw_reliability(file, curves, xlabel="confidence", ylabel=right, title=f"{name}, {shown}")
         print(f"plot: {file}")
     if not options.dry_run:
         write_calibration(Path(options.weights) / f"{name}.safetensors", calibration)

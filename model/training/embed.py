@@ -19,9 +19,10 @@ from torch import Tensor
 
 from model.captioner import Captioner
 from model.embedding import EMBEDDING_FILE, EmbeddingConfig, JointEmbedding
-from model.network.checkpoint import ENCODER_FILE, fingerprint, read_tensors, write_tensors
+from model.network.checkpoint import ENCODER_FILE, fingerprint
 from model.training.data import Example, Features, encode_captions, load_split, resolve_data
 from model.training.fit_tags import read
+from model.training.optimise import load_state, save_state
 from model.training.options import exit_status
 
 STATE = "embedding-resume.safetensors"
@@ -143,11 +144,9 @@ def _keep(
     passes: int,
     best: float,
 ) -> None:
-    tensors = {f"model.{name}": tensor for name, tensor in embedding.state_dict().items()}
-    for number, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"{name}.{number}": torch.as_tensor(value) for name, value in state.items()}
     groups, rates = json.dumps(optimizer.state_dict()["param_groups"]), json.dumps(schedule.state_dict())
-    write_tensors(path, tensors, {"passes": str(passes), "best": str(best), "groups": groups, "schedule": rates})
+    progress = {"passes": str(passes), "best": str(best), "groups": groups, "schedule": rates}
+    save_state(path, {"model": embedding}, optimizer, progress)
 
 
 def _resume(
@@ -157,19 +156,12 @@ def _resume(
     schedule: torch.optim.lr_scheduler.OneCycleLR,
 ) -> tuple[int, float]:
     """How many passes are done, and the best sum of recalls until then."""
-    if not path.exists():
+    progress = load_state(path, {"model": embedding}, optimizer)
+    if progress is None:
         return 0, 0.0
-    tensors, metadata = read_tensors(path)
-    embedding.load_state_dict(
-        {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-    )
-    state = {"param_groups": json.loads(metadata["groups"])}
-    names = ("step", "exp_avg", "exp_avg_sq")
-    count = len(list(embedding.parameters()))
-    state["state"] = {number: {name: tensors[f"{name}.{number}"] for name in names} for number in range(count)}
-    optimizer.load_state_dict(state)
-    schedule.load_state_dict(json.loads(metadata["schedule"]))
-    return int(metadata["passes"]), float(metadata["best"])
+    optimizer.load_state_dict({**optimizer.state_dict(), "param_groups": json.loads(progress["groups"])})
+    schedule.load_state_dict(json.loads(progress["schedule"]))
+    return int(progress["passes"]), float(progress["best"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

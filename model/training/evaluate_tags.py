@@ -21,10 +21,10 @@ from model.captioner import Captioner
 from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint
 from model.network.vocabulary import tokenize
 from model.tagging.lists import ARTICLES, Entry, dictionary, names
+from model.training.calibrate import Curve, draw_reliability
 from model.training.data import Example, Features, load_split, resolve_data
 from model.training.fit_tags import labels
 from model.training.options import exit_status
-from model.training.scores import EvaluationError
 
 Floats = npt.NDArray[np.float64]
 BATCH = 32
@@ -76,23 +76,11 @@ def hotel(captioner: Captioner, features: Sequence[Tensor], examples: Sequence[E
         yield f"| {tag} | {how} | {int(right.sum())} | {figure} |"
 
 
-def draw(path: Path, runs: Mapping[str, tuple[Floats, npt.NDArray[np.bool_]]]) -> None:
-    """The reliability plot: of tags with like probabilities, the share that a caption names."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise EvaluationError("the plot needs matplotlib: pip install -r requirements-dev.txt, or --plot ''") from error
-    figure = Figure(figsize=(5, 5), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+def curves_of(runs: Mapping[str, tuple[Floats, npt.NDArray[np.bool_]]]) -> Iterator[Curve]:
+    """Of probabilities, by the names of the photos: of tags with like ones, the share that a caption names."""
     for name, (estimates, right) in runs.items():
         shown = estimates > 0.02  # nearly all others are right to be lower
-        bins = reliability(estimates[shown], right[shown].tolist(), bins=20)
-        axes.plot([part.estimate for part in bins], [part.share for part in bins], "o-", markersize=3, label=name)
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="share that a caption names", title="tags")
-    axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
+        yield name, "o-", reliability(estimates[shown], right[shown].tolist(), bins=20)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -137,7 +125,8 @@ def run(options: argparse.Namespace) -> None:
     print("| tag | judged by | photos whose captions say it | average precision |\n| --- | --- | --- | --- |")
     print(*hotel(captioner, *last), sep="\n", flush=True)
     if options.plot:
-        draw(Path(options.plot), plotted)
+        axes = {"xlabel": "probability", "ylabel": "share that a caption names"}
+        draw_reliability(Path(options.plot), curves_of(plotted), **axes, title="tags")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -27,6 +27,7 @@ from model.network.vocabulary import tokenize
 from model.tagging.lists import dictionary
 from model.training.data import Example, Features, encode_captions, load_split, resolve_data
 from model.training.embed import MOST_WORDS, embed_all, ranks_of, recalls
+from model.training.fit_gate import roc_area
 from model.training.fit_tags import chosen, labels, logistic, read
 from model.training.options import exit_status
 from model.words import FUNCTION_WORDS
@@ -88,13 +89,6 @@ def f_score(shown: Tensor, right: Tensor, beta: float) -> float:
     return float((1 + weight) * (shown & right).sum() / (shown.sum() + weight * right.sum()).clamp(min=1))
 
 
-def separation(present: Tensor, absent: Tensor) -> float:
-    """The area under the ROC curve: how often a score of `present` is above one of `absent`."""
-    order = torch.cat([absent, present]).argsort().argsort().double() + 1
-    ranks = order[len(absent) :].sum()
-    return float((ranks - len(present) * (len(present) + 1) / 2) / (len(present) * len(absent)))
-
-
 def run(options: argparse.Namespace) -> None:
     weights, cache = Path(options.weights), Path(options.cache)
     captioner = Captioner.load(weights, options.device, precision="fp32")
@@ -126,7 +120,7 @@ def run(options: argparse.Namespace) -> None:
     for name, scores in (("cosine", cosines), ("z", marginal_score(cosines, in_bank))):
         by_captions = Searches.of(scores, right, asked)
         first, good = by_captions.first
-        print(f"captions, {name}: area under the ROC curve {separation(first[good], first[~good]):.3f}", flush=True)
+        print(f"captions, {name}: area under the ROC curve {roc_area(first[good], first[~good]):.3f}", flush=True)
 
     entries = dictionary("default")
     with torch.inference_mode():

@@ -19,6 +19,7 @@ from model.captioner import Captioner
 from model.gate import GATE_FILE, PHOTO, Gate, pooled
 from model.network.checkpoint import ENCODER_FILE, fingerprint
 from model.training.data import Example, Features, load_split, resolve_data
+from model.training.fit_tags import minimise
 from model.training.not_photos import FITTED, HELD_OUT, KINDS, Draw, pictures
 from model.training.options import exit_status
 
@@ -36,16 +37,12 @@ def fit(inputs: Tensor, targets: Tensor, kinds: int, decay: float) -> tuple[Tens
     bias = torch.zeros(kinds, requires_grad=True)
     shares = 1 / torch.bincount(targets, minlength=kinds).clamp(min=1)
     shares[0] = shares[1:].sum()  # photos weigh as much as all that is none
-    optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        optimizer.zero_grad()
         value = functional.cross_entropy(standard @ weight.T + bias, targets, weight=shares)
-        value = value + decay * weight.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
+        return value + decay * weight.square().sum()
 
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    minimise([weight, bias], loss, steps=200)
     folded = weight.detach() / deviation
     return folded, bias.detach() - folded @ mean
 
@@ -61,9 +58,9 @@ def operating_point(photos: Sequence[Tensor], refused: float) -> float:
     return max(float(each.sort(descending=True).values[int(refused * len(each))]) for each in photos)
 
 
-def roc_area(negatives: Tensor, photos: Tensor) -> float:
-    """The probability that a picture that is no photo scores above a photo; ties count half."""
-    above = (negatives[:, None] > photos).float() + 0.5 * (negatives[:, None] == photos).float()
+def roc_area(present: Tensor, absent: Tensor) -> float:
+    """The area under the ROC curve: how often a score of `present` is above one of `absent`; ties count half."""
+    above = (present[:, None] > absent).float() + 0.5 * (present[:, None] == absent).float()
     return float(above.mean())
 
 

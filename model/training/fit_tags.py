@@ -83,7 +83,7 @@ def logistic(inputs: Tensor, targets: Tensor) -> list[float]:
     """The weights of a logistic regression, then its intercept. inputs: (N, D); targets: (N,)."""
     design = torch.cat([inputs.double(), torch.ones(len(inputs), 1, dtype=torch.float64)], dim=1)
     weights = torch.zeros(design.shape[1], dtype=torch.float64, requires_grad=True)
-    _minimise([weights], lambda: functional.binary_cross_entropy_with_logits(design @ weights, targets.double()))
+    minimise([weights], lambda: functional.binary_cross_entropy_with_logits(design @ weights, targets.double()))
     return weights.detach().tolist()
 
 
@@ -140,7 +140,7 @@ def fit_ranking(evidence: Tensor, right: Tensor, whole: int, *, draws: int = 400
             losses.append(functional.cross_entropy(logits, each.answers))
         return torch.stack(losses).mean()
 
-    _minimise([weights, none], loss)
+    minimise([weights, none], loss)
     return weights.detach().tolist(), none.item()
 
 
@@ -202,8 +202,9 @@ def ranking_table(fit: Fit, evidence: Tensor, right: Tensor, whole: int, *, draw
         yield f"| {kind} | {some[0]} to {some[-1]} | {shares} | {error:.3f} |"
 
 
-def _minimise(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> None:
-    optimizer = torch.optim.LBFGS(list(parameters), max_iter=100, line_search_fn="strong_wolfe")
+def minimise(parameters: Sequence[Tensor], loss: Callable[[], Tensor], *, steps: int = 100) -> None:
+    """Change the parameters, in place, so that the loss is least; in so many steps of L-BFGS at most."""
+    optimizer = torch.optim.LBFGS(list(parameters), max_iter=steps, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()

@@ -209,10 +209,7 @@ def gradient(rng: random.Random, size: Size) -> Image.Image:
     """From one colour to another, in any direction."""
     x, y = np.meshgrid(np.linspace(-1, 1, size[0]), np.linspace(-1, 1, size[1]))
     angle = rng.uniform(0, 2 * np.pi)
-    share = ((np.cos(angle) * x + np.sin(angle) * y) / 2.83 + 0.5)[..., None]
-    return Image.fromarray(
-        (np.array(any_colour(rng)) * share + np.array(any_colour(rng)) * (1 - share)).astype(np.uint8)
-    )
+    return blend(rng, ((np.cos(angle) * x + np.sin(angle) * y) / 2.83 + 0.5)[..., None])
 
 
 def noise(rng: random.Random, size: Size) -> Image.Image:
@@ -339,9 +336,7 @@ def soft_gradient(rng: random.Random, size: Size) -> Image.Image:
     """A bright spot on a plain colour, blurred: what a lens cap or a wall gives."""
     x, y = np.meshgrid(np.linspace(-1, 1, size[0]), np.linspace(-1, 1, size[1]))
     share = np.exp(-((x - rng.uniform(-1, 1)) ** 2 + (y - rng.uniform(-1, 1)) ** 2) / rng.uniform(0.3, 3))[..., None]
-    return Image.fromarray(
-        (np.array(any_colour(rng)) * share + np.array(any_colour(rng)) * (1 - share)).astype(np.uint8)
-    )
+    return blend(rng, share)
 
 
 def cloud(rng: random.Random, size: Size) -> Image.Image:
