@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bot.config import TOKEN, Settings
 from bot.error_reports import configure_error_reports
@@ -147,9 +147,7 @@ def load_settings(*, without: Sequence[str] = ()) -> Settings:
 
 
 def caption(options: argparse.Namespace) -> int:
-    settings = load_settings()
-    configure_logging(settings)
-    share_cores()
+    settings = settings_of_model()
     from model.command import CaptionRequest, caption_files, show_colours, show_tags  # imports torch
 
     engine = settings.device, settings.precision
@@ -177,9 +175,7 @@ def caption(options: argparse.Namespace) -> int:
 
 
 def translate(options: argparse.Namespace) -> int:
-    settings = load_settings()
-    configure_logging(settings)
-    share_cores()
+    settings = settings_of_model()
     from model.command import translate_lines  # imports torch
 
     sys.stdin.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
@@ -187,9 +183,7 @@ def translate(options: argparse.Namespace) -> int:
 
 
 def rank(options: argparse.Namespace) -> int:
-    settings = load_settings()
-    configure_logging(settings)
-    share_cores()
+    settings = settings_of_model()
     from model.command import show_ranking  # imports torch
 
     engine = settings.device, settings.precision
@@ -197,9 +191,7 @@ def rank(options: argparse.Namespace) -> int:
 
 
 def find(options: argparse.Namespace) -> int:
-    settings = load_settings()
-    configure_logging(settings)
-    share_cores()
+    settings = settings_of_model()
     from model.command import show_found  # imports torch
 
     engine = settings.device, settings.precision
@@ -207,9 +199,7 @@ def find(options: argparse.Namespace) -> int:
 
 
 def edit(options: argparse.Namespace) -> int:
-    settings = load_settings()
-    configure_logging(settings)
-    share_cores()
+    settings = settings_of_model()
     if settings.edit_model is None:
         raise ConfigurationError("edit needs EDIT_MODEL, a folder with a model that edits: see docs/operations.md")
     from model.command import edit_photo  # imports torch
@@ -223,6 +213,14 @@ def edit(options: argparse.Namespace) -> int:
         strength=options.strength,
         seed=options.seed,
     )
+
+
+def settings_of_model() -> Settings:
+    """The settings, for what runs a network in this process."""
+    settings = load_settings()
+    configure_logging(settings)
+    share_cores()
+    return settings
 
 
 def share_cores() -> None:
@@ -403,7 +401,7 @@ async def beside_worker(settings: Settings, stop: asyncio.Event, front: Callable
     return status
 
 
-def run_web() -> int:
+def run_web(_: argparse.Namespace) -> int:
     """The HTTP API and its page; with the embedded queue its worker as a child process, too."""
     settings = load_settings(without=("BOT_TOKEN", "WEBHOOK_SECRET"))
     configure_logging(settings)
@@ -512,27 +510,24 @@ def keep_token(token: str) -> None:
     print(f"Kept in {ENV_FILE}, readable by you alone.")
 
 
+COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
+    "caption": caption,
+    "translate": translate,
+    "rank": rank,
+    "find": find,
+    "edit": edit,
+    "worker": worker,
+    "web": run_web,
+    "dead": dead,
+    "health": health,
+}
+
+
 def main(arguments: Sequence[str]) -> int:
     options = parse(arguments)
     try:
-        if options.command == "caption":
-            return caption(options)
-        if options.command == "translate":
-            return translate(options)
-        if options.command == "rank":
-            return rank(options)
-        if options.command == "find":
-            return find(options)
-        if options.command == "edit":
-            return edit(options)
-        if options.command == "worker":
-            return worker(options)
-        if options.command == "dead":
-            return dead(options)
-        if options.command == "health":
-            return health(options)
-        if options.command == "web":
-            return run_web()
+        if options.command in COMMANDS:
+            return COMMANDS[options.command](options)
         return run(alone=options.command == "bot")
     except ConfigurationError as error:
         print(f"error: {error}", file=sys.stderr)
