@@ -44,6 +44,6 @@ def voice(monkeypatch: pytest.MonkeyPatch) -> Spoken:
 
 @pytest.fixture
 def unpaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bot may send a hundred messages to a chat at once."""
-    fast = Rate(0.001, burst=100)
-    monkeypatch.setattr("bot.app.Pacer", partial(Pacer, private=fast, group=fast))
+    """The bot may send a thousand messages at once."""
+    fast = Rate(0.0001, burst=1000)
+    monkeypatch.setattr("bot.app.Pacer", partial(Pacer, private=fast, group=fast, over_all=fast))

@@ -55,6 +55,7 @@ from tests.support.fake_queue import (
     NO_STATUS,
     FakeQueue,
     captions,
+    closed_queue,
     eventually,
     is_status,
     next_answer,
@@ -251,8 +252,7 @@ async def test_an_album_with_a_clip_is_answered_item_by_item(
 async def test_an_album_counts_as_one_request_and_is_refused_as_one(
     server: FakeTelegram, ann: Person, tmp_path: Path
 ) -> None:
-    queue = FakeQueue(see)
-    queue.open.clear()
+    queue = closed_queue(see)
     async with running_bot(server, queue, tmp_path, max_per_user=1):
         await ann.send_album(PHOTOS[:5])
         await eventually(lambda: len(queue.jobs) == 5)
@@ -423,8 +423,7 @@ async def test_photos_of_an_album_are_known_when_they_are_asked_about_again(queu
 async def test_an_album_in_work_has_one_status_and_is_cancelled_as_a_whole(
     server: FakeTelegram, ann: Person, tmp_path: Path
 ) -> None:
-    queue = FakeQueue(see)
-    queue.open.clear()
+    queue = closed_queue(see)
     async with running_bot(server, queue, tmp_path, grace=0.2, rhythm=Rhythm(after=0.1, every=0.2)):
         await ann.send_album(PHOTOS[:4])
         assert (await ann.next_message())["text"] == "In work: 4 pictures."
@@ -605,8 +604,7 @@ async def test_a_bot_that_was_killed_between_two_items_answers_the_whole_album(
 
 
 async def test_a_stop_while_an_album_is_in_work(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
-    queue = FakeQueue(see)
-    queue.open.clear()
+    queue = closed_queue(see)
     async with running_bot(server, queue, tmp_path, grace=0.1):
         await ann.send_album(PHOTOS[:4])
         await eventually(lambda: len(queue.jobs) == 4)
@@ -735,8 +733,7 @@ async def test_an_album_whose_first_process_dies_is_answered_by_the_other(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bot.answers.album_plans.QUIET", 4.0)
-    queue = FakeQueue(see)
-    queue.open.clear()
+    queue = closed_queue(see)
     with RedisServer(tmp_path / "redis", aof=False) as redis:
         async with part(server, queue, tmp_path, redis) as two:
             async with part(server, queue, tmp_path, redis) as one:

@@ -12,7 +12,7 @@ from bot.answers.example import Example
 from model.errors import DamagedImage, EmptyFile, ImageTooLarge, JobCrashed, JobFailed, NotAnImage
 from tests.conftest import ROOT
 from tests.support.conversation import answered, buttons, entity, press, replied, tampered, words
-from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
+from tests.support.fake_queue import FakeQueue, captions, closed_queue, eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.jobs import photo_of
 from tests.support.pictures import PHOTO, SHEET, picture
@@ -283,8 +283,7 @@ async def test_a_download_survives_faults(server: FakeTelegram, queue: FakeQueue
 async def test_too_much_at_once_is_answered_with_busy(
     server: FakeTelegram, ann: Person, olga: Person, tmp_path: Path
 ) -> None:
-    queue = FakeQueue()
-    queue.open.clear()
+    queue = closed_queue()
     async with running_bot(server, queue, tmp_path, max_per_user=2, max_queue=3):
         for _ in range(3):
             await ann.send_photo(PHOTO)
@@ -300,8 +299,7 @@ async def test_too_much_at_once_is_answered_with_busy(
 
 
 async def test_downloads_wait_for_room_in_memory(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
-    queue = FakeQueue()
-    queue.open.clear()
+    queue = closed_queue()
     big = PHOTO + bytes(700_000)
     async with running_bot(server, queue, tmp_path, max_media_bytes=1024 * 1024):
         for _ in range(3):

@@ -8,7 +8,6 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,10 +17,8 @@ from bot.answers import keyboards
 from bot.answers.keyboards import Cancel, DeleteAnswer, Forget
 from bot.answers.settings_menu import MenuPress
 from bot.answers.status import Rhythm
-from bot.telegram.pacing import Pacer
 from handlers.buttons import SAYING, WORK
 from model.serving.jobs import Job, Outcome
-from model.serving.limits import Rate
 from model.serving.tasks.album import AlbumResult, AlbumTask
 from model.serving.tasks.clip import ClipFrame, ClipResult
 from model.serving.tasks.colours import ColoursResult, ColoursTask
@@ -101,9 +98,7 @@ def found(job: Job) -> Outcome:
 
 
 @pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = Rate(0.0001, burst=1000)
-    monkeypatch.setattr("bot.app.Pacer", partial(Pacer, private=fast, group=fast, over_all=fast))
+def hurried(monkeypatch: pytest.MonkeyPatch, unpaced: None) -> None:
     monkeypatch.setattr("bot.answers.album_plans.QUIET", 0.3)
     monkeypatch.setattr("bot.answers.clips._send_album", no_album)
 

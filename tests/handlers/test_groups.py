@@ -13,7 +13,7 @@ from bot.chat_settings import ChatSettings
 from model.errors import DamagedImage
 from model.serving.embedded.queue import LocalQueue
 from tests.support.conversation import ONLY_ADMINISTRATORS, becomes, buttons, entity, menu_of, press, replied, tampered
-from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
+from tests.support.fake_queue import FakeQueue, captions, closed_queue, eventually, running_bot
 from tests.support.fake_telegram import Chat, FakeTelegram, Message, Person
 from tests.support.jobs import photo_of
 from tests.support.local_queue import WORKER, answer, clip_result
@@ -291,8 +291,7 @@ async def test_notices_of_a_topic_are_shown_there(
 ) -> None:
     server.faults.add("setMessageReaction", "too_old")  # so that there is a status
     forum = server.group("Forum", ann, is_forum=True)
-    queue = FakeQueue(alive=0)
-    queue.open.clear()
+    queue = closed_queue(alive=0)
     async with running_bot(server, queue, tmp_path, rhythm=Rhythm(after=0.1), max_per_user=1):
         await eve.send_photo(PHOTO, BOT, chat=forum, thread_id=TOPIC)
         assert "waits in line" in (await forum.next_message())["text"]

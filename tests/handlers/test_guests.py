@@ -14,7 +14,7 @@ from bot.storage.notes import GUEST
 from model.errors import AnimatedPicture, DamagedImage, JobCrashed
 from model.serving.tasks.clip import ClipTask
 from tests.support.conversation import words
-from tests.support.fake_queue import FakeQueue, captions, eventually, last, running_bot
+from tests.support.fake_queue import FakeQueue, captions, closed_queue, eventually, last, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person, caption_part
 from tests.support.jobs import photo_of
 from tests.support.local_queue import clip_result
@@ -140,8 +140,7 @@ async def test_a_failure_takes_the_place_of_the_first_line(
 
 @pytest.mark.slow
 async def test_limits_of_a_person_hold(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
-    queue = FakeQueue()
-    queue.open.clear()
+    queue = closed_queue()
     async with running_bot(server, queue, tmp_path, max_per_user=1):
         await ann.send_photo(PHOTO)
         await eventually(lambda: queue.jobs)

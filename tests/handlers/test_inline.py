@@ -15,7 +15,7 @@ from bot.chat_settings import ChatSettings
 from bot.storage.sqlite_chats import SqliteStorage
 from model.serving.tasks.photo import WireCaption
 from tests.support.conversation import answered, buttons, menu_of, press, tampered, words
-from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
+from tests.support.fake_queue import FakeQueue, captions, closed_queue, eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.pictures import PHOTO
 from tests.support.records import everything, keep, kept, waiting_in
@@ -133,8 +133,7 @@ async def test_what_is_in_work_when_history_is_switched_off_is_not_kept(
     server: FakeTelegram, ann: Person, tmp_path: Path, unpaced: None
 ) -> None:
     await keep(tmp_path, ann.id, ChatSettings(history=True))
-    queue = FakeQueue()
-    queue.open.clear()
+    queue = closed_queue()
     async with running_bot(server, queue, tmp_path):
         await ann.send_photo(PHOTO)
         await eventually(lambda: queue.jobs)
@@ -151,8 +150,7 @@ async def test_what_is_written_while_history_is_switched_off_is_not_kept(
     server: FakeTelegram, ann: Person, tmp_path: Path, unpaced: None, monkeypatch: pytest.MonkeyPatch, slow: str
 ) -> None:
     await keep(tmp_path, ann.id, ChatSettings(history=True))
-    queue = FakeQueue()
-    queue.open.clear()
+    queue = closed_queue()
     began, go_on = asyncio.Event(), asyncio.Event()
     work = getattr(SqliteStorage, slow)
 

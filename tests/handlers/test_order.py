@@ -5,22 +5,21 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from bot.telegram.pacing import Pacer
 from model.errors import DamagedImage
 from model.serving.jobs import Outcome
-from model.serving.limits import Rate
 from tests.support.conversation import replied
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.pictures import PHOTO, SHEET
 from tests.support.redis_server import RedisServer
+
+pytestmark = pytest.mark.usefixtures("unpaced")
 
 
 class Jumbled(FakeQueue):
@@ -35,12 +34,6 @@ class Jumbled(FakeQueue):
             await asyncio.Event().wait()
         await asyncio.sleep(self.chance.uniform(0.0, 0.3))
         return await super().wait(job_id, progress)
-
-
-@pytest.fixture(autouse=True)
-def unpaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = Rate(0.0001, burst=1000)
-    monkeypatch.setattr("bot.app.Pacer", partial(Pacer, private=fast, group=fast, over_all=fast))
 
 
 @pytest.fixture

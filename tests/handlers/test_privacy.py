@@ -18,7 +18,15 @@ from bot.logs import configure_logging
 from bot.storage.sqlite_stats import FILE_NAME as STATS_FILE
 from model.errors import DamagedImage, JobCrashed
 from tests.support.conversation import ONLY_ADMINISTRATORS, becomes, buttons, menu_of, press, tampered
-from tests.support.fake_queue import FakeQueue, captions, eventually, next_answer, running_bot, settings_for
+from tests.support.fake_queue import (
+    FakeQueue,
+    captions,
+    closed_queue,
+    eventually,
+    next_answer,
+    running_bot,
+    settings_for,
+)
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.pictures import PHOTO, SHEET
 from tests.support.records import BOT_ID, everything, kept, opened, waiting_in
@@ -161,8 +169,7 @@ async def test_buttons_under_old_answers_say_why_they_work_no_more(
 async def test_what_is_in_work_is_answered_after_all_was_forgotten(
     server: FakeTelegram, ann: Person, tmp_path: Path
 ) -> None:
-    queue = FakeQueue()
-    queue.open.clear()
+    queue = closed_queue()
     async with running_bot(server, queue, tmp_path):
         photo = await ann.send_photo(PHOTO)
         await eventually(lambda: queue.jobs)

@@ -22,11 +22,7 @@ from tests.support.fake_queue import FakeQueue, eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.pictures import PHOTO
 from tests.support.records import kept
-
-
-class Speaking:
-    async def available(self) -> bool:
-        return True
+from tests.support.voices import Spoken
 
 
 class Mute:
@@ -216,7 +212,7 @@ async def test_a_voice_that_is_there_is_switched_on_and_when_it_goes_off(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("bot.app.Voice", Speaking)
+        patched.setattr("bot.app.Voice", Spoken)
         async with running_bot(server, FakeQueue(), tmp_path):
             menu = await menu_of(ann)
             assert "not installed" not in menu["text"]

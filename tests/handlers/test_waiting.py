@@ -30,7 +30,7 @@ from model.serving.jobs import Job
 from model.serving.limits import Rate
 from model.serving.redis.address import RedisRefused
 from tests.support.conversation import buttons, press, replied, tampered, timeline_of
-from tests.support.fake_queue import FakeQueue, captions, eventually, is_status, next_answer, running_bot
+from tests.support.fake_queue import FakeQueue, captions, closed_queue, eventually, is_status, next_answer, running_bot
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.jobs import make_job
 from tests.support.local_queue import WORKER, all_done, clip_result, joined_queue, take
@@ -43,8 +43,7 @@ QUICK = Rhythm(after=0.1, every=0.2, every_in_groups=0.4)
 @pytest.fixture
 def queue() -> FakeQueue:
     """Closed: what a test asks for stays in work until it opens the queue."""
-    queue = FakeQueue()
-    queue.open.clear()
+    queue = closed_queue()
     return queue
 
 

@@ -153,6 +153,13 @@ class FakeQueue:
         return self.edits if line == "edit" else 0.0 if self.alive else None
 
 
+def closed_queue(outcome: Decide = FakeQueue.outcome, **settings: Any) -> FakeQueue:
+    """A queue whose jobs stay in work until a test sets its `open`."""
+    queue = FakeQueue(outcome, **settings)
+    queue.open.clear()
+    return queue
+
+
 def last(queue: FakeQueue) -> Job:
     return list(queue.jobs.values())[-1]
 
@@ -224,8 +231,7 @@ async def eventually(true: Callable[[], object], seconds: float = 60.0) -> None:
 
 
 async def never(url: str, folder: str) -> int:
-    queue = FakeQueue()
-    queue.open.clear()
+    queue = closed_queue()
     settings = Settings(token=SecretStr(TOKEN), api_url=url, data_dir=Path(folder))
     return await run_bot(settings, queue, create_routers(), asyncio.Event())
 

@@ -14,7 +14,7 @@ from model.doubt import NotPhoto
 from model.errors import KINDS, FeaturesGone, NotAnImage
 from model.serving.jobs import Job
 from model.serving.queue import Busy, JobLost, Limits
-from tests.support.fake_queue import FakeQueue, eventually, last
+from tests.support.fake_queue import FakeQueue, closed_queue, eventually, last
 from tests.support.jobs import changed, photo_of
 from tests.support.web import JPEG, PHOTO, RUSSIAN, UNCERTAIN, Web, captioned, kind, web_of
 from web.settings import WebSettings
@@ -214,8 +214,7 @@ async def test_places_in_the_queue_are_given_back(web: Web) -> None:
 
 
 async def test_a_photo_that_is_not_done_in_time_is_cancelled() -> None:
-    queue = FakeQueue(captioned)
-    queue.open.clear()
+    queue = closed_queue(captioned)
     async with web_of(queue, WebSettings(answer_seconds=0.05)) as web:
         assert kind(await web.client.post("/v1/captions", content=PHOTO, headers=JPEG)) == "timeout"
         await eventually(lambda: queue.cancelled)
@@ -235,8 +234,7 @@ async def test_a_queue_that_is_away_is_said_at_once_and_used_when_it_is_back() -
 
 
 async def test_open_requests_of_a_client_have_a_limit() -> None:
-    queue = FakeQueue(captioned)
-    queue.open.clear()
+    queue = closed_queue(captioned)
     async with web_of(queue, WebSettings(limits=Limits(requests=10, requests_per_person=2))) as web:
         waiting = [asyncio.create_task(web.client.post("/v1/captions", content=PHOTO, headers=JPEG)) for _ in range(2)]
         await eventually(lambda: len(queue.admitted) == 2)

@@ -13,7 +13,7 @@ import pytest
 from model.serving.jobs import Job
 from model.serving.limits import Rate
 from model.serving.queue import Limits
-from tests.support.fake_queue import FakeQueue, eventually
+from tests.support.fake_queue import FakeQueue, closed_queue, eventually
 from tests.support.web import JPEG, PATIENT, PHOTO, Web, captioned, kind, served
 from web.settings import MIB, WebSettings
 
@@ -145,8 +145,7 @@ async def test_a_body_that_breaks_off_is_no_job() -> None:
 
 
 async def test_a_client_that_hangs_up_cancels_its_job() -> None:
-    queue = FakeQueue(captioned)
-    queue.open.clear()
+    queue = closed_queue(captioned)
     async with served(queue) as web:
         _, writer = await asyncio.open_connection("127.0.0.1", web.client.base_url.port)
         writer.write(POST + b"Content-Length: %d\r\n\r\n" % len(PHOTO) + PHOTO)
@@ -210,8 +209,7 @@ async def test_a_crowd_is_answered_or_told_to_come_again_and_fits_in_memory() ->
 
 
 async def test_a_stopping_server_cancels_what_it_waits_for() -> None:
-    queue = FakeQueue(captioned)
-    queue.open.clear()
+    queue = closed_queue(captioned)
     async with served(queue) as web:
         asking = asyncio.create_task(web.client.post("/v1/captions", content=PHOTO, headers=JPEG))
         await eventually(lambda: queue.media)

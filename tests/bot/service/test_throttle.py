@@ -13,7 +13,7 @@ import pytest
 from bot.errors import TooFast
 from bot.service.limits import Throttle
 from tests.support.clock import Clock
-from tests.support.fake_queue import FakeQueue, eventually, running_bot
+from tests.support.fake_queue import FakeQueue, closed_queue, eventually, running_bot
 from tests.support.fake_telegram import FakeTelegram, Person
 from tests.support.metrics import scrape, value
 from tests.support.pictures import PHOTO
@@ -99,8 +99,7 @@ async def test_whoever_asks_too_fast_is_told_when_to_try_again(tmp_path: Path, m
     monkeypatch.setattr("bot.app.Throttle", partial(Throttle, clock=lambda: 1000.0))
     async with FakeTelegram() as server:
         ann, olga = server.person("Ann"), server.person("Ольга", language_code="ru")
-        queue = FakeQueue()
-        queue.open.clear()
+        queue = closed_queue()
         port = free_port()
         async with running_bot(server, queue, tmp_path, grace=0.1, metrics_port=port):
             await ann.send_text("/help")
@@ -125,8 +124,7 @@ async def test_a_group_hears_once_that_somebody_asks_too_fast(tmp_path: Path) ->
     async with FakeTelegram() as server:
         ann = server.person("Ann")
         group = server.group("Cats", ann)
-        queue = FakeQueue()
-        queue.open.clear()
+        queue = closed_queue()
         async with running_bot(server, queue, tmp_path, grace=0.1, max_per_user=2):
             photos = [await ann.send_photo(PHOTO, "@captions_test_bot", chat=group) for _ in range(6)]
             assert "already have 2 requests of yours" in (await group.next_message())["text"]
@@ -160,8 +158,7 @@ async def test_only_what_was_sent_while_the_bot_was_down_is_all_answered(
                 server.push("message", photo | {"date": int(time.time() - skew)})
 
         send(ann, 101)
-        queue = FakeQueue()
-        queue.open.clear()
+        queue = closed_queue()
         async with running_bot(server, queue, tmp_path, grace=0.1, **changes):
             await eventually(partial(jobs_of, queue, ann.id, 101))
             send(bob, 25)
@@ -176,8 +173,7 @@ async def test_what_waited_while_telegram_could_not_be_reached_is_all_answered(
     monkeypatch.setattr("bot.telegram.polling.AWAY", 0.3)
     async with FakeTelegram() as server:
         ann = server.person("Ann")
-        queue = FakeQueue()
-        queue.open.clear()
+        queue = closed_queue()
         async with running_bot(server, queue, tmp_path, grace=0.1):
             outage = server.faults.add("getUpdates", "drop", times=2)
             await ann.send_text("/help")  # the poll that is under way brings it

@@ -22,7 +22,7 @@ from bot.storage.sqlite_inbox import SqliteInbox
 from handlers import create_routers
 from tests.conftest import ROOT
 from tests.support.conversation import ASKED_FOR, all_answered, answers
-from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot, settings_for
+from tests.support.fake_queue import FakeQueue, captions, closed_queue, eventually, running_bot, settings_for
 from tests.support.fake_telegram import TOKEN, FakeTelegram, Person
 from tests.support.pictures import PHOTO
 from tests.support.records import opened, waiting_in
@@ -255,8 +255,7 @@ async def test_what_was_in_work_when_the_bot_was_killed_is_answered_after_a_rest
 
 
 async def test_a_stop_waits_for_what_is_in_work(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
-    queue = FakeQueue()
-    queue.open.clear()
+    queue = closed_queue()
     async with running_bot(server, queue, tmp_path) as bot:
         photo = await ann.send_photo(PHOTO)
         await eventually(lambda: queue.jobs)

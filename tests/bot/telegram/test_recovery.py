@@ -17,7 +17,7 @@ from model.serving.jobs import Job
 from model.serving.queue import JobLost
 from model.serving.tasks.photo import PhotoResult
 from tests.support.conversation import all_answered, downloads
-from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot, settings_for
+from tests.support.fake_queue import FakeQueue, captions, closed_queue, eventually, running_bot, settings_for
 from tests.support.fake_telegram import FakeTelegram, Person
 from tests.support.jobs import make_job
 from tests.support.pictures import PHOTO
@@ -108,8 +108,7 @@ async def test_a_queue_that_loses_everything_is_tried_later_and_not_all_the_time
 async def test_a_stop_leaves_the_job_in_the_queue_and_the_next_start_takes_its_result(
     server: FakeTelegram, ann: Person, tmp_path: Path
 ) -> None:
-    queue = FakeQueue()
-    queue.open.clear()
+    queue = closed_queue()
     async with running_bot(server, queue, tmp_path, grace=0.1):
         photo = await ann.send_photo(PHOTO)
         await eventually(lambda: queue.jobs)
@@ -150,8 +149,7 @@ async def test_what_nobody_wants_any_more_gets_no_answer(server: FakeTelegram, a
 async def test_a_full_queue_says_so_before_it_downloads_anything(
     server: FakeTelegram, ann: Person, tmp_path: Path
 ) -> None:
-    queue = FakeQueue()
-    queue.open.clear()
+    queue = closed_queue()
     async with running_bot(server, queue, tmp_path, grace=0.1, max_queue=1):
         await ann.send_photo(PHOTO)
         await eventually(lambda: queue.jobs)
@@ -163,8 +161,7 @@ async def test_a_full_queue_says_so_before_it_downloads_anything(
 async def test_a_notice_that_a_kill_left_behind_is_deleted_at_the_next_start(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    queue = FakeQueue(alive=0)
-    queue.open.clear()
+    queue = closed_queue(alive=0)
     async with running_bot(server, queue, tmp_path, grace=0.1, rhythm=Rhythm(after=0.1)):
         photo = await ann.send_photo(PHOTO)
         assert "waits in line" in (await ann.next_message())["text"]

@@ -36,7 +36,7 @@ from handlers import create_routers
 from model.serving.health import Deadline
 from model.serving.queue import Status
 from tests.support.conversation import ASKED_FOR, all_answered, answers
-from tests.support.fake_queue import FakeQueue, RunningBot, eventually, running_bot, settings_for
+from tests.support.fake_queue import FakeQueue, RunningBot, closed_queue, eventually, running_bot, settings_for
 from tests.support.fake_telegram import TOKEN, FakeTelegram, Person
 from tests.support.pictures import PHOTO
 from tests.support.redis_server import RedisServer, free_port
@@ -278,8 +278,7 @@ async def test_many_updates_at_once_are_each_answered(server: FakeTelegram, tmp_
 
 
 async def test_a_stop_waits_for_what_is_in_work(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
-    queue = FakeQueue()
-    queue.open.clear()
+    queue = closed_queue()
     async with hooked_bot(server, queue, tmp_path) as hooked:
         photo = await ann.send_photo(PHOTO)
         await eventually(lambda: queue.jobs)
