@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import av
 import numpy as np
-from av.stream import Disposition
 from PIL import Image
 
 from model.media.clips import open_clip
@@ -252,12 +251,12 @@ def clip_kinds() -> list[Kind]:
         add(f"{suffix.upper()} that breaks off", partial(broken_off, suffix, codec))
     add("MP4 that breaks off", lambda: truncated(filmed("mp4", codec="libx264")), "damaged_clip")
     add("MP4, only its first bytes", lambda: filmed("mp4", codec="libx264")[:40], "damaged_clip")
-    add("sound with a cover (M4A)", lambda: song("mp4", "aac"), "not_a_clip")
-    add("sound alone (M4A)", lambda: song("mp4", "aac", cover=False), "not_a_clip")
-    add("sound alone (OGG)", lambda: song("ogg", "libopus", cover=False), "not_a_clip")
-    add("sound alone (MKA)", lambda: song("matroska", "aac", cover=False), "not_a_clip")
-    add("sound with a cover (MKA)", lambda: song("matroska", "aac"), "not_a_clip")
-    add("sound alone (WMA)", lambda: song("asf", "wmav2", cover=False), "not_a_clip")
+    add("sound with a cover (M4A)", lambda: clips.song("mp4", "aac"), "not_a_clip")
+    add("sound alone (M4A)", lambda: clips.song("mp4", "aac", cover=False), "not_a_clip")
+    add("sound alone (OGG)", lambda: clips.song("ogg", "libopus", cover=False), "not_a_clip")
+    add("sound alone (MKA)", lambda: clips.song("matroska", "aac", cover=False), "not_a_clip")
+    add("sound with a cover (MKA)", lambda: clips.song("matroska", "aac"), "not_a_clip")
+    add("sound alone (WMA)", lambda: clips.song("asf", "wmav2", cover=False), "not_a_clip")
     add("playlist (HLS)", lambda: b"#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1/a.ts\n", "not_a_clip")
     add("playlist (concat)", lambda: b"ffconcat version 1.0\nfile '/etc/passwd'\n", "not_a_clip")
     add("still GIF sent as a clip", lambda: encoded(scene(320, 240).quantize(64), "GIF"), "not_a_clip")
@@ -342,28 +341,8 @@ def trimmed(data: bytes) -> None:
 
 def hdr(transfer: int) -> bytes:
     """(220, 30, 30) as a screen of 100 cd/m² shows it."""
-    light = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]]) @ (
-        (np.array([220, 30, 30]) / 255) ** 2.4
-    )
-    if transfer == 16:
-        power = (light / 100) ** 0.1593017578125
-        signal = ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
-    else:
-        dark = (light / 10) ** (1 / 1.2)
-        signal = np.where(
-            dark <= 1 / 12,
-            np.sqrt(3 * dark),
-            0.17883277 * np.log(np.maximum(12 * dark - 0.28466892, 1e-9)) + 0.55991073,
-        )
-    frame = np.broadcast_to(np.round(signal * 65535).astype(np.uint16), (48, 64, 3))
-    return filmed(
-        "mp4",
-        [np.ascontiguousarray(frame)] * 10,
-        codec="libx265",
-        layout="yuv420p10le",
-        colours=(transfer, 9, 9),
-        options={"x265-params": "log-level=none", "crf": "8"},
-    )
+    frame = np.broadcast_to(clips.in_hdr((220, 30, 30), transfer), (48, 64, 3))
+    return filmed("mp4", [np.ascontiguousarray(frame)] * 10, **clips.hdr(transfer))
 
 
 def remuxed(flags: str) -> bytes:
@@ -380,26 +359,3 @@ def remuxed(flags: str) -> bytes:
                     packet.stream = stream
                     target.mux(packet)
         return Path(folder, "out.mp4").read_bytes()
-
-
-def song(container: str, codec: str, *, cover: bool = True) -> bytes:
-    """Three seconds of sound."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "song")
-        with av.open(str(path), "w", container) as file:
-            audio: Any = file.add_stream(codec, rate=48_000, layout="stereo")
-            audio.bit_rate = 128_000
-            picture: Any = file.add_stream("mjpeg", rate=1) if cover else None
-            if picture is not None:
-                picture.width, picture.height, picture.pix_fmt = 64, 64, "yuvj420p"
-                picture.disposition = Disposition.attached_pic
-            for start in range(0, 3 * 48_000, 1024):
-                silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
-                silence.sample_rate, silence.pts = 48_000, start
-                file.mux(audio.encode(silence))
-            file.mux(audio.encode(None))
-            if picture is not None:
-                packet: Any = av.Packet(encoded(Image.new("RGB", (64, 64), "red"), "JPEG"))
-                packet.stream, packet.pts, packet.dts = picture, 0, 0
-                file.mux(packet)
-        return path.read_bytes()

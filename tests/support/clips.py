@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import Any, Final
 import av
 import numpy as np
 import numpy.typing as npt
+from av.stream import Disposition
 from PIL import Image
+
+from tests.support.pictures import picture
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -88,6 +92,50 @@ def video(
         if audio is not None:
             file.mux(audio.encode(None))
     return path.read_bytes()
+
+
+def hdr(transfer: int) -> dict[str, Any]:
+    """The settings of `video` for HDR. transfer: 16 (PQ) or 18 (HLG)."""
+    options = {"x265-params": "log-level=none", "crf": "8"}
+    return {"codec": "libx265", "layout": "yuv420p10le", "colours": (transfer, 9, 9), "options": options}
+
+
+def in_hdr(colours: npt.ArrayLike, transfer: int) -> npt.NDArray[np.uint16]:
+    """Colours in [0, 255], (…, 3), as a screen of 100 cd/m² shows them, as the signal of an HDR clip."""
+    to_bt2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
+    light = (np.asarray(colours) / 255) ** 2.4 @ to_bt2020.T
+    if transfer == 16:
+        power = (light / 100) ** 0.1593017578125
+        signal = ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
+    else:
+        scene = (light / 10) ** (1 / 1.2)
+        bright = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
+        signal = np.where(scene <= 1 / 12, np.sqrt(3 * scene), bright)
+    found: npt.NDArray[np.uint16] = np.round(signal * 65535).astype(np.uint16)
+    return found
+
+
+def song(container: str, codec: str, *, cover: bool = True) -> bytes:
+    """Three seconds of sound."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "song")
+        with av.open(str(path), "w", container) as file:
+            audio: Any = file.add_stream(codec, rate=48_000, layout="stereo")
+            audio.bit_rate = 128_000
+            shown: Any = file.add_stream("mjpeg", rate=1) if cover else None
+            if shown is not None:
+                shown.width, shown.height, shown.pix_fmt = 64, 64, "yuvj420p"
+                shown.disposition = Disposition.attached_pic
+            for start in range(0, 3 * 48_000, 1024):
+                silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
+                silence.sample_rate, silence.pts = 48_000, start
+                file.mux(audio.encode(silence))
+            file.mux(audio.encode(None))
+            if shown is not None:
+                packet: Any = av.Packet(picture(64, 64))
+                packet.stream, packet.pts, packet.dts = shown, 0, 0
+                file.mux(packet)
+        return path.read_bytes()
 
 
 def animation(frames: Sequence[Image.Image], durations: Sequence[int], kind: str = "GIF", **options: Any) -> bytes:
