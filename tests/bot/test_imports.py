@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from tests.conftest import ROOT
+from tests.support.processes import imported, run_python
 
 HEAVY = ("torch", "torchvision", "numpy", "PIL", "av", "redis", "sqlite3")
 
@@ -15,9 +13,7 @@ HEAVY = ("torch", "torchvision", "numpy", "PIL", "av", "redis", "sqlite3")
 @pytest.mark.slow
 def test_the_bot_imports_nothing_heavy() -> None:
     modules = "bot.app, bot.logs, handlers, model.serving.tasks, model.speech"
-    code = f"import sys, {modules}; print([name for name in {HEAVY!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert imported(modules, HEAVY) == "[]"
 
 
 @pytest.mark.slow
@@ -30,22 +26,17 @@ def test_telegrams_types_are_built_when_first_used() -> None:
         "for each in late: each.model_rebuild()\n"
         "print(aiogram.types.Update in late, len(late) > 400, all(each.__pydantic_complete__ for each in models))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "True True True"
+    assert run_python(code) == "True True True\n"
 
 
 def test_the_import_rules_hold() -> None:
     """In a process of its own: import-linter configures the log of the one that it runs in."""
-    code = "import importlinter.cli as cli, sys; sys.exit(cli.lint_imports(no_cache=True))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout
+    run_python("import importlinter.cli as cli, sys; sys.exit(cli.lint_imports(no_cache=True))")
 
 
 def test_a_worker_and_a_look_at_dead_letters_import_no_bot() -> None:
     modules = "start, bot.dead_letters, bot.storage.sqlite_inbox, bot.storage.sqlite_chats"
-    code = f"import sys, {modules}; print('aiogram' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert imported(modules, ["aiogram"]) == "[]"
 
 
 @pytest.mark.parametrize(
@@ -57,6 +48,4 @@ def test_a_worker_and_a_look_at_dead_letters_import_no_bot() -> None:
 )
 def test_lower_layers_know_no_telegram_and_nothing_above_them(folder: str, above: tuple[str, ...]) -> None:
     modules = ", ".join(f"bot.{folder}.{path.stem}" for path in (ROOT / "bot" / folder).glob("[a-z]*.py"))
-    code = f"import sys, {modules}; print([name for name in {above!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert imported(modules, above) == "[]"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,8 +14,9 @@ from model.command import edit_photo
 from model.editor import EditModelError, Editor
 from model.edits import LONGEST, EditFault, EditRequest, parse_edit
 from model.errors import EditRefused, EditTextTooLong, EditTooSlow, OutOfMemory
-from tests.conftest import PHOTOS, ROOT
+from tests.conftest import PHOTOS
 from tests.support.editors import Kind, write_editor
+from tests.support.processes import imported
 
 STEPS = 3
 
@@ -147,11 +146,8 @@ def test_half_precision_weights_are_found(folder: Path, tmp_path: Path, photo: I
 
 @pytest.mark.slow
 def test_diffusers_is_imported_with_a_model_only() -> None:
-    code = (
-        "import sys, model.serving.worker.process, model.editor, model.command\n"
-        "assert not {'diffusers', 'transformers'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    modules = "model.serving.worker.process, model.editor, model.command"
+    assert imported(modules, ("diffusers", "transformers")) == "[]"
 
 
 def test_the_terminal_edits_upright_and_says_what_it_did(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from model.serving.health import Deadline
 from model.serving.queue import Status
 from tests.conftest import ROOT
 from tests.support.corpus import WORKER_MEMORY
+from tests.support.processes import run_python
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 INSTRUCTIONS = [
@@ -85,14 +85,7 @@ def test_the_bot_needs_only_its_own_requirements() -> None:
         "        if module.name.removeprefix('model.serving.') not in sys.argv[2].split():\n"
         "            importlib.import_module(module.name)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(blocked), WORKER_MODULES],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_python(code, json.dumps(blocked), WORKER_MODULES)
 
 
 def test_what_is_copied_is_there_and_nothing_else_reaches_the_images() -> None:

@@ -1,10 +1,11 @@
-"""Time that passes only when a test, or somebody who sleeps, says so."""
+"""Time that passes only when a test, or somebody who sleeps, says so; and waiting for what takes time of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -41,3 +42,10 @@ async def settled() -> None:
     """Let every task run until it waits for something."""
     for _ in range(50):
         await asyncio.sleep(0)
+
+
+async def eventually(true: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until something has come true."""
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.01)

@@ -29,6 +29,7 @@ from model.serving.jobs import Job, Outcome
 from model.serving.queue import Busy, JobProducer, Limits, Status
 from model.serving.redis.producer import RedisQueue
 from model.serving.tasks.photo import PhotoResult, WeighedWord, WireCaption
+from tests.support.clock import eventually as eventually
 from tests.support.fake_telegram import TOKEN, FakeTelegram, Message, Person
 from tests.support.jobs import photo_of
 
@@ -221,13 +222,6 @@ def is_status(message: Message) -> bool:
     """Whether this is what a person is shown while they wait."""
     rows = message.get("reply_markup", {}).get("inline_keyboard", [])
     return any(button.get("callback_data", "").startswith(f"{Cancel.__prefix__}:") for row in rows for button in row)
-
-
-async def eventually(true: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait until something has come true."""
-    async with asyncio.timeout(seconds):
-        while not true():
-            await asyncio.sleep(0.01)
 
 
 async def never(url: str, folder: str) -> int:

@@ -57,11 +57,11 @@ class Pipes:
 
 
 @contextlib.asynccontextmanager
-async def serving(captioners: Captioners) -> AsyncIterator[LocalQueue]:
-    """The queue of a worker that runs in this process."""
+async def serving(captioners: Captioners, **settings: Any) -> AsyncIterator[LocalQueue]:
+    """The queue of a worker that runs in this process. settings: more arguments of `Worker`."""
     async with Pipes() as pipes:
         stop = asyncio.Event()
-        task = asyncio.create_task(Worker(pipes.consumer, captioners).run(stop))
+        task = asyncio.create_task(Worker(pipes.consumer, captioners, **settings).run(stop))
         try:
             yield pipes.queue
         finally:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import httpx
 import pytest
 
 from model.serving.limits import Rate
-from tests.conftest import ROOT
 from tests.support.clock import Clock
 from tests.support.fake_queue import FakeQueue
+from tests.support.processes import imported
 from tests.support.web import JPEG, PHOTO, Web, captioned, kind, web_of
 from web.limits import client_of, user_of
 from web.settings import WebSettings, is_loopback
@@ -139,6 +136,4 @@ def test_clients_are_told_apart_by_address() -> None:
 
 def test_the_web_imports_nothing_heavy_and_nothing_of_the_bot() -> None:
     heavy = ("torch", "torchvision", "numpy", "PIL", "cv2", "redis", "aiogram", "bot", "handlers")
-    code = f"import sys, web.app; print([name for name in {heavy!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert imported("web.app", heavy) == "[]"

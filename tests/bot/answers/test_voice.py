@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +13,8 @@ import soundfile
 from bot.answers import voice
 from bot.answers.voice import Voice, seconds
 from model.speech import LONGEST_SOUND
-from tests.conftest import ROOT
 from tests.support.fake_telegram import FakeTelegram
+from tests.support.processes import imported
 
 PATIENCE = 300.0  # seconds, on a loaded machine
 
@@ -145,10 +143,7 @@ async def test_two_texts_are_spoken_at_once_and_no_more(tmp_path: Path, monkeypa
 
 
 def test_the_bot_speaks_without_importing_what_speaks() -> None:
-    heavy = ("numpy", "soundfile", "cffi")
-    code = f"import sys, bot.answers.voice; print([name for name in {heavy!r} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert imported("bot.answers.voice", ("numpy", "soundfile", "cffi")) == "[]"
 
 
 def test_no_more_than_what_is_needed_is_passed_on() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +16,8 @@ import pytest
 from PIL import Image
 
 from model.media.memory import MIB, MemoryBudget
-from tests.conftest import ROOT
 from tests.support import clips
+from tests.support.processes import run_python
 
 pillow_heif.register_heif_opener()  # to write HEIC
 
@@ -234,22 +232,19 @@ def large_file(name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFacto
     return file
 
 
+def small_file(folder: Path, kind: str) -> str:
+    """The name of a file that a process decodes first."""
+    small = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue", "green")]
+    (folder / "small").write_bytes(clips.animation(small, [500] * 3) if kind == "clip" else encode(small[0], "PNG"))
+    return str(folder / "small")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_what_a_decoder_takes_is_counted(tmp_path: Path, large_file: Path, name: str) -> None:
     """The peak of a process that decodes one file is not above what the budget was told, nor far below it."""
-    kind, small_file = name.partition("-")[0], tmp_path / "small"
-    small = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue", "green")]
-    small_file.write_bytes(clips.animation(small, [500] * 3) if kind == "clip" else encode(small[0], "PNG"))
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", MEASURE, str(large_file), kind, str(small_file)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    peak, counted = map(int, done.stdout.split())
+    kind = name.partition("-")[0]
+    peak, counted = map(int, run_python(MEASURE, str(large_file), kind, small_file(tmp_path, kind)).split())
     print(f"{name}: {peak / MIB:.0f} MiB taken, {counted / MIB:.0f} MiB counted")
     assert peak <= counted
     assert peak >= counted / 4 - 64 * MIB
@@ -301,25 +296,14 @@ print("damaged" if share < 1 else "whole")
 def test_decoders_are_loaded_before_the_first_file() -> None:
     """One that Pillow cannot load for want of memory is not installed, as far as Pillow knows, ever after."""
     loaded = "from model.media.images import FORMATS; from PIL import Image; print(set(FORMATS) - set(Image.OPEN))"
-    done = subprocess.run([sys.executable, "-c", loaded], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+    assert run_python(loaded) == "set()\n"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in FILES if name not in ("grey", "strip", "clip-gif", "clip-png")])
 def test_a_decoder_without_memory_does_not_blame_the_file(tmp_path: Path, large_file: Path, name: str) -> None:
-    kind, small_file = name.partition("-")[0], tmp_path / "small"
-    small = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue", "green")]
-    small_file.write_bytes(clips.animation(small, [500] * 3) if kind == "clip" else encode(small[0], "PNG"))
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", STARVED, kind, str(large_file), str(small_file)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    *starved, read, damaged = done.stdout.splitlines()
+    kind = name.partition("-")[0]
+    *starved, read, damaged = run_python(STARVED, kind, str(large_file), small_file(tmp_path, kind)).splitlines()
     assert set(starved) <= {"out of memory"}
     assert starved or name == "jpeg"
     assert (read, damaged) == ("read", "damaged")

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 from PIL import Image
 
 from model.errors import AnimatedPicture, EditsUnavailable, EditTextTooLong, JobCancelled
-from model.serving.embedded.queue import LocalQueue
 from model.serving.jobs import Job
 from model.serving.queue import LINES
 from model.serving.tasks import LINES_WITHOUT_EDITOR
-from model.serving.tasks.base import PhotoEditor
 from model.serving.tasks.edit import EditResult, EditTask
 from model.serving.tasks.photo import PhotoResult, PhotoTask
 from model.serving.worker import worker as worker_module
 from model.serving.worker.network import Captioners
 from model.serving.worker.worker import Worker
 from tests.conftest import PHOTOS
-from tests.support.pipes import Pipes
+from tests.support.clock import eventually
+from tests.support.pipes import serving
 
 CAT = (PHOTOS / "cat.jpg").read_bytes()
 WINTER = Job("edit", 1, EditTask("make it winter", 60, 3))
@@ -55,31 +53,13 @@ class StandIn:
         return photo.resize((64, 32))
 
 
-@contextlib.asynccontextmanager
-async def serving(captioners: Captioners, editor: PhotoEditor | None) -> AsyncIterator[LocalQueue]:
-    async with Pipes() as pipes:
-        stop = asyncio.Event()
-        task = asyncio.create_task(Worker(pipes.consumer, captioners, editor=editor).run(stop))
-        try:
-            yield pipes.queue
-        finally:
-            stop.set()
-            await task
-
-
-async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not true():
-            await asyncio.sleep(0.01)
-
-
 async def test_progress_is_told_and_captions_do_not_wait(captioners: Captioners) -> None:
     editor, shares = StandIn(), list[float]()
-    async with serving(captioners, editor) as queue:
+    async with serving(captioners, editor=editor) as queue:
         await queue.put(WINTER, CAT)
         waiting = asyncio.create_task(queue.wait("edit", shares.append))
         editor.go.release()
-        await until(lambda: shares == [0.25])
+        await eventually(lambda: shares == [0.25])
         photo = Job("photo", 1, PhotoTask(samples=0, sheet=False))
         await queue.put(photo, CAT)
         assert isinstance(await asyncio.wait_for(queue.wait("photo"), 60), PhotoResult)
@@ -97,18 +77,18 @@ async def test_a_cancelled_edit_ends_with_its_step_and_the_next_begins(
 ) -> None:
     monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
     editor = StandIn()
-    async with serving(captioners, editor) as queue:
+    async with serving(captioners, editor=editor) as queue:
         await queue.put(WINTER, CAT)
         waiting = asyncio.create_task(queue.wait("edit"))
         editor.go.release()
-        await until(lambda: editor.done)
+        await eventually(lambda: editor.done)
         await queue.cancel("edit")
         with pytest.raises(JobCancelled):
             await waiting
         await queue.put(Job("next", 2, EditTask("summer")), CAT)
         await asyncio.sleep(0.5)  # until the worker has heard of it
         editor.go.release()
-        await until(lambda: editor.ended == 1)
+        await eventually(lambda: editor.ended == 1)
         assert editor.done == [0.25, 0.5]
         editor.go.release(4)
         assert isinstance(await asyncio.wait_for(queue.wait("next"), 60), EditResult)
@@ -116,10 +96,10 @@ async def test_a_cancelled_edit_ends_with_its_step_and_the_next_begins(
 
 async def test_a_worker_that_stops_hands_an_edit_back(captioners: Captioners) -> None:
     editor = StandIn()
-    async with serving(captioners, editor) as queue:
+    async with serving(captioners, editor=editor) as queue:
         await queue.put(WINTER, CAT)
         editor.go.release()
-        await until(lambda: editor.done)
+        await eventually(lambda: editor.done)
         threading.Timer(0.5, editor.go.release).start()  # the step that it is at
     assert (await queue.status()).waiting["edit"] == 1
 
@@ -152,7 +132,7 @@ async def test_what_cannot_be_edited_is_said(captioners: Captioners) -> None:
     gif = io.BytesIO()
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     frames[0].save(gif, "GIF", save_all=True, append_images=frames[1:], duration=100)
-    async with serving(captioners, StandIn()) as queue:
+    async with serving(captioners, editor=StandIn()) as queue:
         await queue.put(WINTER, gif.getvalue())
         with pytest.raises(AnimatedPicture):
             await asyncio.wait_for(queue.wait("edit"), 60)
@@ -163,7 +143,7 @@ async def test_what_cannot_be_edited_is_said(captioners: Captioners) -> None:
 
 async def test_a_worker_without_the_network_takes_no_edits(captioners: Captioners) -> None:
     assert set(LINES) - set(LINES_WITHOUT_EDITOR) == {"edit", "edit-bulk"}
-    async with serving(captioners, None) as queue:
+    async with serving(captioners, editor=None) as queue:
         await queue.put(WINTER, CAT)
         await queue.put(Job("photo", 1, PhotoTask(samples=0, sheet=False)), CAT)
         await asyncio.wait_for(queue.wait("photo"), 60)

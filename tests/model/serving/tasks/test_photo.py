@@ -30,6 +30,7 @@ from model.serving.worker import worker as worker_module
 from model.serving.worker.network import Captioners
 from model.serving.worker.worker import Worker
 from tests.conftest import WEIGHTS
+from tests.support import pipes as workers
 from tests.support.jobs import changed, make_job
 from tests.support.pipes import Pipes, job
 
@@ -97,14 +98,9 @@ class Served:
 
 @contextlib.asynccontextmanager
 async def serving(captioners: Captioners, media: bytes) -> AsyncIterator[Served]:
-    async with Pipes() as pipes:
-        stop, looked = asyncio.Event(), Looked()
-        task = asyncio.create_task(Worker(pipes.consumer, captioners, max_batch=4, metrics=looked.metrics).run(stop))
-        try:
-            yield Served(pipes.queue, looked, media)
-        finally:
-            stop.set()
-            await task
+    looked = Looked()
+    async with workers.serving(captioners, max_batch=4, metrics=looked.metrics) as queue:
+        yield Served(queue, looked, media)
 
 
 @pytest.fixture
