@@ -20,6 +20,7 @@ from model.errors import MetricsError
 from model.serving.metrics import WorkerMetrics, served_registry
 from model.serving.queue import Status
 from tests.conftest import ROOT
+from tests.support.clock import eventually
 from tests.support.metrics import Samples, samples, scrape, value
 from tests.support.redis_server import free_port
 from web.metrics import WebMetrics
@@ -139,8 +140,7 @@ async def test_an_engine_that_fails_does_not_end_the_watch() -> None:
             return ["one", "two"]
 
     watch = asyncio.create_task(watch_queue(Queue(), Inbox(), metrics, every=0.001))  # type: ignore[arg-type]
-    while len(seen) < 4:
-        await asyncio.sleep(0.001)
+    await eventually(lambda: len(seen) >= 4)
     watch.cancel()
     assert seen[:4] == [0, 1, 0, 1]
     assert value(shown(registry), "caption_queue_jobs", line="photo") >= 3

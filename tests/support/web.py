@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from model.serving.jobs import Job
 from model.serving.tasks.base import Language, WireTranslation
 from model.serving.tasks.photo import PhotoResult, WireCaption, WireMaps
+from tests.support.clock import eventually
 from tests.support.fake_queue import FakeQueue, worked
 from tests.support.jobs import photo_of
 from tests.support.program import Program
@@ -109,9 +110,7 @@ async def served(queue: Any, settings: WebSettings | None = None, **options: Any
         running = asyncio.create_task(server._serve([listening]))  # without its signal handlers
         port = listening.getsockname()[1]
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            async with asyncio.timeout(60):
-                while not server.started:
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: server.started)
             yield Web(app, queue, client)
         server.should_exit = True
         async with asyncio.timeout(60):

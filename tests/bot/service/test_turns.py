@@ -11,7 +11,7 @@ import pytest
 from bot.service.limits import Slots
 from bot.service.turns import Turns
 from bot.storage.inbox import Place
-from tests.support.clock import settled
+from tests.support.clock import eventually, settled
 
 ANN, BOB = Place(7, None, 7), Place(8, None, 8)
 
@@ -94,9 +94,7 @@ async def test_a_slot_whose_download_stalls_goes_to_the_next() -> None:
             await leave.wait()
 
     stalled = [asyncio.create_task(download(number)) for number in range(5)]
-    async with asyncio.timeout(60):
-        while len(begun) < 4:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: len(begun) >= 4)
     await asyncio.sleep(0.1)
     assert begun == [0, 1, 2, 3]  # no more than four are open
     leave.set()

@@ -23,6 +23,7 @@ from bot.telegram.polling import poll
 from bot.telegram.session import GetRawUpdates
 from model.serving.health import FOLDER, STALE, UNWELL, WELL, Deadline, Sign, birth_of, examine, heartbeat, host
 from tests.conftest import ROOT
+from tests.support.clock import eventually
 
 
 def sign(**changes: object) -> Sign:
@@ -39,8 +40,7 @@ def leave(folder: Path, *signs: Sign) -> Path:
 
 
 async def until_written(folder: Path, files: int = 1) -> None:
-    while len(list(folder.glob("*.json"))) < files:
-        await asyncio.sleep(0.01)
+    await eventually(lambda: len(list(folder.glob("*.json"))) >= files)
 
 
 async def test_a_process_is_well_while_it_beats_and_gone_when_it_ends(tmp_path: Path) -> None:
@@ -70,12 +70,10 @@ async def test_a_process_judges_itself(tmp_path: Path) -> None:
         await until_written(tmp_path)
         assert examine(tmp_path)[0] == WELL
         now += 61
-        while examine(tmp_path)[0] == WELL:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: examine(tmp_path)[0] != WELL)
         assert "in one forward pass for 61 s (at most 60)" in examine(tmp_path)[1]
         forward.clear()
-        while examine(tmp_path)[0] == UNWELL:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: examine(tmp_path)[0] != UNWELL)
 
 
 def test_a_deadline_that_is_set_again_begins_anew() -> None:
@@ -139,8 +137,7 @@ async def test_a_start_removes_what_killed_processes_left(tmp_path: Path) -> Non
     leave(tmp_path, sign(birth="killed"), sign(host="removed container", time=0.0), sign(host="elsewhere"))
     async with heartbeat(tmp_path, "bot", every=0.01):
         await until_written(tmp_path, 2)
-        while len(list(tmp_path.glob("*.json"))) > 2:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: len(list(tmp_path.glob("*.json"))) <= 2)
     assert [file.name for file in tmp_path.iterdir()] == ["2.json"]
 
 
@@ -149,9 +146,7 @@ async def test_a_folder_that_cannot_be_written_harms_nobody_but_shows(
 ) -> None:
     (tmp_path / FOLDER).write_text("a file in its place")
     async with heartbeat(tmp_path / FOLDER, "bot", every=0.001):
-        async with asyncio.timeout(60):
-            while not caplog.records:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: caplog.records)
         await asyncio.sleep(0.02)
     assert len(caplog.records) == 1  # not one a beat
     assert examine(tmp_path / FOLDER)[0] == UNWELL

@@ -26,6 +26,7 @@ from model.serving.redis.script import Script
 from model.serving.tasks import TASKS
 from model.serving.tasks.clip import ClipTask
 from model.serving.tasks.photo import PhotoResult, WireCaption
+from tests.support.clock import eventually
 from tests.support.jobs import make_job
 from tests.support.pipes import streams
 from tests.support.redis_server import RedisServer
@@ -692,9 +693,7 @@ async def test_workers_that_are_gone_are_swept_away(redis: OnRedis, monkeypatch:
     assert "gone" in redis.server.call(*consumers)
     await worker.close()
     redis.consumers.clear()
-    async with asyncio.timeout(SOON):
-        while "gone" in redis.server.call(*consumers):
-            await asyncio.sleep(0.02)
+    await eventually(lambda: "gone" not in redis.server.call(*consumers))
 
 
 @pytest.mark.parametrize("end", [RedisQueue.forget, RedisQueue.cancel])

@@ -19,6 +19,7 @@ from model.serving.outage import Outage
 from model.serving.redis import connection
 from model.serving.redis.address import InvalidAddress, RedisAddress, RedisRefused
 from model.serving.redis.connection import connect, connect_joined, is_passing, patiently
+from tests.support.clock import eventually
 from tests.support.redis_server import RedisServer
 
 
@@ -207,8 +208,7 @@ async def test_a_server_that_hangs_is_left_and_found_again(tmp_path: Path, monke
             await client.ping()
             server.pause()
             call = asyncio.create_task(patiently(client.ping, outage=outage))
-            while not outage.on:
-                await asyncio.sleep(0.02)
+            await eventually(lambda: outage.on)
             server.resume()
             assert await call
 

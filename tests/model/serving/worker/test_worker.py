@@ -40,7 +40,7 @@ from model.serving.worker import worker as worker_module
 from model.serving.worker.network import Captioners
 from model.serving.worker.worker import Worker, WorkerHung, choose
 from tests.conftest import ROOT
-from tests.support.clock import Clock
+from tests.support.clock import Clock, eventually
 from tests.support.jobs import make_job
 from tests.support.pipes import Pipes, job
 
@@ -418,8 +418,7 @@ async def test_a_single_photo_passes_fifty_of_another_person(
         for number in range(50):
             await arrive(f"{number}", 1)
         async with working(pipes.consumer, captioners, max_batch=4):
-            while sum(map(len, batches)) < 51:
-                await asyncio.sleep(0.02)
+            await eventually(lambda: sum(map(len, batches)) >= 51)
     assert came_at == [4]
     assert "single" in batches[4]
     assert sorted(name for batch in batches for name in batch) == sorted([*map(str, range(50)), "single"])
@@ -506,9 +505,7 @@ async def test_jobs_that_wait_for_a_thread_lose_no_time(
         async with working(
             pipes.consumer, captioners, threads=1, seconds={"photo": 2.0, "clip": 2.0}, thread_seconds=60.0
         ):
-            async with asyncio.timeout(60):
-                while taken.count("behind") < 2:
-                    await asyncio.sleep(0.02)
+            await eventually(lambda: taken.count("behind") >= 2)
             slow.set()
             assert isinstance(await asyncio.wait_for(pipes.queue.wait("behind"), 60), PhotoResult)
 
@@ -535,17 +532,14 @@ async def test_waiting_for_other_jobs_in_the_worker_does_not_count(
         worker, stop = Worker(pipes.consumer, captioners, threads=1), asyncio.Event()
         running = asyncio.create_task(worker.run(stop))
         await pipes.queue.put(job("drawn"), photo_files[0].read_bytes())
-        while "drawn" not in worker._held or worker._held["drawn"].picture is None:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: "drawn" in worker._held and worker._held["drawn"].picture is not None)
         with DECODING.hold(DECODING.size):
             await pipes.queue.put(job("decoded"), photo_files[0].read_bytes())
-            while "decoded" not in worker._held or worker._held["decoded"].waits:
-                await asyncio.sleep(0.01)
+            await eventually(lambda: "decoded" in worker._held and not worker._held["decoded"].waits)
             looked.set()
             held = dict(worker._held)
             begun = begins(held, pipes)
-            while begun.items() & begins(held, pipes).items():
-                await asyncio.sleep(0.01)
+            await eventually(lambda: not begun.items() & begins(held, pipes).items())
         for name in held:
             assert await pipes.queue.wait(name)
         stop.set()
@@ -597,8 +591,7 @@ async def test_a_forgotten_job_is_not_worked_on(
     monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
     async with Pipes() as pipes, working(pipes.consumer, captioners, max_batch=1):
         await pipes.queue.put(job("a"), photo_files[0].read_bytes())
-        while not seen:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: seen)
         await pipes.queue.put(job("b"), photo_files[0].read_bytes())
         await pipes.queue.put(job("c"), photo_files[0].read_bytes())
         while (await pipes.queue.status()).in_work < 2:
@@ -731,8 +724,7 @@ async def test_a_cancelled_clip_stops(
     monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
     async with Pipes() as pipes, working(pipes.consumer, captioners):
         await pipes.queue.put(job("clip", task=ClipTask), clip)
-        while not seen:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: seen)
         await pipes.queue.forget("clip")
         await pipes.queue.put(job("next", task=ClipTask), clip)
         assert await pipes.queue.wait("next")
@@ -756,9 +748,7 @@ async def test_a_cancelled_clip_keeps_its_room_while_its_thread_waits(
     monkeypatch.setattr(worker_module, "HEARTBEAT", 0.02)
     async with Pipes() as pipes, working(pipes.consumer, captioners):
         await pipes.queue.put(job("cancelled", task=ClipTask), clip)
-        async with asyncio.timeout(60):
-            while not begun:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: begun)
         await pipes.queue.cancel("cancelled")
         await pipes.queue.put(job("next", task=ClipTask), clip)
         await asyncio.sleep(0.3)
@@ -782,8 +772,7 @@ async def test_a_stopped_worker_hands_its_clip_back(
     async with Pipes() as pipes:
         await pipes.queue.put(job("clip", task=ClipTask), clip)
         async with working(pipes.consumer, captioners):
-            while not begun.is_set():
-                await asyncio.sleep(0.01)
+            await eventually(begun.is_set)
         await pipes.hang_up()
         [lease] = await asyncio.wait_for(pipes.queue.take(2, "clip", 1), 60)
         assert lease.attempt == 1
