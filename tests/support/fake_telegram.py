@@ -52,11 +52,6 @@ STICKER: Final[Json] = {
     **{"type": "regular", "width": 512, "height": 512, "emoji": "🐱"},
     **{"is_animated": False, "is_video": False},
 }
-MEASURES: Final[dict[str, tuple[str, ...]]] = {
-    "video": ("width", "height", "duration"),
-    "animation": ("width", "height", "duration"),
-    "voice": ("duration",),
-}
 LOOK_SECONDS: Final = 0.1  # between two looks at what happens elsewhere, such as in a log
 THUMBNAIL_SIDES: Final = (90, 320, 800)
 
@@ -413,16 +408,6 @@ class Person(Chat):
         content = {"text": text, "external_reply": {"origin": origin} | shown} | entities_part("entities", text)
         return await self._say(content, where)
 
-    async def edit_text(self, message: Message, text: str) -> Message:
-        """Change the words of an own message, text or caption: an `edited_message` update."""
-        current = self.server.stored_message(message)
-        for name in ("entities", "caption_entities"):
-            current.pop(name, None)
-        part = {"text": text} | entities_part("entities", text) if "text" in current else caption_part(text)
-        current |= part | {"edit_date": int(time.time())}
-        self.server.push("edited_message", current)
-        return copy.deepcopy(current)
-
     async def delete(self, message: Message) -> None:
         """Remove a message from its chat; bots are not told."""
         chat = self.server.chats[message["chat"]["id"]]
@@ -538,7 +523,7 @@ class FakeTelegram:
             "sendMessage": self._send_message,
             **{
                 f"send{kind.capitalize()}": functools.partial(self._send_media, kind)
-                for kind in ("photo", "video", "document", "voice", "animation")
+                for kind in ("photo", "document", "voice")
             },
             "sendMediaGroup": self._send_media_group,
             "sendChatAction": self._send_chat_action,
@@ -547,25 +532,17 @@ class FakeTelegram:
             "editMessageMedia": self._edit_media,
             "editMessageReplyMarkup": self._edit_reply_markup,
             "deleteMessage": self._delete_message,
-            "deleteMessages": self._delete_messages,
             "setMessageReaction": self._set_reaction,
             "answerCallbackQuery": self._answer_callback_query,
             "answerGuestQuery": self._answer_guest_query,
             "answerInlineQuery": self._answer_inline_query,
             "setMyCommands": self._set_commands,
             "getMyCommands": self._get_commands,
-            "deleteMyCommands": self._set_commands,
-            "setMyName": functools.partial(self._set_profile, "name", 64),
             "setMyDescription": functools.partial(self._set_profile, "description", 512),
             "setMyShortDescription": functools.partial(self._set_profile, "short_description", 120),
-            "getMyName": functools.partial(self._get_profile, "name"),
             "getMyDescription": functools.partial(self._get_profile, "description"),
             "getMyShortDescription": functools.partial(self._get_profile, "short_description"),
-            "getChat": self._get_chat,
             "getChatMember": self._get_chat_member,
-            "getChatAdministrators": self._get_chat_administrators,
-            "logOut": lambda call: True,
-            "close": lambda call: True,
         }
 
     @property
@@ -1013,12 +990,12 @@ class FakeTelegram:
             raise bad_request("a media group can't have reply_markup")
         group = {"media_group_id": self.new_media_group()}
         contents = [
-            self._media(item["type"], item.get("media"), call, item) | text_part(item, "caption") | covered(item)
+            self._media(item["type"], item.get("media"), call) | text_part(item, "caption") | covered(item)
             for item in media
         ]
         return [self._post(call, content | group) for content in contents]
 
-    def _media(self, kind: str, source: Any, call: Call, shape: Json | None = None) -> Json:
+    def _media(self, kind: str, source: Any, call: Call) -> Json:
         """The file parts of a message: an upload, `attach://name`, or a file_id of the same kind."""
         if isinstance(source, str) and source.startswith("attach://"):
             source = call.files.get(source.removeprefix("attach://"))
@@ -1035,10 +1012,8 @@ class FakeTelegram:
             return self.store_photo(source.data, [rules.check_photo(source.data)])
         if len(source.data) > rules.MAX_UPLOAD:
             raise ApiError(413, "Request Entity Too Large", violation=True)
-        given, measures = shape or call.params, MEASURES.get(kind, ())
-        details: Json = {name: int(given.get(name, 0)) for name in measures} | {"mime_type": source.mime_type}
-        if kind != "voice":
-            details["file_name"] = source.file_name
+        details: Json = {"mime_type": source.mime_type}
+        details |= {"duration": call.params.get("duration", 0)} if kind == "voice" else {"file_name": source.file_name}
         return self.store(kind, source.data, details)
 
     def _send_chat_action(self, call: Call) -> bool:
@@ -1100,7 +1075,7 @@ class FakeTelegram:
         media = call.params["media"]
         if media.get("type") not in ("photo", "video", "animation", "document"):
             raise bad_request("wrong type of the media")
-        content = self._media(media["type"], media.get("media"), call, media) | text_part(media, "caption")
+        content = self._media(media["type"], media.get("media"), call) | text_part(media, "caption")
         content |= covered(media)
         replaced = (*MEDIA_KINDS, "text", "entities", "caption", "caption_entities", "has_media_spoiler")
         return self._edit(call, replaced=replaced, content=content)
@@ -1110,14 +1085,6 @@ class FakeTelegram:
 
     def _delete_message(self, call: Call) -> bool:
         del self._chat(call).messages[self._message(call, "delete")["message_id"]]
-        return True
-
-    def _delete_messages(self, call: Call) -> bool:
-        """Messages that can't be found are skipped."""
-        if not 1 <= len(call.params["message_ids"]) <= 100:
-            raise bad_request("deleteMessages takes 1-100 message identifiers")
-        for number in call.params["message_ids"]:
-            self._chat(call).messages.pop(number, None)
         return True
 
     def _set_reaction(self, call: Call) -> bool:
@@ -1188,7 +1155,7 @@ class FakeTelegram:
     # Profile and members
 
     def _set_commands(self, call: Call) -> bool:
-        """setMyCommands and deleteMyCommands, apart for each scope and language."""
+        """Apart for each scope and language."""
         rules.check_commands(call.params.get("commands", []))
         self.commands[commands_key(call)] = call.params.get("commands", [])
         return True
@@ -1206,11 +1173,6 @@ class FakeTelegram:
     def _get_profile(self, name: str, call: Call) -> Json:
         return {name: self.profile.get(f"{name}/{call.params.get('language_code', '')}", "")}
 
-    def _get_chat(self, call: Call) -> Json:
-        gifts = ("unlimited_gifts", "limited_gifts", "unique_gifts", "premium_subscription", "gifts_from_channels")
-        extra = {"accent_color_id": 0, "max_reaction_count": 11, "accepted_gift_types": dict.fromkeys(gifts, False)}
-        return self._chat(call).shape | extra
-
     def _get_chat_member(self, call: Call) -> Json:
         chat, user_id = self._chat(call), call.params["user_id"]
         if user_id == self.bot["id"]:
@@ -1222,12 +1184,6 @@ class FakeTelegram:
             if member["user"]["id"] == user_id:
                 return member
         return {"status": "member" if user_id in chat.members else "left", "user": user.user}
-
-    def _get_chat_administrators(self, call: Call) -> list[Json]:
-        chat = self._chat(call)
-        if chat.shape["type"] == "private":
-            raise bad_request("there are no administrators in the private chat")
-        return self._administrators(chat)
 
     def _administrators(self, chat: Chat) -> list[Json]:
         owner = [

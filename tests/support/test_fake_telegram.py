@@ -247,9 +247,7 @@ async def test_everything_a_person_sends_is_readable(bot: Bot, ann: Person) -> N
     await ann.send_location(52.5, 13.4)
     await ann.send_contact("+49", "Bob")
     await ann.forward(photo)
-    await ann.edit_text(text, "hello")
-    updates = await bot.get_updates()
-    messages = [update.message for update in updates if update.message]
+    messages = [update.message for update in await bot.get_updates() if update.message]
     assert [message.content_type for message in messages] == [
         *("text", "photo", "document", "video", "animation", "video_note", "sticker", "voice"),
         *("location", "contact", "photo"),
@@ -261,8 +259,6 @@ async def test_everything_a_person_sends_is_readable(bot: Bot, ann: Person) -> N
     assert messages[4].document is not None
     assert messages[10].photo == messages[1].photo
     assert messages[10].forward_origin is not None
-    assert updates[-1].edited_message is not None
-    assert updates[-1].edited_message.text == "hello"
 
 
 async def test_an_album_shares_its_group_and_a_forum_its_threads(server: FakeTelegram, bot: Bot, ann: Person) -> None:
@@ -351,13 +347,8 @@ async def test_media_of_every_kind_and_by_file_id(server: FakeTelegram, bot: Bot
     assert photo.photo is not None
     again = await bot.send_photo(ann.id, photo.photo[-1].file_id, caption="again")
     assert again.photo == photo.photo
-    video = await bot.send_video(ann.id, upload(b"clip", "clip.mp4"), duration=3, width=320, height=240)
-    assert video.video is not None
-    assert (video.video.width, video.video.duration, video.video.file_name) == (320, 3, "clip.mp4")
-    animation = await bot.send_animation(ann.id, upload(b"gif", "a.mp4"))
-    assert animation.animation is not None
-    assert animation.document is not None
-    assert (await bot.send_document(ann.id, upload(b"text", "a.txt"))).document is not None
+    file = await bot.send_document(ann.id, upload(b"text", "a.txt"))
+    assert file.document is not None
     assert (await bot.send_voice(ann.id, upload(b"ogg", "a.ogg"))).voice is not None
     await bot.send_chat_action(ann.id, "upload_photo")
     group = await bot.send_media_group(
@@ -372,16 +363,16 @@ async def test_media_of_every_kind_and_by_file_id(server: FakeTelegram, bot: Bot
     edited = await bot.edit_message_media(
         types.InputMediaPhoto(media=upload(picture(60, 40)), caption="new"),
         chat_id=ann.id,
-        message_id=video.message_id,
+        message_id=file.message_id,
         reply_markup=keyboard("back"),
     )
     assert isinstance(edited, types.Message)
     assert edited.photo is not None
-    assert edited.video is None
-    kinds = ["Photo", "Photo", "Video", "Animation", "Document", "Voice", "MediaGroup"]
+    assert edited.document is None
+    kinds = ["Photo", "Photo", "Document", "Voice", "MediaGroup"]
     assert [each.method for each in server.sent(ann.id)] == [f"send{kind}" for kind in kinds]
     assert server.sent(method="sendPhoto")[0].files.popitem()[1].data == picture(100, 50)
-    assert [(await ann.next_message())["message_id"] for _ in range(8)] == list(range(1, 9))
+    assert [(await ann.next_message())["message_id"] for _ in range(6)] == list(range(1, 7))
     with pytest.raises(TelegramBadRequest, match="can't use file of type Photo as Document"):
         await bot.send_document(ann.id, photo.photo[-1].file_id)
 
@@ -405,8 +396,7 @@ async def test_edits_and_deletes(server: FakeTelegram, bot: Bot, ann: Person) ->
     await message.delete()
     with pytest.raises(TelegramBadRequest, match="message to delete not found"):
         await bot.delete_message(ann.id, 2)
-    assert await bot.delete_messages(ann.id, [1, 2, 3])
-    assert ann.chat_log() == []
+    assert ann.chat_log() == ["1 Ann: hello"]
     assert len(server.violations) == 5
 
 
@@ -518,14 +508,10 @@ async def test_profile_and_members(server: FakeTelegram, bot: Bot, ann: Person) 
     await bot.set_my_commands([types.BotCommand(command="start", description="Begin")], language_code="ru")
     assert [each.command for each in await bot.get_my_commands(language_code="ru")] == ["start"]
     assert await bot.get_my_commands() == []
-    assert await bot.set_my_name("Captions")
-    assert (await bot.get_my_name()).name == "Captions"
     assert await bot.set_my_description("Says what a photo shows")
     assert await bot.set_my_short_description("Captions")
-    assert (await bot.get_chat(group.id)).title == "Photographers"
     statuses = [(await bot.get_chat_member(group.id, each.id)).status for each in (ann, bob, eve)]
     assert statuses == ["creator", "administrator", "left"]
-    assert len(await bot.get_chat_administrators(group.id)) == 2
     assert server.violations == server.warnings == []
 
 
