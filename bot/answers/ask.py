@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -21,6 +20,7 @@ from bot.service.jobs import Origin, job_id, place_name
 from bot.service.requests import Fetch, Request
 from bot.storage.chats import Picture, Storage
 from bot.storage.inbox import Accepted, Place
+from bot.telegram.access import Handler
 from bot.telegram.media import Download, check_size, download_size
 from bot.telegram.updates import asker
 from model.errors import JobCancelled
@@ -132,12 +132,7 @@ class AskMiddleware(BaseMiddleware):
         self._storage = storage
         self._operator = operator
 
-    async def __call__(
-        self,
-        handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]],
-        event: TelegramObject,
-        data: dict[str, Any],
-    ) -> Any:
+    async def __call__(self, handler: Handler, event: TelegramObject, data: dict[str, Any]) -> Any:
         assert isinstance(event, Update)
         chat: Chat | User | None = data.get("event_chat")
         if event.guest_message is not None or event.inline_query is not None:  # of no chat of the bot's

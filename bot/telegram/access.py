@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from aiogram import BaseMiddleware, Bot
+from aiogram.dispatcher.event.bases import NextMiddlewareType
 from aiogram.enums import ChatMemberStatus, ChatType
 from aiogram.exceptions import AiogramError, TelegramBadRequest
 from aiogram.types import CallbackQuery, Chat, Message, TelegramObject, User
@@ -19,18 +19,14 @@ from bot.telegram.updates import asker
 
 log = logging.getLogger(__name__)
 
+Handler: TypeAlias = NextMiddlewareType[TelegramObject]  # what a middleware hands an update on to
 TOLD_SECONDS: Final = 60.0  # for which a stranger is not told again
 
 
 class PeopleMiddleware(BaseMiddleware):
     """Passes over what no person said here: the posts of a linked channel, and what other bots write."""
 
-    async def __call__(
-        self,
-        handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]],
-        event: TelegramObject,
-        data: dict[str, Any],
-    ) -> Any:
+    async def __call__(self, handler: Handler, event: TelegramObject, data: dict[str, Any]) -> Any:
         if isinstance(event, Message):
             # Who writes in the name of a chat, such as an anonymous administrator, is shown as a bot of Telegram's.
             by_bot = event.from_user is not None and event.from_user.is_bot and event.sender_chat is None
@@ -50,12 +46,7 @@ class AccessMiddleware(BaseMiddleware):
         self._allowed = allowed
         self._told: TTLCache[int, bool] = TTLCache(10_000, TOLD_SECONDS)
 
-    async def __call__(
-        self,
-        handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]],
-        event: TelegramObject,
-        data: dict[str, Any],
-    ) -> Any:
+    async def __call__(self, handler: Handler, event: TelegramObject, data: dict[str, Any]) -> Any:
         user: User | None = data.get("event_from_user")
         chat: Chat | None = data.get("event_chat")
         if isinstance(event, Message) and event.guest_query_id is not None:  # its chat's number may be another's, too
@@ -78,12 +69,7 @@ class CountPeople(BaseMiddleware):
     def __init__(self, stats: Stats) -> None:
         self._stats = stats
 
-    async def __call__(
-        self,
-        handler: Callable[[TelegramObject, dict[str, Any]], Awaitable[Any]],
-        event: TelegramObject,
-        data: dict[str, Any],
-    ) -> Any:
+    async def __call__(self, handler: Handler, event: TelegramObject, data: dict[str, Any]) -> Any:
         user: User | None = data.get("event_from_user")
         if user is not None:
             self._stats.served(asker(event) if isinstance(event, Message) else user.id)
