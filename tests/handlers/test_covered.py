@@ -10,11 +10,9 @@ import pytest
 from bot.dead_letters import dead
 from model.errors import JobCrashed
 from model.serving.jobs import Job, Outcome
-from model.serving.tasks.album import AlbumResult, AlbumTask
-from model.serving.tasks.clip import ClipFrame, ClipResult
-from model.serving.tasks.colours import ColoursResult, ColoursTask
+from model.serving.tasks.colours import ColoursTask
 from tests.support.conversation import COLOURS, HEATMAP, MORE, WEIGHED, answered, buttons, edited, press
-from tests.support.fake_queue import Decide, FakeQueue, eventually, last, running_bot, settings_for, worked
+from tests.support.fake_queue import Decide, FakeQueue, drawn, eventually, last, running_bot, settings_for, worked
 from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.jobs import clip_of, photo_of
 from tests.support.pictures import PHOTO, SHEET, picture
@@ -28,15 +26,7 @@ pytestmark = pytest.mark.usefixtures("unpaced")
 
 
 def found(job: Job, media: bytes) -> Outcome | Exception:
-    if job.line == "clip":
-        moments = clip_of(job).moments or 3
-        frames = tuple(ClipFrame(float(n), f"scene {n}", 0.5, n < moments) for n in range(5))
-        return ClipResult(5.0, frames, 0.5, False, (SHEET,) * moments, SHEET)
-    if isinstance(job.task, AlbumTask):
-        return AlbumResult(SHEET, len(job.task.captions))
-    if isinstance(job.task, ColoursTask):
-        return ColoursResult(SHEET)
-    return worked(job, sheet=SHEET, chart=CHART)
+    return drawn(job, SHEET) or worked(job, sheet=SHEET, chart=CHART)
 
 
 @pytest.fixture

@@ -19,11 +19,6 @@ from bot.answers.settings_menu import MenuPress
 from bot.answers.status import Rhythm
 from handlers.buttons import SAYING, WORK
 from model.serving.jobs import Job, Outcome
-from model.serving.tasks.album import AlbumResult, AlbumTask
-from model.serving.tasks.clip import ClipFrame, ClipResult
-from model.serving.tasks.colours import ColoursResult, ColoursTask
-from model.serving.tasks.tags import TagsResult, TagsTask
-from model.tagging.answers import Tag
 from tests.support.conversation import (
     DELETE,
     HEATMAP,
@@ -37,7 +32,7 @@ from tests.support.conversation import (
     press,
     tampered,
 )
-from tests.support.fake_queue import FakeQueue, eventually, is_status, next_answer, running_bot, worked
+from tests.support.fake_queue import FakeQueue, drawn, eventually, is_status, next_answer, running_bot, worked
 from tests.support.fake_telegram import Chat, FakeTelegram, Message, Person
 from tests.support.pictures import PHOTO, SHEET
 from tests.support.records import forget_notes, opened
@@ -82,19 +77,7 @@ class Held(FakeQueue):
 
 def outcome(job: Job, media: bytes) -> Outcome | Exception:
     """All captions are translated, so that each kind of button is there."""
-    return translated(found(job))
-
-
-def found(job: Job) -> Outcome:
-    if job.line == "clip":
-        return ClipResult(5.0, tuple(ClipFrame(float(n), "a cat", 0.5, True) for n in range(3)), 0.5, False, (), SHEET)
-    if isinstance(job.task, AlbumTask):
-        return AlbumResult(SHEET, len(job.task.captions))
-    if isinstance(job.task, ColoursTask):
-        return ColoursResult(SHEET)
-    if isinstance(job.task, TagsTask):
-        return TagsResult((Tag("cat", 0.9, holds=True),))
-    return worked(job, sheet=SHEET, chart=SHEET)
+    return translated(drawn(job, SHEET) or worked(job, sheet=SHEET, chart=SHEET))
 
 
 @pytest.fixture(autouse=True)

@@ -18,16 +18,10 @@ from bot.storage.opening import open_memory
 from bot.telegram.pacing import Pacer
 from model.errors import KINDS
 from model.serving.jobs import Job, Outcome
-from model.serving.tasks.album import AlbumResult, AlbumTask
-from model.serving.tasks.clip import ClipFrame, ClipResult
-from model.serving.tasks.colours import ColoursResult, ColoursTask
-from model.serving.tasks.rank import RankResult, RankTask
-from model.serving.tasks.tags import TagsResult, TagsTask
-from model.tagging.answers import Choice, Ranking, Tag
 from tests.conftest import PHOTOS
-from tests.support.fake_queue import FakeQueue, captions, running_bot, settings_for
+from tests.support.fake_queue import FakeQueue, captions, drawn, running_bot, settings_for
 from tests.support.fake_telegram import FakeTelegram, Json
-from tests.support.jobs import album_of, photo_of
+from tests.support.jobs import photo_of
 from tests.support.program import Program, running
 from tests.support.random_updates import Crowd, Sent
 from tests.support.random_values import MARK
@@ -188,18 +182,7 @@ def outcome(job: Job, media: bytes) -> Outcome | Exception:
         return random.Random(job.id).choice(list(KINDS.values()))("as it happens")
     if chance < 0.2 and not job.request:  # of an album all would get one apology, which is not to be told from silence
         return RuntimeError(f"unforeseen {MARK}")
-    if job.line == "clip":
-        frames = tuple(ClipFrame(float(n), "a cat", 0.5, n < 3) for n in range(5))
-        return ClipResult(5.0, frames, 0.5, False, (PICTURE,) * 3, PICTURE)
-    if isinstance(job.task, AlbumTask):
-        return AlbumResult(PICTURE, len(album_of(job).captions))
-    if isinstance(job.task, ColoursTask):
-        return ColoursResult(PICTURE)
-    if isinstance(job.task, TagsTask):
-        return TagsResult(tuple(Tag(name, 0.5, holds=True) for name in job.task.tags))
-    if isinstance(job.task, RankTask):
-        return RankResult(Ranking(tuple(Choice(text, 0.4) for text in job.task.texts), 0.2))
-    return captions(sheet=PICTURE if photo_of(job).sheet else None)
+    return drawn(job, PICTURE) or captions(sheet=PICTURE if photo_of(job).sheet else None)
 
 
 @pytest.fixture

@@ -28,7 +28,13 @@ from model.errors import CaptionError, JobCancelled
 from model.serving.jobs import Job, Outcome
 from model.serving.queue import Busy, JobProducer, Limits, Status
 from model.serving.redis.producer import RedisQueue
+from model.serving.tasks.album import AlbumResult, AlbumTask
+from model.serving.tasks.clip import ClipFrame, ClipResult, ClipTask
+from model.serving.tasks.colours import ColoursResult, ColoursTask
 from model.serving.tasks.photo import PhotoResult, WeighedWord, WireCaption
+from model.serving.tasks.rank import RankResult, RankTask
+from model.serving.tasks.tags import TagsResult, TagsTask
+from model.tagging.answers import Choice, Ranking, Tag
 from tests.support.clock import eventually as eventually
 from tests.support.fake_telegram import TOKEN, FakeTelegram, Message, Person
 from tests.support.jobs import photo_of
@@ -63,6 +69,24 @@ def worked(job: Job, media: bytes = b"", *, sheet: bytes | None = None, chart: b
         drawn,
         other=WireCaption("a dog on a sofa", 0.2) if task.compare else None,
     )
+
+
+def drawn(job: Job, picture: bytes) -> Outcome | None:
+    """As a worker answers jobs other than those on photos, with this as each picture; None for those."""
+    match job.task:
+        case ClipTask(moments=moments):
+            shown = moments or 3
+            frames = tuple(ClipFrame(float(n), f"scene {n}", 0.5, n < shown) for n in range(5))
+            return ClipResult(5.0, frames, 0.5, False, (picture,) * shown, picture)
+        case AlbumTask(captions=texts):
+            return AlbumResult(picture, len(texts))
+        case ColoursTask():
+            return ColoursResult(picture)
+        case TagsTask(tags=tags):
+            return TagsResult(tuple(Tag(name, 0.5, holds=True) for name in tags))
+        case RankTask(texts=texts):
+            return RankResult(Ranking(tuple(Choice(text, 0.4) for text in texts), 0.2))
+    return None
 
 
 Decide = Callable[[Job, bytes], Outcome | Exception]
