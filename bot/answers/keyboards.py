@@ -322,7 +322,7 @@ def stands_under(pressed: CallbackData, message: Message) -> bool:
     """Whether the bot put such a button under this message. A client may send any data for any message.
 
     With a key: one of that key. Else one of the same class, and for the same person where it names one. Buttons that
-    were exchanged since count: fingers are slower than edits.
+    were replaced since count: a press may be made before an edit is seen.
     """
     if (kinds := UNDER.get(type(pressed))) is not None:
         below = key_below(message)

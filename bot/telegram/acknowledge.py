@@ -1,4 +1,4 @@
-"""The answer to a press of a button, without which the button goes on spinning."""
+"""The answer to a press of a button, without which the button keeps its progress indicator."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ PRESSED_BEFORE: Final = 3.0  # seconds for which a press may still show the mess
 class Edits:
     """Edits messages, but not to what they say already, for Telegram takes no edit that changes nothing.
 
-    A press tells what its message said at that moment. When a finger trembles, the second one was made before the
+    A press tells what its message said at that moment. Of two presses in a row, the second one was made before the
     first was answered: so what was shown last is remembered for a moment.
     """
 

@@ -274,7 +274,7 @@ async def announce(reception: Reception) -> None:
 
 
 async def look(reception: Reception, wellness: Wellness | None = None, every: float = LOOK_SECONDS) -> None:
-    """Ask Telegram from time to time how the webhook fares, for ever. Raises WrongToken.
+    """Ask Telegram from time to time how the webhook is, for ever. Raises WrongToken.
 
     Nothing tells a quiet day from one on which Telegram does not get through. Contact is noted only while this
     address is the one that Telegram calls.

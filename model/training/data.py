@@ -96,7 +96,7 @@ def _from_table(path: Path) -> list[tuple[str, str, tuple[str, ...]]]:
     """File, split and captions of each image, of a CSV file with the columns image and caption, a row a caption.
 
     A column split may say where an image belongs; without it a tenth of the images is for validation and a tenth for
-    tests, chosen by their names alone, so that more images change nobody's place. Raises DataError.
+    tests, chosen by their names alone, so that adding images moves none to another split. Raises DataError.
     """
     captions: dict[str, list[str]] = {}
     splits: dict[str, str] = {}

@@ -73,7 +73,7 @@ def embed_all(
 
 
 def start_words(decoder_words: Tensor, dimensions: int) -> Tensor:
-    """The decoder's words in fewer dimensions: their principal components, as long on average as the GRU likes."""
+    """The decoder's words in fewer dimensions: their principal components, of standard deviation 0.3."""
     centred = decoder_words.float() - decoder_words.float().mean(dim=0)
     left, values, _ = torch.linalg.svd(centred, full_matrices=False)
     words: Tensor = left[:, :dimensions] * values[:dimensions]

@@ -544,7 +544,7 @@ async def test_administrators_of_a_group_delete_answers_to_others(
     await eventually(lambda: not group.bot_messages())
 
 
-async def test_a_finger_that_trembles_gets_one_sheet(
+async def test_two_presses_at_once_draw_one_sheet(
     server: FakeTelegram, queue: FakeQueue, ann: Person, tmp_path: Path
 ) -> None:
     await ann.send_album(PHOTOS[:2])

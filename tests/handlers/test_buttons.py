@@ -413,7 +413,7 @@ async def test_captions_that_are_in_work_when_all_is_forgotten_are_shown(queue: 
     await edited(ann, answer, lambda m: "15. a cat with 15 <legs>" in m["caption"])
 
 
-async def test_what_is_pressed_after_its_answer_was_deleted_gets_silence(queue: FakeQueue, ann: Person) -> None:
+async def test_a_press_after_its_answer_was_deleted_is_not_answered(queue: FakeQueue, ann: Person) -> None:
     answer = await answered(ann)
     await press(ann, answer, DELETE)
     await eventually(lambda: not ann.bot_messages())

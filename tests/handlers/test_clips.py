@@ -249,7 +249,7 @@ async def test_the_model_of_the_chat_looks_at_its_clips(queue: LocalQueue, ann: 
 
 
 @pytest.mark.parametrize("data", ["of:another:version", "t"])
-async def test_no_button_goes_on_spinning(ann: Person, data: str) -> None:
+async def test_a_press_that_is_not_understood_is_acknowledged(ann: Person, data: str) -> None:
     await ann.send_text("/start")
     assert await tampered(ann, await ann.next_message(), data) is None
 

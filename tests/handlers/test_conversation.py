@@ -169,7 +169,7 @@ async def test_sample_with_no_photo_says_to_send_one(queue: FakeQueue, ann: Pers
         ),
     ],
 )
-async def test_an_example_is_shown_at_the_start_and_to_the_empty_handed(
+async def test_an_example_is_shown_at_the_start_and_to_who_has_sent_no_photo(
     server: FakeTelegram,
     queue: FakeQueue,
     language: str,
@@ -205,7 +205,7 @@ async def test_an_example_is_shown_at_the_start_and_to_the_empty_handed(
     assert len(person.bot_messages()) == 2
 
 
-async def test_only_who_was_empty_handed_is_shown_the_example(
+async def test_only_the_person_who_asked_is_shown_the_example(
     server: FakeTelegram, queue: FakeQueue, ann: Person
 ) -> None:
     group = server.group("Cats", ann)
@@ -326,7 +326,7 @@ async def test_start_and_help_in_both_languages(server: FakeTelegram, queue: Fak
     assert "Hello" in (await nobody.next_message())["caption"]
 
 
-async def test_anything_else_gets_a_helpful_line(queue: FakeQueue, ann: Person) -> None:
+async def test_anything_else_is_answered_with_what_to_send(queue: FakeQueue, ann: Person) -> None:
     async def answer_to(message: Message) -> str:
         answer = await ann.next_message()
         assert replied(answer) == message["message_id"]
@@ -349,7 +349,7 @@ async def test_anything_else_gets_a_helpful_line(queue: FakeQueue, ann: Person) 
     assert not queue.jobs
 
 
-async def test_edits_and_service_messages_get_silence(server: FakeTelegram, queue: FakeQueue, ann: Person) -> None:
+async def test_edits_and_service_messages_are_not_answered(server: FakeTelegram, queue: FakeQueue, ann: Person) -> None:
     message = await ann.send_text("hello")
     await ann.next_message()
     server.push("edited_message", message | {"text": "hello again"})
@@ -392,7 +392,7 @@ async def test_a_photo_that_was_deleted_meanwhile_is_answered_all_the_same(queue
     assert "reply_to_message" not in await ann.next_message()
 
 
-async def test_a_closed_bot_serves_its_list_and_tells_others_politely(
+async def test_a_closed_bot_serves_its_list_and_refuses_others_in_their_language(
     server: FakeTelegram, ann: Person, olga: Person, tmp_path: Path
 ) -> None:
     queue = FakeQueue()

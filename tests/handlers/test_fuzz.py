@@ -150,7 +150,7 @@ def is_meant(sent: Sent, bot: Json) -> bool:
 
 
 def unpressed(server: FakeTelegram, crowd: Crowd) -> list[Sent]:
-    """Presses of buttons that go on spinning."""
+    """Presses that were never acknowledged."""
     tried = {call.params.get("callback_query_id") for call in server.calls if call.method == "answerCallbackQuery"}
     presses = [sent for sent in crowd.sent if sent.kind == "callback_query" and isinstance(sent.payload, dict)]
     return [sent for sent in presses if sent.payload.get("data") and sent.payload["id"] not in tried]
@@ -180,7 +180,7 @@ def outcome(job: Job, media: bytes) -> Outcome | Exception:
     chance = random.Random(job.id).random()
     if chance < 0.15:
         return random.Random(job.id).choice(list(KINDS.values()))("as it happens")
-    if chance < 0.2 and not job.request:  # of an album all would get one apology, which is not to be told from silence
+    if chance < 0.2 and not job.request:  # of an album all would get one apology, which looks as if none was answered
         return RuntimeError(f"unforeseen {MARK}")
     return drawn(job, PICTURE) or captions(sheet=PICTURE if photo_of(job).sheet else None)
 

@@ -100,7 +100,9 @@ async def test_commands_are_answered_and_those_of_other_bots_are_not(
     assert len(group.bot_messages()) == 5
 
 
-async def test_talk_among_people_gets_silence(server: FakeTelegram, queue: FakeQueue, group: Chat, eve: Person) -> None:
+async def test_talk_among_people_is_not_answered(
+    server: FakeTelegram, queue: FakeQueue, group: Chat, eve: Person
+) -> None:
     await eve.send_text(f"/start{BOT}", chat=group)
     hello = await group.next_message()
     await eve.send_text("thank you!", chat=group, reply_to=hello)
@@ -124,14 +126,14 @@ async def test_talk_among_people_gets_silence(server: FakeTelegram, queue: FakeQ
         {"forum_topic_created": {"name": "x", "icon_color": 7322096}},
     ],
 )
-async def test_service_messages_get_silence(
+async def test_service_messages_are_not_answered(
     server: FakeTelegram, queue: FakeQueue, group: Chat, eve: Person, service: dict[str, Any]
 ) -> None:
     server.push("message", {"message_id": 5000, "date": 1, "chat": group.shape, "from": eve.user, **service})
     await nothing_was_said(group, eve)
 
 
-async def test_posts_of_a_linked_channel_and_words_of_bots_get_silence(
+async def test_posts_of_a_linked_channel_and_of_bots_are_not_answered(
     server: FakeTelegram, queue: FakeQueue, group: Chat, eve: Person
 ) -> None:
     channel = {"id": -1_000_000_077_077, "type": "channel", "title": "News"}

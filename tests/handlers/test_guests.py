@@ -149,7 +149,7 @@ async def test_limits_of_a_person_hold(server: FakeTelegram, ann: Person, tmp_pa
 
 
 @pytest.mark.parametrize("photo", [True, False])
-async def test_who_asks_too_often_is_told_once_and_then_gets_silence(
+async def test_who_asks_too_often_is_told_once_and_then_not_answered(
     server: FakeTelegram, ann: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photo: bool
 ) -> None:
     monkeypatch.setattr("bot.app.Throttle", partial(Throttle, burst=2, interval=3600.0))

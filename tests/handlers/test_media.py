@@ -90,7 +90,7 @@ async def test_a_video_sticker_is_a_clip(queue: LocalQueue, ann: Person) -> None
     assert await told(ann, "2 moments in 0:09")
 
 
-async def test_a_drawn_sticker_gets_an_honest_line(queue: LocalQueue, ann: Person, olga: Person) -> None:
+async def test_a_drawn_sticker_is_refused(queue: LocalQueue, ann: Person, olga: Person) -> None:
     await ann.send_sticker(b"tgs", is_animated=True)
     assert "moving drawing" in (await ann.next_message())["text"]
     await olga.send_sticker(b"tgs", is_animated=True)

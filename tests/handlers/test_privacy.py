@@ -57,7 +57,7 @@ async def test_privacy_tells_what_is_kept_and_for_how_long(
     assert english.count("• ") == russian.count("• ") == 16
 
 
-async def test_privacy_keeps_its_word(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
+async def test_only_what_privacy_names_is_kept(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
     """After an answer there are settings and file ids, and nothing of what was said or by whom."""
     ann.user |= {"last_name": "Marked-Last-Name", "username": "marked_username"}
     async with running_bot(server, FakeQueue(), tmp_path):

@@ -128,7 +128,7 @@ async def test_what_is_chosen_already_changes_nothing(server: FakeTelegram, queu
 
 
 async def test_a_press_that_counts_twice_is_as_one(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
-    """Such as when the bot is killed between the change and its answer, or a finger trembles."""
+    """Such as when the bot is killed between the change and its answer, or the button is pressed twice."""
     async with running_bot(server, FakeQueue(), tmp_path):
         menu = await menu_of(ann)
         off = MenuPress(do="set", name="heatmap", value="0").pack()

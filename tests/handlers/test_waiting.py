@@ -73,7 +73,7 @@ async def says(person: Any, words: str) -> Message:
 
 
 async def in_line(queue: LocalQueue, message: Message, person: Person) -> None:
-    """Return when the job of a message was put: the order in which those of one person are is else a matter of luck."""
+    """Return when the job of a message was put: the order in which those of one person are is else not certain."""
     async with asyncio.timeout(60):
         while not await queue.has(f"424242-{person.server.update_id(message)}"):
             await asyncio.sleep(0.01)

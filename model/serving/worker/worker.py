@@ -361,7 +361,7 @@ class Worker:
                 )
 
     def _timed(self, work: Callable[[], T]) -> T:
-        """Run `work` on this thread, under the eyes of `_watch_threads`."""
+        """Run `work` on this thread, watched by `_watch_threads`."""
         thread = threading.get_ident()
         self._began[thread] = time.monotonic()
         try:

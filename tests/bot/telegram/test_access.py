@@ -47,7 +47,7 @@ async def test_a_group_on_the_list_may_use_the_bot_there_and_its_members_nowhere
     assert others.bot_messages() == []
 
 
-async def test_a_stranger_in_a_closed_bot_gets_one_polite_line_whatever_they_send(
+async def test_a_closed_bot_refuses_a_stranger_once_a_minute(
     server: FakeTelegram, ann: Person, bob: Person, tmp_path: Path
 ) -> None:
     queue = FakeQueue()

@@ -51,7 +51,7 @@ async def test_a_token_that_is_withdrawn_ends_a_running_bot(server: FakeTelegram
         assert await bot.status() == 2
 
 
-async def test_a_second_poller_is_said_plainly_and_ends_the_bot(
+async def test_a_second_poller_is_reported_and_ends_the_bot(
     server: FakeTelegram, ann: Person, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running_bot(server, FakeQueue(), tmp_path) as bot:

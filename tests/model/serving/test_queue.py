@@ -109,7 +109,7 @@ class OnRedis:
         return consumer
 
     async def crash(self, consumer: JobConsumer) -> None:
-        """Its lease ends by and by: nobody else is told."""
+        """Its lease expires: nobody else is told."""
 
     def keys(self) -> set[str]:
         lines = self.server.call("KEYS", "*").split("\r\n")
@@ -337,7 +337,7 @@ async def greedy_worker(worker: JobConsumer) -> None:
 
 
 @pytest.mark.slow
-async def test_no_innocent_job_is_given_up_with_one_that_kills(engine: Engine) -> None:
+async def test_no_other_job_is_given_up_with_one_that_kills_workers(engine: Engine) -> None:
     engine.lease = LEASE
     queue = await engine.producer()
     await line_up(queue, "first", "poison", "last")
@@ -564,7 +564,7 @@ async def put_and_wait(queue: JobProducer, name: str) -> Outcome:
 
 
 @pytest.mark.parametrize("poison", [("photo",), ("clip",), ("clip", "photo"), ("photo",) * 4])
-async def test_nobody_is_given_up_for_standing_beside_poison(poison: tuple[str, ...]) -> None:
+async def test_no_job_is_given_up_for_those_taken_with_it(poison: tuple[str, ...]) -> None:
     """Workers take all that they can get, and die if there is poison in it."""
     queue = LocalQueue(max_attempts=3)
     kinds = [*poison, "clip", "photo", "photo", "clip"]

@@ -511,7 +511,7 @@ async def test_jobs_that_wait_for_a_thread_lose_no_time(
 
 
 def begins(held: dict[str, worker_module._Held], pipes: Pipes) -> dict[str, float]:
-    """When the time of each job begins, in the eyes of the worker and of the bot."""
+    """When the time of each job begins, by the worker's and by the bot's count."""
     worker = {name: each.overdue - each.seconds for name, each in held.items()}
     return worker | {f"{name}, for the bot": pipes.queue._entries[name].taken for name in held}
 
