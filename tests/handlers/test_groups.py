@@ -27,12 +27,6 @@ pytestmark = pytest.mark.usefixtures("unpaced")
 
 
 @pytest.fixture
-def ann(server: FakeTelegram) -> Person:
-    """The owner of the group."""
-    return server.person("Ann", language_code="en")
-
-
-@pytest.fixture
 def bob(server: FakeTelegram) -> Person:
     """An administrator."""
     return server.person("Bob", language_code="en")
@@ -46,6 +40,7 @@ def eve(server: FakeTelegram) -> Person:
 
 @pytest.fixture
 def group(server: FakeTelegram, ann: Person, bob: Person) -> Chat:
+    """Ann is its owner."""
     return server.group("Cats", ann, bob)
 
 

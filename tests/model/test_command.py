@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,13 @@ from tests.conftest import PHOTOS, WEIGHTS
 ENGINE: Engine = ("cpu", "fp32")
 
 
+def captioned(capsys: pytest.CaptureFixture[str], files: list[str], **options: object) -> list[str]:
+    """The lines that are printed of these files."""
+    request = CaptionRequest(files=files, weights=WEIGHTS, device="cpu", samples=1, **options)  # type: ignore[arg-type]
+    assert caption_files(request) == 0
+    return capsys.readouterr().out.splitlines()
+
+
 @pytest.mark.slow
 def test_the_main_caption_comes_first_and_the_greedy_one_where_it_differs(
     captioner: Captioner,
@@ -35,12 +43,7 @@ def test_the_main_caption_comes_first_and_the_greedy_one_where_it_differs(
 ) -> None:
     monkeypatch.setattr(Captioner, "load", lambda *_, **__: captioner)
     files = [str(file) for file in photo_files]
-
-    def run(**options: object) -> list[str]:
-        request = CaptionRequest(files=files, weights=WEIGHTS, device="cpu", samples=1, **options)  # type: ignore[arg-type]
-        assert caption_files(request) == 0
-        return capsys.readouterr().out.splitlines()
-
+    run = partial(captioned, capsys, files)
     answers = [json.loads(line) for line in run(as_json=True)]
     differ = [answer for answer in answers if answer["best"]["text"] != answer["greedy"]["text"]]
     assert differ  # or this test sees nothing
@@ -86,13 +89,8 @@ def test_captions_in_russian_keep_the_english_ones(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
+    run = partial(captioned, capsys, [str(photo_files[0])])
     monkeypatch.setattr(Captioner, "load", lambda *_, **__: captioner)
-
-    def run(**options: object) -> list[str]:
-        request = CaptionRequest(files=[str(photo_files[0])], weights=WEIGHTS, device="cpu", samples=1, **options)  # type: ignore[arg-type]
-        assert caption_files(request) == 0
-        return capsys.readouterr().out.splitlines()
-
     english, russian = (json.loads(run(as_json=True, language=language)[0]) for language in ("en", "ru"))
     assert russian.pop("language") == "ru"
     for caption in (russian["greedy"], russian["best"], *russian["samples"]):

@@ -8,10 +8,8 @@ import io
 import json
 import os
 import signal
-import struct
 import subprocess
 import sys
-import zlib
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -24,6 +22,7 @@ from PIL import Image
 
 from tests.conftest import ROOT
 from tests.support import clips
+from tests.support.corpus import png_bomb
 from tests.support.fake_queue import is_status, next_answer
 from tests.support.fake_telegram import TOKEN, Call, FakeTelegram
 from tests.support.program import PATIENCE, Program, environment, running
@@ -168,16 +167,6 @@ async def test_a_russian_reads_russian(bot: Program, server: FakeTelegram, photo
     answer = lines(await next_answer(person, PATIENCE))
     assert not answer[0].removeprefix("возможно: ").isascii()
     assert not answer[1].isascii()
-
-
-def png_bomb() -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(9999))) + chunk(b"IEND", b"")
-    )
 
 
 async def test_each_bad_picture_gets_words_of_its_own_and_harms_nobody(

@@ -32,6 +32,7 @@ from PIL import Image
 from tests.support import bot_api_rules as rules
 from tests.support.bot_api_rules import ApiError, parse_html
 from tests.support.fake_telegram import TOKEN, FakeTelegram, Person
+from tests.support.pictures import picture
 
 
 class FastSession(AiohttpSession):
@@ -57,17 +58,6 @@ async def server() -> AsyncIterator[FakeTelegram]:
 async def bot(server: FakeTelegram) -> AsyncIterator[Bot]:
     async with connect(server) as bot:
         yield bot
-
-
-@pytest.fixture
-def ann(server: FakeTelegram) -> Person:
-    return server.person("Ann", language_code="en")
-
-
-def picture(width: int = 640, height: int = 480, image_format: str = "JPEG") -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (width, height), "teal").save(buffer, image_format)
-    return buffer.getvalue()
 
 
 def upload(data: bytes, name: str = "sheet.jpg") -> types.BufferedInputFile:
@@ -235,7 +225,7 @@ async def test_a_webhook_is_repeated_until_it_answers_well(server: FakeTelegram,
 
 
 async def test_everything_a_person_sends_is_readable(bot: Bot, ann: Person) -> None:
-    data = picture()
+    data = picture(640, 480)
     text = await ann.send_text("hi")
     photo = await ann.send_photo(data, "what is it?", reply_to=text)
     await ann.send_document(data, "cat.png", "image/png", "a file")
@@ -263,7 +253,7 @@ async def test_everything_a_person_sends_is_readable(bot: Bot, ann: Person) -> N
 
 async def test_an_album_shares_its_group_and_a_forum_its_threads(server: FakeTelegram, bot: Bot, ann: Person) -> None:
     group = server.group("Photographers", ann, is_forum=True)
-    await ann.send_album([picture(), b"no picture"], "two", chat=group, thread_id=7)
+    await ann.send_album([picture(640, 480), b"no picture"], "two", chat=group, thread_id=7)
     first, second = [update.message for update in await bot.get_updates()]
     assert first is not None
     assert second is not None
@@ -274,7 +264,7 @@ async def test_an_album_shares_its_group_and_a_forum_its_threads(server: FakeTel
 
 
 async def test_files_are_downloaded_as_they_are(server: FakeTelegram, bot: Bot, ann: Person) -> None:
-    data = picture()
+    data = picture(640, 480)
     message = await ann.send_photo(data)
     for size in message["photo"]:
         content = await bot.download(size["file_id"])
@@ -308,7 +298,7 @@ async def test_a_local_server_hands_files_over_on_disk(tmp_path: Path) -> None:
 
 
 async def test_a_person_talks_with_the_bot(server: FakeTelegram, bot: Bot, ann: Person) -> None:
-    asked = await ann.send_photo(picture(), "what?")
+    asked = await ann.send_photo(picture(640, 480), "what?")
     answer = await bot.send_photo(
         ann.id,
         upload(picture(800, 600)),
@@ -587,7 +577,7 @@ async def test_faults_of_polling_keep_the_updates(server: FakeTelegram, bot: Bot
 
 
 async def test_faults_of_downloads(server: FakeTelegram, bot: Bot, ann: Person) -> None:
-    data = picture()
+    data = picture(640, 480)
     file_id = (await ann.send_photo(data))["photo"][-1]["file_id"]
     server.faults.add("getFile", "gone", times=1)
     with pytest.raises(TelegramBadRequest, match="temporarily unavailable"):

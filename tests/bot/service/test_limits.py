@@ -50,15 +50,16 @@ async def test_bytes_are_handed_out_in_turn() -> None:
         leave["d"].set()
 
 
+async def use(budget: ByteBudget, size: int) -> None:
+    async with budget.hold(size):
+        pass
+
+
 async def test_who_gives_up_waiting_makes_room_for_the_next() -> None:
     budget = ByteBudget(10)
 
-    async def use(size: int) -> None:
-        async with budget.hold(size):
-            pass
-
     async with budget.hold(5):
-        waiting = [asyncio.create_task(use(size)) for size in (8, 5, 10)]
+        waiting = [asyncio.create_task(use(budget, size)) for size in (8, 5, 10)]
         await asyncio.sleep(0)
         waiting[0].cancel()
         await asyncio.sleep(0.01)
@@ -69,13 +70,9 @@ async def test_who_gives_up_waiting_makes_room_for_the_next() -> None:
 async def test_who_gives_up_just_as_the_turn_comes_leaves_nothing_behind() -> None:
     budget = ByteBudget(10)
 
-    async def use(size: int) -> None:
-        async with budget.hold(size):
-            pass
-
     async with budget.hold(10):
-        first, second = (asyncio.create_task(use(10)) for _ in range(2))
+        first, second = (asyncio.create_task(use(budget, 10)) for _ in range(2))
         await asyncio.sleep(0)
     first.cancel()
     await asyncio.wait_for(second, 60)
-    await asyncio.wait_for(use(10), 60)
+    await asyncio.wait_for(use(budget, 10), 60)

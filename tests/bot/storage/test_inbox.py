@@ -7,7 +7,7 @@ import json
 import sqlite3
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,6 @@ class Place:
 
     database: Database | None = None
     client: Any = None
-    files: list[Database] = field(default_factory=list)
 
     def inbox(self, bot: int = 1) -> Engine:
         return SqliteInbox(self.database, bot) if self.database else RedisInbox(self.client, bot)

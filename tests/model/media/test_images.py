@@ -28,6 +28,7 @@ from model.errors import (
 from model.media import images
 from model.media.images import MAX_KEPT, open_image
 from model.media.memory import MemoryBudget
+from tests.support.picture_kinds import chunk
 
 pillow_heif.register_heif_opener()  # to write HEIC; how it is read is not changed by it
 
@@ -44,10 +45,6 @@ def gradient(width: int = 64, height: int = 48) -> Image.Image:
     pixels[..., 0] = np.arange(width) * 255 // (width - 1)
     pixels[..., 1] = (np.arange(height) * 255 // (height - 1))[:, None]
     return Image.fromarray(pixels)
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png(width: int, depth: int, colour: int, row: bytes, *more: bytes, height: int = 1) -> bytes:
