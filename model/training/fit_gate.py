@@ -60,8 +60,9 @@ def operating_point(photos: Sequence[Tensor], refused: float) -> float:
 
 def roc_area(present: Tensor, absent: Tensor) -> float:
     """The area under the ROC curve: how often a score of `present` is above one of `absent`; ties count half."""
-    above = (present[:, None] > absent).float() + 0.5 * (present[:, None] == absent).float()
-    return float(above.mean())
+    ordered = absent.sort().values
+    below, upto = (torch.searchsorted(ordered, present, right=right) for right in (False, True))
+    return float((below + upto).double().mean() / (2 * len(absent)))
 
 
 def drawn(captioner: Captioner, draw: Draw, count: int, seed: str) -> Tensor:
