@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import getpass
 import logging
 import os
@@ -328,6 +329,16 @@ def stop_signal() -> asyncio.Event:
     return stop
 
 
+def spare_imports() -> None:
+    """What was imported stays: the garbage collector looks through it no more, and more seldom through the rest.
+
+    Without this it takes a fifth of the time of a busy bot.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
+
+
 async def run_redis(settings: Settings) -> int:
     from bot.app import run_bot
     from bot.storage.inbox import process_name
@@ -335,6 +346,7 @@ async def run_redis(settings: Settings) -> int:
     from model.serving.queue import Limits
     from model.serving.redis.producer import RedisQueue
 
+    spare_imports()
     assert settings.redis_url is not None
     stop = stop_signal()
     limits = Limits(settings.max_queue, settings.max_per_user)
@@ -361,6 +373,7 @@ async def run_embedded(settings: Settings) -> int:
     from bot.app import run_bot
     from handlers import create_routers
 
+    spare_imports()
     stop = stop_signal()
     return await beside_worker(settings, stop, lambda queue: run_bot(settings, queue, create_routers(), stop))
 
@@ -482,6 +495,7 @@ async def serve_web(
 ) -> int:
     from web.app import create_app, serve
 
+    spare_imports()
     app = create_app(web_settings, queue, reachable=reachable)
     async with heartbeat(settings.data_dir / FOLDER, "web"):
         log.info("the page is at http://%s:%d", web_settings.host, web_settings.port)
