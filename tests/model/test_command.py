@@ -24,7 +24,7 @@ from model.command import (
     show_tags,
     translate_lines,
 )
-from tests.conftest import PHOTOS, WEIGHTS
+from tests.conftest import PHOTOS, ROOT, WEIGHTS
 from tests.support import clips
 
 ENGINE: Engine = ("cpu", "fp32")
@@ -231,6 +231,31 @@ def test_tags_of_the_dictionaries_are_named_in_russian(tmp_path: Path, capsys: p
     assert capsys.readouterr().out.splitlines()[1].startswith("  кошка  (")
     assert show_tags([cat], str(own), WEIGHTS, ENGINE, "ru") == 0
     assert capsys.readouterr().out.splitlines()[1].startswith("  cat  (")
+
+
+@pytest.mark.slow
+def test_json_has_the_documented_fields(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    usage = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
+    documented = [_outer_fields(line) for line in re.findall(r'^\{"(?:file|text)".*\}$', usage, re.MULTILINE)]
+    cat, clip = str(PHOTOS / "cat.jpg"), tmp_path / "clip.mp4"
+    clips.video(clip, clips.greys(4), rate=2.0)
+    files = [cat, str(clip), str(tmp_path / "none.jpg")]
+    caption_files(CaptionRequest(files=files, weights=WEIGHTS, device="cpu", precision="fp32", as_json=True))
+    show_tags([cat], "hotel", WEIGHTS, ENGINE, as_json=True)
+    show_colours([cat], "protanopia", tmp_path, as_json=True)
+    show_ranking(cat, ["a cat", "a dog"], None, WEIGHTS, ENGINE, as_json=True)
+    show_found([cat], "a cat", WEIGHTS, ENGINE, as_json=True)
+    printed = [list(json.loads(line)) for line in capsys.readouterr().out.splitlines()]
+    assert len(printed) == 7
+    assert sorted(printed) == sorted(documented)
+
+
+def _outer_fields(line: str) -> list[str]:
+    """Of an object that the documentation sketches, without those inside it."""
+    inside = line[1:-1]
+    while inside != (inside := re.sub(r"\{[^{}]*\}|\[[^][]*\]", "", inside)):
+        pass
+    return re.findall(r'"(\w+)"', inside)
 
 
 def test_json_has_only_characters_that_the_output_can_have() -> None:
