@@ -150,12 +150,12 @@ def _show_each(files: Sequence[str], show: Callable[[str, Image.Image], None], r
     for file in files:
         opened = _open(file)
         try:
+            if isinstance(opened, str) or (isinstance(opened, bytes) and _is_video(opened)):
+                raise AnimatedPicture("a clip, and only photos are looked at here")
             if isinstance(opened, bytes):
                 opened = open_image(opened)
         except CaptionError as error:
             opened = error
-        if isinstance(opened, str):
-            opened = AnimatedPicture("a clip, and only photos are looked at here")
         if isinstance(opened, Image.Image):
             show(file, opened)
         else:
@@ -439,19 +439,24 @@ def _write_pictures(
 
 
 def _open(file: str) -> Image.Image | bytes | str | CaptionError | OSError:
-    """A decoded photo, the bytes of an animated picture, or the path of a video, which may be large.
+    """A decoded photo, the bytes of an animated picture or of a video in a pipe, or the path of a video, which may be
+    large.
 
     An error is returned, not raised: it is the file's answer.
     """
     try:
         with open(file, "rb") as opened:
             head = opened.read(HEAD)
-            if animation_container(head) is None and is_clip(head):
+            if _is_video(head) and opened.seekable():
                 return file
             data = head + opened.read()
         return data if is_clip(data) else open_image(data)
     except (CaptionError, OSError) as error:
         return error
+
+
+def _is_video(head: bytes) -> bool:
+    return animation_container(head[:HEAD]) is None and is_clip(head)
 
 
 def _watch(captioner: Captioner, request: CaptionRequest, file: str, source: bytes | str) -> Answer:

@@ -5,8 +5,11 @@ import io
 import json
 import os
 import re
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -208,6 +211,31 @@ def test_the_mark_before_a_text_file_is_no_part_of_its_list(tmp_path: Path, caps
     assert {choice["text"] for choice in json.loads(capsys.readouterr().out)["choices"]} == {"a dog", "a cat"}
     assert show_tags([cat], str(file), WEIGHTS, ENGINE, as_json=True) == 0
     assert {tag["name"] for tag in json.loads(capsys.readouterr().out)["tags"]} == {"a dog", "a cat"}
+
+
+@pytest.mark.slow
+def test_a_clip_may_come_through_a_pipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As in `cat clip.mp4 | start.py caption /dev/stdin`: it can be read once."""
+    data = clips.video(tmp_path / "clip.mp4", clips.greys(4), rate=2.0)
+
+    def asked(ask: Callable[[str], int]) -> dict[str, Any]:
+        os.mkfifo(pipe := tmp_path / "pipe")
+        writing = threading.Thread(target=pipe.write_bytes, args=(data,))
+        writing.start()
+        ask(str(pipe))
+        writing.join()
+        pipe.unlink()
+        answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return answer
+
+    def captioned(file: str) -> int:
+        return caption_files(
+            CaptionRequest(files=[file], weights=WEIGHTS, device="cpu", precision="fp32", as_json=True)
+        )
+
+    assert asked(captioned)["duration"] == 2.0
+    refused = asked(lambda file: show_tags([file], "hotel", WEIGHTS, ENGINE, as_json=True))
+    assert refused["error"]["kind"] == "animated"
 
 
 @pytest.mark.slow
