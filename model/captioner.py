@@ -195,6 +195,8 @@ class Captioner:
         seeds = list(seed) if isinstance(seed, Sequence) else [int(seed)] * len(features)
         if len(seeds) != len(features):
             raise ValueError(f"{len(seeds)} seeds for {len(features)} images")
+        if min(seeds) < 0:
+            raise ValueError(f"a seed must not be negative: {min(seeds)}")
         own = self.sampler is None or not samples  # whether one decoder does it all
         main = Stepwise(samples if own else 0, sampling, seeds)
         beams = [] if beam is None else [BeamSearch(beam)]
@@ -228,8 +230,10 @@ class Captioner:
         Its attention and log-probabilities are those that the same caption has when it is searched for, whichever
         way; each step has LIKELIEST words. Confidence is by the greedy captions' fit. Where another decoder draws the
         sampled captions, the explanation is that of the decoder that gives the caption the higher probability.
-        Raises Unexplainable for a text that this model cannot produce.
+        Raises Unexplainable for a text that this model cannot produce, and ValueError unless each image has one.
         """
+        if len(texts) != len(features):
+            raise ValueError(f"{len(texts)} texts for {len(features)} images")
         captions = self._explained(features, texts)
         if self.sampler is None:
             return captions

@@ -5,7 +5,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,7 +25,7 @@ from model.drawing.timeline import clock, draw_timeline
 from model.drawing.word_chart import draw_chart
 from model.editor import EditModelError, Editor
 from model.edits import checked_text
-from model.errors import CaptionError
+from model.errors import AnimatedPicture, CaptionError
 from model.finding import Finder
 from model.found import Vector, numbered, packed
 from model.media.clips import ClipLimits
@@ -34,7 +34,7 @@ from model.media.images import encode_jpeg, open_image, open_photo
 from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint
 from model.network.config import DecoderKind, Precision
 from model.tagging.answers import Ranking, Tag, likeliest_first
-from model.tagging.lists import ListError, checked_descriptions, checked_query, names, parse_tags
+from model.tagging.lists import SHIPPED, ListError, checked_descriptions, checked_query, in_russian, names, parse_tags
 from model.tagging.tagger import TAGGING
 from model.translation import BATCH as LINES
 from model.translation import RUSSIAN_FILE, Translations
@@ -43,6 +43,7 @@ BATCH = 8
 Translated = Mapping[str, Translation]  # captions and their translations; none in English
 Engine = tuple[str, Precision]  # a device by its name
 Answer = CaptionSet | Moments | CaptionError | OSError
+Report = Callable[[str, CaptionError | OSError], None]  # given a file that could not be read, and why
 log = logging.getLogger(__name__)
 
 
@@ -77,8 +78,7 @@ def caption_files(request: CaptionRequest) -> int:
         if request.language == "ru":
             russian = Translations.load(request.weights / RUSSIAN_FILE, request.device)
     except (CheckpointError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refuse(error)
     stems = _output_stems(request.files, request.output)
     failed = False
     try:
@@ -92,8 +92,7 @@ def caption_files(request: CaptionRequest) -> int:
                     _write_moments(request, file, answer, translated, stems[file])
                 _print(request, file, answer, translated)
     except OSError as error:  # those of the pictures are answers; this one is of --output, or of standard output
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refuse(error)
     return 1 if failed else 0
 
 
@@ -112,22 +111,24 @@ def translate_lines(weights: Path, device: str, lines: TextIO, *, as_json: bool 
                 else:
                     print(found.text, flush=True)
     except (CheckpointError, ValueError, OSError) as error:  # the last of standard output
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refuse(error)
     return 0
 
 
-def show_colours(files: Sequence[str], kind: Deficiency, output: Path | None, *, as_json: bool = False) -> int:
+def show_colours(
+    files: Sequence[str], kind: Deficiency, output: Path | None, language: str = "en", *, as_json: bool = False
+) -> int:
     """Write each photo beside what is seen of it with a colour vision deficiency, into `output` or the current folder.
 
-    Prints a line per file. Exit status 1 if any could not be read, 2 if nothing can be written.
+    Prints a line per file. language: of the words on the picture. Exit status 1 if any photo could not be read, 2 if
+    nothing can be written.
     """
     folder = output or Path()
     stems = _output_stems(files, folder)
 
     def show(file: str, photo: Image.Image) -> None:
         sheet = Path(f"{stems[file]}.{kind}.jpg")
-        sheet.write_bytes(encode_jpeg(draw_colours(photo, kind)))
+        sheet.write_bytes(encode_jpeg(draw_colours(photo, kind, LABELS[language])))
         if as_json:
             _print_json({"file": file, "colours": kind, "sheet": str(sheet)})
         else:
@@ -135,46 +136,59 @@ def show_colours(files: Sequence[str], kind: Deficiency, output: Path | None, *,
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return _show_each([*stems], show, as_json=as_json)
+        return _show_each(files, show, partial(_print_error, as_json=as_json))
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refuse(error)
 
 
-def _show_each(files: Sequence[str], show: Callable[[str, Image.Image], None], *, as_json: bool) -> int:
-    """Open one photo after the other and show something of it. Exit status 1 if any could not be read."""
+def _show_each(files: Sequence[str], show: Callable[[str, Image.Image], None], report: Report) -> int:
+    """Open one photo after the other and show something of it; of an animated picture, its first frame.
+
+    Exit status 1 if any could not be read; `report` says why.
+    """
     failed = False
     for file in files:
+        opened = _open(file)
         try:
-            photo = open_image(Path(file).read_bytes())
-        except (CaptionError, OSError) as error:
+            if isinstance(opened, str) or (isinstance(opened, bytes) and _is_video(opened)):
+                raise AnimatedPicture("a clip, and only photos are looked at here")
+            if isinstance(opened, bytes):
+                opened = open_image(opened)
+        except CaptionError as error:
+            opened = error
+        if isinstance(opened, Image.Image):
+            show(file, opened)
+        else:
             failed = True
-            _print_error(file, error, as_json=as_json)
-            continue
-        show(file, photo)
+            report(file, opened)
     return 1 if failed else 0
 
 
-def show_tags(files: Sequence[str], source: str, weights: Path, engine: Engine, *, as_json: bool = False) -> int:
+def show_tags(
+    files: Sequence[str], source: str, weights: Path, engine: Engine, language: str = "en", *, as_json: bool = False
+) -> int:
     """Print the tags that each photo has. `source`: default, hotel, or a file with a list of one's own.
 
-    Exit status 1 if any photo could not be read, 2 if nothing can be judged.
+    language: of the tags of the first two. Exit status 1 if any photo could not be read, 2 if nothing can be judged.
     """
     try:
         match source:
             case "default" | "hotel" as name:
                 tags = names(name)
             case _:
-                tags = parse_tags(Path(source).read_text(encoding="utf-8")).items
+                tags = parse_tags(_text_of(Path(source))).items
+    except FileNotFoundError:
+        return _refuse("neither default, nor hotel, nor a file", source)
     except (ListError, OSError, UnicodeDecodeError) as error:
-        print(f"error: {source}: {error}", file=sys.stderr)
-        return 2
+        return _refuse(error, source)
+    spoken = in_russian if language == "ru" and source in SHIPPED else str
 
     def show(captioner: Captioner, file: str, photo: Image.Image) -> None:
-        found = captioner.tags(_features(captioner, photo), tags)
+        judged = captioner.tags(_features(captioner, photo), tags)
+        found = [replace(tag, name=spoken(tag.name)) for tag in judged]
         _print_json(_tags_json(file, found)) if as_json else print(*_tag_lines(file, found), sep="\n", flush=True)
 
-    return _look(files, weights, engine, show, as_json=as_json)
+    return _look(files, weights, engine, show, partial(_print_error, as_json=as_json))
 
 
 def show_ranking(
@@ -185,22 +199,24 @@ def show_ranking(
     Exit status 1 if the photo could not be read, 2 if nothing can be ranked.
     """
     try:
-        lines = [] if source is None else source.read_text(encoding="utf-8").splitlines()
+        lines = [] if source is None else _text_of(source).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        return _refuse(error, str(source))
+    try:
         wanted = checked_descriptions([*texts, *lines])
-    except (ListError, OSError, UnicodeDecodeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except ListError as error:
+        return _refuse(error)
     for text in wanted.repeated:
         print(f"“{text}” is there more than once", file=sys.stderr)
 
     def show(captioner: Captioner, file: str, photo: Image.Image) -> None:
         ranking = captioner.rank(_features(captioner, photo), wanted.items)
         if as_json:
-            _print_json({"file": file, **asdict(ranking), "best": None if ranking.best is None else ranking.best.text})
+            _print_json(_ranking_json(file, ranking))
         else:
             print(*_ranking_lines(file, ranking), sep="\n", flush=True)
 
-    return _look([file], weights, engine, show, as_json=as_json)
+    return _look([file], weights, engine, show, partial(_print_error, as_json=as_json))
 
 
 def show_found(files: Sequence[str], text: str, weights: Path, engine: Engine, *, as_json: bool = False) -> int:
@@ -212,32 +228,41 @@ def show_found(files: Sequence[str], text: str, weights: Path, engine: Engine, *
         text = checked_query(text)
         finder = Finder.load(weights, fingerprint(weights / ENCODER_FILE))
     except (ListError, CheckpointError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refuse(error)
+    nothing = finder.find(text, (), b"")
+    if not nothing.understood:
+        return _refuse(f"not one word is known: {', '.join(nothing.unknown)}")
     shown: list[str] = []
     vectors: dict[str, Vector] = {}
+    failed: list[dict[str, Any]] = []
 
     def keep(captioner: Captioner, file: str, photo: Image.Image) -> None:
         [vectors[numbered(len(shown))]] = finder.vectors(_features(captioner, photo)[None])
         shown.append(file)
 
-    status = _look(files, weights, engine, keep, as_json=as_json)
+    def report(file: str, error: CaptionError | OSError) -> None:
+        failed.append(_error_json(file, error))
+        if not as_json:
+            _print_error(file, error, as_json=False)
+
+    status = _look(files, weights, engine, keep, report)
     if status == 2:
         return status
     found = finder.find(text, *packed(vectors))
     hits = [(shown[int(hit.name, 16)], hit.probability) for hit in found.hits]
+    none_fits = bool(shown) and not hits
     if found.unknown:
         print(f"unknown words: {', '.join(found.unknown)}", file=sys.stderr)
     try:
         if as_json:
             fits = [{"file": file, "probability": probability} for file, probability in hits]
-            _print_json({"text": text, "found": fits, "unknown": found.unknown})
-        else:
+            answer = {"text": text, "none_fits": none_fits, "found": fits, "compared": len(shown)}
+            _print_json({**answer, "unknown": found.unknown, "failed": failed})
+        elif shown:
             lines = [f"{probability:4.0%}  {file}" for file, probability in hits] or ["nothing fits well"]
             print(*lines, sep="\n", flush=True)
     except OSError as error:  # standard output
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refuse(error)
     return status
 
 
@@ -254,8 +279,7 @@ def edit_photo(file: str, text: str, output: Path, folder: Path, device: str, *,
         _print_error(file, error, as_json=False)
         return 1
     except (EditModelError, ValueError) as error:  # an EditFault, too
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refuse(error)
 
     def step(share: float) -> None:
         print(f"\r{share:4.0%}", end="" if share < 1 else "\r", file=sys.stderr, flush=True)
@@ -268,8 +292,7 @@ def edit_photo(file: str, text: str, output: Path, folder: Path, device: str, *,
         _print_error(file, error, as_json=False)
         return 1
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refuse(error)
     return 0
 
 
@@ -278,17 +301,15 @@ def _look(
     weights: Path,
     engine: Engine,
     show: Callable[[Captioner, str, Image.Image], None],
-    *,
-    as_json: bool,
+    report: Report,
 ) -> int:
-    """Show what is found of each photo, one after the other."""
+    """Show what is found of each photo, one after the other; `report` says why one could not be read."""
     try:
         device, precision = engine
         captioner = Captioner.load(weights, device, model=TAGGING, precision=precision)
-        return _show_each(files, partial(show, captioner), as_json=as_json)
+        return _show_each(files, partial(show, captioner), report)
     except (CheckpointError, ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _refuse(error)
 
 
 def _features(captioner: Captioner, photo: Image.Image) -> Tensor:
@@ -315,7 +336,22 @@ def _tags_json(file: str, tags: Sequence[Tag]) -> dict[str, Any]:
             {"name": tag.name, "probability": round(tag.probability or 0.0, 4), "holds": tag.holds}
             for tag in likeliest_first(judged)
         ],
-        "unjudgeable": [{"name": tag.name, "unknown": tag.unknown} for tag in tags if tag.probability is None],
+        "unjudgeable": [{"text": tag.name, "unknown": tag.unknown} for tag in tags if tag.probability is None],
+    }
+
+
+def _ranking_json(file: str, ranking: Ranking) -> dict[str, Any]:
+    choices = ranking.choices
+    return {
+        "file": file,
+        "best": None if ranking.best is None else ranking.best.text,
+        "none": round(ranking.none, 4),
+        "choices": [
+            {"text": each.text, "probability": round(each.probability, 4)}
+            for each in choices
+            if each.probability is not None
+        ],
+        "unjudgeable": [{"text": each.text, "unknown": each.unknown} for each in choices if each.probability is None],
     }
 
 
@@ -403,19 +439,24 @@ def _write_pictures(
 
 
 def _open(file: str) -> Image.Image | bytes | str | CaptionError | OSError:
-    """A decoded photo, the bytes of an animated picture, or the path of a video, which may be large.
+    """A decoded photo, the bytes of an animated picture or of a video in a pipe, or the path of a video, which may be
+    large.
 
     An error is returned, not raised: it is the file's answer.
     """
     try:
         with open(file, "rb") as opened:
             head = opened.read(HEAD)
-            if animation_container(head) is None and is_clip(head):
+            if _is_video(head) and opened.seekable():
                 return file
             data = head + opened.read()
         return data if is_clip(data) else open_image(data)
     except (CaptionError, OSError) as error:
         return error
+
+
+def _is_video(head: bytes) -> bool:
+    return animation_container(head[:HEAD]) is None and is_clip(head)
 
 
 def _watch(captioner: Captioner, request: CaptionRequest, file: str, source: bytes | str) -> Answer:
@@ -435,9 +476,8 @@ def _write_moments(request: CaptionRequest, file: str, clip: Moments, translated
     Path(f"{stem}.timeline.jpg").write_bytes(encode_jpeg(draw_timeline(clip, request.labels)))
     for number, moment in enumerate(clip.moments, 1):
         Path(f"{stem}.moment-{number:02}.jpg").write_bytes(moment.jpeg)
-    Path(f"{stem}.json").write_text(
-        json.dumps(_json(request, file, clip, translated), ensure_ascii=False, indent=1) + "\n"
-    )
+    text = _json_text(_json(request, file, clip, translated), "utf-8", indent=1)
+    Path(f"{stem}.json").write_text(f"{text}\n", encoding="utf-8")
 
 
 def _output_stems(files: Sequence[str], output: Path | None) -> dict[str, Path]:
@@ -467,18 +507,52 @@ def _print(request: CaptionRequest, file: str, answer: Answer, translated: Trans
 
 
 def _print_error(file: str, error: CaptionError | OSError, *, as_json: bool) -> None:
-    if isinstance(error, CaptionError):
-        kind, message = error.kind, str(error)
-    else:
-        kind, message = "unreadable", error.strerror or str(error)
     if as_json:
-        _print_json({"file": file, "error": {"kind": kind, "message": message}})
+        _print_json(_error_json(file, error))
     else:
-        print(f"{file}: {message}", file=sys.stderr, flush=True)
+        print(f"{file}: {_reason(error)}", file=sys.stderr, flush=True)
+
+
+def _error_json(file: str, error: CaptionError | OSError) -> dict[str, Any]:
+    kind = error.kind if isinstance(error, CaptionError) else "unreadable"
+    return {"file": file, "error": {"kind": kind, "message": _reason(error)}}
+
+
+def _refuse(error: Exception | str, about: str = "") -> int:
+    """Say why nothing can be done, or nothing more; exit status 2. about: the file that cannot be used, if it is one.
+
+    Raises BrokenPipeError again: nobody reads any more.
+    """
+    if isinstance(error, BrokenPipeError):
+        raise error
+    about = about or str(getattr(error, "filename", None) or "")
+    print(f"error: {about and f'{about}: '}{_reason(error)}", file=sys.stderr, flush=True)
+    return 2
+
+
+def _reason(error: Exception | str) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "no text in UTF-8"
+    return (isinstance(error, OSError) and error.strerror) or str(error)
+
+
+def _text_of(file: Path) -> str:
+    """Raises OSError and UnicodeDecodeError."""
+    return file.read_text(encoding="utf-8-sig")
 
 
 def _print_json(fields: dict[str, Any]) -> None:
-    print(json.dumps(fields, ensure_ascii=False), flush=True)
+    print(_json_text(fields, getattr(sys.stdout, "encoding", None)), flush=True)
+
+
+def _json_text(fields: dict[str, Any], encoding: str | None, indent: int | None = None) -> str:
+    """In characters of `encoding`; escapes stand for others, and for bytes of file names that are no text."""
+    text = json.dumps(fields, ensure_ascii=False, indent=indent)
+    try:
+        text.encode(encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(fields, indent=indent)
+    return text
 
 
 def _lines(file: str, answer: CaptionSet, translated: Translated) -> Iterator[str]:
@@ -502,8 +576,18 @@ def _lines(file: str, answer: CaptionSet, translated: Translated) -> Iterator[st
 
 
 def _headline(answer: CaptionSet, translated: Translated) -> str:
-    said = " ".join(answer.main.beginning) or answer.main.text
-    return answer.headline.replace(said, _shown(said, translated)) if answer.not_photo is None else answer.headline
+    said = _said(answer)
+    return _hedged(answer, said, _shown(said, translated))
+
+
+def _said(answer: CaptionSet) -> str:
+    """Of the main caption what is said first, in English."""
+    return " ".join(answer.main.beginning) or answer.main.text
+
+
+def _hedged(answer: CaptionSet, english: str, shown: str) -> str:
+    """The headline, with what is shown of its caption in place of the English words."""
+    return answer.headline.replace(english, shown) if answer.not_photo is None else answer.headline
 
 
 def _shown(text: str, translated: Translated) -> str:
@@ -538,6 +622,8 @@ def _json(request: CaptionRequest, file: str, answer: CaptionSet | Moments, tran
     if isinstance(answer, Moments):
         return {"file": file, "model": request.model, **language, **_moments_json(answer, translated)}
 
+    said = _said(answer)
+
     def fields(caption: Caption) -> dict[str, Any]:
         return {**_text_json(caption.text, translated), "confidence": round(caption.confidence, 4)}
 
@@ -546,7 +632,7 @@ def _json(request: CaptionRequest, file: str, answer: CaptionSet | Moments, tran
         "model": request.model,
         **language,
         "not_photo": None if answer.not_photo is None else asdict(answer.not_photo),
-        "headline": answer.headline,
+        "headline": _hedged(answer, said, _text_json(said, translated)["text"]),
         "greedy": fields(answer.greedy),
         **({"best": fields(answer.best)} if answer.best is not None else {}),
         "samples": [fields(sample) for sample in answer.samples],

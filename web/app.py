@@ -37,14 +37,19 @@ log = logging.getLogger(__name__)
 
 GRACE_SECONDS: Final = 10  # for open requests, when asked to stop
 HUNG_UP: Final = 499  # in metrics, for a client that did not wait
+TOKEN_SCHEME: Final = {"type": "http", "scheme": "bearer", "description": "WEB_TOKEN, the secret of this server."}
 
 
 class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """With examples of answers; those of the schemas themselves would lose what is null."""
+        """With examples of answers; those of the schemas themselves would lose what is null. And the token, if any."""
         document = super().openapi()
         for name, examples in EXAMPLES.items():
             document["components"]["schemas"][name]["examples"] = examples
+        if self.state.work.settings.token is not None:
+            document["components"]["securitySchemes"] = {"token": TOKEN_SCHEME}
+            document["security"] = [{"token": []}]
+            document["paths"]["/health"]["get"]["security"] = []
         return document
 
 
@@ -78,6 +83,7 @@ def create_app(
     app.state.work, app.state.clips, app.state.edits = work, clips, edits
     app.include_router(router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.add_middleware(Head)
     app.add_middleware(Protection, settings=settings, rate=RateLimit(settings.rate, clock))
     app.add_middleware(Observe, metrics=metrics)
     app.add_middleware(Linger)
@@ -115,6 +121,23 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     kind = {404: "not_found", 405: "method"}.get(error.status_code, "malformed")
     answer = ApiError(kind)
     return JSONResponse(answer.body, error.status_code, {**(error.headers or {}), **answer.headers})
+
+
+class Head:
+    """An ASGI middleware that answers HEAD as GET, without the body. Not of events, which would take as long."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD" or scope["path"].endswith("/events"):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_head(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self._app({**scope, "method": "GET"}, receive, send_head)
 
 
 class Observe:

@@ -9,7 +9,7 @@ from typing import Final
 
 from fastapi.responses import JSONResponse
 
-from model.errors import CaptionError
+from model.errors import CaptionError, Unexplainable
 from model.serving.queue import Busy, JobLost
 
 # kind → status, message. The kinds of `model.errors.KINDS` are among them.
@@ -116,6 +116,8 @@ def api_error(error: Exception) -> ApiError:
     """How a failure of the work is answered. What is unforeseen is said to have failed, without its details."""
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, Unexplainable):  # its words are about those of the request
+        return ApiError(error.kind, f"{ERRORS[error.kind][1].rstrip('.')}: {error}.")
     if isinstance(error, CaptionError):
         return ApiError(error.kind if error.kind in ERRORS else "failed")
     if isinstance(error, Busy):

@@ -113,7 +113,7 @@ def _parameters(options: type[Options], *, required: bool = True) -> list[dict[s
     ]
 
 
-def _body(options: type[Options], *, files: int = 1, required: bool = True) -> dict[str, Any]:
+def _body(options: type[Options], *, files: int = 1, required: bool = True, clip: bool = False) -> dict[str, Any]:
     """The OpenAPI of a body: a form with the files and the options, or one file alone and the options in the query."""
     schema = options.model_json_schema()
     file = {"type": "array", "items": BINARY, "minItems": 1, "maxItems": files} if files > 1 else BINARY
@@ -123,16 +123,14 @@ def _body(options: type[Options], *, files: int = 1, required: bool = True) -> d
         "required": ["file", *schema.get("required", [])] if required else schema.get("required", []),
         "additionalProperties": False,
     }
-    whole = {"schema": BINARY}
+    own = ("video/mp4", "video/webm", "image/gif") if clip else ("image/jpeg", "image/png")  # others are taken, too
     return {
         "parameters": _parameters(options, required=False),
         "requestBody": {
             "required": required,
             "content": {
                 "multipart/form-data": {"schema": form},
-                "image/jpeg": whole,
-                "image/png": whole,
-                "application/octet-stream": whole,
+                **{kind: {"schema": BINARY} for kind in (*own, "application/octet-stream")},
             },
         },
     }
@@ -509,7 +507,7 @@ async def _vector(request: Request, file: File | None, group: str) -> Vector:
     status_code=202,
     response_model=ClipState,
     responses=_responses(*BODY_ERRORS),
-    openapi_extra=_body(ClipOptions),
+    openapi_extra=_body(ClipOptions, clip=True),
 )
 async def begin_clip(request: Request, response: Response) -> ClipState:
     """Answers at once with an id; the work goes on until it is done or deleted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from web.errors import ApiError, ClientGone
 FIELD_BYTES: Final = 4096  # of one option in a form
 MOST_FIELDS: Final = 32
 FORM_BYTES: Final = 256 * 1024  # of a form beside its files
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # what is wrong with a form is answered, not logged
 WHOLE_FILES: Final = ("image/", "video/", "application/octet-stream")  # content types of a body that is the file
 
 

@@ -27,6 +27,7 @@ from model.serving.queue import Limits
 
 async def run_embedded(settings: Settings, worker: Sequence[str]) -> int:
     """As `start.run_embedded`, with another worker."""
+    start.spare_imports()
     stop = start.stop_signal()
     queue = LocalQueue(max_attempts=settings.max_attempts, limits=Limits(settings.max_queue, settings.max_per_user))
     working = asyncio.create_task(EmbeddedWorker(queue, worker, dict(os.environ)).run())

@@ -17,7 +17,7 @@ from bot.storage.inbox import NOWHERE
 from bot.telegram.session import Hook, hooked
 
 ACTION_INTERVAL: Final = 4.5  # Telegram shows a chat action for 5 s
-ACTION_AFTER: Final = 0.02  # seconds in which the file is asked for first
+ACTION_AFTER: Final = 0.4  # seconds; an answer that comes sooner needs none
 
 
 class TelegramDelivery:

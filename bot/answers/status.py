@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from aiogram import Bot
@@ -186,8 +187,8 @@ class _Status:
         self._bot = bot
         self._place = group.place
         self._answered = group.works[0].message
-        self._buttons = cancel_button(group.place.user)
         self._inbox = inbox
+        self._buttons = partial(cancel_button, group.place.user)  # most answers come before it is shown
         self._words = ""
         self.notice: Notice | None = None
 
@@ -203,14 +204,14 @@ class _Status:
                 message_thread_id=self._place.thread,
                 reply_parameters=ReplyParameters(message_id=self._answered, allow_sending_without_reply=True),
                 disable_notification=True,
-                reply_markup=self._buttons,
+                reply_markup=self._buttons(),
             )
             self.notice = Notice(shown.chat.id, shown.message_id)
             await self._inbox.notice_shown(self.notice)
             return
         with same_passed_over():  # the answer to the first try may have been lost
             await self._bot.edit_message_text(
-                words, chat_id=self.notice.chat, message_id=self.notice.message, reply_markup=self._buttons
+                words, chat_id=self.notice.chat, message_id=self.notice.message, reply_markup=self._buttons()
             )
 
     async def remove(self) -> None:

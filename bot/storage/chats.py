@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,7 +66,7 @@ class Note:
 
     @classmethod
     def of_picture(cls, picture: Picture) -> Note:
-        return cls(PICTURE, json.dumps(dataclasses.asdict(picture)), PICTURE_KEPT)
+        return cls(PICTURE, json.dumps(vars(picture)), PICTURE_KEPT)
 
 
 class Storage(Protocol):

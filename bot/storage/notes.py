@@ -3,7 +3,6 @@
 Code that keeps or reads a note does so through its kind. /forget goes through `KINDS`, so it misses none.
 """
 
-import dataclasses
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -44,8 +43,7 @@ class NoteKind:
 
     def note(self, name: object, value: object = None, lifetime: float | None = None) -> Note:
         """A note to be kept; `lifetime`: another one than the kind's."""
-        plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
-        text = json.dumps(plain, ensure_ascii=False)
+        text = json.dumps(value, ensure_ascii=False, default=vars)
         return Note(self.key(name), text, self.lifetime if lifetime is None else lifetime)
 
     async def keep(self, storage: Storage, chat_id: int, name: object, value: object = None) -> None:

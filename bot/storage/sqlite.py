@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from bot.errors import StorageError
 
 T = TypeVar("T")
+_Outcome: TypeAlias = tuple[Any, Exception | None]
 
 FILE_NAME: Final = "bot.sqlite3"
 SCHEMA: Final = """
@@ -74,8 +77,20 @@ CREATE TABLE IF NOT EXISTS notices (
 """
 
 
+@dataclass
+class _Waiting:
+    """Work that waits for its transaction."""
+
+    work: Callable[[sqlite3.Connection], Any]
+    at_once: bool
+    done: asyncio.Future[Any]
+
+
 class Database:
-    """Runs functions of a connection, one after the other, each in a transaction of its own."""
+    """Runs functions of a connection, one after the other.
+
+    What comes while a transaction is being written shares the next one: a disk confirms it in the same time.
+    """
 
     def __init__(self, path: Path, schema: str = SCHEMA) -> None:
         self.path = path
@@ -83,6 +98,10 @@ class Database:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database")
         self._connection: sqlite3.Connection | None = None
         self._at_once = True
+        self._waiting: list[_Waiting] = []
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closed = False
 
     @classmethod
     async def open(cls, folder: Path, name: str = FILE_NAME, schema: str = SCHEMA) -> Self:
@@ -122,21 +141,60 @@ class Database:
         Not `at_once`: the transaction outlives this process, but is on the disk only with the next one, which a failing
         machine may forestall. A disk takes milliseconds to confirm.
         """
+        if self._closed:
+            raise StorageError(f"{self.path}: the database is closed")
+        waiting = _Waiting(work, at_once, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        if self._idle.is_set():
+            self._begin()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, self._transact, work, at_once)
+            result: T = await waiting.done
         except sqlite3.Error as error:
             raise StorageError(f"{self.path}: {error}") from error
+        return result
 
-    def _transact(self, work: Callable[[sqlite3.Connection], T], at_once: bool) -> T:
-        if self._connection is None:
-            raise sqlite3.ProgrammingError("the database is closed")
+    def _begin(self) -> None:
+        """Start a transaction of all that waits."""
+        self._waiting, together = [], [each for each in self._waiting if not each.done.cancelled()]
+        if not together:
+            self._idle.set()
+        else:
+            self._idle.clear()
+            running = asyncio.get_running_loop().run_in_executor(self._executor, self._transact, together)
+            running.add_done_callback(partial(self._settle, together))
+
+    def _settle(self, together: Sequence[_Waiting], running: asyncio.Future[list[_Outcome]]) -> None:
+        for each, (result, error) in zip(together, running.result(), strict=True):
+            if each.done.cancelled():
+                continue
+            if error is None:
+                each.done.set_result(result)
+            else:
+                each.done.set_exception(error)
+        self._begin()
+
+    def _transact(self, together: Sequence[_Waiting]) -> list[_Outcome]:
+        """What each returns or raises. Where one fails, each has a transaction of its own."""
+        try:
+            return [(result, None) for result in self._in_one(together)]
+        except Exception as error:
+            if len(together) == 1:
+                return [(None, error)]
+            return [outcome for each in together for outcome in self._transact([each])]
+
+    def _in_one(self, together: Sequence[_Waiting]) -> list[Any]:
+        assert self._connection is not None
+        at_once = any(each.at_once for each in together)
         if at_once != self._at_once:  # each transaction that is confirmed takes those before it along
             self._connection.execute(f"PRAGMA synchronous = {'FULL' if at_once else 'NORMAL'}")
             self._at_once = at_once
         with self._connection:
-            return work(self._connection)
+            return [each.work(self._connection) for each in together]
 
     async def close(self) -> None:
+        """Once all that waits is written."""
+        self._closed = True
+        await self._idle.wait()
         await asyncio.get_running_loop().run_in_executor(self._executor, self._disconnect)
         self._executor.shutdown()
 

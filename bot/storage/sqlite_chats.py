@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import sys
 import time
@@ -26,6 +27,7 @@ DELETE FROM person_notes WHERE bot = :bot AND chat = :chat AND key >= :room AND 
 )
 """
 _TABLES: Final = ("chat_notes", "person_notes")
+_SWEEP_SECONDS: Final = 60.0  # between two looks for notes that have expired; nobody reads these
 
 
 class SqliteStorage:
@@ -37,6 +39,7 @@ class SqliteStorage:
         self._database = database
         self._bot = bot_id
         self._clock = clock
+        self._swept = -math.inf  # when expired notes were last deleted
 
     async def settings(self, chat_id: int) -> ChatSettings:
         query = "SELECT settings FROM chats WHERE bot = ? AND chat = ?"
@@ -72,8 +75,10 @@ class SqliteStorage:
         lasting = {"bot": self._bot, "chat": chat_id, "end": now + LASTING, "picture": PICTURE, "most": MOST_LASTING}
 
         def work(connection: sqlite3.Connection) -> None:
-            for table in _TABLES:
-                connection.execute(f"DELETE FROM {table} WHERE expires <= ?", (now,))  # noqa: S608
+            if now >= self._swept + _SWEEP_SECONDS:
+                for table in _TABLES:
+                    connection.execute(f"DELETE FROM {table} WHERE expires <= ?", (now,))  # noqa: S608
+                self._swept = now
             for table, row in rows:
                 connection.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?, ?)", row)  # noqa: S608
             if any(note.seconds > LASTING for note in notes):

@@ -28,6 +28,7 @@ from aiogram.exceptions import (
 )
 from aiogram.methods import DeleteWebhook, GetMe, Response, SendChatAction, SetMessageReaction, TelegramMethod
 from aiogram.methods.base import TelegramType
+from aiohttp import FormData, JsonPayload
 
 from bot.errors import OUR_FAULT
 from bot.metrics import BotMetrics
@@ -50,7 +51,28 @@ def _response_of(returning: Any) -> type[Response[Any]]:
 
 
 class Session(AiohttpSession):
-    """aiogram's, but closing at once where there is no TLS to take leave of, and prepared for half an answer."""
+    """aiogram's, but closing at once where there is no TLS to take leave of, and prepared for half an answer.
+
+    What carries no file is sent as JSON, which takes less than half of the time of a form.
+    """
+
+    def build_form_data(  # type: ignore[override]
+        self, bot: Bot, method: TelegramMethod[TelegramType]
+    ) -> FormData | JsonPayload:
+        fields = method.model_dump(warnings=False, exclude_none=True)
+        files: dict[str, Any] = {}
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, (str, int, float)):
+                return value
+            if isinstance(value, dict):
+                return {name: ready for name, each in value.items() if (ready := plain(each)) is not None}
+            if isinstance(value, list):
+                return [ready for each in value if (ready := plain(each)) is not None]
+            return self.prepare_value(value, bot=bot, files=files, _dumps_json=False)
+
+        body = {name: ready for name, value in fields.items() if (ready := plain(value)) not in (None, "")}
+        return super().build_form_data(bot, method) if files else JsonPayload(body)
 
     def check_response(
         self, bot: Bot, method: TelegramMethod[TelegramType], status_code: int, content: str

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import os
 import re
+from tempfile import TemporaryFile
 from typing import Any, Final
 
 import numpy as np
@@ -397,7 +399,11 @@ def _eight_bits(image: Image.Image, levels: tuple[float, float]) -> Image.Image:
 
 
 def encode_jpeg(image: Image.Image) -> bytes:
-    """The image as a JPEG file."""
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=85)
-    return out.getvalue()
+    """The image as a JPEG file.
+
+    Pillow lets other threads run only while it encodes into a file of the system's, which this is: one in memory.
+    """
+    with os.fdopen(os.memfd_create("jpeg"), "w+b") if hasattr(os, "memfd_create") else TemporaryFile() as out:
+        image.save(out, "JPEG", quality=85)
+        out.seek(0)
+        return out.read()

@@ -149,7 +149,8 @@ def _open(path: str, demuxer: Video, limits: ClipLimits, codecs: Iterable[str] =
     except MemoryError:
         raise
     except (av.FFmpegError, ValueError) as error:
-        raise DamagedClip(f"the clip cannot be opened: {error}") from error
+        reason = getattr(error, "strerror", None) or error  # FFmpeg's words, without its number and the path
+        raise DamagedClip(f"the clip cannot be opened: {reason}") from error
     return container
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import torch
 from torch import Tensor
@@ -48,8 +48,10 @@ def choose_engine(
 ) -> Engine:
     """encoder: fused, in fp32, on the CPU; it may be changed. folder: where `INT8_FILE` may be.
 
-    Raises ValueError for int8 where it cannot be used.
+    Raises ValueError for a precision that is none of these, and for int8 where it cannot be used.
     """
+    if precision not in get_args(Precision):
+        raise ValueError(f"unknown precision {precision!r}: {', '.join(get_args(Precision))}")
     if precision in ("fp32", "bf16"):
         return _torch(encoder, device, precision, "as set")
     try:

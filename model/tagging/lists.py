@@ -11,13 +11,14 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from model.network.vocabulary import tokenize
 
 FOLDER: Final = Path(__file__).parent
 ALIGNED: Final = "aligned"  # the dictionary that `model.training.align_words` makes
 Shipped: TypeAlias = Literal["default", "hotel"]
+SHIPPED: Final[tuple[Shipped, ...]] = get_args(Shipped)
 MOST_TAGS: Final = 50  # of a list of one's own
 DESCRIPTIONS: Final = (2, 50)  # that are ranked
 LONGEST: Final = 200  # characters of a tag or a description
@@ -93,7 +94,7 @@ def in_russian(tag: str) -> str:
 
 @functools.cache
 def _russian_names() -> dict[str, str]:
-    return {entry.name: entry.russian[0] for name in ("default", "hotel") for entry in dictionary(name)}
+    return {entry.name: entry.russian[0] for name in SHIPPED for entry in dictionary(name)}
 
 
 @dataclass(frozen=True)

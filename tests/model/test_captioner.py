@@ -141,13 +141,20 @@ def test_no_images_no_captions(captioner: Captioner) -> None:
 
 
 def test_bad_arguments_are_named(captioner: Captioner, photos: list[Image.Image]) -> None:
-    for bad, words in (({"samples": -1}, "samples"), ({"beam": 0}, "beam"), ({"seed": [1, 2]}, "2 seeds for 1")):
+    for bad, words in (
+        ({"samples": -1}, "samples"),
+        ({"beam": 0}, "beam"),
+        ({"seed": [1, 2]}, "2 seeds for 1"),
+        ({"seed": -1}, "a seed must not be negative: -1"),
+    ):
         with pytest.raises(ValueError, match=words):
             captioner.caption(photos[:1], **bad)
     with pytest.raises(ValueError, match="unknown device"):
         Captioner.load(WEIGHTS, "abacus")
     with pytest.raises(ValueError, match="CUDA devices"):
         Captioner.load(WEIGHTS, "cuda:63")
+    with pytest.raises(ValueError, match="unknown precision 'fp16': auto, fp32, bf16, int8"):
+        Captioner.load(WEIGHTS, "cpu", precision="fp16")  # type: ignore[arg-type]
 
 
 def test_a_decoder_of_another_encoder_is_refused(tmp_path: Path, captioner: Captioner) -> None:

@@ -1,11 +1,18 @@
 """What `start.py caption` prints, with the shipped captioner in this process."""
 
+import errno
 import io
 import json
+import os
 import re
+import threading
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -21,7 +28,8 @@ from model.command import (
     show_tags,
     translate_lines,
 )
-from tests.conftest import PHOTOS, WEIGHTS
+from tests.conftest import PHOTOS, ROOT, WEIGHTS
+from tests.support import clips
 
 ENGINE: Engine = ("cpu", "fp32")
 
@@ -103,6 +111,12 @@ def test_captions_in_russian_keep_the_english_ones(
     line = run(language="ru", output=tmp_path)[1]
     assert re.search("[а-яё]", line) or "not translated" in line
     assert len(list(tmp_path.glob("*.heatmap.jpg"))) == 1
+    request = CaptionRequest(files=[str(PHOTOS / "cat.jpg")], weights=WEIGHTS, device="cpu", samples=0, language="ru")
+    assert caption_files(replace(request, as_json=True)) == 0
+    headline = json.loads(capsys.readouterr().out)["headline"]
+    assert headline == "perhaps: кошка"
+    assert caption_files(request) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith(f"  {headline}  (")
 
 
 def test_lines_are_translated_one_for_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -152,21 +166,130 @@ def test_descriptions_are_printed_the_likeliest_first(tmp_path: Path, capsys: py
     assert lines == ["  a close up of a cat", "  a dog on grass", unknown, "  none of these"]
     assert show_ranking(cat, ["a dog on grass", "two men play football"], None, WEIGHTS, ENGINE, as_json=True) == 0
     assert json.loads(capsys.readouterr().out)["best"] is None
+    assert show_ranking(cat, ["a cat", "a xylophone"], None, WEIGHTS, ENGINE, as_json=True) == 0
+    ranked = json.loads(capsys.readouterr().out)
+    assert [set(choice) for choice in ranked["choices"]] == [{"text", "probability"}]
+    assert ranked["unjudgeable"] == [{"text": "a xylophone", "unknown": ["xylophone"]}]
     assert show_ranking(cat, ["a cat"], None, WEIGHTS, ENGINE) == 2
     assert show_ranking(str(tmp_path / "none.jpg"), ["a cat", "a dog"], None, WEIGHTS, ENGINE) == 1
 
 
 @pytest.mark.slow
-def test_output_that_nobody_reads_any_more_is_an_error_in_words(
+def test_output_that_cannot_be_written_is_an_error_in_words(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object, **__: object) -> None:
-        raise BrokenPipeError(32, "Broken pipe")
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(command, "_print_json", broken)
+    monkeypatch.setattr(command, "_print_json", full)
     assert translate_lines(WEIGHTS, "cpu", io.StringIO("a dog runs\n"), as_json=True) == 2
     assert show_tags([str(PHOTOS / "cat.jpg")], "default", WEIGHTS, ENGINE, as_json=True) == 2
-    assert capsys.readouterr().err.count("error: [Errno 32] Broken pipe") == 2
+    assert capsys.readouterr().err == 2 * "error: No space left on device\n"
+
+
+def test_a_list_that_cannot_be_read_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cat, none, folder = str(PHOTOS / "cat.jpg"), tmp_path / "none.txt", tmp_path
+
+    def said(status: int) -> str:
+        assert status == 2
+        return capsys.readouterr().err
+
+    for file, why in ((folder, "Is a directory"), (Path(cat), "no text in UTF-8")):
+        assert said(show_tags([cat], str(file), WEIGHTS, ENGINE)) == f"error: {file}: {why}\n"
+        assert said(show_ranking(cat, ["a cat"], file, WEIGHTS, ENGINE)) == f"error: {file}: {why}\n"
+    assert "neither default, nor hotel, nor a file" in said(show_tags([cat], str(none), WEIGHTS, ENGINE))
+    assert said(show_ranking(cat, [], none, WEIGHTS, ENGINE)) == f"error: {none}: No such file or directory\n"
+
+
+@pytest.mark.slow
+def test_the_mark_before_a_text_file_is_no_part_of_its_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cat, file = str(PHOTOS / "cat.jpg"), tmp_path / "texts.txt"
+    file.write_text("a dog\na cat\n", encoding="utf-8-sig")  # as Windows writes text files
+    assert show_ranking(cat, [], file, WEIGHTS, ENGINE, as_json=True) == 0
+    assert {choice["text"] for choice in json.loads(capsys.readouterr().out)["choices"]} == {"a dog", "a cat"}
+    assert show_tags([cat], str(file), WEIGHTS, ENGINE, as_json=True) == 0
+    assert {tag["name"] for tag in json.loads(capsys.readouterr().out)["tags"]} == {"a dog", "a cat"}
+
+
+@pytest.mark.slow
+def test_a_clip_may_come_through_a_pipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As in `cat clip.mp4 | start.py caption /dev/stdin`: it can be read once."""
+    data = clips.video(tmp_path / "clip.mp4", clips.greys(4), rate=2.0)
+
+    def asked(ask: Callable[[str], int]) -> dict[str, Any]:
+        os.mkfifo(pipe := tmp_path / "pipe")
+        writing = threading.Thread(target=pipe.write_bytes, args=(data,))
+        writing.start()
+        ask(str(pipe))
+        writing.join()
+        pipe.unlink()
+        answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return answer
+
+    def captioned(file: str) -> int:
+        return caption_files(
+            CaptionRequest(files=[file], weights=WEIGHTS, device="cpu", precision="fp32", as_json=True)
+        )
+
+    assert asked(captioned)["duration"] == 2.0
+    refused = asked(lambda file: show_tags([file], "hotel", WEIGHTS, ENGINE, as_json=True))
+    assert refused["error"]["kind"] == "animated"
+
+
+@pytest.mark.slow
+def test_only_photos_are_looked_at_for_tags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clip, moving = tmp_path / "clip.mp4", tmp_path / "moving.gif"
+    frames = [np.full((64, 96, 3), shade, np.uint8) for shade in (0, 200)]
+    clips.video(clip, frames, rate=2.0)
+    moving.write_bytes(clips.animation([Image.fromarray(frame) for frame in frames], [500, 500], "GIF"))
+    assert show_tags([str(clip), str(moving)], "hotel", WEIGHTS, ENGINE, as_json=True) == 1
+    refused, first_frame = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (refused["file"], refused["error"]["kind"]) == (str(clip), "animated")
+    assert "clip" in refused["error"]["message"]
+    assert first_frame["tags"]
+
+
+@pytest.mark.slow
+def test_tags_of_the_dictionaries_are_named_in_russian(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cat, own = str(PHOTOS / "cat.jpg"), tmp_path / "tags.txt"
+    own.write_text("cat")
+    assert show_tags([cat], "default", WEIGHTS, ENGINE, "ru") == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("  кошка  (")
+    assert show_tags([cat], str(own), WEIGHTS, ENGINE, "ru") == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("  cat  (")
+
+
+@pytest.mark.slow
+def test_json_has_the_documented_fields(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    usage = (ROOT / "docs" / "usage.md").read_text(encoding="utf-8")
+    documented = [_outer_fields(line) for line in re.findall(r'^\{"(?:file|text)".*\}$', usage, re.MULTILINE)]
+    cat, clip = str(PHOTOS / "cat.jpg"), tmp_path / "clip.mp4"
+    clips.video(clip, clips.greys(4), rate=2.0)
+    files = [cat, str(clip), str(tmp_path / "none.jpg")]
+    caption_files(CaptionRequest(files=files, weights=WEIGHTS, device="cpu", precision="fp32", as_json=True))
+    show_tags([cat], "hotel", WEIGHTS, ENGINE, as_json=True)
+    show_colours([cat], "protanopia", tmp_path, as_json=True)
+    show_ranking(cat, ["a cat", "a dog"], None, WEIGHTS, ENGINE, as_json=True)
+    show_found([cat], "a cat", WEIGHTS, ENGINE, as_json=True)
+    printed = [list(json.loads(line)) for line in capsys.readouterr().out.splitlines()]
+    assert len(printed) == 7
+    assert sorted(printed) == sorted(documented)
+
+
+def _outer_fields(line: str) -> list[str]:
+    """Of an object that the documentation sketches, without those inside it."""
+    inside = line[1:-1]
+    while inside != (inside := re.sub(r"\{[^{}]*\}|\[[^][]*\]", "", inside)):
+        pass
+    return re.findall(r'"(\w+)"', inside)
+
+
+def test_json_has_only_characters_that_the_output_can_have() -> None:
+    fields = {"file": os.fsdecode(b"bad\xff.jpg"), "text": "кошка 🐈"}
+    for encoding in ("utf-8", "ascii", "latin-1", None):
+        text = command._json_text(fields, encoding)
+        assert json.loads(text.encode(encoding or "utf-8")) == fields
+    assert "кошка" in command._json_text({"text": "кошка"}, "utf-8")
 
 
 @pytest.mark.slow
@@ -176,12 +299,19 @@ def test_photos_are_found_by_words_of_both_languages(
     files = [*map(str, photo_files), str(tmp_path / "gone.jpg")]
     for text in ("a cup of coffee", "чашка кофе"):
         assert show_found(files, text, WEIGHTS, ENGINE, as_json=True) == 1  # one cannot be read
-        *_, line = capsys.readouterr().out.splitlines()
-        assert Path(json.loads(line)["found"][0]["file"]).name == "coffee.jpg"
-    assert show_found(files[:1], "xylofoon", WEIGHTS, ENGINE) == 0
+        found = json.loads(capsys.readouterr().out)  # one object, what could not be read in it
+        assert Path(found["found"][0]["file"]).name == "coffee.jpg"
+        assert (found["none_fits"], found["compared"], found["unknown"]) == (False, len(photo_files), [])
+        assert [(each["file"], each["error"]["kind"]) for each in found["failed"]] == [(files[-1], "unreadable")]
+    assert show_found(files[:1], "xylofoon", WEIGHTS, ENGINE, as_json=True) == 2
     said = capsys.readouterr()
-    assert said.out == "nothing fits well\n"
+    assert (said.out, said.err) == ("", "error: not one word is known: xylofoon\n")
+    assert show_found(files[-1:], "a dog", WEIGHTS, ENGINE) == 1
+    assert capsys.readouterr().out == ""  # no photo was compared, so it is not said that none fits
+    assert show_found(files[:1], "a xylofoon with a cup", WEIGHTS, ENGINE) == 0
+    said = capsys.readouterr()
     assert said.err == "unknown words: xylofoon\n"
+    assert said.out
     assert show_found(files, "a dog", tmp_path, ENGINE) == 2
     capsys.readouterr()
     for text, why in (("🐕", "no words"), ("dog " * 3000, "longer than")):

@@ -210,12 +210,85 @@ def test_caption_says_what_is_wrong_with_clips(tmp_path: Path) -> None:
     ]
 
 
-def test_caption_refuses_bad_options() -> None:
-    for options in (["--samples", "11"], ["--beam", "0"], ["--temperature", "0"], ["--model", "gpt"], []):
-        command = [sys.executable, "start.py", "caption", *(["x.jpg", *options] if options else [])]
-        result = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
-        assert result.returncode == 2
-        assert "error" in result.stderr
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--samples", "11"], "must be a whole number from 0 to 10, not '11'"),
+        (["--samples", "2.5"], "must be a whole number from 0 to 10, not '2.5'"),
+        (["--beam", "0"], "must be a whole number from 1 to 10"),
+        (["--temperature", "0"], "must be a number from 0.1 to 2.0"),
+        (["--model", "gpt"], "invalid choice"),
+        (["--tags", "hotel", "--colours", "protanopia"], "not allowed with"),
+        (["--tags", "hotel", "--output", "sheets"], "--tags draws nothing"),
+    ],
+)
+def test_caption_refuses_bad_options(options: list[str], said: str) -> None:
+    result = start("caption", "x.jpg", *options)
+    assert (result.returncode, said in result.stderr) == (2, True)
+
+
+CAPTION = ["caption", "tests/photos/cat.jpg", "--samples", "0"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered"), [(CAPTION, ""), (CAPTION, "1"), (["health"], ""), (["health"], "1"), (["--help"], "")]
+)
+def test_output_that_nobody_reads_any_more_ends_a_command_without_a_word(
+    arguments: list[str], unbuffered: str, tmp_path: Path
+) -> None:
+    """As in `start.py caption *.jpg | head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    settings = environment(DATA_DIR=str(tmp_path)) | {"PYTHONUNBUFFERED": unbuffered}
+    with open(writer, "wb") as closed:
+        done = subprocess.run(
+            [sys.executable, "start.py", *arguments], cwd=ROOT, env=settings, stdout=closed, stderr=subprocess.PIPE
+        )
+    assert (done.stderr, done.returncode) == (b"", 141)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
+@pytest.mark.parametrize(
+    "arguments", [["rank", "tests/photos/cat.jpg", "--text", "a cat", "--text", "a dog"], ["health"]]
+)
+def test_output_that_cannot_be_written_is_said_once(arguments: list[str], tmp_path: Path) -> None:
+    settings = environment(DATA_DIR=str(tmp_path)) | {"PYTHONUNBUFFERED": ""}
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "start.py", *arguments], cwd=ROOT, env=settings, stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 2
+    [line] = done.stderr.decode().splitlines()
+    assert line.startswith("error: ")
+    assert line.endswith("No space left on device")
+
+
+@pytest.mark.parametrize("encoding", ["ascii:strict", "utf-8:surrogateescape"])  # the last is that of the locale C
+def test_characters_that_the_output_does_not_have_are_escaped(encoding: str, tmp_path: Path) -> None:
+    """Those of a language that it cannot write, and bytes of a file name that are no text."""
+    photo = os.fsdecode(os.fsencode(tmp_path / "caf") + b"\xe9.jpg")
+    Path(photo).write_bytes((ROOT / "tests" / "photos" / "cat.jpg").read_bytes())
+    command = [sys.executable, "start.py", "caption", photo, "--samples", "0", "--language", "ru"]
+    environ = environment() | {"PYTHONIOENCODING": encoding}
+    said, written = (
+        subprocess.run([*command, *options], cwd=ROOT, env=environ, capture_output=True, check=True).stdout
+        for options in ([], ["--json"])
+    )
+    answer = json.loads(written)
+    assert (answer["file"], answer["headline"]) == (photo, "perhaps: кошка")
+    assert said.count(b"perhaps") == 2
+
+
+def test_translate_needs_standard_input() -> None:
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$0" start.py translate --to ru <&-', sys.executable],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert closed.returncode == 2
+    assert closed.stderr == "error: translate reads captions from standard input, which is closed\n"
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="Linux shows what a process began with")

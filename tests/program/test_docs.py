@@ -100,11 +100,13 @@ def test_the_example_of_the_library_runs() -> None:
     written = (ROOT / "docs" / "library.md").read_text()
     examples = re.findall(r"^```python\n(.*?)^```", written, re.MULTILINE | re.DOTALL)
     code = "\n".join(examples).replace("photo.jpg", str(ROOT / "tests" / "photos" / "cat.jpg"))
-    code = code.replace('"weights"', repr(str(ROOT / "weights")))
+    code = code.replace("clip.mp4", str(ROOT / "tests" / "clips" / "greys.ogv"))
+    code = code.replace('"weights', f'"{ROOT}/weights')
     names: dict[str, Any] = {}
     exec(code, names)
     assert names["captions"].main.attention.shape[1:] == (8, 8)
     assert names["explained"].text == "a dog on a bench"
+    assert names["russian"].text
 
 
 def test_the_cap_on_a_workers_memory_is_stated() -> None:

@@ -35,6 +35,19 @@ async def test_each_address_but_the_page_wants_the_token() -> None:
         assert (await web.client.post("/v1/captions", content=PHOTO, headers=JPEG | right)).status_code == 200
 
 
+async def test_the_document_names_the_token_where_there_is_one() -> None:
+    right = {"authorization": f"Bearer {TOKEN}"}
+    async with web_of(FakeQueue(captioned), WebSettings(token=TOKEN)) as web:
+        document = (await web.client.get("/openapi.json", headers=right)).json()
+    [name] = document["components"]["securitySchemes"]
+    scheme = document["components"]["securitySchemes"][name]
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    assert document["security"] == [{name: []}]
+    assert document["paths"]["/health"]["get"]["security"] == []  # open to everybody
+    async with web_of(FakeQueue(captioned)) as web:
+        assert "security" not in (await web.client.get("/openapi.json")).json()
+
+
 async def test_tokens_cannot_be_guessed_quickly() -> None:
     settings = WebSettings(token=TOKEN, rate=Rate(60.0, 3))
     async with web_of(FakeQueue(captioned), settings, clock=Clock()) as web:

@@ -103,6 +103,14 @@ def test_each_json_answer_has_an_example_that_is_one() -> None:
             assert json.loads(model.model_validate(example).model_dump_json()) == example
 
 
+def test_the_types_of_a_body_are_those_of_what_is_sent() -> None:
+    paths = create_app(WebSettings(), FakeQueue()).openapi()["paths"]
+    types = {path: set(paths[path]["post"]["requestBody"]["content"]) for path in ("/v1/clips", "/v1/captions")}
+    both = {"multipart/form-data", "application/octet-stream"}
+    assert {"video/mp4", "image/gif"} | both < types["/v1/clips"]
+    assert types["/v1/captions"] == {"image/jpeg", "image/png"} | both
+
+
 @pytest.mark.slow
 def test_each_answer_is_as_documented(address: str) -> None:
     schema = schemathesis.openapi.from_url(f"{address}/openapi.json", timeout=PATIENCE)

@@ -53,6 +53,24 @@ async def test_a_photo_over_the_wire(patient: Web) -> None:
     assert list(patient.queue.results) == []
 
 
+@pytest.mark.parametrize("path", ["/", "/health", "/info", "/openapi.json", "/v1/pictures/" + "A" * 22, "/none"])
+async def test_head_is_answered_as_get_without_the_body(patient: Web, path: str) -> None:
+    got, head = [await patient.client.request(method, path) for method in ("GET", "HEAD")]
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    assert head.headers["content-length"] == got.headers["content-length"]
+    assert head.headers["content-type"] == got.headers["content-type"]
+    assert (await patient.client.head("/v1/captions")).status_code == 405
+    assert (await patient.client.head(f"/v1/clips/{'A' * 22}/events")).status_code == 405
+    await still_works(patient)
+
+
+async def test_forms_that_are_no_forms_are_not_logged(patient: Web, caplog: pytest.LogCaptureFixture) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    response = await patient.client.post("/v1/captions", content=b"abc", headers=headers)
+    assert kind(response) == "malformed"
+    assert not caplog.records
+
+
 @pytest.mark.usefixtures("brief")
 async def test_a_body_that_is_said_to_be_too_large_is_not_read(patient: Web) -> None:
     answer = await said(patient, POST + b"Content-Length: 99999999999\r\n\r\n")

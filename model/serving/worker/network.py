@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
+_USUAL_BEAM: Final = 5
+
 
 class Captioners:
     """The decoders of one weights folder over one encoder, each loaded when first asked for; a `Network`."""
@@ -57,6 +59,13 @@ class Captioners:
                 log.error("a decoder that was asked for cannot be loaded: %s", error)
                 raise JobFailed(str(error)) from error
         return self._loaded[model]
+
+    def warm_up(self, batch: int) -> None:
+        """Caption grey pictures, one and `batch` together: of each size, a GPU's first run takes seconds."""
+        grey = np.full((self.image_size, self.image_size, 3), 127, np.uint8)
+        [model] = self._loaded
+        for size in sorted({1, batch}):
+            self.caption([Picture(CaptionOptions(model, beam=_USUAL_BEAM), grey)] * size)
 
     @property
     def image_size(self) -> int:

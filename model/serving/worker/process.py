@@ -115,6 +115,8 @@ async def _serve(options: WorkerOptions, connect: Connect, *stop_signals: signal
         except ValueError as error:
             raise _CannotStart(str(error)) from error
         captioner = captioners.encoder
+        if captioner.device.type == "cuda":
+            await asyncio.to_thread(captioners.warm_up, options.max_batch)
         editor = None
         if options.edit_model is not None:
             editor = await asyncio.to_thread(Editor.load, options.edit_model, options.device)

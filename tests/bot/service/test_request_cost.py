@@ -49,9 +49,9 @@ async def test_no_update_is_handed_to_threads(tmp_path: Path, monkeypatch: pytes
 async def test_a_photo_waits_for_the_disk_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until it is written down, and until it is acknowledged; what buttons need is confirmed with the latter."""
     writes: list[bool] = []
-    transact = Database._transact
+    run: Any = Database.run
 
-    def recorded(self: Database, work: Callable[[sqlite3.Connection], Any], at_once: bool) -> Any:
+    async def recorded(self: Database, work: Callable[[sqlite3.Connection], Any], *, at_once: bool = True) -> Any:
         def counted(connection: sqlite3.Connection) -> Any:
             before = connection.total_changes
             result = work(connection)
@@ -59,9 +59,9 @@ async def test_a_photo_waits_for_the_disk_twice(tmp_path: Path, monkeypatch: pyt
                 writes.append(at_once)
             return result
 
-        return transact(self, counted, at_once)
+        return await run(self, counted, at_once=at_once)
 
-    monkeypatch.setattr(Database, "_transact", recorded)
+    monkeypatch.setattr(Database, "run", recorded)
     async with FakeTelegram() as server, running_bot(server, FakeQueue(), tmp_path):
         ann = server.person("Ann")
         await ann.send_photo(picture())

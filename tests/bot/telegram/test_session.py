@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any, cast
 
 import pytest
 from aiogram import Bot
+from aiogram.client.default import DefaultBotProperties
+from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.exceptions import (
     TelegramForbiddenError,
     TelegramMigrateToChat,
@@ -17,18 +21,29 @@ from aiogram.exceptions import (
 )
 from aiogram.methods import (
     AnswerInlineQuery,
+    BanChatMember,
     DeleteMessage,
     EditMessageText,
     GetFile,
     SendChatAction,
     SendMediaGroup,
     SendMessage,
+    SendPhoto,
     TelegramMethod,
 )
-from aiogram.types import InputMediaPhoto, ReplyParameters
+from aiogram.types import (
+    BufferedInputFile,
+    InlineKeyboardButton,
+    InlineKeyboardMarkup,
+    InlineQueryResultArticle,
+    InputMediaPhoto,
+    InputTextMessageContent,
+    ReplyParameters,
+)
+from aiohttp import FormData, JsonPayload
 
 from bot.telegram.pacing import Pacer
-from bot.telegram.session import RetryMiddleware
+from bot.telegram.session import RetryMiddleware, Session
 from tests.support.clock import Clock, settled
 
 ANN, GROUP = 7, -100
@@ -239,3 +254,50 @@ async def test_what_nobody_waits_for_leaves_half_of_a_burst_and_never_queues() -
     assert not telegram.pacer.has_spare(GROUP)
     await telegram.clock.pass_time(2.0)
     assert telegram.pacer.has_spare(GROUP)
+
+
+BUTTON = InlineKeyboardButton(text="Ещё", callback_data="more:1")
+WITHOUT_FILES: list[TelegramMethod[Any]] = [
+    SendChatAction(chat_id=ANN, action="typing"),
+    SendMessage(
+        chat_id=GROUP,
+        text="<b>кошка</b>",
+        disable_notification=False,
+        reply_parameters=ReplyParameters(message_id=3, quote="a"),
+        reply_markup=InlineKeyboardMarkup(inline_keyboard=[[BUTTON], []]),
+    ),
+    AnswerInlineQuery(
+        inline_query_id="1",
+        results=[
+            InlineQueryResultArticle(id="a", title="b", input_message_content=InputTextMessageContent(message_text="c"))
+        ],
+        next_offset="",
+    ),
+    SendMediaGroup(chat_id=ANN, media=[InputMediaPhoto(media="kept", caption="a cat")]),
+    BanChatMember(chat_id=GROUP, user_id=ANN, until_date=timedelta(days=400)),
+]
+
+
+@pytest.mark.parametrize("method", WITHOUT_FILES, ids=lambda method: method.__api_method__)
+async def test_json_says_what_a_form_would(method: TelegramMethod[Any]) -> None:
+    bot = Bot("42:TEST", default=DefaultBotProperties(parse_mode="HTML", protect_content=True))
+    body = Session().build_form_data(bot, method)
+    assert isinstance(body, JsonPayload)
+    said = json.loads(body.decode())
+    form = AiohttpSession().build_form_data(bot, method)
+    expected = {options["name"]: value for options, _, value in form._fields}
+    assert said.keys() == expected.keys()
+    for name, value in expected.items():
+        assert said[name] == (value if isinstance(said[name], str) else json.loads(value))
+
+
+async def test_files_are_sent_in_a_form() -> None:
+    photo = BufferedInputFile(b"JPEG", "a.jpg")
+    methods: list[TelegramMethod[Any]] = [
+        SendPhoto(chat_id=ANN, photo=photo),
+        SendMediaGroup(chat_id=ANN, media=[InputMediaPhoto(media=photo)]),
+    ]
+    for method in methods:
+        body = Session().build_form_data(Bot("42:TEST"), method)
+        assert isinstance(body, FormData)
+        assert [value for options, _, value in body._fields if options.get("filename")]

@@ -70,11 +70,17 @@ def test_captions_explained_together_are_those_explained_alone(tiny: Captioner) 
 
 @pytest.mark.parametrize(
     ("text", "why"),
-    [("", "without words"), ("?!", "without words"), ("a zebra runs", "1 of 3"), ("a dog " * 4, "8 words")],
+    [("", "without words"), ("?!", "without words"), ("a Zebra runs", "vocabulary: zebra$"), ("a dog " * 4, "8 words")],
 )
 def test_what_the_model_cannot_have_said_is_refused(tiny: Captioner, text: str, why: str) -> None:
     with pytest.raises(Unexplainable, match=why):
         tiny.explain(torch.zeros(1, 9, 6), [text])
+
+
+def test_each_image_needs_a_text(tiny: Captioner) -> None:
+    for texts in ([], ["a dog", "a cat"]):
+        with pytest.raises(ValueError, match=f"{len(texts)} texts for 1 images"):
+            tiny.explain(torch.zeros(1, 9, 6), texts)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ from model.errors import (
     WebPage,
 )
 from model.media import images
-from model.media.images import MAX_KEPT, open_image
+from model.media.images import MAX_KEPT, encode_jpeg, open_image
 from model.media.memory import MemoryBudget
 from tests.support.picture_kinds import chunk
 
@@ -470,3 +471,21 @@ def test_each_decoding_of_a_jpeg_that_breaks_off_asks_for_memory(monkeypatch: py
     Image.effect_noise((640, 480), 60).convert("RGB").save(out, "JPEG", quality=90, progressive=True)
     assert open_image(out.getvalue()[:-2]).size == (640, 480)
     assert len(asked) == 4  # as it came, twice to see what is missing, and mended
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_jpeg_is_encoded_into_a_file_of_the_systems(in_memory: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else Pillow lets no other thread run meanwhile."""
+    if not in_memory:
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    descriptors, save = list[int](), Image.Image.save
+
+    def recorded(image: Image.Image, out: Any, *arguments: Any, **options: Any) -> None:
+        descriptors.append(out.fileno())
+        save(image, out, *arguments, **options)
+
+    image, expected = Image.effect_mandelbrot((64, 48), (-2, -1, 1, 1), 50), io.BytesIO()
+    image.save(expected, "JPEG", quality=85)
+    monkeypatch.setattr(Image.Image, "save", recorded)
+    assert encode_jpeg(image) == expected.getvalue()
+    assert len(descriptors) == 1

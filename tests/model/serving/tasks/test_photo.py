@@ -204,6 +204,15 @@ async def test_models_are_compared_on_one_look_at_the_photo(
     assert alone.other is None
 
 
+def test_the_network_is_warmed_up_with_one_picture_and_with_a_full_batch(
+    small_weights: str, encoded: list[int]
+) -> None:
+    captioners = Captioners(Path(small_weights), "cpu", "attention", "fp32")
+    encoded.clear()
+    captioners.warm_up(3)
+    assert encoded == [1, 3]
+
+
 @pytest.mark.slow
 async def test_a_model_that_is_not_there_fails_its_own_jobs_only(
     tmp_path: Path, photo_files: list[Path], encoded: list[int]
