@@ -65,6 +65,7 @@ def video(
             codec, rate=Fraction(rate).limit_denominator(1001), options=_GOOD.get(codec, {}) | dict(options or {})
         )
         stream.width, stream.height = width, height
+        stream.thread_count = 2  # with other numbers some encoders write other files
         stream.pix_fmt = layout or _LAYOUTS.get(codec, "yuv420p")
         if times is not None:
             stream.codec_context.time_base = Fraction(1, _TICKS)
