@@ -72,11 +72,11 @@ async def test_the_caption_is_needed_and_checked(web: Web, params: dict[str, str
 
 
 async def test_what_the_model_cannot_say_is_refused() -> None:
-    error = Unexplainable("not in the model's vocabulary: qwertz")
+    error = Unexplainable("1 of 2 words are not in the model's vocabulary")
     async with web_of(FakeQueue(lambda job, media: error)) as web:
         response = await web.client.post("/v1/explain?caption=qwertz+cat", content=PHOTO, headers=JPEG)
         assert kind(response) == "unexplainable"
-        assert response.json()["error"]["message"].endswith(": not in the model's vocabulary: qwertz.")
+        assert response.json()["error"]["message"].endswith(": 1 of 2 words are not in the model's vocabulary.")
 
 
 async def test_colours_are_answered_as_a_picture() -> None:
