@@ -96,8 +96,8 @@ class Buttons:
             raise Forgotten
 
         async def show(result: PhotoResult) -> None:
-            words = replies.explained_caption(result)
-            sent = await reply_picture(ask.message, result.sheet, "heatmap.jpg", words, of=answer.picture)
+            words, alone = replies.heatmap(result), replies.explained_caption(result)
+            sent = await reply_picture(ask.message, result.sheet, "heatmap.jpg", words, of=answer.picture, alone=alone)
             await self._answers.add_about(ask.bot, ask.chat, key, sent, answer.subject)
 
         job = heatmap_job(ask.origin, answer.picture, answer.model, answer.captions[number - 1])

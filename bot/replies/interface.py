@@ -26,7 +26,12 @@ def closed() -> str:
     return _("This bot serves a closed circle of people, and you are not on its list. Please ask whoever runs it.")
 
 
-def start() -> str:
+def start(*, group: bool) -> str:
+    if group:  # where a photo alone is not answered
+        return _(
+            "Hello! Send a photo with my name in its caption, or /caption as a reply to a photo, and I will tell you "
+            "in words what is in it.\n\n/help tells you what else I can do."
+        )
     return _(
         "Hello! Send me a photo, and I will tell you in words what is in it.\n\n/help tells you what else I can do."
     )
@@ -78,7 +83,8 @@ def about(*, sheets: bool, edits: bool, language: Language) -> str:
         help_on_commands(edits=edits),
         _(
             "The buttons below an answer give more captions, show where I looked for the words of any of them and "
-            "which other words I weighed, show how colour-blind people see your photo, and compare my two models."
+            "which other words I weighed, show how colour-blind people see your photo, tell which everyday words fit "
+            "it, and compare my two models."
         ),
         _("The captions themselves are in English.")
         if language == "en"

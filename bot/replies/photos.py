@@ -186,8 +186,18 @@ def _compared(caption: WireCaption, model: str) -> str:
 
 
 def explained_caption(result: PhotoResult) -> str:
-    """What stands under the sheet of one caption."""
+    """The caption whose sheet or chart was asked for, alone, where there is no such picture."""
     return _page([shortened(_explained(result), MAX_CAPTION)])
+
+
+def heatmap(result: PhotoResult) -> str:
+    """What stands under the sheet of one caption: the caption, then what the sheet is, for those who listen."""
+    return _page([shortened(_explained(result), MAX_CAPTION - 1 - length(of_the_sheet())), of_the_sheet()])
+
+
+def of_the_sheet() -> str:
+    """What a heatmap sheet shows. Plain text."""
+    return _("The picture shows where I looked as I chose the words.")
 
 
 def _explained(result: PhotoResult) -> str:

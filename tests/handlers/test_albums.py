@@ -69,6 +69,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.voices import Spoken
 
 MENTION = "@captions_test_bot"
+OF_THE_SHEET = "The picture shows where I looked as I chose the words."
 
 
 def photo(number: int) -> bytes:
@@ -230,7 +231,7 @@ async def test_in_russian(server: FakeTelegram, queue: FakeQueue) -> None:
     assert answer["text"].split("\n")[1].startswith("2. Эта картинка повреждена")
     assert buttons(answer) == ["🔥 Тепловые карты", "⚙ Настройки", "🗑 Удалить"]
     await olga.press(answer, "🔥 Тепловые карты")
-    assert (await olga.next_message())["caption"] == "1. 1 cats"
+    assert (await olga.next_message())["caption"] == "1. 1 cats\nНа картинке показано, куда я смотрел, подбирая слова."
 
 
 async def test_a_long_album_keeps_to_one_message(queue: FakeQueue, ann: Person) -> None:
@@ -498,7 +499,7 @@ async def test_one_sheet_is_drawn_on_request(
     query = await ann.press(answer, "🔥 Heatmaps")
     await ann.callback_answer(query)
     sheet = await ann.next_message()
-    assert sheet["caption"] == "1. 1 cats\n3. 3 cats"
+    assert sheet["caption"] == f"1. 1 cats\n3. 3 cats\n{OF_THE_SHEET}"
     assert replied(sheet) == answer["message_id"]
     [job] = [job for job in queue.jobs.values() if isinstance(job.task, AlbumTask)]
     assert (album_of(job).captions, album_of(job).model) == (("1 cats", "", "3 cats"), "attention")
@@ -515,7 +516,7 @@ async def test_a_sheet_shows_what_can_still_be_had(server: FakeTelegram, queue: 
     gone.times = gone.fired + 1
     await ann.press(answer, "🔥 Heatmaps")
     words = (await ann.next_message())["caption"].split("\n")
-    assert words == ["1. 1 cats", "2. 2 cats", "3. 3 cats", "Not every photo could be drawn."]
+    assert words == ["1. 1 cats", "2. 2 cats", "3. 3 cats", f"{OF_THE_SHEET} Not every photo could be drawn."]
 
 
 async def test_a_sheet_after_a_restart(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
@@ -524,7 +525,7 @@ async def test_a_sheet_after_a_restart(server: FakeTelegram, ann: Person, tmp_pa
         answer = await ann.next_message()
     async with running_bot(server, FakeQueue(see), tmp_path):
         await ann.press(answer, "🔥 Heatmaps")
-        assert (await ann.next_message())["caption"] == "1. 1 cats\n2. 2 cats\n3. 3 cats"
+        assert (await ann.next_message())["caption"] == f"1. 1 cats\n2. 2 cats\n3. 3 cats\n{OF_THE_SHEET}"
 
 
 async def test_a_chat_that_takes_no_pictures_is_told_so(server: FakeTelegram, queue: FakeQueue, ann: Person) -> None:
@@ -587,7 +588,7 @@ async def test_what_was_noted_of_an_answer_goes_with_it(
     await ann.press(answer, "🗑 Delete")
     await eventually(lambda: not ann.bot_messages())
     queue.open.set()
-    assert (await ann.next_message())["caption"] == "1. 1 cats\n2. 2 cats"
+    assert (await ann.next_message())["caption"] == f"1. 1 cats\n2. 2 cats\n{OF_THE_SHEET}"
     await all_settled(tmp_path, queue)
     connection = sqlite3.connect(tmp_path / "bot.sqlite3")
     assert connection.execute("SELECT key FROM chat_notes WHERE key LIKE 'album-sheet:%'").fetchall() == []

@@ -302,7 +302,7 @@ async def test_the_heatmap_of_a_sampled_caption(server: FakeTelegram, queue: Fak
     await press(ann, answer, "3")
     sheet = await ann.next_message()
     assert sheet["photo"][-1]["width"] == 320
-    assert words(sheet) == ["a cat with 3 <legs>"]
+    assert words(sheet) == ["a cat with 3 <legs>", "The picture shows where I looked as I chose the words."]
     assert sheet["reply_to_message"]["message_id"] == answer["message_id"]
     job = last(queue)
     assert (photo_of(job).explain, photo_of(job).sheet, photo_of(job).samples, photo_of(job).known) == (

@@ -100,7 +100,7 @@ def vectors_in(folder: Path) -> int:
     ("language", "well", "probably", "nothing"),
     [
         ("en", "fits well", "probably fits", "Nothing fits “a cat” well: I looked at the 3 photos"),
-        ("ru", "подходит хорошо", "вероятно, подходит", "Ничего не подходит к «a cat» хорошо: посмотрел 3 ваши фото"),
+        ("ru", "подходит хорошо", "вероятно, подходит", "К «a cat» ничего хорошо не подходит: я просмотрел 3 "),
     ],
 )
 async def test_people_switch_it_on_and_find_their_photos(

@@ -100,6 +100,18 @@ async def test_commands_are_answered_and_those_of_other_bots_are_not(
     assert len(group.bot_messages()) == 5
 
 
+async def test_what_is_asked_for_in_a_group_is_what_gets_an_answer_there(
+    server: FakeTelegram, queue: FakeQueue, group: Chat, eve: Person
+) -> None:
+    """A photo alone is passed over, so nobody is told to send just that."""
+    olga = server.person("Ольга", language_code="ru")
+    for command in ("/start", "/caption", "/sample"):
+        await eve.send_text(command, chat=group)
+        assert "a photo with my name in its caption" in (await group.next_message())["text"]
+        await olga.send_text(command, chat=group)
+        assert "фото с моим именем в подписи" in (await group.next_message())["text"]
+
+
 async def test_talk_among_people_gets_silence(server: FakeTelegram, queue: FakeQueue, group: Chat, eve: Person) -> None:
     await eve.send_text(f"/start{BOT}", chat=group)
     hello = await group.next_message()

@@ -56,7 +56,7 @@ async def test_settings_are_told_in_words_and_on_buttons(queue: FakeQueue, ann: 
         "Main caption: thorough (beam)",
         "Heatmap: on",
         "Language: as in Telegram",
-        "Captions in: my language",
+        "Captions in: the same language",
         "Voice message: not available",
         "Short answer first: off",
         "Alt text: off",
@@ -292,11 +292,11 @@ async def test_language_is_chosen_by_buttons_and_all_follows(
 ) -> None:
     menu = await menu_of(ann, "/language")
     assert menu["text"].startswith("Language: as in Telegram")
-    captions = "Captions in: my language"
+    captions = "Captions in: the same language"
     assert buttons(menu) == ["English", "Русский", "✓ as in Telegram", captions, "◀ All settings", "✖ Close"]
     assert await press(ann, menu, "Русский") == "Язык: Русский"
     page = await becomes(ann, menu, "На этом языке я здесь говорю")
-    captions = "Язык описаний: как мой"
+    captions = "Язык описаний: тот же"
     assert buttons(page) == ["English", "✓ Русский", "как в Telegram", captions, "◀ Все настройки", "✖ Закрыть"]
     await ann.send_text("hello")
     assert "Пришлите мне фото" in (await ann.next_message())["text"]
