@@ -114,7 +114,7 @@ class Buttons:
             await self._answers.add_about(ask.bot, ask.chat, key, sent, answer.subject)
 
         known = await self._is_known(ask, answer)
-        job = words_job(ask.origin, answer.picture, answer.model, answer.main, known=known)
+        job = words_job(ask.origin, answer.picture, answer.model, ask.settings, answer.main, known=known)
         await self._serve(ask, key, answer, job, "chart", show)
 
     async def compare(self, ask: Ask, pressed: CompareModels) -> None:

@@ -147,14 +147,17 @@ def heatmap_job(origin: Origin, picture: Picture, model: str, caption: str) -> J
     )
 
 
-def words_job(origin: Origin, picture: Picture, model: str, caption: str, *, known: bool) -> Job:
-    """Draw the words that were weighed for a caption from before."""
+def words_job(
+    origin: Origin, picture: Picture, model: str, settings: ChatSettings, caption: str, *, known: bool
+) -> Job:
+    """Draw the words that were weighed for a caption from before; for none, those for the main caption."""
     return _job(
         origin,
         PhotoTask(
             model=model,
             language=origin.language,
             samples=0,
+            beam=None if caption else settings.beam_width,
             sheet=False,
             chart=True,
             explain=caption,
