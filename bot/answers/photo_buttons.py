@@ -74,7 +74,8 @@ class Buttons:
         if not answer.captions:
             raise Forgotten
         numbers = range(*answer.page_of(ask.message.message_id).numbers) or range(1, 1 + len(answer.captions))
-        buttons = number_buttons(key, numbers) if choosing else answer.buttons(key)
+        with answer.speaking():
+            buttons = number_buttons(key, numbers) if choosing else answer.buttons(key)
         said = replies.choose_heatmap() if choosing else None
         try:
             if ask.can_edit:
@@ -184,7 +185,8 @@ class Buttons:
         last = pages[-1]
         gone = not last.markup or (not ask.can_edit and last.message in (0, message.message_id))
         if not gone:
-            words = replies.more_on_page(last.markup, new, first, MAX_CAPTION if last.picture else MAX_TEXT)
+            with answer.speaking():
+                words = replies.more_on_page(last.markup, new, first, MAX_CAPTION if last.picture else MAX_TEXT)
             added = len(words.captions)
             if added and await _edited(ask.bot, chat_id, last, words.markup, buttons):
                 first += added
