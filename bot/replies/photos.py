@@ -75,8 +75,10 @@ def alt_text_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
         return photo_answer(result)
     main = result.main
     seen = replace(main, text=_seen(one_line(main.text)), beginning=_seen(one_line(main.beginning)))
-    words = f"<pre>{escaped(cut_at_word(alt_text(hedged(seen, noted=False)), limit))}</pre>"
-    return Words(f"{words}\n({not_translated()})" if headline(seen).refused else words, ())
+    said = headline(seen)
+    with get_i18n().use_locale(said.language if said.text else get_i18n().current_locale):  # a sentence in one language
+        words = f"<pre>{escaped(cut_at_word(alt_text(hedged(seen, noted=False)), limit))}</pre>"
+    return Words(f"{words}\n({not_translated()})" if said.refused else words, ())
 
 
 def _seen(caption: str) -> str:
