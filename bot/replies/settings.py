@@ -65,6 +65,10 @@ def settings_are_reset() -> str:
     return _("All settings are as at the beginning.")
 
 
+def history_is_forgotten() -> str:
+    return _("What I remembered of your photos is deleted.")
+
+
 def unknown_choice() -> str:
     return _("There is no such choice here. Nothing was changed.")
 
