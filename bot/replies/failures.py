@@ -47,11 +47,11 @@ def too_big(error: TooBig) -> str:
 
 def busy(error: Busy) -> str:
     if error.of_person is None:
-        state = _("I have more in work than I can hold.")
+        state = _("I have more to do than I can hold.")
     else:
         state = ngettext(
-            "I already have {count} request of yours in work.",
-            "I already have {count} requests of yours in work.",
+            "I am already working on {count} request of yours.",
+            "I am already working on {count} requests of yours.",
             error.of_person,
         ).format(count=error.of_person)
     return f"{state} {_again(error.seconds)}"

@@ -55,8 +55,8 @@ def found(query: str, what: Found, shown: Sequence[FoundPhoto], *, older: int, p
     elif what.compared:
         lines.append(
             ngettext(
-                "Nothing fits “{query}” well: I looked at the {count} photo that I remember of you here.",
-                "Nothing fits “{query}” well: I looked at the {count} photos that I remember of you here.",
+                "Nothing fits “{query}” well: I looked at the {count} photo of yours that I remember here.",
+                "Nothing fits “{query}” well: I looked at the {count} photos of yours that I remember here.",
                 what.compared,
             ).format(query=asked, count=what.compared)
         )
@@ -123,11 +123,12 @@ def wrong_query(error: WrongQuery) -> str:
 _QUERY: Final[dict[str, Callable[[], str]]] = {
     "none": lambda: _("What shall I look for? Write it after the command, in English or Russian."),
     "picture": lambda: _(
-        "I find photos by words, not by another picture. Write after the command what shall be in them. "
+        "I find photos by words, not by another picture. Write after the command what should be in them. "
         "/caption describes the picture that you reply to."
     ),
     "too_long": lambda: _(
-        "That is too long to look for: it may have {characters} characters and {words} words. Please say it shorter."
+        "That is too long to look for: it may have at most {characters} characters and {words} words. "
+        "Please make it shorter."
     ),
-    "no_words": lambda: _("I find photos by words only. Please write in words what shall be in them."),
+    "no_words": lambda: _("I find photos by words only. Please write in words what should be in them."),
 }

@@ -50,7 +50,7 @@ def start_with_example(language: Language) -> str:
 
 def example(language: Language) -> str:
     """The example alone, for those who asked for something without a picture."""
-    return "\n\n".join([_example_answer(language), _("So I answer a photo. Send me one of yours.")])
+    return "\n\n".join([_example_answer(language), _("This is how I answer a photo. Send me one of yours.")])
 
 
 def _example_answer(language: Language) -> str:
@@ -75,7 +75,7 @@ def about(*, sheets: bool, edits: bool, language: Language) -> str:
         ),
         _(
             "The first line of my answer is my best caption. "
-            "Below it stand how sure I am of it and some other captions of the same picture."
+            "Below it I say how sure I am of it, and then come some other captions of the same picture."
         ),
         _("The picture in my answer shows, word by word, where I looked in yours.") if sheets else "",
         _("Photos that you send together, as an album, I describe together, in one numbered answer."),

@@ -62,7 +62,7 @@ def why_missing(setting: Setting) -> str:
 
 
 def settings_are_reset() -> str:
-    return _("All settings are as at the beginning.")
+    return _("All settings are back to their defaults.")
 
 
 def history_is_forgotten() -> str:

@@ -120,7 +120,7 @@ _TAGS: Final[dict[str, Callable[[], str]]] = {
     "none": lambda: _("Which tags? Write them after the command, with commas between them."),
     "too_many": lambda: _("These are {count} tags, and I take {most} at most. Please leave some out."),
     "too_long": lambda: _(
-        "The tag “{item}” is too long: it may have {characters} characters and {words} words. "
+        "The tag “{item}” is too long: it may have at most {characters} characters and {words} words. "
         "Are there commas between the tags?"
     ),
     "no_words": lambda: _("“{item}” is no tag that I understand: please write it in words."),
@@ -134,7 +134,7 @@ _DESCRIPTIONS: Final[dict[str, Callable[[], str]]] = {
     "same": lambda: _("These {count} descriptions are the same: “{item}”. Please write at least two that differ."),
     "too_many": lambda: _("These are {count} descriptions, and I take {most} at most. Please leave some out."),
     "too_long": lambda: _(
-        "The description “{item}” is too long: it may have {characters} characters and {words} words. "
+        "The description “{item}” is too long: it may have at most {characters} characters and {words} words. "
         "Is there a | between the descriptions?"
     ),
     "no_words": lambda: _("“{item}” describes nothing that I understand: please write it in words."),

@@ -271,13 +271,13 @@ async def test_an_album_counts_as_one_request_and_is_refused_as_one(
         await eventually(lambda: len(queue.jobs) == 5)
         refused = await ann.send_album(PHOTOS[:4])
         answer = await ann.next_message()
-        assert "already have 1 request of yours" in answer["text"]
+        assert "already working on 1 request of yours" in answer["text"]
         assert replied(answer) == refused[0]["message_id"]
         group = server.new_media_group()
         await ann.send_photo(PHOTOS[0], media_group_id=group)
         await ann.send_video(CLIP, media_group_id=group)
         await ann.send_photo(PHOTOS[0], media_group_id=group)
-        assert "already have 1 request of yours" in (await ann.next_message())["text"]
+        assert "already working on 1 request of yours" in (await ann.next_message())["text"]
         await eventually(lambda: len(waiting_in(tmp_path)) == 5)
         queue.open.set()
         assert (await ann.next_message())["text"] == lines(1, 2, 3, 4, 5)
@@ -440,7 +440,7 @@ async def test_an_album_in_work_has_one_status_and_is_cancelled_as_a_whole(
     queue.open.clear()
     async with running_bot(server, queue, tmp_path, grace=0.2, rhythm=Rhythm(after=0.1, every=0.2)):
         await ann.send_album(PHOTOS[:4])
-        assert (await ann.next_message())["text"] == "In work: 4 pictures."
+        assert (await ann.next_message())["text"] == "I am working on 4 pictures."
         await ann.send_text("/cancel")
         assert (await ann.next_message())["text"] == "Cancelled: 4 pictures."
         await all_settled(tmp_path, queue)

@@ -139,7 +139,7 @@ async def test_people_switch_it_on_and_find_their_photos(
     [
         ("", "What shall I look for?", "Что искать?"),
         ("🐶 🏖", "I find photos by words only.", "Я ищу фотографии только по словам."),
-        ("x" * 10_000, "That is too long to look for: it may have 200", "Это слишком длинно для поиска"),
+        ("x" * 10_000, "That is too long to look for: it may have at most 200", "Это слишком длинно для поиска"),
         ("a dog " * 16, "That is too long to look for", "Это слишком длинно для поиска"),
         ("xyzzy xyzzy", "I know none of these words: xyzzy", "Я не знаю ни одного из этих слов: xyzzy"),
     ],

@@ -309,7 +309,7 @@ async def test_notices_of_a_topic_are_shown_there(
         await eve.send_photo(PHOTO, BOT, chat=forum, thread_id=TOPIC)
         assert "waits in line" in (await forum.next_message())["text"]
         await eve.send_photo(PHOTO, BOT, chat=forum, thread_id=TOPIC)
-        assert "already have 1 request of yours" in (await forum.next_message())["text"]
+        assert "already working on 1 request of yours" in (await forum.next_message())["text"]
         queue.open.set()
         await forum.wait_for(lambda message: message.get("text", "").startswith("a cat"))
     assert strays(server, forum) == []

@@ -261,7 +261,7 @@ async def test_a_reset_of_all_settings_says_that_the_history_is_deleted(
     menu = await menu_of(ann)
     await press(ann, menu, "History: off")
     await shown(queue, ann, "a dog")
-    expected = "All settings are as at the beginning. What I remembered of your photos is deleted."
+    expected = "All settings are back to their defaults. What I remembered of your photos is deleted."
     assert await press(ann, menu, "↺ Reset all") == expected
-    assert await press(ann, menu, "↺ Reset all") == "All settings are as at the beginning."
+    assert await press(ann, menu, "↺ Reset all") == "All settings are back to their defaults."
     assert (await server.inline(ann, ""))["results"] == []

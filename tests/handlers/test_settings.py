@@ -162,7 +162,7 @@ async def test_settings_outlive_the_bot_and_are_the_chats_own(
     async with running_bot(server, FakeQueue(), tmp_path):
         assert "Short answer first: on" in (await menu_of(ann))["text"]
         assert "Short answer first: off" in (await menu_of(server.person("Bob")))["text"]
-        assert await press(ann, menu, "↺ Reset all") == "All settings are as at the beginning."
+        assert await press(ann, menu, "↺ Reset all") == "All settings are back to their defaults."
         await becomes(ann, menu, "Short answer first: off")
     assert await kept(tmp_path, ann.id) == ChatSettings()
 
