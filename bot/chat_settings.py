@@ -116,10 +116,10 @@ SETTINGS: Final = (  # in the order of the menu
     Setting(
         "caption_language",
         N_("Captions in: {value}"),
-        LANGUAGE_NAMES | {"auto": N_("my language")},
+        LANGUAGE_NAMES | {"auto": N_("the same language")},
         N_(
-            "The captions are in this language; my language means the one in which I speak. I find captions in English "
-            "and translate them. One that I cannot translate well enough stays English, with a note. "
+            "The captions are in this language; the same language means the one in which I speak. I find captions in "
+            "English and translate them. One that I cannot translate well enough stays English, with a note. "
             "The button “In English” under an answer shows what I found. Answers from before stay as they are."
         ),
         beside="language",

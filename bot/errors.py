@@ -168,9 +168,13 @@ class ClipTooLongHere(PictureError):
 
 
 class NoPicture(PictureError):
-    """Captions were asked for, but of no picture that is known."""
+    """Captions were asked for, but of no picture that is known; perhaps in a `group`."""
 
     kind = "no_picture"
+
+    def __init__(self, *, group: bool) -> None:
+        super().__init__()
+        self.group = group
 
 
 class NoPictureThere(PictureError):

@@ -157,7 +157,9 @@ async def _send_captions(message: Message, result: Outcome) -> int:
     assert isinstance(result, ClipResult)
     text = "".join(f"{line}\n" for line in replies.frame_lines(result))
     try:
-        sent = await message.reply_document(BufferedInputFile(text.encode(), "captions.txt"))
+        sent = await message.reply_document(
+            BufferedInputFile(text.encode(), "captions.txt"), caption=replies.of_the_frames()
+        )
     except (TelegramBadRequest, TelegramEntityTooLarge) as error:
         log.warning("a file was refused (%s), the words go alone", impersonal(error.message))
         sent = await message.reply(replies.shortened(text, replies.MAX_TEXT), parse_mode=None)

@@ -39,8 +39,9 @@ class Example:
     async def greet(self, ask: Ask) -> None:
         """Answer /start: in private chats with the example; in groups, where it would be in the way, with words."""
         language = ask.language
-        if ask.message.chat.type != ChatType.PRIVATE or (photo := await self._photo(language)) is None:
-            await ask.message.answer(replies.start())
+        group = ask.message.chat.type != ChatType.PRIVATE
+        if group or (photo := await self._photo(language)) is None:
+            await ask.message.answer(replies.start(group=group))
             return
         try:
             self._note(await ask.message.answer_photo(photo, caption=replies.start_with_example(language)), language)

@@ -13,6 +13,7 @@ from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, InputMedia
 
 from bot import replies
 from bot.answers.ask import Ask
+from bot.answers.history import Remembered
 from bot.answers.inline import HISTORY
 from bot.answers.keyboards import delete_button, key_below, keyboard
 from bot.answers.notes import Answers, Subject, new_key, thread_of
@@ -25,6 +26,7 @@ from bot.service.jobs import find_job
 from bot.service.requests import Requests
 from bot.storage.chats import Picture, Storage
 from bot.storage.notes import FOUND
+from bot.storage.notes import HISTORY as HISTORY_NOTE
 from bot.telegram.media import medium_of
 from bot.telegram.pacing import is_private
 from model.found import Found
@@ -35,7 +37,7 @@ from model.tagging.lists import ListError, checked_query
 log = logging.getLogger(__name__)
 
 SUPERGROUP: Final = "-100"  # how the numbers of those groups begin whose messages have addresses
-Shown = tuple[str, Findable, float]  # the file's unique id, the photo, and how probably it is meant
+Shown = tuple[str, Findable, replies.FoundPhoto]  # the file's unique id, the photo, and what is said of it
 
 
 class Finding:
@@ -71,14 +73,24 @@ class Finding:
         found = result.found
         now = await all_findable(self._storage, ask.chat, ask.user) if found.hits else {}
         photos = {name_of(unique): (unique, photo) for unique, photo in now.items()}
-        shown = [(*photos[hit.name], hit.probability) for hit in found.hits if hit.name in photos]
+        shown = [
+            (*photos[hit.name], await self._said(ask.chat, *photos[hit.name], hit.probability))
+            for hit in found.hits
+            if hit.name in photos
+        ]
         parts = Parts(self._storage, ask.chat, ask.accepted, several=bool(shown))
         album = await parts.once("album", partial(self._send_album, ask, shown)) if shown else []
         await parts.once("words", partial(self._send_words, ask, query, asked, found, shown, album))
 
+    async def _said(self, chat: int, unique: str, photo: Findable, probability: float) -> replies.FoundPhoto:
+        """What is said of a photo: with its caption where the person's history has it."""
+        noted = await HISTORY_NOTE.find(self._storage, chat, unique, lambda fields: Remembered(**fields))
+        caption = "" if noted is None else noted.caption
+        return replies.FoundPhoto(photo.sent, probability, caption, _link(chat, photo.message))
+
     async def _send_album(self, ask: Ask, shown: Sequence[Shown]) -> list[int]:
         """The messages' ids; none where Telegram does not take the photos."""
-        captions = replies.found_photos([(photo.sent, probability) for _, photo, probability in shown])
+        captions = [said.words() for _, _, said in shown]
         photos = [photo.file_id for _, photo, _ in shown]
         message = ask.message
         try:
@@ -105,7 +117,7 @@ class Finding:
     async def _send_words(
         self, ask: Ask, query: str, asked: int, found: Found, shown: Sequence[Shown], album: Sequence[int]
     ) -> None:
-        lines = [(photo.sent, probability, _link(ask.chat, photo.message)) for _, photo, probability in shown]
+        lines = [said for _, _, said in shown]
         words = replies.found(query, found, lines, older=asked - found.compared, pictures=bool(album))
         key = new_key()
         await FOUND.keep(self._storage, ask.chat, key, {"user": ask.user})

@@ -198,22 +198,23 @@ def clip_buttons(key: str, count: int, most: int, *, translated: bool = False) -
 
 
 def answer_buttons(
-    key: str, caption: str, *, heatmaps: bool, live: bool = False, translated: bool = False
+    key: str, caption: str, *, heatmaps: bool, colours: bool = True, live: bool = False, translated: bool = False
 ) -> InlineKeyboardMarkup:
     """Under an answer to a photo. `caption`: the main one, to be copied; empty: it is not known.
 
-    `heatmaps`: there are captions to choose from, of a model that has heatmaps. `live`: the photo moves. `translated`:
-    there are translations among its captions.
+    `heatmaps`: there are captions to choose from, of a model that has heatmaps. `colours`: the photo may be shown
+    again. `live`: the photo moves. `translated`: there are translations among its captions.
     """
     more: list[Button] = [(_("🎲 More captions"), MoreCaptions(key=key))]
     if heatmaps:
         more.append((_("🔥 Heatmap"), ChooseHeatmap(key=key, choosing=True)))
+    seen: list[Button] = [(_("🎨 Colours"), ShowColours(key=key))] if colours else []
     last = [*_copy(caption), *_in_english(key, translated)]
     if live:
         last.append((_("▶ As a clip"), AsClip(key=key)))
     return keyboard(
         more,
-        [(_("📊 Words weighed"), WeighedWords(key=key)), (_("🎨 Colours"), ShowColours(key=key))],
+        [(_("📊 Words weighed"), WeighedWords(key=key)), *seen],
         [(_("🏷 Tags"), ShowTags(key=key)), (_("↔ Compare models"), CompareModels(key=key))],
         last,
         _last_row(key),

@@ -6,7 +6,8 @@ import asyncio
 import dataclasses
 import logging
 import secrets
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,6 +16,7 @@ from weakref import WeakValueDictionary
 from aiogram import Bot
 from aiogram.exceptions import TelegramBadRequest
 from aiogram.types import InaccessibleMessage, InlineKeyboardMarkup, Message
+from aiogram.utils.i18n import get_i18n
 
 from bot import replies
 from bot.answers.keyboards import answer_buttons
@@ -60,6 +62,7 @@ class Answer:
     live: bool = False  # the picture is that of a live photo, whose clip is noted under the same key
     language: Language = "en"  # of the captions that people see
     translated: dict[str, str] = field(default_factory=dict)  # the captions in it, see `replies.translations`
+    interface: str = ""  # the language of its buttons; empty: of who presses one
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -112,10 +115,25 @@ class Answer:
         first = dataclasses.replace(self.pages[0], message=message.message_id, picture=message.text is None)
         return dataclasses.replace(self, pages=(first, *self.pages[1:]))
 
+    @contextmanager
+    def speaking(self) -> Iterator[None]:
+        """In the block the interface speaks the language of the answer, whoever presses its buttons."""
+        i18n = get_i18n()
+        with i18n.use_locale(self.interface or i18n.current_locale):
+            yield
+
     def buttons(self, key: str) -> InlineKeyboardMarkup:
         heatmaps = bool(self.captions) and self.model == "attention"
         [main] = self.reads([self.main])
-        return answer_buttons(key, main.text, heatmaps=heatmaps, live=self.live, translated=bool(self.english))
+        with self.speaking():
+            return answer_buttons(
+                key,
+                main.text,
+                heatmaps=heatmaps,
+                colours=not self.picture.protected,
+                live=self.live,
+                translated=bool(self.english),
+            )
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Answer:

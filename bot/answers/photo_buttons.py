@@ -76,7 +76,8 @@ class Buttons:
         if not answer.captions:
             raise Forgotten
         numbers = range(*answer.page_of(ask.message.message_id).numbers) or range(1, 1 + len(answer.captions))
-        buttons = number_buttons(key, numbers) if choosing else answer.buttons(key)
+        with answer.speaking():
+            buttons = number_buttons(key, numbers) if choosing else answer.buttons(key)
         said = replies.choose_heatmap() if choosing else None
         try:
             if ask.can_edit:
@@ -98,8 +99,8 @@ class Buttons:
             raise Forgotten
 
         async def show(result: PhotoResult) -> None:
-            words = replies.explained_caption(result)
-            sent = await reply_picture(ask.message, result.sheet, "heatmap.jpg", words, of=answer.picture)
+            words, alone = replies.heatmap(result), replies.explained_caption(result)
+            sent = await reply_picture(ask.message, result.sheet, "heatmap.jpg", words, of=answer.picture, alone=alone)
             await self._answers.add_about(ask.bot, ask.chat, key, sent, answer.subject)
 
         job = heatmap_job(ask.origin, answer.picture, answer.model, answer.captions[number - 1])
@@ -116,7 +117,7 @@ class Buttons:
             await self._answers.add_about(ask.bot, ask.chat, key, sent, answer.subject)
 
         known = await self._is_known(ask, answer)
-        job = words_job(ask.origin, answer.picture, answer.model, answer.main, known=known)
+        job = words_job(ask.origin, answer.picture, answer.model, ask.settings, answer.main, known=known)
         await self._serve(ask, key, answer, job, "chart", show)
 
     async def compare(self, ask: Ask, pressed: CompareModels) -> None:
@@ -186,7 +187,8 @@ class Buttons:
         last = pages[-1]
         gone = not last.markup or (not ask.can_edit and last.message in (0, message.message_id))
         if not gone:
-            words = replies.more_on_page(last.markup, new, first, MAX_CAPTION if last.picture else MAX_TEXT)
+            with answer.speaking():
+                words = replies.more_on_page(last.markup, new, first, MAX_CAPTION if last.picture else MAX_TEXT)
             added = len(words.captions)
             if added and await _edited(ask.bot, chat_id, last, words.markup, buttons):
                 first += added

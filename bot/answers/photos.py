@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from aiogram.exceptions import AiogramError, TelegramBadRequest, TelegramEntityTooLarge
 from aiogram.types import BufferedInputFile, InlineKeyboardMarkup, Message
+from aiogram.utils.i18n import get_i18n
 
 from bot import replies
 from bot.answers.ask import Ask
@@ -183,6 +184,7 @@ class Captioning:
             thread=thread_of(ask.message),
             live=clip is not None,
             language=ask.language,
+            interface=get_i18n().current_locale,
         ).with_captions(result)
         moves = None
         if clip is not None:

@@ -86,9 +86,11 @@ class SettingsMenu:
     async def _change(self, chat_id: int, user: User, press: MenuPress) -> Step:
         can_speak = await self._can_speak()
         step: Step
+        remembered = False
 
         def change(before: ChatSettings) -> ChatSettings:
-            nonlocal step
+            nonlocal step, remembered
+            remembered = before.history
             step = self._decide(press, before, can_speak, private=is_private(chat_id))
             return step.settings
 
@@ -100,9 +102,13 @@ class SettingsMenu:
             return step
         with self._speaking_to(user, step.settings):
             if press.do == "reset":
-                return dataclasses.replace(step, said=replies.settings_are_reset())
-            line = replies.setting_line(BY_NAME[press.name], step.settings.in_use(self._operator), can_speak=can_speak)
-            return dataclasses.replace(step, said=line)
+                said = replies.settings_are_reset()
+            else:
+                now = step.settings.in_use(self._operator)
+                said = replies.setting_line(BY_NAME[press.name], now, can_speak=can_speak)
+            if remembered and not step.settings.history:
+                said = f"{said.removesuffix('.')}. {replies.history_is_forgotten()}"
+            return dataclasses.replace(step, said=said)
 
     async def _show(self, message: Message, user: User, step: Step) -> None:
         """Bring the menu in line with a step."""

@@ -13,6 +13,7 @@ from bot.answers.notes import Answers
 from bot.errors import Forgotten, LinkInstead, NoClip, NoPicture, NotOfClips, WhichOne
 from bot.storage.chats import Picture, Storage, remember_last
 from bot.telegram.media import Medium, SentClip, check_shown, medium_of
+from bot.telegram.pacing import is_private
 
 LINKS: Final = (MessageEntityType.URL, MessageEntityType.TEXT_LINK)
 
@@ -40,7 +41,7 @@ async def medium_meant(bot: Bot, message: Message, answers: Answers, storage: St
         check_shown(replied)
     last = await storage.last_picture(message.chat.id)
     if last is None:
-        raise NoPicture
+        raise NoPicture(group=not is_private(message.chat.id))
     return last
 
 

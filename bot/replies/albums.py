@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from aiogram.utils.i18n import gettext as _
 
 from bot.replies.failures import failure
-from bot.replies.photos import confidence, main_caption, spoken_caption
+from bot.replies.photos import confidence, main_caption, of_the_sheet, spoken_caption
 from bot.replies.text import MAX_CAPTION, MAX_TEXT, escaped, fitting, length, shortened
 from bot.replies.translated import Reading
 from model.errors import AnimatedPicture
@@ -45,10 +45,10 @@ def _line(number: int, found: Outcome | Exception, room: int) -> str:
 def album_sheet(captions: Mapping[int, Reading], *, complete: bool, limit: int = MAX_CAPTION) -> str:
     """The captions that the sheet explains, numbered, as the words under it; `complete`: all of them are on it."""
     lines = [f"{number}. {_caption(captions[number])}" for number in sorted(captions)]
-    if complete:
-        return escaped("\n".join(fitting(lines, limit + 1)))
-    missing = _("Not every photo could be drawn.")
-    return escaped("\n".join([*fitting(lines, limit - length(missing)), missing]))
+    last = of_the_sheet()
+    if not complete:
+        last += " " + _("Not every photo could be drawn.")
+    return escaped("\n".join([*fitting(lines, limit - length(last)), last]))
 
 
 def _caption(caption: Reading) -> str:

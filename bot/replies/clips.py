@@ -55,6 +55,11 @@ def clip_summary(result: ClipResult) -> str:
     return f"{moments.format(count=len(result.moments), duration=duration)} · {varied}"
 
 
+def of_the_frames() -> str:
+    """What stands under the file of `frame_lines`."""
+    return _("A line for each frame that I looked at. A star marks the moments that differ most.")
+
+
 def frame_lines(result: ClipResult) -> list[str]:
     """Each frame that was looked at: when, what; a star marks the moments. Plain text.
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from aiogram.utils.i18n import gettext as _
 from aiogram.utils.i18n import ngettext
 
-from bot.errors import ClipTooLongHere, TooBig, TooFast, WrongArguments
+from bot.errors import ClipTooLongHere, NoPicture, TooBig, TooFast, WrongArguments
 from bot.replies.edits import (
     edit_refused,
     edit_text_too_long,
@@ -47,11 +47,11 @@ def too_big(error: TooBig) -> str:
 
 def busy(error: Busy) -> str:
     if error.of_person is None:
-        state = _("I have more in work than I can hold.")
+        state = _("I have more to do than I can hold.")
     else:
         state = ngettext(
-            "I already have {count} request of yours in work.",
-            "I already have {count} requests of yours in work.",
+            "I am already working on {count} request of yours.",
+            "I am already working on {count} requests of yours.",
             error.of_person,
         ).format(count=error.of_person)
     return f"{state} {_again(error.seconds)}"
@@ -106,6 +106,15 @@ def wrong_arguments(error: WrongArguments) -> str:
     )
 
 
+def no_picture(error: NoPicture) -> str:
+    if error.group:  # where a photo alone is not answered, and not known afterwards
+        return _(
+            "I know of no picture in this chat. Send this command as a reply to a photo, or first send a photo with my "
+            "name in its caption."
+        )
+    return _("I know of no picture in this chat. Send a photo first, or send this command as a reply to a photo.")
+
+
 def clip_too_long(error: ClipTooLongHere | ClipTooLong) -> str:
     if isinstance(error, ClipTooLong):
         return _("This clip is longer than I watch. Please send a shorter part of it.")
@@ -138,9 +147,7 @@ WORDS: Final[dict[str, Callable[[Any], str]]] = {
     "wrong_arguments": wrong_arguments,
     "wrong_list": wrong_list,
     "wrong_query": wrong_query,
-    "no_picture": lambda error: _(
-        "I know of no picture in this chat. Send a photo first, or send this command as a reply to a photo."
-    ),
+    "no_picture": no_picture,
     "not_shown": lambda error: shown_instead(error.shown),
     "link": lambda error: no_links(),
     "which_one": lambda error: _(

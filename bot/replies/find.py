@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,10 +19,26 @@ from model.tagging.lists import LONGEST, MOST_WORDS
 WELL: Final = 0.6  # probability
 PROBABLY: Final = 0.4
 NAMED: Final = 10  # words that are not known
+LONGEST_CAPTION: Final = 300  # characters
 
 
-def found(query: str, what: Found, shown: Sequence[tuple[float, float, str]], *, older: int, pictures: bool) -> str:
-    """The answer to /find. shown: when each photo was sent, how probably it is meant, the address of its message or "".
+@dataclass(frozen=True)
+class FoundPhoto:
+    """One of the photos that /find shows."""
+
+    sent: float  # when, in seconds since the epoch
+    probability: float  # that it is meant
+    caption: str = ""  # where it is remembered
+    address: str = ""  # of its message, where it has one
+
+    def words(self) -> str:
+        """As HTML: the caption comes first, for those who listen."""
+        caption = [escaped(shortened(self.caption, LONGEST_CAPTION))] if self.caption else []
+        return " · ".join([*caption, _day(self.sent), _certainty(self.probability)])
+
+
+def found(query: str, what: Found, shown: Sequence[FoundPhoto], *, older: int, pictures: bool) -> str:
+    """The answer to /find. shown: the likeliest first.
 
     older: how many photos were not compared; pictures: the photos are out.
     """
@@ -32,14 +49,14 @@ def found(query: str, what: Found, shown: Sequence[tuple[float, float, str]], *,
         return "\n".join(lines)
     if shown:
         lines.append(f"<b>{asked}</b>")
-        lines += [f"{number}. {_linked(*photo)}" for number, photo in enumerate(shown, 1)]
+        lines += [f"{number}. {_linked(photo)}" for number, photo in enumerate(shown, 1)]
         if not pictures:
             lines.append(_("I could not send these photos again; the dates tell when you sent them."))
     elif what.compared:
         lines.append(
             ngettext(
-                "Nothing fits “{query}” well: I looked at the {count} photo that I remember of you here.",
-                "Nothing fits “{query}” well: I looked at the {count} photos that I remember of you here.",
+                "Nothing fits “{query}” well: I looked at the {count} photo of yours that I remember here.",
+                "Nothing fits “{query}” well: I looked at the {count} photos of yours that I remember here.",
                 what.compared,
             ).format(query=asked, count=what.compared)
         )
@@ -58,18 +75,8 @@ def found(query: str, what: Found, shown: Sequence[tuple[float, float, str]], *,
     return "\n".join(lines)
 
 
-def found_photos(shown: Sequence[tuple[float, float]]) -> list[str]:
-    """The captions of the photos: when they were sent, and how probably they are meant."""
-    return [_photo(*each) for each in shown]
-
-
-def _linked(sent: float, probability: float, address: str) -> str:
-    text = _photo(sent, probability)
-    return f'<a href="{address}">{text}</a>' if address else text
-
-
-def _photo(sent: float, probability: float) -> str:
-    return f"{_day(sent)} · {_certainty(probability)}"
+def _linked(photo: FoundPhoto) -> str:
+    return f'<a href="{photo.address}">{photo.words()}</a>' if photo.address else photo.words()
 
 
 def _day(seconds: float) -> str:
@@ -116,11 +123,12 @@ def wrong_query(error: WrongQuery) -> str:
 _QUERY: Final[dict[str, Callable[[], str]]] = {
     "none": lambda: _("What shall I look for? Write it after the command, in English or Russian."),
     "picture": lambda: _(
-        "I find photos by words, not by another picture. Write after the command what shall be in them. "
+        "I find photos by words, not by another picture. Write after the command what should be in them. "
         "/caption describes the picture that you reply to."
     ),
     "too_long": lambda: _(
-        "That is too long to look for: it may have {characters} characters and {words} words. Please say it shorter."
+        "That is too long to look for: it may have at most {characters} characters and {words} words. "
+        "Please make it shorter."
     ),
-    "no_words": lambda: _("I find photos by words only. Please write in words what shall be in them."),
+    "no_words": lambda: _("I find photos by words only. Please write in words what should be in them."),
 }

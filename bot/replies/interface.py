@@ -26,7 +26,12 @@ def closed() -> str:
     return _("This bot serves a closed circle of people, and you are not on its list. Please ask whoever runs it.")
 
 
-def start() -> str:
+def start(*, group: bool) -> str:
+    if group:  # where a photo alone is not answered
+        return _(
+            "Hello! Send a photo with my name in its caption, or /caption as a reply to a photo, and I will tell you "
+            "in words what is in it.\n\n/help tells you what else I can do."
+        )
     return _(
         "Hello! Send me a photo, and I will tell you in words what is in it.\n\n/help tells you what else I can do."
     )
@@ -45,7 +50,7 @@ def start_with_example(language: Language) -> str:
 
 def example(language: Language) -> str:
     """The example alone, for those who asked for something without a picture."""
-    return "\n\n".join([_example_answer(language), _("So I answer a photo. Send me one of yours.")])
+    return "\n\n".join([_example_answer(language), _("This is how I answer a photo. Send me one of yours.")])
 
 
 def _example_answer(language: Language) -> str:
@@ -70,7 +75,7 @@ def about(*, sheets: bool, edits: bool, language: Language) -> str:
         ),
         _(
             "The first line of my answer is my best caption. "
-            "Below it stand how sure I am of it and some other captions of the same picture."
+            "Below it I say how sure I am of it, and then come some other captions of the same picture."
         ),
         _("The picture in my answer shows, word by word, where I looked in yours.") if sheets else "",
         _("Photos that you send together, as an album, I describe together, in one numbered answer."),
@@ -78,7 +83,8 @@ def about(*, sheets: bool, edits: bool, language: Language) -> str:
         help_on_commands(edits=edits),
         _(
             "The buttons below an answer give more captions, show where I looked for the words of any of them and "
-            "which other words I weighed, show how colour-blind people see your photo, and compare my two models."
+            "which other words I weighed, show how colour-blind people see your photo, tell which everyday words fit "
+            "it, and compare my two models."
         ),
         _("The captions themselves are in English.")
         if language == "en"

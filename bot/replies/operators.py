@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import time
 
+from aiogram.utils.i18n import get_i18n, ngettext
 from aiogram.utils.i18n import gettext as _
-from aiogram.utils.i18n import ngettext
+from babel.numbers import get_decimal_symbol
 
 from bot.replies.text import escaped
 from bot.stats import Day, Latency, Report
@@ -96,7 +97,8 @@ def _queue(status: Status | None) -> str:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.2g}" if seconds < 10 else f"{seconds:.0f}"
+    point = get_decimal_symbol(get_i18n().current_locale)
+    return f"{seconds:.2g}".replace(".", point) if seconds < 10 else f"{seconds:.0f}"
 
 
 def _duration(seconds: float) -> str:

@@ -65,8 +65,10 @@ def alt_text_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
         return photo_answer(result)
     main = result.main
     seen = replace(main, text=_seen(one_line(main.text)), beginning=_seen(one_line(main.beginning)))
-    words = f"<pre>{escaped(cut_at_word(alt_text(hedged(seen, noted=False)), limit))}</pre>"
-    return Words(f"{words}\n({not_translated()})" if headline(seen).refused else words, ())
+    said = headline(seen)
+    with get_i18n().use_locale(said.language if said.text else get_i18n().current_locale):  # a sentence in one language
+        words = f"<pre>{escaped(cut_at_word(alt_text(hedged(seen, noted=False)), limit))}</pre>"
+    return Words(f"{words}\n({not_translated()})" if said.refused else words, ())
 
 
 def _seen(caption: str) -> str:
@@ -176,8 +178,18 @@ def _compared(caption: WireCaption, model: str) -> str:
 
 
 def explained_caption(result: PhotoResult) -> str:
-    """What stands under the sheet of one caption."""
+    """The caption whose sheet or chart was asked for, alone, where there is no such picture."""
     return _page([shortened(_explained(result), MAX_CAPTION)])
+
+
+def heatmap(result: PhotoResult) -> str:
+    """What stands under the sheet of one caption: the caption, then what the sheet is, for those who listen."""
+    return _page([shortened(_explained(result), MAX_CAPTION - 1 - length(of_the_sheet())), of_the_sheet()])
+
+
+def of_the_sheet() -> str:
+    """What a heatmap sheet shows. Plain text."""
+    return _("The picture shows where I looked as I chose the words.")
 
 
 def _explained(result: PhotoResult) -> str:

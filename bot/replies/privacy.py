@@ -136,7 +136,7 @@ def forgotten(letters: int, *, notes: bool, settings: bool, whole: bool) -> str:
     ]
     found = [f"• {line}" for line in lines if line]
     head = _("I have deleted:") if found else _("There is nothing left to delete.")
-    text = "\n".join([head, *found, "", _("Nothing tells any more that you used me.")])
+    text = "\n".join([head, *found, "", _("I no longer have a record that you used me.")])
     if not whole:
         return text
     rest = _(

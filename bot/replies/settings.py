@@ -62,7 +62,11 @@ def why_missing(setting: Setting) -> str:
 
 
 def settings_are_reset() -> str:
-    return _("All settings are as at the beginning.")
+    return _("All settings are back to their defaults.")
+
+
+def history_is_forgotten() -> str:
+    return _("What I remembered of your photos is deleted.")
 
 
 def unknown_choice() -> str:

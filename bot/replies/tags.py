@@ -26,7 +26,7 @@ def tags_found(tags: Sequence[Tag], *, all_of_them: bool) -> str:
         lines.append(_none_fits(len(judged)))
     if all_of_them:
         lines += [_percent(escaped(_named(tag.name)), tag.probability) for tag in judged if not tag.holds]
-    unjudged = [(tag.name, tag.unknown) for tag in tags if tag.probability is None]
+    unjudged = [(_named(tag.name), tag.unknown) for tag in tags if tag.probability is None]
     return "\n".join([*fitting(lines, ROOM), *_unjudged(unjudged)])
 
 
@@ -64,7 +64,7 @@ def _unjudged(items: Sequence[tuple[str, Sequence[str]]]) -> list[str]:
     """What is said of tags and descriptions that cannot be judged."""
     if not items:
         return []
-    named = ", ".join(f"“{_quoted(text)}”" for text, _words in items[:10])
+    named = ", ".join(_("“{item}”").format(item=_quoted(text)) for text, _words in items[:10])
     words = ", ".join(dict.fromkeys(_quoted(word) for _text, unknown in items for word in unknown[:3]))
     return [_("I cannot judge {items}, since I do not know: {words}.").format(items=named, words=shortened(words, 300))]
 
@@ -120,7 +120,7 @@ _TAGS: Final[dict[str, Callable[[], str]]] = {
     "none": lambda: _("Which tags? Write them after the command, with commas between them."),
     "too_many": lambda: _("These are {count} tags, and I take {most} at most. Please leave some out."),
     "too_long": lambda: _(
-        "The tag “{item}” is too long: it may have {characters} characters and {words} words. "
+        "The tag “{item}” is too long: it may have at most {characters} characters and {words} words. "
         "Are there commas between the tags?"
     ),
     "no_words": lambda: _("“{item}” is no tag that I understand: please write it in words."),
@@ -131,10 +131,10 @@ _DESCRIPTIONS: Final[dict[str, Callable[[], str]]] = {
         "Which descriptions? Write them after the command, with | between them or each on a line of its own."
     ),
     "one": lambda: _("There is nothing to choose from: I see only “{item}”. Please write at least two descriptions."),
-    "same": lambda: _("All {count} descriptions are the same: “{item}”. Please write at least two that differ."),
+    "same": lambda: _("These {count} descriptions are the same: “{item}”. Please write at least two that differ."),
     "too_many": lambda: _("These are {count} descriptions, and I take {most} at most. Please leave some out."),
     "too_long": lambda: _(
-        "The description “{item}” is too long: it may have {characters} characters and {words} words. "
+        "The description “{item}” is too long: it may have at most {characters} characters and {words} words. "
         "Is there a | between the descriptions?"
     ),
     "no_words": lambda: _("“{item}” describes nothing that I understand: please write it in words."),

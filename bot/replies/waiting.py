@@ -41,7 +41,7 @@ def status(pictures: int, clips: int, *, place: int | None, percent: int | None,
         if place is not None:
             return _("Your clip waits in line. Its place: {place}.").format(place=place)
         return _("I am watching your clip: {percent} %").format(percent=percent or 0)
-    said = [_("In work: {what}.").format(what=_what(pictures, clips))]
+    said = [_("I am working on {what}.").format(what=_what(pictures, clips))]
     if not worker:
         said.append(
             _(

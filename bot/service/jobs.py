@@ -112,9 +112,12 @@ def heatmap_job(origin: Origin, picture: Picture, model: str, caption: str) -> J
     return _job(origin, replace(_task(origin, picture, model), sheet=True, explain=caption))
 
 
-def words_job(origin: Origin, picture: Picture, model: str, caption: str, *, known: bool) -> Job:
-    """Draw the words that were weighed for a caption from before."""
-    return _job(origin, replace(_task(origin, picture, model), chart=True, explain=caption, known=known))
+def words_job(
+    origin: Origin, picture: Picture, model: str, settings: ChatSettings, caption: str, *, known: bool
+) -> Job:
+    """Draw the words that were weighed for a caption from before; for none, those for the main caption."""
+    beam = None if caption else settings.beam_width
+    return _job(origin, replace(_task(origin, picture, model), beam=beam, chart=True, explain=caption, known=known))
 
 
 def compare_job(origin: Origin, picture: Picture, model: str, settings: ChatSettings, *, known: bool) -> Job:

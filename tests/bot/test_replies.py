@@ -15,6 +15,7 @@ from bot.i18n import create_i18n, locale_of
 from bot.replies.text import spoken
 from bot.replies.translated import shown
 from model.doubt import NotPhoto, english
+from model.serving.tasks.base import WireTranslation
 from model.serving.tasks.photo import PhotoResult, WireCaption
 from model.speech import LONGEST_TEXT
 from tests.support import bot_api_rules as rules
@@ -208,6 +209,16 @@ def test_no_caption_of_a_picture_comes_twice() -> None:
 )
 def test_an_alt_text_is_a_sentence_about_what_is_seen(caption: str, sentence: str) -> None:
     assert replies.alt_text(replies.one_line(caption)) == sentence
+
+
+def test_an_alt_text_is_in_one_language_and_a_note_is_in_the_readers() -> None:
+    translation = WireTranslation("кошка", 0.9, (), ("кошка",), ((1,),))
+    doubtful = WireCaption("a cat", 0.05, translation=translation)
+    refused = dataclasses.replace(translation, failed=("low probability",))
+    with get_i18n().use_locale("ru"):
+        assert replies.alt_text_answer(PhotoResult(doubtful, ())).markup == "<pre>Возможно: кошка.</pre>"
+        words = replies.alt_text_answer(PhotoResult(dataclasses.replace(doubtful, translation=refused), ())).markup
+        assert words == "<pre>Perhaps: a cat.</pre>\n(без\N{NO-BREAK SPACE}перевода)"
 
 
 def test_no_word_is_broken_where_it_can_be_helped() -> None:

@@ -325,4 +325,5 @@ def test_the_words() -> None:
         assert "cannot be reached" in replies.stats(Report(None, None, 0, 0.0))
     with i18n.context(), i18n.use_locale("ru"):
         assert "21 человек\n" in replies.stats(report)
+        assert "половина за 0,84 с, 95 % за 12 с" in replies.stats(report)
         assert "3 ч" in replies.stats(report)

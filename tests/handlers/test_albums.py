@@ -69,6 +69,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.voices import Spoken
 
 MENTION = "@captions_test_bot"
+OF_THE_SHEET = "The picture shows where I looked as I chose the words."
 
 
 def photo(number: int) -> bytes:
@@ -221,7 +222,7 @@ async def test_in_russian(queue: FakeQueue, olga: Person) -> None:
     assert answer["text"].split("\n")[1].startswith("2. Эта картинка повреждена")
     assert buttons(answer) == ["🔥 Тепловые карты", "⚙ Настройки", "🗑 Удалить"]
     await olga.press(answer, "🔥 Тепловые карты")
-    assert (await olga.next_message())["caption"] == "1. 1 cats"
+    assert (await olga.next_message())["caption"] == "1. 1 cats\nНа картинке показано, куда я смотрел, подбирая слова."
 
 
 async def test_a_long_album_keeps_to_one_message(queue: FakeQueue, ann: Person) -> None:
@@ -258,13 +259,13 @@ async def test_an_album_counts_as_one_request_and_is_refused_as_one(
         await eventually(lambda: len(queue.jobs) == 5)
         refused = await ann.send_album(PHOTOS[:4])
         answer = await ann.next_message()
-        assert "already have 1 request of yours" in answer["text"]
+        assert "already working on 1 request of yours" in answer["text"]
         assert replied(answer) == refused[0]["message_id"]
         group = server.new_media_group()
         await ann.send_photo(PHOTOS[0], media_group_id=group)
         await ann.send_video(CLIP, media_group_id=group)
         await ann.send_photo(PHOTOS[0], media_group_id=group)
-        assert "already have 1 request of yours" in (await ann.next_message())["text"]
+        assert "already working on 1 request of yours" in (await ann.next_message())["text"]
         await eventually(lambda: len(waiting_in(tmp_path)) == 5)
         queue.open.set()
         assert (await ann.next_message())["text"] == lines(1, 2, 3, 4, 5)
@@ -426,7 +427,7 @@ async def test_an_album_in_work_has_one_status_and_is_cancelled_as_a_whole(
     queue = closed_queue(see)
     async with running_bot(server, queue, tmp_path, grace=0.2, rhythm=Rhythm(after=0.1, every=0.2)):
         await ann.send_album(PHOTOS[:4])
-        assert (await ann.next_message())["text"] == "In work: 4 pictures."
+        assert (await ann.next_message())["text"] == "I am working on 4 pictures."
         await ann.send_text("/cancel")
         assert (await ann.next_message())["text"] == "Cancelled: 4 pictures."
         await all_settled(tmp_path, queue)
@@ -483,7 +484,7 @@ async def test_one_sheet_is_drawn_on_request(
     answer = await ann.next_message()
     await press(ann, answer, "🔥 Heatmaps")
     sheet = await ann.next_message()
-    assert sheet["caption"] == "1. 1 cats\n3. 3 cats"
+    assert sheet["caption"] == f"1. 1 cats\n3. 3 cats\n{OF_THE_SHEET}"
     assert replied(sheet) == answer["message_id"]
     [job] = [job for job in queue.jobs.values() if isinstance(job.task, AlbumTask)]
     assert (album_of(job).captions, album_of(job).model) == (("1 cats", "", "3 cats"), "attention")
@@ -500,7 +501,7 @@ async def test_a_sheet_shows_what_can_still_be_had(server: FakeTelegram, queue: 
     gone.times = gone.fired + 1
     await ann.press(answer, "🔥 Heatmaps")
     words = (await ann.next_message())["caption"].split("\n")
-    assert words == ["1. 1 cats", "2. 2 cats", "3. 3 cats", "Not every photo could be drawn."]
+    assert words == ["1. 1 cats", "2. 2 cats", "3. 3 cats", f"{OF_THE_SHEET} Not every photo could be drawn."]
 
 
 async def test_a_sheet_after_a_restart(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:
@@ -509,7 +510,7 @@ async def test_a_sheet_after_a_restart(server: FakeTelegram, ann: Person, tmp_pa
         answer = await ann.next_message()
     async with running_bot(server, FakeQueue(see), tmp_path):
         await ann.press(answer, "🔥 Heatmaps")
-        assert (await ann.next_message())["caption"] == "1. 1 cats\n2. 2 cats\n3. 3 cats"
+        assert (await ann.next_message())["caption"] == f"1. 1 cats\n2. 2 cats\n3. 3 cats\n{OF_THE_SHEET}"
 
 
 async def test_a_chat_that_takes_no_pictures_is_told_so(server: FakeTelegram, queue: FakeQueue, ann: Person) -> None:
@@ -571,7 +572,7 @@ async def test_what_was_noted_of_an_answer_goes_with_it(
     await ann.press(answer, "🗑 Delete")
     await eventually(lambda: not ann.bot_messages())
     queue.open.set()
-    assert (await ann.next_message())["caption"] == "1. 1 cats\n2. 2 cats"
+    assert (await ann.next_message())["caption"] == f"1. 1 cats\n2. 2 cats\n{OF_THE_SHEET}"
     await all_settled(tmp_path, queue)
     assert sheets_noted(tmp_path) == []
 

@@ -275,7 +275,7 @@ async def test_the_heatmap_of_a_sampled_caption(server: FakeTelegram, queue: Fak
     await press(ann, answer, "3")
     sheet = await ann.next_message()
     assert sheet["photo"][-1]["width"] == 320
-    assert words(sheet) == ["a cat with 3 <legs>"]
+    assert words(sheet) == ["a cat with 3 <legs>", "The picture shows where I looked as I chose the words."]
     assert replied(sheet) == answer["message_id"]
     task = photo_of(last(queue))
     assert (task.explain, task.sheet, task.samples, task.known) == ("a cat with 3 <legs>", True, 0, False)
@@ -576,7 +576,10 @@ async def test_buttons_caption_the_photo_anew_when_the_note_of_the_answer_is_gon
     assert task.picture == ann.messages[1]["photo"][-1]["file_unique_id"]
     await press(ann, added, HEATMAP)
     await press(ann, await edited(ann, added, lambda m: BACK in button_rows(m)[-1]), "1")
-    assert words(await ann.next_message()) == [first]
+    assert words(await ann.next_message())[0] == first
+    await press(ann, answer, WEIGHED)
+    await ann.next_message()
+    assert (photo_of(last(queue)).explain, photo_of(last(queue)).beam) == ("", 5)  # of the caption that a photo gets
 
 
 async def test_a_button_says_why_it_cannot_do_its_work(
@@ -620,7 +623,7 @@ async def test_buttons_of_a_message_that_telegram_shows_no_more_still_work(
     choice = await pressed(data[HEATMAP])
     assert words(choice)[1] == "2. a cat with 2 <legs>"
     await ann.press(choice, "2")
-    assert words(await forum.next_message()) == ["a cat with 2 <legs>"]
+    assert words(await forum.next_message())[0] == "a cat with 2 <legs>"
     more = await pressed(data[MORE])
     assert words(more) == ["a cat with 6 <legs>", *(f"{n}. a cat with {n} <legs>" for n in range(7, 11))]
     await ann.press(more, MORE)

@@ -93,6 +93,7 @@ async def test_other_moments_and_all_captions_are_a_button_away(
     await ann.callback_answer(await ann.press(more, "📄 All captions"))
     await answer(queue, clip_result(chosen=2))
     document = await ann.wait_for(lambda m: "document" in m, 60)
+    assert "A star marks" in document["caption"]
     text = server.file_bytes(document["document"]["file_id"]).decode()
     assert text.splitlines()[:3] == ["* 0:00  scene <0>", "* 0:08  scene <1>", "  0:16  scene <2>"]
     assert len(text.splitlines()) == 8

@@ -161,7 +161,7 @@ async def test_sample_with_no_photo_says_to_send_one(queue: FakeQueue, ann: Pers
     [
         (
             *("en", "README.md", "answer.jpg", "👁 Show an example"),
-            *("Hello! Send me a photo, and I will answer like this:", "So I answer a photo."),
+            *("Hello! Send me a photo, and I will answer like this:", "This is how I answer a photo."),
         ),
         (
             *("ru", "docs/russian.md", "answer.ru.jpg", "👁 Показать пример"),
@@ -287,7 +287,7 @@ async def test_too_much_at_once_is_answered_with_busy(
     async with running_bot(server, queue, tmp_path, max_per_user=2, max_queue=3):
         for _ in range(3):
             await ann.send_photo(PHOTO)
-        assert "already have 2 requests of yours" in (await ann.next_message())["text"]
+        assert "already working on 2 requests of yours" in (await ann.next_message())["text"]
         for _ in range(2):
             await olga.send_photo(PHOTO)
         assert "больше работы, чем я успеваю" in (await olga.next_message())["text"]

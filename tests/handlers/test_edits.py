@@ -393,7 +393,7 @@ async def test_an_edit_waits_in_line_with_words_of_its_own(server: FakeTelegram,
         await queue.leave(WORKER)
         await ann.wait_for(lambda m: "Your edit waits in line: the program" in m.get("text", ""), 60)
         await ann.send_photo(PHOTO)
-        await ann.wait_for(lambda m: m.get("text", "").startswith("In work: 2 pictures."), 60)
+        await ann.wait_for(lambda m: m.get("text", "").startswith("I am working on 2 pictures."), 60)
 
 
 async def test_an_edit_is_counted_in_the_statistics(server: FakeTelegram, tmp_path: Path) -> None:

@@ -95,6 +95,18 @@ async def test_commands_are_answered_and_those_of_other_bots_are_not(
     assert len(group.bot_messages()) == 5
 
 
+async def test_what_is_asked_for_in_a_group_is_what_gets_an_answer_there(
+    server: FakeTelegram, queue: FakeQueue, group: Chat, eve: Person
+) -> None:
+    """A photo alone is passed over, so nobody is told to send just that."""
+    olga = server.person("Ольга", language_code="ru")
+    for command in ("/start", "/caption", "/sample"):
+        await eve.send_text(command, chat=group)
+        assert "a photo with my name in its caption" in (await group.next_message())["text"]
+        await olga.send_text(command, chat=group)
+        assert "фото с моим именем в подписи" in (await group.next_message())["text"]
+
+
 async def test_talk_among_people_is_not_answered(
     server: FakeTelegram, queue: FakeQueue, group: Chat, eve: Person
 ) -> None:
@@ -293,7 +305,7 @@ async def test_notices_of_a_topic_are_shown_there(
         await eve.send_photo(PHOTO, BOT, chat=forum, thread_id=TOPIC)
         assert "waits in line" in (await forum.next_message())["text"]
         await eve.send_photo(PHOTO, BOT, chat=forum, thread_id=TOPIC)
-        assert "already have 1 request of yours" in (await forum.next_message())["text"]
+        assert "already working on 1 request of yours" in (await forum.next_message())["text"]
         queue.open.set()
         await forum.wait_for(lambda message: message.get("text", "").startswith("a cat"))
     assert strays(server, forum) == []

@@ -145,7 +145,7 @@ async def test_limits_of_a_person_hold(server: FakeTelegram, ann: Person, tmp_pa
         await ann.send_photo(PHOTO)
         await eventually(lambda: queue.jobs)
         query = server.push_guest(shown(server, ann))
-        await server.guest_answer(query, lambda message: "already have 1 request of yours" in message["text"])
+        await server.guest_answer(query, lambda message: "already working on 1 request of yours" in message["text"])
 
 
 @pytest.mark.parametrize("photo", [True, False])

@@ -20,6 +20,8 @@ from tests.support.fake_telegram import FakeTelegram, Message, Person
 from tests.support.pictures import PHOTO
 from tests.support.records import everything, keep, kept, waiting_in
 
+FORGOTTEN = "History: off. What I remembered of your photos is deleted."
+
 
 def found(answer: dict[str, Any]) -> list[str]:
     """The captions of what is offered, as they would be sent."""
@@ -69,7 +71,8 @@ async def test_people_find_their_own_photos_once_they_switched_history_on(
     assert found(await server.inline(person, "DOG br")) == ["a brown dog <runs> on the grass"]
     assert (await server.inline(person, "horse"))["button"]["text"].startswith(other)
     assert (await server.inline(person, "og"))["results"] == []
-    assert await press(person, menu, on) == off
+    forgotten = {"en": "What I remembered of your photos is deleted.", "ru": "То, что я помнил о ваших фото, удалено."}
+    assert await press(person, menu, on) == f"{off}. {forgotten[language]}"
     assert await press(person, menu, off) == on
     assert (await server.inline(person, ""))["button"]["text"].startswith(empty)  # switched off, all was forgotten
 
@@ -138,7 +141,7 @@ async def test_what_is_in_work_when_history_is_switched_off_is_not_kept(
         await ann.send_photo(PHOTO)
         await eventually(lambda: queue.jobs)
         menu = await menu_of(ann)
-        assert await press(ann, menu, "History: on") == "History: off"
+        assert await press(ann, menu, "History: on") == FORGOTTEN
         queue.open.set()
         await ann.next_message()
         assert await press(ann, menu, "History: off") == "History: on"
@@ -174,7 +177,7 @@ async def test_what_is_written_while_history_is_switched_off_is_not_kept(
         else:
             queue.open.set()
             await began.wait()
-            assert await press(ann, menu, "History: on") == "History: off"
+            assert await press(ann, menu, "History: on") == FORGOTTEN
         go_on.set()
         await eventually(lambda: not waiting_in(tmp_path))
     assert not (await kept(tmp_path, ann.id)).history
@@ -248,3 +251,15 @@ async def test_more_than_fit_come_page_by_page(
         second = await server.inline(ann, "dog", first["next_offset"])
         assert [each["sent"]["photo"] for each in second["results"]] == [message["photo"]]
         assert "next_offset" not in second or second["next_offset"] == ""
+
+
+async def test_a_reset_of_all_settings_says_that_the_history_is_deleted(
+    server: FakeTelegram, queue: FakeQueue, ann: Person
+) -> None:
+    menu = await menu_of(ann)
+    await press(ann, menu, "History: off")
+    await shown(queue, ann, "a dog")
+    expected = "All settings are back to their defaults. What I remembered of your photos is deleted."
+    assert await press(ann, menu, "↺ Reset all") == expected
+    assert await press(ann, menu, "↺ Reset all") == "All settings are back to their defaults."
+    assert (await server.inline(ann, ""))["results"] == []

@@ -205,7 +205,7 @@ async def test_in_a_group_members_delete_their_own_and_administrators_all(
         assert await press(ann, offer, "🗑 Yes, delete it") == "Only the person who asked for this can press it."
         await press(eve, offer, "🗑 Yes, delete it")
         assert (await becomes(eve, offer, "I have deleted"))["text"] == (
-            "I have deleted:\n• 1 message that I could not answer\n\nNothing tells any more that you used me."
+            "I have deleted:\n• 1 message that I could not answer\n\nI no longer have a record that you used me."
         )
         assert await dead_letters(server, tmp_path, capsys) == [(group.id, bob.id), (eve.id, eve.id)]
         assert queue.forgotten_places == []
@@ -337,6 +337,6 @@ async def test_forget_in_a_group_leaves_no_trace_of_messages_that_mention_the_bo
         await eventually(lambda: "'guest:" in everything(tmp_path) and not waiting_in(tmp_path))
         question = await menu_of(eve, "/forget", group)
         await tampered(eve, question, Forget(do="yes", user=None if administrator else eve.id).pack())
-        await becomes(eve, question, "Nothing tells any more")
+        await becomes(eve, question, "I no longer have a record")
         await eventually(lambda: not waiting_in(tmp_path))
     assert "'guest:" not in everything(tmp_path)

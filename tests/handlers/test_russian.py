@@ -106,8 +106,8 @@ async def test_captions_are_asked_for_in_the_language_of_the_chat_or_of_the_pers
 @pytest.mark.parametrize(
     ("code", "command", "page", "line", "chosen", "other"),
     [
-        ("en", "/language", "Captions in: my language", "Captions in: {}", "Русский", "Language: as in Telegram"),
-        ("ru", "/settings", "Язык описаний: как мой", "Язык описаний: {}", "English", "Язык: как в Telegram"),
+        ("en", "/language", "Captions in: the same language", "Captions in: {}", "Русский", "Language: as in Telegram"),
+        ("ru", "/settings", "Язык описаний: тот же", "Язык описаний: {}", "English", "Язык: как в Telegram"),
     ],
 )
 async def test_the_language_of_captions_is_chosen_apart(
@@ -142,8 +142,8 @@ async def test_in_a_group_each_is_answered_in_their_own_language_unless_an_admin
         await answered(person, BOT, group)
         assert language(queue) == expected
     menu = await menu_of(ann, "/language", group)
-    await press(ann, menu, "Captions in: my language")
-    await becomes(ann, menu, "Captions in: my language\n")
+    await press(ann, menu, "Captions in: the same language")
+    await becomes(ann, menu, "Captions in: the same language\n")
     assert await press(olga, menu, "English") not in (None, "Captions in: English")
     assert await press(ann, menu, "English") == "Captions in: English"
     await answered(olga, BOT, group)
@@ -176,7 +176,7 @@ async def test_a_photo_and_all_its_buttons_in_russian(server: FakeTelegram, queu
     row = next(row for row in answer["reply_markup"]["inline_keyboard"] if row[0]["text"] == COPY)
     assert row[0]["copy_text"] == {"text": "кошка на диване"}
     english = ["a cat on a sofa", *(f"{n}. a cat with {n} <legs>" for n in range(1, 6))]
-    assert await original(olga, answer) == ["По-английски, как я это нашёл:", *english]
+    assert await original(olga, answer) == ["По-английски, до перевода:", *english]
     await press(olga, answer, MORE)
     answer = await edited(olga, answer, lambda m: "10. " in m["caption"])
     assert words(answer)[7] == f"6. кошка с{NBSP}6 <лапами>"
@@ -185,7 +185,7 @@ async def test_a_photo_and_all_its_buttons_in_russian(server: FakeTelegram, queu
     await press(olga, answer, HEATMAP)
     await edited(olga, answer, lambda m: "3" in buttons(m))
     await press(olga, answer, "3")
-    assert words(await olga.wait_for(lambda m: m.get("caption") == LEGS[3]))
+    assert await olga.wait_for(lambda m: m.get("caption", "").startswith(f"{LEGS[3]}\nНа картинке показано"))
     assert (photo_of(last(queue)).explain, language(queue)) == ("a cat with 3 <legs>", "ru")
     await press(olga, answer, "◀ Назад")
     answer = await edited(olga, answer, lambda m: ENGLISH in buttons(m))
@@ -193,7 +193,7 @@ async def test_a_photo_and_all_its_buttons_in_russian(server: FakeTelegram, queu
     chart = await olga.wait_for(lambda m: "←" in m.get("caption", ""))
     assert words(chart)[0] == CAT
     assert "кошка ← <cat> 41 % (dog 22 %, man 20 %, sofa 10 %)" in words(chart)
-    assert "Я взвешиваю английские слова" in words(chart)[1]
+    assert "Слова я подбираю английские" in words(chart)[1]
     await press(olga, answer, "↔ Сравнить модели")
     compared = await olga.wait_for(lambda m: "без внимания" in m.get("text", ""))
     assert words(compared)[::3] == [CAT, f"возможно: собака на{NBSP}диване"]
@@ -204,9 +204,9 @@ async def test_buttons_keep_the_language_of_their_answer(server: FakeTelegram, q
     await olga.send_video(b"mp4", duration=64)
     timeline = await olga.wait_for(lambda m: "момента" in m.get("caption", ""), 60)
     await olga.send_text("/settings")
-    menu = await olga.wait_for(lambda m: "Язык описаний: как мой" in buttons(m))
-    await press(olga, menu, "Язык описаний: как мой")
-    await becomes(olga, menu, "Язык описаний: как мой\n")
+    menu = await olga.wait_for(lambda m: "Язык описаний: тот же" in buttons(m))
+    await press(olga, menu, "Язык описаний: тот же")
+    await becomes(olga, menu, "Язык описаний: тот же\n")
     await press(olga, menu, "English")
     await press(olga, answer, MORE)
     await edited(olga, answer, lambda m: f"6. кошка с{NBSP}6" in m["caption"])
@@ -218,13 +218,30 @@ async def test_buttons_keep_the_language_of_their_answer(server: FakeTelegram, q
     assert language(queue) == "en"
 
 
+async def test_buttons_keep_the_language_of_who_asked_whoever_presses_them(
+    server: FakeTelegram, queue: FakeQueue, ann: Person, olga: Person
+) -> None:
+    group = server.group("Cats", ann)
+    answer = await answered(ann, "@captions_test_bot", group)
+    await press(olga, answer, "🔥 Heatmap")
+    assert buttons(await edited(group, answer, lambda m: "3" in buttons(m)))[-1] == "◀ Back"
+    await press(olga, answer, "◀ Back")
+    assert button_rows(await edited(group, answer, lambda m: "3" not in buttons(m))) == button_rows(answer)
+    await press(olga, answer, "🎲 More captions")
+    longer = await edited(group, answer, lambda m: "10. " in m["caption"])
+    assert button_rows(longer) == button_rows(answer)
+    await press(olga, answer, "🔥 Heatmap")
+    await press(olga, answer, "3")
+    assert words(await group.wait_for(lambda m: "На картинке" in m.get("caption", "")))  # what is said to her
+
+
 async def test_sampled_captions_in_russian_never_read_alike(queue: FakeQueue, olga: Person) -> None:
     await answered(olga)
     queue.outcome = translating(lambda job, media: captions("a cat", "the cat", "a dog", "a cat sits"))
     await olga.send_text("/sample 4")
     answer = await olga.next_message()
     assert words(answer) == ["кошка", "2. собака", "3. кошка сидит"]
-    assert await original(olga, answer) == ["По-английски, как я это нашёл:", "1. a cat", "2. a dog", "3. a cat sits"]
+    assert await original(olga, answer) == ["По-английски, до перевода:", "1. a cat", "2. a dog", "3. a cat sits"]
     queue.outcome = translating(lambda job, media: captions("the dog", "a dog", "the small animal"))
     await press(olga, answer, MORE)
     answer = await edited(olga, answer, lambda m: "4. " in m["text"])
@@ -249,13 +266,14 @@ async def test_an_album_in_russian(
         await olga.send_album([PHOTO] * 2)
         answer = await next_answer(olga)
         assert words(answer) == [f"{number}. {CAT} · скорее уверен (47 %)" for number in (1, 2)]
-        english = ["По-английски, как я это нашёл:", "1. a cat on a sofa", "2. a cat on a sofa"]
+        english = ["По-английски, до перевода:", "1. a cat on a sofa", "2. a cat on a sofa"]
         assert await original(olga, answer) == english
         assert (HEATMAPS in buttons(answer)) is sheet
         if sheet:
             await press(olga, answer, HEATMAPS)
             drawn = await olga.wait_for(lambda m: "photo" in m and m["from"]["is_bot"])
-            assert words(drawn) == [f"{number}. {CAT}" for number in (1, 2)]
+            assert words(drawn)[:-1] == [f"{number}. {CAT}" for number in (1, 2)]
+            assert words(drawn)[-1].startswith("На картинке показано")
             assert language(queue) == "ru"
             assert button_rows(await edited(olga, answer, lambda m: HEATMAPS not in buttons(m)))[0] == [ENGLISH]
         await eventually(lambda: voice.texts)

@@ -52,7 +52,7 @@ async def test_settings_are_told_in_words_and_on_buttons(queue: FakeQueue, ann: 
         "Main caption: thorough (beam)",
         "Heatmap: on",
         "Language: as in Telegram",
-        "Captions in: my language",
+        "Captions in: the same language",
         "Voice message: not available",
         "Short answer first: off",
         "Alt text: off",
@@ -158,7 +158,7 @@ async def test_settings_outlive_the_bot_and_are_the_chats_own(
     async with running_bot(server, FakeQueue(), tmp_path):
         assert "Short answer first: on" in (await menu_of(ann))["text"]
         assert "Short answer first: off" in (await menu_of(server.person("Bob")))["text"]
-        assert await press(ann, menu, "↺ Reset all") == "All settings are as at the beginning."
+        assert await press(ann, menu, "↺ Reset all") == "All settings are back to their defaults."
         await becomes(ann, menu, "Short answer first: off")
     assert await kept(tmp_path, ann.id) == ChatSettings()
 
@@ -288,11 +288,11 @@ async def test_language_is_chosen_by_buttons_and_all_follows(
 ) -> None:
     menu = await menu_of(ann, "/language")
     assert menu["text"].startswith("Language: as in Telegram")
-    captions = "Captions in: my language"
+    captions = "Captions in: the same language"
     assert buttons(menu) == ["English", "Русский", "✓ as in Telegram", captions, "◀ All settings", "✖ Close"]
     assert await press(ann, menu, "Русский") == "Язык: Русский"
     page = await becomes(ann, menu, "На этом языке я здесь говорю")
-    captions = "Язык описаний: как мой"
+    captions = "Язык описаний: тот же"
     assert buttons(page) == ["English", "✓ Русский", "как в Telegram", captions, "◀ Все настройки", "✖ Закрыть"]
     await ann.send_text("hello")
     assert "Пришлите мне фото" in (await ann.next_message())["text"]

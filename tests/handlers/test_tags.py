@@ -134,7 +134,7 @@ async def test_the_best_description_is_chosen(queue: FakeQueue, ann: Person) -> 
         ("/tags set две beds", "The tag “две beds” mixes two languages."),
         ("/choose", "Which descriptions?"),
         ("/choose a dog", "There is nothing to choose from: I see only “a dog”."),
-        ("/choose a dog | A dog", "All 2 descriptions are the same: “a dog”."),
+        ("/choose a dog | A dog", "These 2 descriptions are the same: “a dog”."),
         (f"/choose {'|'.join(map(str, range(500)))}", "These are 500 descriptions, and I take 50 at most."),
         (f"/choose a | {'x' * 4000}", "The description “xxx"),
         ("/choose a dog | 🐶", "“🐶” describes nothing that I understand"),
@@ -180,6 +180,10 @@ async def test_a_russian_reads_the_dictionary_in_russian(queue: FakeQueue, olga:
     assert words(await said(olga, "/tags")) == ["собака · 83 %"]
     assert words(await said(olga, "/tags диван, стол")) == ["диван · 83 %", "стол · 4 %"]
     assert words(await said(olga, "/tags стол"))[0] == "Единственный тег, о котором я могу судить, не подходит."
+    hotel = words(await said(olga, "/tags hotel"))
+    assert hotel[0] == "Не подходит ни один из 14 тегов, о которых я могу судить."
+    assert "кровать размера кинг-сайз · 4 %" in hotel
+    assert hotel[-1] == "Не могу судить о «мини-бар», потому что не знаю слов: minibar."
     assert words(await said(olga, "/choose собака | кошка на диване"))[-1] == "ни одно из них · 20 %"
     assert words(await said(olga, "/choose"))[0].startswith("Какие описания?")
 

@@ -134,7 +134,7 @@ async def test_a_second_photo_is_queued_and_both_are_counted(real_queue: LocalQu
     for number in range(3):  # of others, before his
         await real_queue.put(make_job(f"other-{number}", number), b"")
     photos = [await vic.send_photo(PHOTO) for _ in range(2)]
-    status = await says(vic, "In work: 2 pictures. Place in line of the next: 4.")
+    status = await says(vic, "I am working on 2 pictures. Place in line of the next: 4.")
     for _ in range(5):
         await take(real_queue, "photo")
     for photo in photos:
@@ -152,7 +152,7 @@ async def test_pictures_and_clips_are_counted_apart_and_what_is_answered_no_more
         for _ in range(2):
             await in_line(real_queue, await person.send_photo(PHOTO), person)
         await in_line(real_queue, await person.send_video(b"mp4"), person)
-    await says(vic, "In work: 2 pictures and 1 clip. Place in line of the next: 2.")
+    await says(vic, "I am working on 2 pictures and 1 clip. Place in line of the next: 2.")
     await says(olga, "В работе: 2 картинки и 1 ролик. Место в очереди у следующего: 3.")
     for _ in range(4):
         lease = await take(real_queue, "photo")
@@ -312,7 +312,7 @@ async def test_what_was_left_on_display_and_cannot_be_looked_up_is_no_reason_not
 async def test_a_press_cancels_all_that_is_in_work_for_who_asked(real_queue: LocalQueue, vic: Person) -> None:
     for _ in range(2):
         await vic.send_photo(PHOTO)
-    status = await says(vic, "In work: 2 pictures. Place in line of the next: 2.")
+    status = await says(vic, "I am working on 2 pictures. Place in line of the next: 2.")
     lease = await take(real_queue, "photo")
     assert await press(vic, status, "✖ Cancel") == "Cancelled: 2 pictures."
     await all_done(real_queue)

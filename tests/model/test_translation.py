@@ -117,6 +117,22 @@ def test_each_word_that_the_captioner_says_is_known(translations: Translations) 
     assert set(said) <= translations.file.known
 
 
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("кошка в большой синей галстуке", "синей галстуке"),  # "синей" is an imperative, too
+        ("мужчина в рыжей костюме", "рыжей костюме"),
+        ("кошка сидит на маленькой белой поле", "белой поле"),  # "пола", of which there is such a form, is a rare word
+        ("кошка сидит на белом поле в синей рубашке", ""),
+        ("два животных бегут, а стеклянная банка стоит на столе", ""),
+    ],
+)
+def test_adjectives_agree_with_their_nouns_by_the_shipped_grammar(
+    translations: Translations, text: str, wrong: str
+) -> None:
+    assert translations.file.grammar.failures(text) == ([f"agreement: {wrong}"] if wrong else [])
+
+
 def test_low_probability_is_not_trusted(translations: Translations) -> None:
     found = translations.translate(["a dog runs", "a zebra sailing under a violin of soup on fire hydrants"])
     assert found[0].probability > found[1].probability

@@ -127,7 +127,7 @@ async def test_a_group_hears_once_that_somebody_asks_too_fast(tmp_path: Path) ->
         queue = closed_queue()
         async with running_bot(server, queue, tmp_path, grace=0.1, max_per_user=2):
             photos = [await ann.send_photo(PHOTO, "@captions_test_bot", chat=group) for _ in range(6)]
-            assert "already have 2 requests of yours" in (await group.next_message())["text"]
+            assert "already working on 2 requests of yours" in (await group.next_message())["text"]
             await eventually(lambda: all(map(server.confirmed, photos)))
             await ann.send_photo(PHOTO)  # in private each is told
             await ann.next_message()

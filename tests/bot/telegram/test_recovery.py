@@ -154,7 +154,7 @@ async def test_a_full_queue_says_so_before_it_downloads_anything(
         await ann.send_photo(PHOTO)
         await eventually(lambda: queue.jobs)
         await ann.send_photo(PHOTO)
-        assert "more in work than I can hold" in (await ann.next_message())["text"]
+        assert "more to do than I can hold" in (await ann.next_message())["text"]
     assert downloads(server) == 1
 
 
