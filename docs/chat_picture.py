@@ -130,7 +130,7 @@ def _bubble(message: Message, file_of: FileOf) -> Image.Image:
     if replied:
         kind = next((kind for kind in ("photo", "video") if kind in replied), "")
         words = replied.get("text") or replied.get("caption") or kind
-        _write(bubble, f"│ {words[:34]}", (PADDING, PADDING + 7), ink="#3a7ca5")
+        _write(bubble, f"│ {words.splitlines()[0][:34]}", (PADDING, PADDING + 7), ink="#3a7ca5")
     if picture:
         bubble.paste(picture, ((BUBBLE - picture.width) // 2, PADDING + quote))
     for number, (line, heavy) in enumerate(lines):
