@@ -344,7 +344,7 @@ def stop_signal() -> asyncio.Event:
 
 
 def spare_imports() -> None:
-    """What was imported stays: the garbage collector looks through it no more, and more seldom through the rest.
+    """What is there now stays: the garbage collector looks through it no more, and more seldom through the rest.
 
     Without this it takes a fifth of the time of a busy bot.
     """
@@ -509,10 +509,9 @@ async def serve_web(
 ) -> int:
     from web.app import create_app, serve
 
-    spare_imports()
     app = create_app(web_settings, queue, reachable=reachable)
+    spare_imports()
     async with heartbeat(settings.data_dir / FOLDER, "web"):
-        log.info("the page is at http://%s:%d", web_settings.host, web_settings.port)
         served = await serve(app, web_settings, stop)
     if not served:
         log.error("WEB_HOST and WEB_PORT: %s:%d cannot be used", web_settings.host, web_settings.port)

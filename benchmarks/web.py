@@ -56,7 +56,9 @@ async def run_web(port: int, worker: Sequence[str], redis: str | None) -> int:
     settings = WebSettings(port=port, limits=LIMITS, rate=Rate(0.0, 1))
     stop = start.stop_signal()
     async with queue_of(worker, redis, f"web-{os.getpid()}") as queue:
-        await serve(create_app(settings, queue), settings, stop)
+        app = create_app(settings, queue)
+        start.spare_imports()
+        await serve(app, settings, stop)
     return 0
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -172,6 +172,12 @@ def _route(path: str) -> str:
     return "page" if parts[1:2] in ([""], ["static"]) else "info"
 
 
+class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)  # raises SystemExit
+        log.info("the page is at http://%s:%d", self.config.host, self.config.port)
+
+
 async def serve(app: FastAPI, settings: WebSettings, stop: asyncio.Event) -> bool:
     """Serve until `stop` is set; whether the address could be had."""
     config = uvicorn.Config(
@@ -185,7 +191,7 @@ async def serve(app: FastAPI, settings: WebSettings, stop: asyncio.Event) -> boo
         lifespan="on",
         ws="none",
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
     stopping = asyncio.create_task(stop.wait())
 
     def end(_: object) -> None:
@@ -194,8 +200,6 @@ async def serve(app: FastAPI, settings: WebSettings, stop: asyncio.Event) -> boo
         server.should_exit = True
 
     stopping.add_done_callback(end)
-    gc.collect()
-    gc.freeze()  # what is there now stays: each answer has some hundred lists, and makes the collector look
     try:
         await server.serve()
     except SystemExit:  # uvicorn's way to say that the port is taken, or the address is not this machine's
