@@ -39,7 +39,16 @@ def fonts() -> tuple[Path, ...]:
         pass
     found = {path.name: path for folder in folders for path in sorted(folder.rglob("*.ttf"))}
     symbols = ("STIXSiz", "cmex", "cmsy", "cmmi", "STIXNonUni", "LastResort")  # without letters
-    return tuple(path for name, path in sorted(found.items()) if not name.startswith(symbols))
+    return tuple(path for name, path in sorted(found.items()) if not name.startswith(symbols) and _scales(path))
+
+
+def _scales(path: Path) -> bool:
+    """Whether a font can be drawn in any size; one of pixels, such as of emoji, has its own."""
+    try:
+        ImageFont.truetype(str(path), 12)
+    except OSError:
+        return False
+    return True
 
 
 def font(rng: random.Random, points: float) -> ImageFont.FreeTypeFont:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFont
 from torch import Tensor
 
 from model.captioner import Captioner
@@ -15,7 +15,7 @@ from model.doubt import NotPhoto
 from model.gate import GATE_FILE, Gate, pooled
 from model.network.checkpoint import CheckpointError, fingerprint
 from model.training.fit_gate import fit, log_odds, main, operating_point, roc_area
-from model.training.not_photos import FITTED, HELD_OUT, KINDS, pictures
+from model.training.not_photos import FITTED, HELD_OUT, KINDS, fonts, pictures
 from tests.conftest import PHOTOS, WEIGHTS
 
 KINDS_OF_TWO = ("photo", "blank")
@@ -154,3 +154,16 @@ def test_a_gate_is_fitted_and_reported(tmp_path: Path, capsys: pytest.CaptureFix
     assert Gate.load(tmp_path / GATE_FILE, fingerprint(WEIGHTS / "encoder.safetensors")).kinds == ("photo", *KINDS)
     assert main([*arguments[:2], "--data", str(tmp_path / "nowhere"), "--device", "cpu"]) == 2
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_fonts_of_one_size_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as those of emoji, which many machines have."""
+    pixels, truetype = fonts()[0], ImageFont.truetype
+
+    def opened(path: str, size: float) -> ImageFont.FreeTypeFont:
+        if path == str(pixels):
+            raise OSError("invalid pixel size")
+        return truetype(path, size)
+
+    monkeypatch.setattr(ImageFont, "truetype", opened)
+    assert set(fonts()) - set(fonts.__wrapped__()) == {pixels}
