@@ -519,7 +519,7 @@ def _error_json(file: str, error: CaptionError | OSError) -> dict[str, Any]:
 
 
 def _refuse(error: Exception | str, about: str = "") -> int:
-    """Say why nothing can be done, or nothing more; exit status 2. about: the file that cannot be used, if it is one.
+    """Say why nothing can be done, or why it cannot go on; exit status 2. about: a file that cannot be used.
 
     Raises BrokenPipeError again: nobody reads any more.
     """

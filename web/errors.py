@@ -116,7 +116,7 @@ def api_error(error: Exception) -> ApiError:
     """How a failure of the work is answered. What is unforeseen is said to have failed, without its details."""
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, Unexplainable):  # its words are about those of the request
+    if isinstance(error, Unexplainable):  # what it says is about the caption of the request
         return ApiError(error.kind, f"{ERRORS[error.kind][1].rstrip('.')}: {error}.")
     if isinstance(error, CaptionError):
         return ApiError(error.kind if error.kind in ERRORS else "failed")

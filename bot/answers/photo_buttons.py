@@ -87,8 +87,10 @@ class Buttons:
         except TelegramBadRequest as error:
             log.info("the buttons of an answer cannot be changed (%s)", impersonal(error.message))
         if choosing:
-            words = replies.new_page(answer.reads(answer.captions), 1)
-            await ask.message.reply(words.markup, reply_markup=number_buttons(key, range(1, 1 + len(answer.captions))))
+            with answer.speaking():
+                words = replies.new_page(answer.reads(answer.captions), 1)
+                buttons = number_buttons(key, range(1, 1 + len(answer.captions)))
+            await ask.message.reply(words.markup, reply_markup=buttons)
         return said
 
     async def heatmap(self, ask: Ask, pressed: Heatmap) -> None:
@@ -193,7 +195,8 @@ class Buttons:
             if added and await _edited(ask.bot, chat_id, last, words.markup, buttons):
                 first += added
                 pages[-1] = dataclasses.replace(last, markup=words.markup, numbers=(last.numbers[0], first))
-        await self._new_pages(message, pages, answer.reads(answer.captions), first, buttons)
+        with answer.speaking():
+            await self._new_pages(message, pages, answer.reads(answer.captions), first, buttons)
         done = (*answer.done, ask.accepted.id)[-DONE_KEPT:]
         await self._answers.keep(chat_id, key, dataclasses.replace(answer, pages=tuple(pages), done=done))
         await self._answers.delete_added(ask.bot, chat_id, key, [page.message for page in pages[len(answer.pages) :]])

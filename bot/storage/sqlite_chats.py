@@ -67,6 +67,7 @@ class SqliteStorage:
 
     async def note_all(self, chat_id: int, notes: Sequence[Note]) -> None:
         now = self._clock()
+        sweep = not self._swept <= now < self._swept + _SWEEP_SECONDS  # a clock may be set back, too
         rows = [(_table(note.key), (self._bot, chat_id, note.key, note.text, now + note.seconds)) for note in notes]
         rooms = [
             {"bot": self._bot, "chat": chat_id, "room": room, "after": _after(room), "most": MOST_IN_ROOM}
@@ -75,10 +76,9 @@ class SqliteStorage:
         lasting = {"bot": self._bot, "chat": chat_id, "end": now + LASTING, "picture": PICTURE, "most": MOST_LASTING}
 
         def work(connection: sqlite3.Connection) -> None:
-            if now >= self._swept + _SWEEP_SECONDS:
+            if sweep:
                 for table in _TABLES:
                     connection.execute(f"DELETE FROM {table} WHERE expires <= ?", (now,))  # noqa: S608
-                self._swept = now
             for table, row in rows:
                 connection.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?, ?)", row)  # noqa: S608
             if any(note.seconds > LASTING for note in notes):
@@ -86,6 +86,8 @@ class SqliteStorage:
             connection.executemany(_MAKE_ROOM_OF_PERSON, rooms)
 
         await self._database.run(work, at_once=False)
+        if sweep:
+            self._swept = now
 
     async def noted(self, chat_id: int, key: str) -> str | None:
         query = f"SELECT text FROM {_table(key)} WHERE bot = ? AND chat = ? AND key = ? AND expires > ?"  # noqa: S608

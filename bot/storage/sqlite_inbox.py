@@ -187,6 +187,7 @@ class SqliteInbox:
         connection.execute("DELETE FROM updates WHERE body IS NULL AND received < ?", (now - REMEMBERED,))
         connection.execute("DELETE FROM dead WHERE died < ? AND NOT retry", (now - DEAD_KEPT,))
         connection.execute("DELETE FROM chat_notes WHERE expires <= ?", (now,))
+        connection.execute("DELETE FROM person_notes WHERE expires <= ?", (now,))
         self._forgotten = now
 
     def _waiting(self, connection: sqlite3.Connection) -> list[Recorded]:

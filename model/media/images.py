@@ -7,7 +7,6 @@ import functools
 import io
 import os
 import re
-from tempfile import TemporaryFile
 from typing import Any, Final
 
 import numpy as np
@@ -401,9 +400,9 @@ def _eight_bits(image: Image.Image, levels: tuple[float, float]) -> Image.Image:
 def encode_jpeg(image: Image.Image) -> bytes:
     """The image as a JPEG file.
 
-    Pillow lets other threads run only while it encodes into a file of the system's, which this is: one in memory.
+    Pillow lets other threads run only while it encodes into what has a file descriptor. Linux has that in memory.
     """
-    with os.fdopen(os.memfd_create("jpeg"), "w+b") if hasattr(os, "memfd_create") else TemporaryFile() as out:
+    with os.fdopen(os.memfd_create("jpeg"), "w+b") if hasattr(os, "memfd_create") else io.BytesIO() as out:
         image.save(out, "JPEG", quality=85)
         out.seek(0)
         return out.read()

@@ -249,10 +249,15 @@ def test_output_that_nobody_reads_any_more_ends_a_command_without_a_word(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a device that is always full")
 @pytest.mark.parametrize(
-    "arguments", [["rank", "tests/photos/cat.jpg", "--text", "a cat", "--text", "a dog"], ["health"]]
+    ("arguments", "unbuffered"),
+    [
+        (["rank", "tests/photos/cat.jpg", "--text", "a cat", "--text", "a dog"], ""),
+        (["health"], ""),
+        (["health"], "1"),
+    ],
 )
-def test_output_that_cannot_be_written_is_said_once(arguments: list[str], tmp_path: Path) -> None:
-    settings = environment(DATA_DIR=str(tmp_path)) | {"PYTHONUNBUFFERED": ""}
+def test_output_that_cannot_be_written_is_said_once(arguments: list[str], unbuffered: str, tmp_path: Path) -> None:
+    settings = environment(DATA_DIR=str(tmp_path)) | {"PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
             [sys.executable, "start.py", *arguments], cwd=ROOT, env=settings, stdout=full, stderr=subprocess.PIPE
@@ -261,6 +266,13 @@ def test_output_that_cannot_be_written_is_said_once(arguments: list[str], tmp_pa
     [line] = done.stderr.decode().splitlines()
     assert line.startswith("error: ")
     assert line.endswith("No space left on device")
+
+
+def test_a_bot_without_a_token_and_without_standard_input_says_what_is_missing() -> None:
+    command = ["sh", "-c", 'exec "$0" start.py <&-', sys.executable]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: BOT_TOKEN is not set.")
 
 
 @pytest.mark.parametrize("encoding", ["ascii:strict", "utf-8:surrogateescape"])  # the last is that of the locale C

@@ -65,7 +65,9 @@ class Captioners:
         grey = np.full((self.image_size, self.image_size, 3), 127, np.uint8)
         [model] = self._loaded
         for size in sorted({1, batch}):
-            self.caption([Picture(CaptionOptions(model, beam=_USUAL_BEAM), grey)] * size)
+            found = self.caption([Picture(CaptionOptions(model, beam=_USUAL_BEAM), grey)] * size)
+            if failed := [each for each in found if isinstance(each, Exception)]:
+                log.warning("%d of %d pictures failed in the first run: %s", len(failed), size, failed[0])
 
     @property
     def image_size(self) -> int:

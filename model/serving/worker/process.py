@@ -116,7 +116,9 @@ async def _serve(options: WorkerOptions, connect: Connect, *stop_signals: signal
             raise _CannotStart(str(error)) from error
         captioner = captioners.encoder
         if captioner.device.type == "cuda":
+            forward.set()
             await asyncio.to_thread(captioners.warm_up, options.max_batch)
+            forward.clear()
         editor = None
         if options.edit_model is not None:
             editor = await asyncio.to_thread(Editor.load, options.edit_model, options.device)
