@@ -32,9 +32,8 @@ class Example:
     def __init__(self, picture: Path = PICTURE) -> None:
         self._picture = picture
         self._file_ids: dict[Language, str] = {}
-        self._shown: TTLCache[tuple[int, int], bool] = TTLCache(
-            1000, PRESSED_BEFORE
-        )  # so that a second press does nothing
+        # So that a second press does nothing.
+        self._shown: TTLCache[tuple[int, int], bool] = TTLCache(1000, PRESSED_BEFORE)
 
     async def greet(self, ask: Ask) -> None:
         """Answer /start: in private chats with the example; in groups, where it would be in the way, with words."""

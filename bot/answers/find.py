@@ -13,7 +13,7 @@ from aiogram.types import InlineKeyboardButton, InlineKeyboardMarkup, InputMedia
 
 from bot import replies
 from bot.answers.ask import Ask
-from bot.answers.history import Remembered
+from bot.answers.history import remembered_caption
 from bot.answers.inline import HISTORY
 from bot.answers.keyboards import delete_button, key_below, keyboard
 from bot.answers.notes import Answers, Subject, new_key, thread_of
@@ -26,7 +26,6 @@ from bot.service.jobs import find_job
 from bot.service.requests import Requests
 from bot.storage.chats import Picture, Storage
 from bot.storage.notes import FOUND
-from bot.storage.notes import HISTORY as HISTORY_NOTE
 from bot.telegram.media import medium_of
 from bot.telegram.pacing import is_private
 from model.found import Found
@@ -84,8 +83,7 @@ class Finding:
 
     async def _said(self, chat: int, unique: str, photo: Findable, probability: float) -> replies.FoundPhoto:
         """What is said of a photo: with its caption where the person's history has it."""
-        noted = await HISTORY_NOTE.find(self._storage, chat, unique, lambda fields: Remembered(**fields))
-        caption = "" if noted is None else noted.caption
+        caption = await remembered_caption(self._storage, chat, unique)
         return replies.FoundPhoto(photo.sent, probability, caption, _link(chat, photo.message))
 
     async def _send_album(self, ask: Ask, shown: Sequence[Shown]) -> list[int]:

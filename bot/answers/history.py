@@ -45,6 +45,12 @@ async def remembered(storage: Storage, user: int) -> list[Remembered]:
     return sorted(found.values(), key=lambda each: each.answered, reverse=True)
 
 
+async def remembered_caption(storage: Storage, user: int, unique: str) -> str:
+    """What a photo was answered with, by its file's unique id; empty where it is not kept."""
+    found = await HISTORY.find(storage, user, unique, lambda fields: Remembered(**fields))
+    return "" if found is None else found.caption
+
+
 async def forget_history(storage: Storage, user: int) -> None:
     """Forget all of it, and by what photos are found, in all chats: the consent was taken back."""
     for name in await HISTORY.find_all(storage, user):
