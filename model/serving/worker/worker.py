@@ -151,12 +151,18 @@ class Worker:
             *map(asyncio.create_task, (self._run_network(), self._keep_leases(), self._watch_threads())),
             asyncio.create_task(stop.wait()),
         }
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        ended_by = next((error for task in done if (error := task.exception()) is not None), None)
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:  # also when it is cancelled itself, or will not wait for a thread that hangs
+            for task in tasks:
+                task.cancel()
+        errors = [error for task in done if (error := task.exception()) is not None]
+        ended_by = errors[0] if errors else None
         if isinstance(ended_by, WorkerHung):
+            for held in self._held.values():
+                if held.working is not None:
+                    held.working.cancel()
             raise ended_by
-        for task in tasks:
-            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)  # the network finishes its batch
         unanswered = (held for held in self._held.values() if not held.begun or held.picture is not None)
         unfinished = [held.working for held in unanswered if held.working is not None]

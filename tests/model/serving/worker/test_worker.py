@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import io
 import itertools
 import os
@@ -467,14 +468,20 @@ async def test_a_hung_network_or_thread_ends_the_worker(
     captioners: Captioners, photo_files: list[Path], monkeypatch: pytest.MonkeyPatch, what: object, name: str
 ) -> None:
     hung = threading.Event()
-    monkeypatch.setattr(what, name, lambda *_: hung.wait(20))
+    monkeypatch.setattr(what, name, lambda *_: hung.wait(20) and [NotAnImage("too late")])
     monkeypatch.setattr(worker_module, "HEARTBEAT", 0.05)
+    unseen: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unseen.append(context))
     async with Pipes() as pipes:
         await pipes.queue.put(job("a"), photo_files[0].read_bytes())
         worker = Worker(pipes.consumer, captioners, seconds={"photo": 0.3}, thread_seconds=0.3)
         with pytest.raises(WorkerHung):
             await asyncio.wait_for(worker.run(asyncio.Event()), 60)
         hung.set()
+    await asyncio.sleep(0.1)
+    del worker, pipes
+    gc.collect()
+    assert unseen == []  # no task of it goes on and fails with nobody to see
 
 
 async def test_jobs_that_wait_for_a_thread_lose_no_time(
