@@ -66,7 +66,6 @@ from bot.telegram.processing import Processor
 from bot.telegram.profile import set_profile
 from bot.telegram.receiving import Receive, Reception
 from bot.telegram.session import CountRequests, RetryMiddleware, Session
-from bot.telegram.updates import loads
 from model.serving.health import CONTACT_SECONDS, FOLDER, Deadline, heartbeat
 from model.serving.metrics import served_registry
 from model.serving.queue import JobProducer
@@ -89,7 +88,7 @@ GRACE: Final = 10.0  # seconds for what is in work when the bot stops
 def create_bot(settings: Settings, metrics: BotMetrics | None = None, pacer: Pacer | None = None) -> Bot:
     """Raises ConfigurationError when there is no token."""
     server = TelegramAPIServer.from_base(settings.api_url, is_local=settings.api_local)
-    session = Session(api=server, json_loads=loads, limit=CONNECTIONS)
+    session = Session(api=server, limit=CONNECTIONS)
     session.middleware(RetryMiddleware(pacer or Pacer(), metrics=metrics))
     if settings.metrics_port is not None and metrics is not None:
         session.middleware(CountRequests(metrics))

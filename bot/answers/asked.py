@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from aiogram import Bot
 from aiogram.filters import Command
-from aiogram.types import Message
-from pydantic import ValidationError
+from aiogram.types import Message, Update
 
 from bot import replies
 from bot.answers.keyboards import (
@@ -31,7 +30,7 @@ from bot.answers.subjects import replied_medium
 from bot.logs import whereabouts
 from bot.storage.inbox import Asked, Place
 from bot.telegram.media import Medium, SentClip, medium_of
-from bot.telegram.updates import asker, is_addressed, read_update
+from bot.telegram.updates import asker, is_addressed
 from model.serving.jobs import Kind
 
 log = logging.getLogger(__name__)
@@ -50,18 +49,17 @@ BUTTONS: Final[Mapping[str, Kind]] = {  # whose presses give work; all others gi
 }
 
 
-async def asked_for(bot: Bot, body: dict[str, Any]) -> Asked | None:
+async def asked_for(bot: Bot, update: Update | None) -> Asked | None:
     """None where nobody asks, or it is not understood: that must not keep it from being recorded."""
+    if update is None:
+        return None
     try:
-        update = read_update(body, bot, quietly=True)
         if (message := update.message) is not None:
             work: Kind | None = "edit" if await EDIT(message, bot) else await work_of(bot, message)
             return Asked(work, place_of(message, asker(message)))
         if (press := update.callback_query) is not None and press.message is not None:
             pressed = BUTTONS.get((press.data or "").partition(":")[0])
             return Asked(pressed, place_of(answerable(bot, press.message, None), press.from_user.id))
-    except ValidationError:  # of another version of Telegram: it is answered with an apology
-        pass
     except Exception as error:
         log.error("what an update asks for cannot be told:\n%s", whereabouts(error))
     return None

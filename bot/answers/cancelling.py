@@ -10,6 +10,7 @@ from bot.answers.asked import asked_for
 from bot.service.in_progress import InWork
 from bot.service.jobs import job_id
 from bot.storage.inbox import Accepted, Inbox, Place
+from bot.telegram.updates import understood
 from model.serving.jobs import Kind
 from model.serving.queue import JobProducer
 
@@ -37,7 +38,7 @@ class Cancelling:
             job = job_id(bot.id, entry.id)
             if job in here or self._in_work.is_answered(job) or (entry.received, entry.id) >= accepted.order:
                 continue
-            asked = entry.asked or await asked_for(bot, entry.body)
+            asked = entry.asked or await asked_for(bot, understood(entry.body, bot))
             if asked is not None and asked.work is not None and asked.place == place:
                 await self._queue.cancel(job)
                 await self._inbox.acknowledge(entry.id)  # nor is it taken up after a restart

@@ -122,7 +122,8 @@ class Captioning:
         noted = self._noted(ask, picture, result, main, words, others, beside, looked_at=True)
         async with noted as (key, buttons, done):
             if result.vector is not None and (source := _own(ask, picture)) is not None:
-                await done
+                if done is not None:
+                    await done
                 when = source.date.timestamp()
                 photo = findable(ask.user, picture, result.vector, sent=when, message=source.message_id, answer=key)
                 await keep_findable(self._storage, ask.chat, picture, photo)
@@ -167,9 +168,9 @@ class Captioning:
         beside: tuple[int, ...] = (),
         *,
         looked_at: bool,
-    ) -> AsyncIterator[tuple[str, InlineKeyboardMarkup, asyncio.Task[None]]]:
+    ) -> AsyncIterator[tuple[str, InlineKeyboardMarkup, asyncio.Task[None] | None]]:
         """Note an answer while the block sends it, perhaps also that a worker knows its picture: the answer's key and
-        buttons, and a task that is over once it is noted, which is before the block where that takes no time.
+        buttons, and a task that is over once it is noted; None where that takes no time, and is over before the block.
         """
         key, clip = new_key(), clip_of_live(ask.message, picture)
         answer = Answer(
@@ -189,9 +190,12 @@ class Captioning:
         moves = None
         if clip is not None:
             moves = Subject(clip, ask.user, answer.thread, clip=True, language=ask.language)
-        async with _beside(self._answers.keep_sent(ask.chat, key, answer, moves, looked_at=looked_at)) as noted:
-            if not self._storage.notes_take_long:
-                await noted
+        noting = self._answers.keep_sent(ask.chat, key, answer, moves, looked_at=looked_at)
+        if not self._storage.notes_take_long:
+            await noting
+            yield key, answer.buttons(key), None
+            return
+        async with _beside(noting) as noted:
             yield key, answer.buttons(key), noted
 
 

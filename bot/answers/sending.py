@@ -26,7 +26,8 @@ class TelegramDelivery:
     def __init__(self, bot: Bot, waiting: Waiting) -> None:
         self._bot = bot
         self._waiting = waiting
-        self._typing: dict[tuple[int, int | None], asyncio.Task[None]] = {}  # by chat and topic
+        # By chat and topic: what will begin to show it, then what does.
+        self._typing: dict[tuple[int, int | None], asyncio.TimerHandle | asyncio.Task[None]] = {}
         self._users: Counter[tuple[int, int | None]] = Counter()
 
     @asynccontextmanager
@@ -38,7 +39,7 @@ class TelegramDelivery:
         self._waiting.watch(group)
         key = group.place.chat, group.place.thread
         if not self._users[key]:
-            self._typing[key] = asyncio.create_task(self._show_typing(*key))
+            self._typing[key] = asyncio.get_running_loop().call_later(ACTION_AFTER, self._begin_typing, *key)
         self._users[key] += 1
         try:
             yield
@@ -51,9 +52,11 @@ class TelegramDelivery:
     def hooked(self, hook: Hook) -> AbstractContextManager[None]:
         return hooked(hook)
 
+    def _begin_typing(self, *key: *tuple[int, int | None]) -> None:
+        self._typing[key] = asyncio.create_task(self._show_typing(*key))
+
     async def _show_typing(self, chat_id: int, thread: int | None) -> None:
         """Unlike aiogram's ChatActionSender this neither fails nor delays the answer."""
-        await asyncio.sleep(ACTION_AFTER)
         while True:
             with suppress(AiogramError):
                 await self._bot.send_chat_action(chat_id, "typing", message_thread_id=thread)

@@ -79,6 +79,10 @@ class Waiting:
     def _tell(self, group: Group) -> None:
         if not group.watched:
             group.watched = True
+            asyncio.get_running_loop().call_later(self._rhythm.after, self._begin, group)
+
+    def _begin(self, group: Group) -> None:
+        if not group.over.is_set():  # as it is for most, by then
             self._spawn(self._follow(group))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -123,8 +127,6 @@ class Waiting:
             log.warning("a reaction could not be taken back (%s)", type(error).__name__)
 
     async def _follow(self, group: Group) -> None:
-        if not group.works:  # over before it began, such as for a file that is too large
-            return
         status = _Status(self._bot, group, self._inbox)
         try:
             await self._keep_true(status, group)
@@ -139,7 +141,7 @@ class Waiting:
     async def _keep_true(self, status: _Status, group: Group) -> None:
         """Until nothing is in work any more."""
         every = self._rhythm.every if is_private(group.place.chat) else self._rhythm.every_in_groups
-        pause = self._rhythm.after
+        pause = 0.0
         while not await _is_over(group, pause):
             works = group.wanted
             due = min((work.since for work in works), default=time.monotonic()) + self._rhythm.after

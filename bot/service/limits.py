@@ -99,20 +99,20 @@ class Slots:
         async with self._open:
             await self._free.acquire()
             loop = asyncio.get_running_loop()
+            until = loop.time() + self._quiet
             timer: asyncio.TimerHandle | None = None
 
             def give_away() -> None:
                 nonlocal timer
-                timer = None
-                self._free.release()
+                timer = loop.call_at(until, give_away) if until > loop.time() else None
+                if timer is None:
+                    self._free.release()
 
             def heard() -> None:
-                nonlocal timer
-                if timer is not None:
-                    timer.cancel()
-                    timer = loop.call_later(self._quiet, give_away)
+                nonlocal until
+                until = loop.time() + self._quiet
 
-            timer = loop.call_later(self._quiet, give_away)
+            timer = loop.call_at(until, give_away)
             try:
                 yield heard
             finally:

@@ -272,7 +272,10 @@ class FirstSend:
 
 async def _all_of(works: Iterable[Awaitable[T]]) -> list[T]:
     """What all of them come to, done at the same time; when one fails, the others are ended."""
-    tasks = [asyncio.ensure_future(work) for work in works]
+    first, *others = works
+    if not others:
+        return [await first]
+    tasks = [asyncio.ensure_future(work) for work in (first, *others)]
     try:
         return await asyncio.gather(*tasks)
     finally:

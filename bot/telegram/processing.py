@@ -21,7 +21,7 @@ from aiogram.exceptions import (
     TelegramMigrateToChat,
     TelegramNotFound,
 )
-from aiogram.types import ReplyParameters
+from aiogram.types import ReplyParameters, Update
 from aiogram.types.update import UpdateTypeLookupError
 from aiogram.utils.i18n import I18n
 from pydantic import ValidationError
@@ -37,7 +37,7 @@ from bot.service.turns import Turns
 from bot.storage.chats import Storage
 from bot.storage.inbox import Accepted, Asked, GiveUp, Inbox, Recorded
 from bot.telegram.session import worth_another_try
-from bot.telegram.updates import is_spoken_to, places, read_update
+from bot.telegram.updates import is_spoken_to, places, read_update, understood
 from model.serving.job_context import traced
 from model.serving.outage import Backoff
 from model.serving.redis.address import RedisRefused
@@ -57,7 +57,7 @@ LONGEST_PAUSE: Final = 120.0
 RECLAIM_SECONDS: Final = 3.0
 
 
-AskedFor = Callable[[dict[str, Any]], Awaitable[Asked | None]]
+AskedFor = Callable[[Update | None], Awaitable[Asked | None]]  # None: an update that is not understood
 # Called with the id of an update that is done with, before it is acknowledged, and whether it was accepted before.
 Settle = Callable[[int, bool], Awaitable[None]]
 
@@ -91,6 +91,7 @@ class Processor:
         self._metrics = metrics or BotMetrics()
         self._first_pause = first_pause
         self._in_work: set[int] = set()
+        self._read: dict[int, Update | None] = {}  # what is recorded, and not yet in work
         self._suspects: list[Recorded] = []
         self._turns = turns or Turns()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -98,11 +99,13 @@ class Processor:
 
     async def record(self, updates: Sequence[dict[str, Any]]) -> list[Recorded]:
         """Write updates down, with what they ask for; those that are new. Raises StorageError or RedisRefused."""
-        found = {update["update_id"]: await self._asked_for(update) for update in updates}
+        read = {update["update_id"]: understood(update, self._bot) for update in updates}
+        found = {number: await self._asked_for(update) for number, update in read.items()}
         asked = {number: each for number, each in found.items() if each is not None}
         entries, settings = await asyncio.gather(
             self._inbox.record(updates, asked), self._all_settings({each.place.chat for each in asked.values()})
         )
+        self._read.update((entry.id, read[entry.id]) for entry in entries)
         return [
             replace(entry, settings=settings.get(entry.asked.place.chat)) if entry.asked is not None else entry
             for entry in entries
@@ -236,9 +239,9 @@ class Processor:
 
     async def _try(self, entry: Recorded, again: bool, waited: bool) -> GiveUp | bool:
         try:
-            update = read_update(entry.body, self._bot)
+            update = self._read.pop(entry.id, None) or read_update(entry.body, self._bot)
             _ = update.event_type  # the dispatcher would warn of an unknown one by showing it
-            asked = entry.asked or await self._asked_for(entry.body)
+            asked = entry.asked or await self._asked_for(update)
             settings = None if again else entry.settings
             accepted = Accepted(entry.id, entry.received, again, asked, waited, settings)
             outcome = await self._dispatcher.feed_update(self._bot, update, accepted=accepted)

@@ -6,11 +6,13 @@ import copy
 import json
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Final
 
 from aiogram import Bot
 from aiogram.types import Message, MessageEntity, Update, User
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError, to_json
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +44,23 @@ def is_numbered(update: Any) -> bool:
     return type(number) is int and 0 <= number <= MAX_NUMBER
 
 
-def read_update(body: dict[str, Any], bot: Bot, *, quietly: bool = False) -> Update:
+def understood(body: dict[str, Any], bot: Bot) -> Update | None:
+    """As `read_update`; None for one of another version of Telegram, which is answered with an apology."""
+    with suppress(ValidationError):
+        return read_update(body, bot)
+    return None
+
+
+def read_update(body: dict[str, Any], bot: Bot) -> Update:
     """An update, without those parts of its messages that are not understood where the rest makes sense.
 
     Telegram extends its types every few months: a photo forwarded from a new kind of chat is still a photo.
     Halves of UTF-16 pairs become question marks, as no text with one can be encoded. Raises ValidationError.
     """
-    body = json.loads(json.dumps(body, ensure_ascii=False).encode(errors="replace"))
+    try:
+        to_json(body)
+    except PydanticSerializationError:  # it has halves
+        body = json.loads(json.dumps(body, ensure_ascii=False).encode(errors="replace"))
     try:
         return Update.model_validate(body, context={"bot": bot})
     except ValidationError as error:
@@ -56,8 +68,7 @@ def read_update(body: dict[str, Any], bot: Bot, *, quietly: bool = False) -> Upd
         if reduced is None:
             raise
         update = Update.model_validate(reduced, context={"bot": bot})
-        if not quietly:
-            log.warning("update %d is understood only without: %s", update.update_id, places(error))
+        log.warning("update %d is understood only without: %s", update.update_id, places(error))
         return update
 
 

@@ -23,6 +23,7 @@ from bot.service.in_progress import InWork, Work, interruptible
 from bot.storage.inbox import Accepted, Asked, Place, Settle
 from bot.storage.sqlite_inbox import SqliteInbox
 from bot.telegram.pacing import Pacer
+from bot.telegram.updates import understood
 from handlers import create_routers
 from model.errors import JobCancelled
 from model.serving.embedded.queue import LocalQueue
@@ -664,7 +665,7 @@ def telegram() -> Bot:
     ],
 )
 async def test_what_an_update_asks_for(telegram: Bot, update: dict[str, Any], kind: str | None) -> None:
-    asked = await asked_for(telegram, update)
+    asked = await asked_for(telegram, understood(update, telegram))
     assert (asked.work if asked is not None else None) == kind
 
 
@@ -680,7 +681,7 @@ async def test_a_button_counts_only_as_the_work_it_is_known_to_give(telegram: Bo
     buttons = {each.callback_data.__prefix__ for each in filters if isinstance(each, CallbackQueryFilter)}
     assert buttons > set(WORKING)
     for prefix in (*buttons, "new", ""):
-        asked = await asked_for(telegram, pressed(f"{prefix}:key"))
+        asked = await asked_for(telegram, understood(pressed(f"{prefix}:key"), telegram))
         assert asked == Asked(WORKING.get(prefix), Place(7, None, 7)), prefix
 
 

@@ -38,9 +38,10 @@ from aiogram.types import (
     InlineQueryResultArticle,
     InputMediaPhoto,
     InputTextMessageContent,
+    Message,
     ReplyParameters,
 )
-from aiohttp import FormData, JsonPayload
+from aiohttp import BytesPayload, FormData
 
 from bot.telegram.pacing import Pacer
 from bot.telegram.session import RetryMiddleware, Session
@@ -282,13 +283,29 @@ WITHOUT_FILES: list[TelegramMethod[Any]] = [
 async def test_json_says_what_a_form_would(method: TelegramMethod[Any]) -> None:
     bot = Bot("42:TEST", default=DefaultBotProperties(parse_mode="HTML", protect_content=True))
     body = Session().build_form_data(bot, method)
-    assert isinstance(body, JsonPayload)
+    assert isinstance(body, BytesPayload)
     said = json.loads(body.decode())
     form = AiohttpSession().build_form_data(bot, method)
     expected = {options["name"]: value for options, _, value in form._fields}
     assert said.keys() == expected.keys()
     for name, value in expected.items():
         assert said[name] == (value if isinstance(said[name], str) else json.loads(value))
+
+
+async def test_half_of_a_utf_16_pair_is_sent_as_it_is() -> None:
+    body = Session().build_form_data(Bot("42:TEST"), SendMessage(chat_id=ANN, text="a\ud83d"))
+    assert isinstance(body, BytesPayload)
+    assert json.loads(body.decode()) == {"chat_id": ANN, "text": "a\ud83d"}
+
+
+async def test_of_a_message_that_was_sent_its_buttons_are_not_read_again() -> None:
+    chat = {"id": ANN, "type": "private"}
+    sent = {"message_id": 5, "date": 1, "chat": chat, "text": "a cat", "reply_markup": {"new": "buttons"}}
+    answer = json.dumps({"ok": True, "result": {**sent, "reply_to_message": {"new": "message"}}})
+    method = SendMessage(chat_id=ANN, text="a cat")
+    message = Session().check_response(Bot("42:TEST"), method, 200, answer).result
+    assert isinstance(message, Message)
+    assert (message.message_id, message.text, message.reply_markup) == (5, "a cat", None)
 
 
 async def test_files_are_sent_in_a_form() -> None:
