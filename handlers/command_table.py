@@ -30,7 +30,7 @@ def register(router: Router, name: str, handler: Callable[..., Any]) -> None:
 
 def registered(routers: Iterable[Router]) -> Iterator[tuple[str, str]]:
     """The commands that have a handler, and its name, in the order in which they are asked."""
-    for router in routers:
+    for router in (nested for whole in routers for nested in whole.chain_tail):
         for handler in router.message.handlers:
             for each in handler.filters or ():
                 if isinstance(each.callback, Command):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from aiogram import Bot, F, Router
+from aiogram import Bot, Router
 from aiogram.filters import CommandObject
 from aiogram.types import Message
 
@@ -24,13 +24,11 @@ from bot.stats import Stats
 from bot.storage.inbox import Inbox
 from bot.telegram.health_endpoint import ask_webhook
 from handlers.command_table import register
-from handlers.filters import Where
 from model.serving.queue import JobProducer
 
 
 def create_router() -> Router:
     router = Router(name=__name__)
-    router.message.filter(Where(F.text | F.caption))  # a photo without words is not asked about each command
     for name, handler in (
         ("stats", stats),
         ("start", start),

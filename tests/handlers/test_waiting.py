@@ -676,7 +676,8 @@ WORKING |= {"av": "photo", "ak": "photo", "ag": "photo", "ay": "edit", "al": "cl
 
 async def test_a_button_counts_only_as_the_work_it_is_known_to_give(telegram: Bot) -> None:
     """A new one gives none until somebody says so."""
-    handlers = [handler for router in create_routers() for handler in router.callback_query.handlers]
+    routers = [nested for router in create_routers() for nested in router.chain_tail]
+    handlers = [handler for router in routers for handler in router.callback_query.handlers]
     filters = [each.callback for handler in handlers for each in handler.filters or ()]
     buttons = {each.callback_data.__prefix__ for each in filters if isinstance(each, CallbackQueryFilter)}
     assert buttons > set(WORKING)
