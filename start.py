@@ -350,7 +350,7 @@ def spare_imports() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 10, 10)
+    gc.set_threshold(50_000, 10, 10)
 
 
 async def run_redis(settings: Settings) -> int:

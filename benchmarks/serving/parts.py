@@ -121,7 +121,7 @@ async def ceiling(scale: Scale) -> Part:
         }
         for _ in range(scale(3, 1)):
             for engine in ALL:
-                run = await _load_row(part, served[engine], NAMES[engine], None, scale(600, 200), device)
+                run = await _load_row(part, served[engine], NAMES[engine], None, scale(2000, 200), device)
                 rates[engine].append(run.rate)
     for engine in ENGINES:
         ratio = statistics.mean(rates[engine]) / statistics.mean(rates["bare"])

@@ -30,12 +30,15 @@ ESSENTIAL: Final = frozenset(
 
 def loads(text: str | bytes) -> Any:
     """JSON, with null for each number that takes more than 64 bits: no storage could hold it. Raises ValueError."""
-    return json.loads(text, parse_int=_number)
+    return _DECODER.decode(text if isinstance(text, str) else text.decode(json.detect_encoding(text), "surrogatepass"))
 
 
 def _number(text: str) -> int | None:
     number = int(text) if len(text) <= LONGEST_NUMBER else MAX_NUMBER + 1
     return number if -MAX_NUMBER <= number <= MAX_NUMBER else None
+
+
+_DECODER: Final = json.JSONDecoder(parse_int=_number)
 
 
 def is_numbered(update: Any) -> bool:
