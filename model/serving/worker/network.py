@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from model.finding import Finder
 from model.found import Found, Kept, Vector
 from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint
 from model.network.config import MODELS, DecoderKind, Precision
+from model.network.graphs import CudaRecorder, Recorder, sizes_up_to
 from model.serving.tasks.base import CaptionOptions, Findings, Picture
 from model.tagging.answers import Ranking, Tag
 from model.tagging.tagger import TAGGING
@@ -60,14 +62,25 @@ class Captioners:
                 raise JobFailed(str(error)) from error
         return self._loaded[model]
 
-    def warm_up(self, batch: int) -> None:
-        """Caption grey pictures, one and `batch` together: of each size, a GPU's first run takes seconds."""
+    def warm_up(self, batch: int, recorder: Recorder | None = None) -> None:
+        """Caption grey pictures, one and `batch` together: of each size, a GPU's first run takes seconds.
+
+        With what records graphs (that of the device, where there is one): of each size that batches are padded to, as
+        photos and albums are captioned.
+        """
         grey = np.full((self.image_size, self.image_size, 3), 127, np.uint8)
         [model] = self._loaded
-        for size in sorted({1, batch}):
-            found = self.caption([Picture(CaptionOptions(model, beam=_USUAL_BEAM), grey)] * size)
-            if failed := [each for each in found if isinstance(each, Exception)]:
-                log.warning("%d of %d pictures failed in the first run: %s", len(failed), size, failed[0])
+        if recorder is None and self.encoder.device.type == "cuda":
+            recorder = CudaRecorder(self.encoder.device)
+        sizes, beams = sorted({1, batch}), list[int | None]([_USUAL_BEAM])
+        with ExitStack() as recording:
+            if recorder is not None:
+                recording.enter_context(self.encoder.recording(recorder))
+                sizes, beams = sizes_up_to(batch)[::-1], [_USUAL_BEAM, None]  # the small find room where the large were
+            for size, beam in itertools.product(sizes, beams):
+                found = self.caption([Picture(CaptionOptions(model, beam=beam), grey)] * size)
+                if failed := [each for each in found if isinstance(each, Exception)]:
+                    log.warning("%d of %d pictures failed in the first run: %s", len(failed), size, failed[0])
 
     @property
     def image_size(self) -> int:
