@@ -14,12 +14,16 @@ from typing import Final, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 
 from model.captioner import Captioner
 from model.captions import Caption, CaptionSet, NearWords, Translation, with_beginnings
 from model.clip_moments import DescribedFrame, PreparedFrame, describe
 from model.decoding.sampling import Sampling
+from model.drawing.device_sheets import DeviceEncode, DeviceSheets, nvjpeg
+from model.drawing.heatmap import sheet_file
+from model.drawing.labels import ENGLISH, Labels
 from model.errors import JobFailed, OptionError
 from model.finding import Finder
 from model.found import Found, Kept, Vector
@@ -49,6 +53,7 @@ class Captioners:
         first = Captioner.load(weights, device, model=model, precision=precision)
         self._loaded: dict[str, Captioner] = {model: first}
         self.encoder = first
+        self._sheets: DeviceSheets | None = None
         self._translations: Translations | None = None
         self._finder: Finder | None = None
 
@@ -149,6 +154,30 @@ class Captioners:
 
     def near_words(self, model: str, word: str, count: int) -> NearWords:
         return self[model].near_words(word, count)
+
+    def sheet(
+        self, photo: Image.Image, words: Sequence[str], attention: npt.NDArray[np.float32], labels: Labels = ENGLISH
+    ) -> bytes:
+        if (sheets := self._sheets) is not None:
+            try:
+                return sheets(photo, words, attention, labels)
+            except Exception as error:  # it can be drawn on the CPU as well
+                self._draw_on_cpu(error)
+        return sheet_file(photo, words, attention, labels)
+
+    def draw_on(self, device: torch.device, encode: DeviceEncode | None = None) -> None:
+        """Draw sheets on a device from now on, if one that is drawn to try it is right; see `DeviceSheets`."""
+        try:
+            sheets = DeviceSheets(device, encode or nvjpeg(device))
+            sheets.check()
+            self._sheets = sheets
+        except Exception as error:  # torchvision is optional, and built in many ways
+            self._draw_on_cpu(error)
+
+    def _draw_on_cpu(self, error: Exception) -> None:
+        reason = next(iter(str(error).splitlines()), "")
+        log.warning("heatmap sheets are drawn on the CPU (%s: %s)", type(error).__name__, reason)
+        self._sheets = None
 
     def _in_halves(
         self, run: Callable[[Sequence[T]], Sequence[R | Exception]], batch: Sequence[T]

@@ -118,6 +118,7 @@ async def _serve(options: WorkerOptions, connect: Connect, *stop_signals: signal
         if captioner.device.type == "cuda":
             forward.set()
             await asyncio.to_thread(captioners.warm_up, options.max_batch)
+            await asyncio.to_thread(captioners.draw_on, captioner.device)
             forward.clear()
         editor = None
         if options.edit_model is not None:
