@@ -170,12 +170,18 @@ class Captioner:
     def squares(self, images: Sequence[Image.Image]) -> Tensor:
         """Upright RGB images as input of the encoder: (B, 3, size, size) uint8, on the CPU."""
         size = self.encoder.config.image_size
-        return torch.from_numpy(np.stack([to_square(image, size) for image in images])).permute(0, 3, 1, 2)
+        return self.stack([to_square(image, size) for image in images])
+
+    def stack(self, squares: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
+        """Pictures of the encoder's size, (size, size, 3) each, as `squares` returns them, ready for the device."""
+        pixels = torch.empty(len(squares), *squares[0].shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        np.stack(squares, out=pixels.numpy())
+        return pixels.permute(0, 3, 1, 2)
 
     @torch.inference_mode()
     def encode(self, squares: Tensor) -> Tensor:
         """Grid features, (B, regions, channels) float32 on the captioner's device. squares: from `squares`."""
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and squares.device.type == "cpu":
             squares = squares.pin_memory()  # else the copy waits for what the device does
         pixels = squares.to(self.device, non_blocking=True)
         features = self.encoder(pixels) if self._graphs is None else self._graphs.run(self._encoded, pixels)[0]

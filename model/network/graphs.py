@@ -48,17 +48,23 @@ class CudaRecorder:
 
     def __call__(self, run: Callable[[], Values]) -> tuple[Callable[[], object], Values]:
         """As PyTorch's notes on CUDA graphs have it: first runs on a side stream, on which it is recorded, too."""
-        with torch.cuda.device(self._device):
+        # The stream is set again afterwards: PyTorch leaves its own set when it cannot record.
+        with torch.cuda.device(self._device), torch.cuda.stream(torch.cuda.current_stream()):
             stream = self._stream = self._stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            pool = self._pool = self._pool or torch.cuda.graph_pool_handle()
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 for _ in range(_WARM_UP):
                     run()
             torch.cuda.current_stream().wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):
-                results = run()
-            self._pool = graph.pool()
+            try:
+                with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+                    results = run()
+            except Exception:
+                with contextlib.suppress(Exception):  # else PyTorch believes that it still records, and frees no memory
+                    torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
+                raise
         return graph.replay, results
 
 

@@ -96,7 +96,7 @@ class Captioners:
         return self._in_halves(self._together, pictures)
 
     def features(self, square: npt.NDArray[np.uint8]) -> Tensor:
-        encoded = self.encoder.encode(torch.from_numpy(np.stack([square])).permute(0, 3, 1, 2))
+        encoded = self.encoder.encode(self.encoder.stack([square]))
         return encoded[0].to("cpu", self.encoder.dtype, copy=True)
 
     def tags(self, features: Tensor, tags: Sequence[str]) -> list[Tag]:
@@ -148,7 +148,7 @@ class Captioners:
     def encode(self, squares: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
         """As `Network.encode`."""
         config = self.encoder.encoder.config
-        features = self.encoder.encode(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))
+        features = self.encoder.encode(self.encoder.stack(squares))
         grid: npt.NDArray[np.float32] = features.cpu().numpy()
         return grid.reshape(len(squares), config.rows, config.columns, -1)
 
@@ -257,7 +257,7 @@ class Captioners:
         squares = [picture.square for picture in pictures if picture.square is not None and picture.features is None]
         encoded: Sequence[Tensor] | Tensor = ()
         if squares:
-            encoded = self.encoder.encode(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))
+            encoded = self.encoder.encode(self.encoder.stack(squares))
             if len(squares) == len(pictures):
                 return encoded
         fresh = iter(encoded)

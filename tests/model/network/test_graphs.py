@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -173,3 +174,15 @@ def test_a_worker_warms_up_all_sizes_of_its_batches(
             assert isinstance(expected, Findings)
             assert found.captions.texts == expected.captions.texts
     assert cpu.recorded == 12
+
+
+def test_a_worker_starts_without_graphs_where_none_can_be_recorded(
+    small_weights: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    captioners = Captioners(Path(small_weights), "cpu", "attention", "fp32")
+    with caplog.at_level(logging.WARNING):
+        captioners.warm_up(2, _fails)
+    [line] = (record.getMessage() for record in caplog.records)
+    assert line.startswith("there will be no CUDA graphs (RuntimeError: CUDA error")
+    picture = Picture(CaptionOptions(beam=5), np.full((captioners.image_size, captioners.image_size, 3), 99, np.uint8))
+    assert all(isinstance(found, Findings) for found in captioners.caption([picture] * 2))
