@@ -299,7 +299,8 @@ def roofline(captioner: Captioner, photos: Sequence[Image.Image], repeats: int, 
     peak = matmul_speed(captioner.device, captioner.dtype, side)
     return (
         f"encoder at batch {len(photos)}: {each / 1e9:.1f} GFLOP a photo, {reached / 1e12:.3g} TFLOP/s,"
-        f" {reached / peak:.0%} of the {peak / 1e12:.3g} TFLOP/s of a product of matrices ({side} × {side}, {captioner.dtype})"
+        f" {reached / peak:.0%} of the {peak / 1e12:.3g} TFLOP/s of a product of matrices"
+        f" ({side} × {side}, {captioner.dtype})"
     )
 
 

@@ -1,9 +1,11 @@
 """Graphs, with a CPU in the place of the device that records them: what is copied in and out, padding and re-use."""
 
+import contextlib
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from model.captions import Caption, CaptionSet
 from model.media.images import open_image
 from model.network import graphs as module
 from model.network.encoder import to_square
-from model.network.graphs import Graphs, Values, sizes_up_to
+from model.network.graphs import CudaRecorder, Graphs, Values, sizes_up_to
 from model.serving.tasks.base import CaptionOptions, Findings, Picture
 from model.serving.worker.network import Captioners
 from tests.support.graphs import RecordingCpu
@@ -186,3 +188,70 @@ def test_a_worker_starts_without_graphs_where_none_can_be_recorded(
     assert line.startswith("there will be no CUDA graphs (RuntimeError: CUDA error")
     picture = Picture(CaptionOptions(beam=5), np.full((captioners.image_size, captioners.image_size, 3), 99, np.uint8))
     assert all(isinstance(found, Findings) for found in captioners.caption([picture] * 2))
+
+
+class FakeCuda:
+    """The part of `torch.cuda` that records graphs. It records nothing, and may fail when recording ends."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.pools: list[object] = []
+        self.default = self.current = MagicMock()
+        self.CUDAGraph = MagicMock
+        self.current_device, self.graph_pool_handle = (lambda: 0), (lambda: (0, 7))
+        self.Stream = MagicMock
+        self.device = contextlib.nullcontext
+
+    def current_stream(self) -> MagicMock:
+        return self.current
+
+    @contextlib.contextmanager
+    def stream(self, stream: MagicMock) -> Iterator[None]:
+        before, self.current = self.current, stream
+        try:
+            yield
+        finally:
+            self.current = before
+
+    @contextlib.contextmanager
+    def graph(self, graph: object, *, pool: object, stream: MagicMock, capture_error_mode: str) -> Iterator[None]:
+        assert capture_error_mode == "thread_local"
+        self.pools.append(pool)
+        before, self.current = self.current, stream
+        yield
+        if self.error is not None:
+            raise self.error  # and the stream stays
+        self.current = before
+
+
+def test_all_graphs_share_a_pool_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = FakeCuda()
+    monkeypatch.setattr(torch, "cuda", cuda)
+    recorder = CudaRecorder(torch.device("cuda"))
+    runs = []
+
+    def run() -> Values:
+        runs.append(cuda.current)
+        return (torch.ones(1),)
+
+    for _ in range(2):
+        replay, results = recorder(run)
+        replay()
+        assert results[0] is not None
+    assert cuda.pools == [(0, 7), (0, 7)]
+    assert len(runs) == 8
+    assert cuda.default not in runs
+    assert len(set(runs)) == 1
+    assert cuda.current is cuda.default
+
+
+def test_recording_that_fails_leaves_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else PyTorch's allocator raises when it is to free memory later; and the stream is that of before."""
+    left: list[tuple[object, ...]] = []
+    cuda = FakeCuda(RuntimeError("CUDA error: capture invalidated"))
+    monkeypatch.setattr(torch, "cuda", cuda)
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", lambda *arguments: left.append(arguments), raising=False)
+    with pytest.raises(RuntimeError, match="invalidated"):
+        CudaRecorder(torch.device("cuda"))(lambda: (torch.ones(1),))
+    assert left == [(0, (0, 7))]
+    assert cuda.current is cuda.default
