@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import io
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
@@ -31,10 +30,7 @@ _ALIKE: Final = 3.0  # levels of 255 between a sheet and that of the CPU, on ave
 
 def nvjpeg(device: torch.device) -> DeviceEncode:
     """Encodes on a device. Raises ImportError without torchvision; its result does where that lacks nvJPEG."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what torchvision itself misses
-        from torchvision.io import encode_jpeg
-    warnings.filterwarnings("ignore", "The image decoding and encoding capabilities", DeprecationWarning)
+    from torchvision.io import encode_jpeg
 
     def encode(sheet: Tensor) -> bytes:
         if device.type != "cuda":

@@ -49,6 +49,7 @@ def test_a_sheet_is_that_of_the_cpu(photos: list[Image.Image], size: tuple[int, 
         )
 
 
+@pytest.mark.filterwarnings("ignore:The image decoding and encoding capabilities")  # torchcodec is to have them
 def test_torchvision_encodes_about_the_same_file(photos: list[Image.Image]) -> None:
     pytest.importorskip("torchvision")
     attention = maps(*[(row, 7 - row) for row in range(len(WORDS))], height=0.6)
