@@ -407,7 +407,7 @@ async def beside_worker(settings: Settings, stop: asyncio.Event, front: Callable
         "PRECISION": settings.precision,
         "WEIGHTS_DIR": str(settings.weights_dir),
         "EDIT_MODEL": str(settings.edit_model or ""),
-        "MAX_BATCH": str(settings.max_batch),
+        "MAX_BATCH": str(settings.max_batch or ""),
         "MAX_VIDEO_SECONDS": str(settings.max_video_seconds),
         "DATA_DIR": str(settings.data_dir),
         "METRICS_PORT": "" if settings.metrics_port is None else str(settings.metrics_port + 1),

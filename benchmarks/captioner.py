@@ -16,6 +16,9 @@ in English, in turn, so that both meet the same machine.
 Each is measured in fp32, in bf16 where that is faster, and in int8 where it can be used.
 
 Batches follow one another as in the worker: sheets are drawn on threads beside the next batch's network.
+
+On a GPU first of all answers as a worker gives them there, warmed up: what share of the roofline its encoder reaches,
+which is the speed of a large product of matrices measured in the same run, and answers per second, with batches of 64.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from model.captioner import Captioner, CaptionSet
 from model.captions import Translation
@@ -49,7 +53,12 @@ from model.media.images import encode_jpeg, open_image
 from model.network.checkpoint import ENCODER_FILE, load_encoder
 from model.network.config import MODELS, DecoderKind
 from model.network.device import bf16_is_faster
+from model.network.encoder import Encoder, to_square
+from model.network.graphs import Recorder
 from model.network.vocabulary import END, PAD, START, UNKNOWN
+from model.serving.tasks.base import CaptionOptions, Picture
+from model.serving.tasks.photo import PhotoTask, compose
+from model.serving.worker.network import Captioners
 from model.translation import RUSSIAN_FILE, Translations
 from model.variety import varied_captions
 
@@ -265,6 +274,69 @@ def compare_languages(options: argparse.Namespace) -> None:
             print(f"{precision:9}  {size:5}  {english:16.1f}  {russian:16.1f}  {ratio:5.2f}  {share:10.0%}", flush=True)
 
 
+@torch.inference_mode()
+def operations(captioner: Captioner) -> int:
+    """Floating-point operations of the encoder for one photo, counted without computing them."""
+    config = captioner.encoder.config
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        Encoder(config).eval()(torch.zeros(1, 3, config.image_size, config.image_size))
+    return int(counter.get_total_flops())
+
+
+@torch.inference_mode()
+def matmul_speed(device: torch.device, dtype: torch.dtype, side: int = 8192) -> float:
+    """Floating-point operations per second of a product of two square matrices: what the device can reach."""
+    one, other = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    return 2 * side**3 / clock(lambda: one @ other, 10)
+
+
+@torch.inference_mode()
+def roofline(captioner: Captioner, photos: Sequence[Image.Image], repeats: int, side: int = 8192) -> str:
+    """A line: the encoder's share of `matmul_speed`, for one batch of these photos, which are copied there before."""
+    pixels = captioner.squares(photos).to(captioner.device)
+    each = operations(captioner)
+    reached = len(photos) * each / clock(lambda: captioner.encode(pixels), repeats)
+    peak = matmul_speed(captioner.device, captioner.dtype, side)
+    return (
+        f"encoder at batch {len(photos)}: {each / 1e9:.1f} GFLOP a photo, {reached / 1e12:.3g} TFLOP/s,"
+        f" {reached / peak:.0%} of the {peak / 1e12:.3g} TFLOP/s of a product of matrices"
+        f" ({side} × {side}, {captioner.dtype})"
+    )
+
+
+def answers_per_second(captioners: Captioners, photos: Sequence[Image.Image], batches: int, repeats: int) -> float:
+    """With a beam of five, five samples and sheets, each batch of these photos; the sheets drawn on threads."""
+    options = CaptionOptions(beam=5)
+    pictures = [Picture(options, to_square(photo, captioners.image_size)) for photo in photos]
+    tasks = [partial(compose, PhotoTask(beam=5), photo) for photo in photos]
+
+    def work() -> None:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            drawn = []
+            for _ in range(batches):
+                for task, found in zip(tasks, captioners.caption(pictures), strict=True):
+                    if isinstance(found, Exception):
+                        raise found
+                    drawn.append(pool.submit(task, found, captioners.sheet))
+            for each in drawn:
+                each.result()
+
+    return batches * len(photos) / clock(work, repeats)
+
+
+def measure_worker(
+    options: argparse.Namespace, batch: int = 64, side: int = 8192, recorder: Recorder | None = None
+) -> None:
+    """Print what a worker on a GPU reaches, warmed up as it is when it starts."""
+    captioners = Captioners(options.weights, options.device, options.model)
+    captioners.warm_up(batch, recorder)
+    captioners.draw_on(captioners.encoder.device)
+    photos = distinct_photos(batch)
+    print(roofline(captioners.encoder, photos, options.repeats, side))
+    speed = answers_per_second(captioners, photos, 4, options.repeats)
+    print(f"answers of a worker, beam of five and sheets, at batch {batch}: {speed:.1f} a second", flush=True)
+
+
 def processor() -> str:
     """The processor's name, its vector instructions, and the most that PyTorch uses of them."""
     lines = dict.fromkeys(("model name", "flags"), "")
@@ -302,6 +374,9 @@ def main() -> int:
     print(f"{model} on {name}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"engine by itself: {automatic.engine} ({automatic.why}); below each in turn")
     del automatic
+    if plain.device.type == "cuda":
+        torch.cuda.set_device(plain.device)
+        measure_worker(options)
     if options.batches:
         compare_batches(options, plain)
     print(f"ms for {SAMPLES} samples of a photo, one photo at a time; kept features are those of the same precision")

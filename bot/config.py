@@ -132,7 +132,7 @@ class Settings(BaseModel):
     weights_dir: Path = _setting("WEIGHTS_DIR", Path("weights"), "a folder")
     edit_model: Path | None = _setting("EDIT_MODEL", None, "a folder")
     data_dir: Path = _setting("DATA_DIR", Path("data"), "a folder")
-    max_batch: Number = _number("MAX_BATCH", 16, 1, 1024)
+    max_batch: Number | None = _number("MAX_BATCH", None, 1, 1024)  # see `model.network.device.usual_batch`
     max_queue: Number = _number("MAX_QUEUE", 1000, 1, 1_000_000)
     max_per_user: Number = _number("MAX_PER_USER", 60, 1, 1_000_000)
     max_video_seconds: Number = _number("MAX_VIDEO_SECONDS", 300, 1, 86_400)

@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -24,7 +25,7 @@ from model.captions import Caption, CaptionSet, NearWords, Step
 from model.decoding.blocking import Blocking
 from model.decoding.explain import steps_of, tokens_of, weigh
 from model.decoding.sampling import Sampling
-from model.decoding.search import BeamSearch, Decoded, Search, Stepwise, decode
+from model.decoding.search import BeamSearch, Decoded, Search, StepModel, Stepwise, decode
 from model.errors import UnknownWord
 from model.gate import GATE_FILE, Gate
 from model.media.images import upright_rgb
@@ -43,6 +44,7 @@ from model.network.decoder import Decoder
 from model.network.device import choose_device
 from model.network.encoder import Encoder, to_square
 from model.network.engine import choose_engine
+from model.network.graphs import GraphedDecoder, Graphs, Recorder
 from model.network.int8 import Int8Encoder
 from model.network.vocabulary import SPECIAL, UNKNOWN, Vocabulary
 from model.tagging.answers import Ranking, Tag
@@ -92,6 +94,9 @@ class Captioner:
         self.device = next(decoder.parameters()).device
         self.why = ""  # why the encoder runs as it does
         self._blocking = Blocking.of(vocabulary, self.device)
+        self._graphs: Graphs | None = None
+        self._steps: StepModel = decoder
+        self._fixed = self.device.type == "cuda"  # a CPU is faster when what is finished leaves the batch
 
     @classmethod
     def load(
@@ -165,14 +170,36 @@ class Captioner:
     def squares(self, images: Sequence[Image.Image]) -> Tensor:
         """Upright RGB images as input of the encoder: (B, 3, size, size) uint8, on the CPU."""
         size = self.encoder.config.image_size
-        return torch.from_numpy(np.stack([to_square(image, size) for image in images])).permute(0, 3, 1, 2)
+        return self.stack([to_square(image, size) for image in images])
+
+    def stack(self, squares: Sequence[npt.NDArray[np.uint8]]) -> Tensor:
+        """Pictures of the encoder's size, (size, size, 3) each, as `squares` returns them, ready for the device."""
+        pixels = torch.empty(len(squares), *squares[0].shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        np.stack(squares, out=pixels.numpy())
+        return pixels.permute(0, 3, 1, 2)
 
     @torch.inference_mode()
     def encode(self, squares: Tensor) -> Tensor:
         """Grid features, (B, regions, channels) float32 on the captioner's device. squares: from `squares`."""
+        if self.device.type == "cuda" and squares.device.type == "cpu":
+            squares = squares.pin_memory()  # else the copy waits for what the device does
         pixels = squares.to(self.device, non_blocking=True)
-        features: Tensor = self.encoder(pixels)
+        features = self.encoder(pixels) if self._graphs is None else self._graphs.run(self._encoded, pixels)[0]
+        assert features is not None
         return features.float()
+
+    def _encoded(self, pixels: Tensor) -> tuple[Tensor]:
+        return (self.encoder(pixels),)
+
+    @contextlib.contextmanager
+    def recording(self, recorder: Recorder) -> Iterator[None]:
+        """What runs within is recorded as graphs, which run what comes later in the same shapes; see `Graphs`."""
+        graphs = Graphs(recorder)
+        for captioner in (self, *([] if self.sampler is None else [self.sampler])):
+            captioner._graphs, captioner._steps = graphs, GraphedDecoder(captioner.decoder, graphs)
+            captioner._fixed = True
+        with graphs.recording():
+            yield
 
     @torch.inference_mode()
     def caption_features(
@@ -216,11 +243,12 @@ class Captioner:
         if not len(features):
             return [[] for _ in searches]
         decoded = decode(
-            self.decoder,
+            self._steps,
             self.decoder.init_state(features),
             *searches,
             max_words=self.decoder.config.max_words,
             blocking=self._blocking if blocking else None,
+            fixed=self._fixed,
         )
         return [self._captions(found, search.fit) for found, search in zip(decoded, searches, strict=True)]
 

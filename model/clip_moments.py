@@ -22,7 +22,6 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 
 from model.captioner import Captioner
@@ -111,8 +110,7 @@ def describe(captioner: Captioner, batch: Sequence[PreparedFrame]) -> list[Descr
     """Caption a batch of frames."""
     if not batch:
         return []
-    squares = torch.from_numpy(np.stack([frame.square for frame in batch])).permute(0, 3, 1, 2)
-    features = captioner.encode(squares)
+    features = captioner.encode(captioner.stack([frame.square for frame in batch]))
     captions = [captions.greedy for captions in captioner.caption_features(features, samples=0)]
     vision = captioner.pooled(features)
     return [

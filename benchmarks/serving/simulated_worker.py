@@ -22,6 +22,7 @@ from torch import Tensor
 
 from model.captions import Caption, CaptionSet, NearWords, Translation
 from model.clip_moments import DescribedFrame, PreparedFrame
+from model.drawing.heatmap import sheet_file
 from model.found import Found, Kept, Vector
 from model.serving.embedded.process import connect_to_parent
 from model.serving.redis.consumer import RedisConsumer
@@ -97,6 +98,8 @@ class SimulatedNetwork:
 
     def near_words(self, model: str, word: str, count: int) -> NearWords:
         raise NotImplementedError("only captions are simulated")
+
+    sheet = staticmethod(sheet_file)
 
 
 async def serve(options: argparse.Namespace) -> None:

@@ -35,7 +35,7 @@ class Beam:
         self.said_log_probs = torch.empty((images, width, 0), device=device)
         self.looked: Tensor | None = None  # (B', K, t, R)
 
-    def advance(self, distribution: Tensor, looked: Tensor | None, t: int) -> Tensor:
+    def advance(self, distribution: Tensor, looked: Tensor | None, t: int, fixed: bool) -> Tensor:
         """The likeliest K continuations by a word; the parent of each, (B', K)."""
         allowed = distribution if self.blocking is None else self.blocking.apply(distribution, self.said)
         allowed = allowed.masked_fill(self.finished.unsqueeze(-1), -torch.inf)
@@ -51,7 +51,7 @@ class Beam:
         if looked is not None:
             now = looked.gather(1, parent.unsqueeze(-1).expand_as(looked))  # (B', K, R)
             self.looked = now.unsqueeze(2) if self.looked is None else _append(self.looked, parent, now)
-        if bool(self.finished.all()):
+        if not fixed and bool(self.finished.all()):
             self.finish()
             self.tokens = self.tokens[:, :0]  # nothing more to say, though other searches may go on
         return parent[:, : self.tokens.shape[1]]

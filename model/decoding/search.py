@@ -65,10 +65,13 @@ def uniform_numbers(seeds: Sequence[int], samples: int, steps: int) -> Tensor:
     return torch.from_numpy(draws)
 
 
-def candidates(log_probs: Tensor, sampling: Sampling, position: int) -> tuple[Tensor, Tensor]:
+def candidates(
+    log_probs: Tensor, sampling: Sampling, position: int, guess: int = _NUCLEUS_GUESS
+) -> tuple[Tensor, Tensor]:
     """The words that may stand at `position` (from 0) and their unnormalised probabilities.
 
-    log_probs: (…, V). Returns probabilities and indices, each (…, C); a word that is out has probability 0.
+    log_probs: (…, V). guess: among how many words the nucleus is looked for first; where these are not all, a device
+    is waited for. Returns probabilities and indices, each (…, C); a word that is out has probability 0.
     """
     log_probs = log_probs / sampling.temperature
     vocabulary = log_probs.shape[-1]
@@ -81,7 +84,7 @@ def candidates(log_probs: Tensor, sampling: Sampling, position: int) -> tuple[Te
         indices = torch.arange(vocabulary, device=log_probs.device).expand_as(probabilities)
     if sampling.top_p < 1.0:
         # The nucleus nearly always lies within the likeliest few: sort all words only where it does not.
-        kept = min(_NUCLEUS_GUESS, probabilities.shape[-1])
+        kept = min(guess, probabilities.shape[-1])
         descending = probabilities.topk(kept, dim=-1)
         if kept < probabilities.shape[-1] and bool((descending.values.sum(dim=-1) < sampling.top_p).any()):
             descending = probabilities.topk(probabilities.shape[-1], dim=-1)
@@ -100,17 +103,18 @@ def _draw(probabilities: Tensor, indices: Tensor, uniform: Tensor) -> Tensor:
 
 
 class Running(Protocol):
-    """A search in progress, over the images that are not finished (B') and some sequences of each (K')."""
+    """A search in progress, over the images that are in the batch (B') and some sequences of each (K')."""
 
     words: Tensor  # (B, K, max_words) int64: what was found
     log_probs: Tensor  # (B, K, max_words)
     attention: Tensor | None  # (B, K, max_words, R)
     tokens: Tensor  # (B', K'), read next; K' may be 0 when all is done
 
-    def advance(self, distribution: Tensor, looked: Tensor | None, t: int) -> Tensor:
+    def advance(self, distribution: Tensor, looked: Tensor | None, t: int, fixed: bool) -> Tensor:
         """Add a word to each sequence. distribution: (B', K, V), looked: (B', K, R); K: those of the last step.
 
-        Returns (B', K') int64: which of the K sequences each of the next step continues.
+        Returns (B', K') int64: which of the K sequences each of the next step continues. fixed: K' is K, and nothing
+        waits for a device.
         """
 
     def over(self) -> Tensor:
@@ -170,10 +174,13 @@ def decode(
     *searches: Search,
     max_words: int,
     blocking: Blocking | None = None,
+    fixed: bool = False,
 ) -> list[Decoded]:
     """Run searches side by side, all over the same steps of the network; returns what each one found.
 
-    state: the decoder's initial state, K = 1. Finished images leave the batch.
+    state: the decoder's initial state, K = 1. Finished images and sequences leave the batch, which costs a device a
+    few waits a step. fixed: they stay, and what they say further is ignored: all steps but the first have one shape,
+    and the device is waited for once a step.
     """
     running = [search.start(state, max_words, blocking) for search in searches]
     tokens = torch.full((state.hidden.shape[0], 1), START, device=state.hidden.device)
@@ -185,17 +192,17 @@ def decode(
             if t == 0:  # all captions begin alike: one step serves them all
                 count = search.tokens.shape[1]
                 expanded = None if looked is None else looked.expand(-1, count, -1)
-                order.append(search.advance(distribution.expand(-1, count, -1), expanded, t) * 0)
+                order.append(search.advance(distribution.expand(-1, count, -1), expanded, t, fixed) * 0)
             elif count := search.tokens.shape[1]:
                 part = slice(place, place + count)
-                moved = search.advance(distribution[:, part], None if looked is None else looked[:, part], t)
-                order.append(moved + place)
+                regions = None if looked is None else looked[:, part]
+                order.append(search.advance(distribution[:, part], regions, t, fixed) + place)
                 place += count
         over = torch.stack([search.over() for search in running]).all(dim=0)  # (B',)
         if bool(over.all()):
             break
         index = torch.cat(order, dim=1)
-        if bool(over.any()):
+        if not fixed and bool(over.any()):
             keep = ~over
             state, index = state.images(keep), index[keep]
             for search in running:
@@ -229,26 +236,27 @@ class _Sequences:
         self.samples, self.greedy, self.blocking = samples, greedy, blocking
         self.sampling = search.sampling or Sampling()
 
-    def advance(self, distribution: Tensor, looked: Tensor | None, t: int) -> Tensor:
+    def advance(self, distribution: Tensor, looked: Tensor | None, t: int, fixed: bool) -> Tensor:
         allowed = distribution
         if self.blocking is not None:
             allowed = self.blocking.apply(distribution, self.words[self.image, self.turn, :t])
         if self.greedy:
             self.tokens = allowed.argmax(dim=-1)
         if self.samples:
-            drawn = _draw(*candidates(allowed, self.sampling, t), self.uniform[self.image, self.turn, t])
+            guess = allowed.shape[-1] if fixed else _NUCLEUS_GUESS
+            drawn = _draw(*candidates(allowed, self.sampling, t, guess), self.uniform[self.image, self.turn, t])
             self.tokens = torch.where(self.turn == 0, self.tokens, drawn) if self.greedy else drawn
         self.finished = self.finished | (self.tokens == END)
-        live = ~self.finished
-        rows, said = (self.image[live], self.turn[live]), self.tokens[live]
-        self.words[*rows, t] = said
-        self.log_probs[*rows, t] = distribution[live].gather(-1, said.unsqueeze(-1)).squeeze(-1)
+        chosen = distribution.gather(-1, self.tokens.unsqueeze(-1)).squeeze(-1)
+        self.words[self.image, self.turn, t] = self.tokens.masked_fill(self.finished, PAD)
+        self.log_probs[self.image, self.turn, t] = chosen.masked_fill(self.finished, 0.0)
         if looked is not None:
             if self.attention is None:
                 self.attention = self.log_probs.new_zeros(*self.words.shape, looked.shape[-1])
-            self.attention[*rows, t] = looked[live]
+            self.attention[self.image, self.turn, t] = looked.masked_fill(self.finished.unsqueeze(-1), 0.0)
+        live = ~self.finished
         columns = live.shape[1]
-        left = int(live.sum(dim=1).max())
+        left = columns if fixed else int(live.sum(dim=1).max())
         most = min(columns, max(2, left) if left else 0)  # not 1: matrices of one row are rounded otherwise
         order = torch.arange(columns, device=live.device).expand_as(live)
         if most < columns:

@@ -7,6 +7,7 @@ scale is printed beside its colours. Nothing is stretched word by word, so a dif
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -14,7 +15,19 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from model.drawing.labels import ENGLISH, Labels, percent
-from model.drawing.style import BACKGROUND, GAP, INK, fit, fitting_size, length, letter, paste_scale, paste_tile, write
+from model.drawing.style import (
+    BACKGROUND,
+    GAP,
+    INK,
+    fitting_size,
+    length,
+    letter,
+    paste_scale,
+    paste_tile,
+    reduced,
+    write,
+)
+from model.media.images import encode_jpeg
 from model.words import bare, placed
 
 MOST: Final = 5  # words
@@ -22,6 +35,17 @@ SIDE: Final = 1280  # the sheet's longer side is at most this, in pixels
 _TITLE: Final = 0.17  # of a tile's width
 _FAINT: Final = (120, 120, 120)
 _MAX_RATIO: Final = 3.0  # a longer picture is shown in a box of this ratio, whole
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A sheet without its tiles, and what they are made of. Sizes and places in pixels, across first."""
+
+    canvas: Image.Image  # with all words, and the scale
+    photo: Image.Image  # not yet of the tiles' size
+    tile: tuple[int, int]  # size of each
+    corners: Sequence[tuple[int, int]]  # left and top of the plain photo's tile, then of each map's
+    shares: npt.NDArray[np.float32]  # (maps, rows, columns), of the sheet's peak
 
 
 def draw_sheet(
@@ -33,28 +57,47 @@ def draw_sheet(
     squashed to a square; it is stretched back over the photo here. Returns an RGB image, its longer side SIDE
     pixels at most. Raises ValueError when words and maps differ in number.
     """
+    from model.network.encoder import resized
+
+    sheet = lay_out(photo, words, attention, labels)
+    small = Image.fromarray(resized(sheet.photo, sheet.tile))
+    for corner, shares in zip(sheet.corners, [None, *sheet.shares], strict=True):
+        paste_tile(sheet.canvas, small, corner, shares)
+    return sheet.canvas
+
+
+def sheet_file(
+    photo: Image.Image, words: Sequence[str], attention: npt.NDArray[np.float32], labels: Labels = ENGLISH
+) -> bytes:
+    """The sheet of one caption as a JPEG file; see `draw_sheet`."""
+    return encode_jpeg(draw_sheet(photo, words, attention, labels))
+
+
+def lay_out(
+    photo: Image.Image, words: Sequence[str], attention: npt.NDArray[np.float32], labels: Labels = ENGLISH
+) -> Sheet:
+    """As `draw_sheet`, but the tiles are left to draw."""
     if len(words) != len(attention):
         raise ValueError(f"{len(words)} words, but {len(attention)} maps")
     shown = placed(words, MOST)
     words, attention = [bare(words[i]) for i in shown], attention[shown]
     columns, (width, height), title = _layout(photo.size, len(words) + 1)
-    small = fit(photo, (width, height))
+    picture, (across, down) = reduced(photo, (width, height))
     peak = float(attention.max()) if attention.size else 1.0
     rows = -(-(len(words) + 1) // columns)
     size = (GAP + columns * (width + GAP), GAP + rows * (title + height + GAP) + title)
-    sheet = Image.new("RGB", size, BACKGROUND)
-    draw = ImageDraw.Draw(sheet)
-    tiles = [(labels.photo, None), *((w, m / peak) for w, m in zip(words, attention, strict=True))]
-    for index, (text, shares) in enumerate(tiles):
+    canvas = Image.new("RGB", size, BACKGROUND)
+    draw = ImageDraw.Draw(canvas)
+    corners = []
+    for index, text in enumerate([labels.photo, *words]):
         left = GAP + index % columns * (width + GAP)
         top = GAP + index // columns * (title + height + GAP)
         at = (left + width / 2, top + title / 2)
         write(draw, text, at, width, max(8, int(title * 0.72)), smallest=8, anchor="mm", fill=INK if index else _FAINT)
-        corner = (left + (width - small.width) // 2, top + title + (height - small.height) // 2)
-        paste_tile(sheet, small, corner, shares)
+        corners.append((left + (width - across) // 2, top + title + (height - down) // 2))
     regions = attention[0].size if len(attention) else 1
-    _draw_legend(sheet, draw, title, labels.attention.format(peak=percent(peak), regions=regions))
-    return sheet
+    _draw_legend(canvas, draw, title, labels.attention.format(peak=percent(peak), regions=regions))
+    return Sheet(canvas, picture, (across, down), corners, attention / peak)
 
 
 def _layout(size: tuple[int, int], tiles: int) -> tuple[int, tuple[int, int], int]:

@@ -108,12 +108,17 @@ def fit(picture: Image.Image, box: tuple[int, int]) -> Image.Image:
     """The whole picture as RGB, as large as the box allows, at least a pixel wide and high."""
     from model.network.encoder import resized
 
+    return Image.fromarray(resized(*reduced(picture, box)))
+
+
+def reduced(picture: Image.Image, box: tuple[int, int]) -> tuple[Image.Image, tuple[int, int]]:
+    """A picture as RGB, not much larger than the size in which it fits a box, and that size."""
     scale = min(box[0] / picture.width, box[1] / picture.height)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     picture = picture if picture.mode == "RGB" else picture.convert("RGB")
     if (factor := int(1 / (_LEFT * scale))) > 1:
         picture = picture.reduce(factor)
-    return Image.fromarray(resized(picture, size))
+    return picture, size
 
 
 def paste_tile(
@@ -135,12 +140,12 @@ def _veil(size: tuple[int, int], shares: npt.NDArray[np.float32]) -> Image.Image
     pixels = np.empty((len(strips), _STRIP, size[0]), np.uint32)
     for weights, strip in zip(strips, pixels, strict=True):  # as much as the processor's cache holds
         level = (weights @ wide).astype(np.int32).astype(np.intp)  # straight to 64 bits takes three times as long
-        _colours().take(level, mode="clip", out=strip)
+        veil_colours().take(level, mode="clip", out=strip)
     return Image.frombuffer("RGBa", size, pixels, "raw", "RGBa", 0, 1)
 
 
 @functools.cache
-def _colours() -> npt.NDArray[np.uint32]:
+def veil_colours() -> npt.NDArray[np.uint32]:
     """Of each level of attention: colour multiplied by opacity, and opacity; RGBa as one number, (256,)."""
     opacity = np.linspace(0, _OPAQUE, 256)[:, np.newaxis]
     colours = opacity * palette() + (1 - opacity) * (1 - _BRIGHT) * np.array(BACKGROUND)

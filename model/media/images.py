@@ -47,6 +47,7 @@ MAX_KEPT: Final = 8_000_000
 # No format that starts a program. AVIF before HEIF, for some brands of their container stand for both.
 FORMATS: Final[tuple[str, ...]] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 WORKING_SIDE: Final = 1280  # larger pictures are reduced as they are decoded, their longer side not below this
+QUALITY: Final = 85  # of JPEG files that are written
 LEAST_SIDE: Final = 299  # nor their shorter side below this, unless MAX_KEPT needs it
 
 _STRIP: Final = 1_000_000  # pixels that are converted at once
@@ -403,6 +404,6 @@ def encode_jpeg(image: Image.Image) -> bytes:
     Pillow lets other threads run only while it encodes into what has a file descriptor. Linux has that in memory.
     """
     with os.fdopen(os.memfd_create("jpeg"), "w+b") if hasattr(os, "memfd_create") else io.BytesIO() as out:
-        image.save(out, "JPEG", quality=85)
+        image.save(out, "JPEG", quality=QUALITY)
         out.seek(0)
         return out.read()

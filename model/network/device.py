@@ -24,6 +24,11 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def usual_batch(device: torch.device) -> int:
+    """How many photos a worker captions in one run of the network at most, where nothing else is set."""
+    return 64 if device.type == "cuda" else 16
+
+
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """The autocast of a training step. auto: bf16 where that is faster; else fp16 on a GPU and fp32 on a CPU.
 

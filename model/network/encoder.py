@@ -1,5 +1,6 @@
 """A convolutional backbone cut where it still has a grid: images in, (B, regions, channels) out."""
 
+import functools
 import itertools
 from collections import OrderedDict
 from typing import Any, Self
@@ -97,6 +98,13 @@ def encoder_config(name: str, size: int = 0) -> EncoderConfig:
     return EncoderConfig(name, size, rows, columns, channels, mean, std)
 
 
+@functools.lru_cache(16)
+@torch.inference_mode(False)
+def _levels(values: tuple[float, float, float], device: torch.device) -> Tensor:
+    """Of each channel, in levels of 255: (3, 1, 1). Kept on the device: copying it there waits for what runs."""
+    return torch.tensor(values, device=device).mul_(255.0).view(3, 1, 1)
+
+
 class Encoder(nn.Module):
     """A backbone and its input normalisation; Inception v3 (Szegedy et al., arXiv 1512.00567) up to Mixed_7a unless
     configured otherwise: 299 px → 8 × 8 × 1,280.
@@ -123,10 +131,7 @@ class Encoder(nn.Module):
 
     def normalised(self, images: Tensor) -> Tensor:
         """Pixels, uint8 RGB, as float32 of the same shape."""
-        mean, std = (
-            torch.tensor(values, device=images.device).mul_(255.0).view(3, 1, 1)
-            for values in (self.config.mean, self.config.std)
-        )
+        mean, std = (_levels(values, images.device) for values in (self.config.mean, self.config.std))
         return images.float().sub_(mean).div_(std)
 
     def train(self, mode: bool = True) -> Self:

@@ -23,6 +23,7 @@ def test_everything_has_a_default_but_the_token() -> None:
         60,
     )
     assert settings.max_media_bytes == 256 * 1024 * 1024
+    assert settings.max_batch is None  # the worker knows its device
     with pytest.raises(ConfigurationError, match="BOT_TOKEN is not set"):
         settings.require_token()
 

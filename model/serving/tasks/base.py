@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from model.captions import Caption, CaptionSet, NearWords, Translation
     from model.clip_moments import DescribedFrame, PreparedFrame
+    from model.drawing.labels import Labels
     from model.media.clips import ClipLimits
     from model.serving.metrics import WorkerMetrics
     from model.serving.tasks.cache import Cache
@@ -162,6 +163,11 @@ class Network(Protocol):
 
     def near_words(self, model: str, word: str, count: int) -> NearWords:
         """A word of a model's vocabulary, and those nearest to it. Raises UnknownWord."""
+
+    def sheet(
+        self, photo: Image.Image, words: Sequence[str], attention: npt.NDArray[np.float32], labels: Labels
+    ) -> bytes:
+        """The heatmap sheet of a caption, as `model.drawing.heatmap.sheet_file`. Called on the threads for pixels."""
 
 
 class PhotoEditor(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -112,7 +112,7 @@ class PhotoTask(CaptionOptions, LookingTask):
         if found.features is not None:
             tools.cache.keep_features(tools.place, self.picture, found.features, tools.put)
         began = time.monotonic()
-        result = await tools.pixels(lambda: compose(self, photo, found))
+        result = await tools.pixels(lambda: compose(self, photo, found, tools.models.sheet))
         if result.sheet is not None:
             tools.metrics.draw.observe(time.monotonic() - began)
         return result
@@ -129,14 +129,14 @@ def _open(media: bytes, size: int | None) -> tuple[npt.NDArray[np.uint8] | None,
     return square, photo
 
 
-def compose(task: PhotoTask, photo: Image.Image | None, found: Findings) -> PhotoResult:
+def compose(
+    task: PhotoTask, photo: Image.Image | None, found: Findings, sheet_file: Callable[..., bytes]
+) -> PhotoResult:
     """The answer: captions, the chart where one is asked for, the sheet where the model looks at regions and the
-    photo is there, and is one.
+    photo is there, and is one. sheet_file: `Network.sheet`.
     """
-    from model.drawing.heatmap import draw_sheet
     from model.drawing.style import encode_png
     from model.drawing.word_chart import draw_chart
-    from model.media.images import encode_jpeg
 
     sheet = chart = None
     captions, main = found.captions, found.captions.main
@@ -149,7 +149,7 @@ def compose(task: PhotoTask, photo: Image.Image | None, found: Findings) -> Phot
         words, attention = main.words, main.attention
         if translation is not None and translation.passed:
             words, attention = translation.words, translation.attention(attention)
-        sheet = encode_jpeg(draw_sheet(photo, words, attention, task.labels))
+        sheet = sheet_file(photo, words, attention, task.labels)
     return PhotoResult(
         greedy=wire(captions.greedy),
         samples=tuple(map(wire, captions.samples)),

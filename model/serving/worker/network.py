@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,17 +14,22 @@ from typing import Final, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 
 from model.captioner import Captioner
 from model.captions import Caption, CaptionSet, NearWords, Translation, with_beginnings
 from model.clip_moments import DescribedFrame, PreparedFrame, describe
 from model.decoding.sampling import Sampling
+from model.drawing.device_sheets import DeviceEncode, DeviceSheets, nvjpeg
+from model.drawing.heatmap import sheet_file
+from model.drawing.labels import ENGLISH, Labels
 from model.errors import JobFailed, OptionError
 from model.finding import Finder
 from model.found import Found, Kept, Vector
 from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint
 from model.network.config import MODELS, DecoderKind, Precision
+from model.network.graphs import CudaRecorder, Recorder, sizes_up_to
 from model.serving.tasks.base import CaptionOptions, Findings, Picture
 from model.tagging.answers import Ranking, Tag
 from model.tagging.tagger import TAGGING
@@ -47,6 +53,7 @@ class Captioners:
         first = Captioner.load(weights, device, model=model, precision=precision)
         self._loaded: dict[str, Captioner] = {model: first}
         self.encoder = first
+        self._sheets: DeviceSheets | None = None
         self._translations: Translations | None = None
         self._finder: Finder | None = None
 
@@ -60,14 +67,25 @@ class Captioners:
                 raise JobFailed(str(error)) from error
         return self._loaded[model]
 
-    def warm_up(self, batch: int) -> None:
-        """Caption grey pictures, one and `batch` together: of each size, a GPU's first run takes seconds."""
+    def warm_up(self, batch: int, recorder: Recorder | None = None) -> None:
+        """Caption grey pictures, one and `batch` together: of each size, a GPU's first run takes seconds.
+
+        With what records graphs (that of the device, where there is one): of each size that batches are padded to, as
+        photos and albums are captioned.
+        """
         grey = np.full((self.image_size, self.image_size, 3), 127, np.uint8)
         [model] = self._loaded
-        for size in sorted({1, batch}):
-            found = self.caption([Picture(CaptionOptions(model, beam=_USUAL_BEAM), grey)] * size)
-            if failed := [each for each in found if isinstance(each, Exception)]:
-                log.warning("%d of %d pictures failed in the first run: %s", len(failed), size, failed[0])
+        if recorder is None and self.encoder.device.type == "cuda":
+            recorder = CudaRecorder(self.encoder.device)
+        sizes, beams = sorted({1, batch}), list[int | None]([_USUAL_BEAM])
+        with ExitStack() as recording:
+            if recorder is not None:
+                recording.enter_context(self.encoder.recording(recorder))
+                sizes, beams = sizes_up_to(batch)[::-1], [_USUAL_BEAM, None]  # the small find room where the large were
+            for size, beam in itertools.product(sizes, beams):
+                found = self.caption([Picture(CaptionOptions(model, beam=beam), grey)] * size)
+                if failed := [each for each in found if isinstance(each, Exception)]:
+                    log.warning("%d of %d pictures failed in the first run: %s", len(failed), size, failed[0])
 
     @property
     def image_size(self) -> int:
@@ -78,7 +96,7 @@ class Captioners:
         return self._in_halves(self._together, pictures)
 
     def features(self, square: npt.NDArray[np.uint8]) -> Tensor:
-        encoded = self.encoder.encode(torch.from_numpy(np.stack([square])).permute(0, 3, 1, 2))
+        encoded = self.encoder.encode(self.encoder.stack([square]))
         return encoded[0].to("cpu", self.encoder.dtype, copy=True)
 
     def tags(self, features: Tensor, tags: Sequence[str]) -> list[Tag]:
@@ -130,12 +148,36 @@ class Captioners:
     def encode(self, squares: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.float32]:
         """As `Network.encode`."""
         config = self.encoder.encoder.config
-        features = self.encoder.encode(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))
+        features = self.encoder.encode(self.encoder.stack(squares))
         grid: npt.NDArray[np.float32] = features.cpu().numpy()
         return grid.reshape(len(squares), config.rows, config.columns, -1)
 
     def near_words(self, model: str, word: str, count: int) -> NearWords:
         return self[model].near_words(word, count)
+
+    def sheet(
+        self, photo: Image.Image, words: Sequence[str], attention: npt.NDArray[np.float32], labels: Labels = ENGLISH
+    ) -> bytes:
+        if (sheets := self._sheets) is not None:
+            try:
+                return sheets(photo, words, attention, labels)
+            except Exception as error:  # it can be drawn on the CPU as well
+                self._draw_on_cpu(error)
+        return sheet_file(photo, words, attention, labels)
+
+    def draw_on(self, device: torch.device, encode: DeviceEncode | None = None) -> None:
+        """Draw sheets on a device from now on, if one that is drawn to try it is right; see `DeviceSheets`."""
+        try:
+            sheets = DeviceSheets(device, encode or nvjpeg(device))
+            sheets.check()
+            self._sheets = sheets
+        except Exception as error:  # torchvision is optional, and built in many ways
+            self._draw_on_cpu(error)
+
+    def _draw_on_cpu(self, error: Exception) -> None:
+        reason = next(iter(str(error).splitlines()), "")
+        log.warning("heatmap sheets are drawn on the CPU (%s: %s)", type(error).__name__, reason)
+        self._sheets = None
 
     def _in_halves(
         self, run: Callable[[Sequence[T]], Sequence[R | Exception]], batch: Sequence[T]
@@ -215,7 +257,7 @@ class Captioners:
         squares = [picture.square for picture in pictures if picture.square is not None and picture.features is None]
         encoded: Sequence[Tensor] | Tensor = ()
         if squares:
-            encoded = self.encoder.encode(torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2))
+            encoded = self.encoder.encode(self.encoder.stack(squares))
             if len(squares) == len(pictures):
                 return encoded
         fresh = iter(encoded)

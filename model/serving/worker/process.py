@@ -20,6 +20,7 @@ from model.errors import MetricsError
 from model.media.clips import ClipLimits
 from model.network.checkpoint import CheckpointError
 from model.network.config import DecoderKind, Precision
+from model.network.device import usual_batch
 from model.serving.embedded.process import NO_RESTART, connect_to_parent
 from model.serving.health import FOLDER, Deadline, heartbeat
 from model.serving.metrics import WorkerMetrics, served_registry
@@ -49,7 +50,7 @@ class WorkerOptions:
     device: str = "auto"
     model: DecoderKind = "attention"
     precision: Precision = "auto"
-    max_batch: int = 16
+    max_batch: int | None = None  # `usual_batch` of the device
     max_attempts: int = 3
     max_video_seconds: int = 300
     metrics_port: int | None = None
@@ -115,9 +116,11 @@ async def _serve(options: WorkerOptions, connect: Connect, *stop_signals: signal
         except ValueError as error:
             raise _CannotStart(str(error)) from error
         captioner = captioners.encoder
+        max_batch = options.max_batch or usual_batch(captioner.device)
         if captioner.device.type == "cuda":
             forward.set()
-            await asyncio.to_thread(captioners.warm_up, options.max_batch)
+            await asyncio.to_thread(captioners.warm_up, max_batch)
+            await asyncio.to_thread(captioners.draw_on, captioner.device)
             forward.clear()
         editor = None
         if options.edit_model is not None:
@@ -129,7 +132,7 @@ async def _serve(options: WorkerOptions, connect: Connect, *stop_signals: signal
             worker = Worker(
                 consumer,
                 captioners,
-                max_batch=options.max_batch,
+                max_batch=max_batch,
                 clip_limits=ClipLimits(seconds=options.max_video_seconds),
                 editor=editor,
                 metrics=metrics,

@@ -3,19 +3,22 @@
 import itertools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from model.captioner import Captioner
 from model.decoding.blocking import Blocking
 from model.decoding.sampling import Sampling
-from model.decoding.search import BeamSearch, Stepwise, candidates, decode, uniform_numbers
-from model.network.decoder import DecoderState
+from model.decoding.search import BeamSearch, Decoded, Stepwise, candidates, decode, uniform_numbers
+from model.network.decoder import Decoder, DecoderState
 from model.network.vocabulary import END, PAD, START, UNKNOWN
 
 A, B, C = 4, 5, 6
+aten = torch.ops.aten
 
 
 @dataclass
@@ -297,3 +300,102 @@ def test_images_whose_beam_is_over_leave_the_others_undisturbed() -> None:
     assert best.attention is not None
     assert best.attention[0, 0].argmax(dim=-1)[:3].tolist() == [START, A, B]
     assert best.log_probs[1, 0, 1:].eq(0).all()
+
+
+class Shapes:
+    """A decoder that keeps the shapes of the words that its steps read."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder = decoder
+        self.seen: list[tuple[int, ...]] = []
+
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor | None]:
+        self.seen.append(tuple(tokens.shape))
+        return self.decoder.step(tokens, state)
+
+
+def assert_alike(one: Decoded, other: Decoded) -> None:
+    """The same words; the figures but for the rounding of matrices of other sizes."""
+    assert torch.equal(one.tokens, other.tokens)
+    assert torch.equal(one.lengths, other.lengths)
+    torch.testing.assert_close(one.log_probs, other.log_probs, atol=1e-4, rtol=1e-4)
+    assert (one.attention is None) == (other.attention is None)
+    if one.attention is not None and other.attention is not None:
+        torch.testing.assert_close(one.attention, other.attention, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("images", [1, 3, 8])
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(1.5, top_k=0, top_p=0.8), Sampling(ladder=True)])
+def test_steps_of_one_shape_find_the_same_captions(tiny: Captioner, images: int, sampling: Sampling) -> None:
+    features = torch.randn(images, 9, 6, generator=torch.Generator().manual_seed(4))
+    searches = Stepwise(4, sampling, list(range(images))), BeamSearch(3), BeamSearch(2, length_power=0.0)
+    found = {}
+    seen = {}
+    for fixed in (False, True):
+        model = Shapes(tiny.decoder)
+        state = tiny.decoder.init_state(features)
+        found[fixed] = decode(model, state, *searches, max_words=7, blocking=tiny._blocking, fixed=fixed)
+        seen[fixed] = model.seen
+    for shrinking, fixed_ in zip(found[False], found[True], strict=True):
+        assert_alike(shrinking, fixed_)
+    assert set(seen[True]) == {(images, 1), (images, 10)}
+    assert len(seen[True]) == len(seen[False])
+    if images == 8:
+        assert len({tuple(row) for row in found[True][0].lengths.tolist()}) > 1  # they end at different steps
+
+
+class Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the operations for which the program waits for a device: a value is read, or places of a mask are."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        masks = args[1] if func in (aten.index.Tensor, aten.index_put_.default) else ()
+        read = (aten.is_nonzero.default, aten.item.default, aten._local_scalar_dense.default, aten.nonzero.default)
+        self.count += func in read or any(mask is not None and mask.dtype == torch.bool for mask in masks)
+        return func(*args, **(kwargs or {}))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("fixed", [True, False])
+def test_steps_of_one_shape_wait_for_the_device_once(tiny: Captioner, fixed: bool) -> None:
+    state = tiny.decoder.init_state(torch.randn(8, 9, 6, generator=torch.Generator().manual_seed(4)))
+    counts = []
+
+    class Counted(Shapes):
+        def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor | None]:
+            counts.append(waits.count)
+            return super().step(tokens, state)
+
+    searches = Stepwise(4, Sampling(1.5, top_k=0, top_p=0.8)), BeamSearch(3)
+    with Waits() as waits:
+        decode(Counted(tiny.decoder), state, *searches, max_words=7, blocking=tiny._blocking, fixed=fixed)
+    most = max(after - before for before, after in itertools.pairwise(counts))
+    assert most == 1 if fixed else most > 3
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("model", ["attention", "baseline"])
+@pytest.mark.parametrize("images", [1, 3, 8])
+def test_steps_of_one_shape_find_the_same_captions_of_photos(
+    request: pytest.FixtureRequest, features: Tensor, model: str, images: int
+) -> None:
+    captioner: Captioner = request.getfixturevalue("captioner" if model == "attention" else "baseline")
+    several = torch.cat([features, features.flip(1)])[:images]
+    searches = Stepwise(5, None, list(range(images))), BeamSearch(5)
+    shrinking, fixed = (
+        decode(
+            captioner.decoder,
+            captioner.decoder.init_state(several),
+            *searches,
+            max_words=20,
+            blocking=captioner._blocking,
+            fixed=fixed,
+        )
+        for fixed in (False, True)
+    )
+    for one, other in zip(shrinking, fixed, strict=True):
+        assert_alike(one, other)

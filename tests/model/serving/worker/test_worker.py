@@ -15,9 +15,10 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
+import torch
 from PIL import Image
 
 from model.clip_moments import DescribedFrame, PreparedFrame
@@ -148,6 +149,28 @@ def test_only_settings_that_cannot_be_used_end_a_worker_for_good(
             serve()
     else:
         assert serve() == status
+
+
+@pytest.mark.parametrize(("device", "setting", "most"), [("cpu", None, 16), ("cuda", None, 64), ("cuda", 24, 24)])
+def test_batches_are_larger_on_a_gpu_unless_set(
+    device: str, setting: int | None, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.asynccontextmanager
+    async def nowhere(*_: object) -> AsyncIterator[None]:
+        yield
+
+    captioners = MagicMock()
+    captioners.encoder.device = torch.device(device)
+    worker = MagicMock(return_value=AsyncMock())
+    monkeypatch.setattr(process, "_redis_consumer", nowhere)
+    monkeypatch.setattr(process, "Captioners", lambda *_: captioners)
+    monkeypatch.setattr(process, "Worker", worker)
+    assert (
+        process.serve_redis("", process.WorkerOptions(weights_dir=tmp_path, data_dir=tmp_path, max_batch=setting)) == 0
+    )
+    assert worker.call_args.kwargs["max_batch"] == most
+    assert [call.args for call in captioners.warm_up.call_args_list] == [(most,)] * (device == "cuda")
+    assert [call.args for call in captioners.draw_on.call_args_list] == [(torch.device(device),)] * (device == "cuda")
 
 
 async def captions_of(pipes: Pipes, name: str) -> PhotoResult:
