@@ -159,9 +159,9 @@ class Worker:
         errors = [error for task in done if (error := task.exception()) is not None]
         ended_by = errors[0] if errors else None
         if isinstance(ended_by, WorkerHung):
-            for held in self._held.values():
-                if held.working is not None:
-                    held.working.cancel()
+            for working in (*(held.working for held in self._held.values()), *self._finishing):
+                if working is not None:
+                    working.cancel()
             raise ended_by
         await asyncio.gather(*tasks, return_exceptions=True)  # the network finishes its batch
         unanswered = (held for held in self._held.values() if not held.begun or held.picture is not None)
