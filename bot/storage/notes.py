@@ -19,6 +19,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 DAY: Final = 86_400.0  # seconds
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, default=vars)
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,7 @@ class NoteKind:
 
     def note(self, name: object, value: object = None, lifetime: float | None = None) -> Note:
         """A note to be kept; `lifetime`: another one than the kind's."""
-        text = json.dumps(value, ensure_ascii=False, default=vars)
-        return Note(self.key(name), text, self.lifetime if lifetime is None else lifetime)
+        return Note(self.key(name), _ENCODER.encode(value), self.lifetime if lifetime is None else lifetime)
 
     async def keep(self, storage: Storage, chat_id: int, name: object, value: object = None) -> None:
         await storage.note_all(chat_id, [self.note(name, value)])

@@ -44,7 +44,7 @@ FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 10.0
 MOST_FLOOD_WAITS: Final = 10
 TOO_MANY: Final = 429
-UNREAD: Final = ("reply_to_message", "reply_markup")
+UNREAD: Final = ("reply_to_message", "reply_markup", "from", "entities", "caption_entities")
 
 
 @cache

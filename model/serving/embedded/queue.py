@@ -58,6 +58,7 @@ class LocalQueue:
     lease_seconds: float = LEASE_SECONDS
     clock: Callable[[], float] = time.monotonic
     _entries: dict[str, _Entry] = field(default_factory=dict)
+    _taken: dict[str, _Entry] = field(default_factory=dict)  # those that workers hold: few, however many wait
     _lines: dict[str, deque[str]] = field(default_factory=lambda: {line: deque() for line in LINES})
     _open: dict[int, Counter[str]] = field(default_factory=dict)  # person → request → its open jobs
     _workers: set[int] = field(default_factory=set)
@@ -114,8 +115,7 @@ class LocalQueue:
         entry = self._entries.pop(job_id, None)
         if entry is None:
             return
-        if job_id in self._lines[entry.line]:
-            self._lines[entry.line].remove(job_id)
+        self._leave_line(entry)
         user = entry.job.user
         self._open[user] -= Counter([entry.job.request_id])  # none of zero is left
         if not self._open[user]:
@@ -142,7 +142,7 @@ class LocalQueue:
     async def status(self) -> Status:
         return Status(
             waiting={name: len(line) for name, line in self._lines.items()},
-            in_work=sum(entry.worker is not None for entry in self._entries.values()),
+            in_work=len(self._taken),
             open_requests=self._open_requests(),
             workers=len(self._workers),
             served={line: seconds for line in LINES if (seconds := self.served(line)) is not None},
@@ -175,7 +175,7 @@ class LocalQueue:
                 self._left[line] = self.clock()
         self._heard.pop(worker, None)
         self._forgotten.pop(worker, None)
-        self._take_back([entry for entry in self._entries.values() if entry.worker == worker])
+        self._take_back(self._held_by(worker))
         await self._announce()
 
     async def take(self, worker: int, line: str, most: int) -> list[Lease]:
@@ -189,6 +189,7 @@ class LocalQueue:
                 self._lines[entry.line].popleft()
                 entry.attempt += 1
                 entry.worker = worker
+                self._taken[entry.job.id] = entry
                 entry.taken = self.clock()
                 entry.expires = entry.taken + self.lease_seconds
                 leases.append(Lease(entry.job, entry.media, entry.attempt, entry.taken - entry.lined_up))
@@ -197,20 +198,20 @@ class LocalQueue:
 
     async def _wait_for_change(self) -> None:
         """Until something was announced, or the next lease ends."""
-        ends = [entry.expires for entry in self._entries.values() if entry.worker is not None]
+        ends = [entry.expires for entry in self._taken.values()]
         pause = max(0.0, min(ends) - self.clock()) if ends else None
         try:
             async with asyncio.timeout(pause):
                 await self._arrival.wait()
         except TimeoutError:
-            expired = [e for e in self._entries.values() if e.worker is not None and e.expires <= self.clock()]
+            expired = [entry for entry in self._taken.values() if entry.expires <= self.clock()]
             if expired:
                 self._take_back(expired)
                 self._arrival.notify_all()
 
     def _next_for(self, worker: int, line: str) -> _Entry | None:
         """The head of the line, if this worker may have it now; ahead of it what some worker failed to finish."""
-        held = [entry for entry in self._entries.values() if entry.worker == worker]
+        held = self._held_by(worker)
         suspects = [entry for entry in held if entry.attempt > 1]
         if any(entry.attempt >= self.max_attempts for entry in suspects):
             return None
@@ -258,7 +259,7 @@ class LocalQueue:
             entry = self._held(worker, job_id)
             if entry is not None:
                 entry.attempt -= 1
-                entry.worker = None
+                self._release(entry)
                 self._lines[entry.line].appendleft(job_id)
         await self._announce()
 
@@ -267,7 +268,7 @@ class LocalQueue:
 
         They count from when a job last waited for others in the worker.
         """
-        taken = [e.taken for e in self._entries.values() if e.worker == worker and kind == e.job.task.NAME]
+        taken = [entry.taken for entry in self._held_by(worker) if kind == entry.job.task.NAME]
         return self.clock() - min(taken) if taken else 0.0
 
     def silent(self, worker: int) -> float:
@@ -284,9 +285,21 @@ class LocalQueue:
         entry = self._entries.get(job_id)
         return entry if entry is not None and entry.worker == worker else None
 
+    def _held_by(self, worker: int) -> list[_Entry]:
+        return [entry for entry in self._taken.values() if entry.worker == worker]
+
+    def _release(self, entry: _Entry) -> None:
+        entry.worker = None
+        self._taken.pop(entry.job.id, None)
+
+    def _leave_line(self, entry: _Entry) -> None:
+        """Wherever it waits. What was never taken, or whose lease has ended, does."""
+        if entry.put and entry.worker is None and not entry.done.done():
+            self._lines[entry.line].remove(entry.job.id)
+
     def _take_back(self, entries: Sequence[_Entry]) -> None:
         for entry in reversed(entries):
-            entry.worker = None
+            self._release(entry)
             if entry.attempt >= self.max_attempts:
                 self._settle(entry, JobCrashed(f"brought down a worker {entry.attempt} times"))
             else:
@@ -295,14 +308,12 @@ class LocalQueue:
     async def _end(self, job_id: str, outcome: Outcome | Exception) -> None:
         entry = self._entries.get(job_id)
         if entry is not None and not entry.done.done():
-            if job_id in self._lines[entry.line]:  # its lease had ended, yet here is the work
-                self._lines[entry.line].remove(job_id)
+            self._leave_line(entry)  # its lease had ended, yet here is the work
             self._settle(entry, outcome)
             await self._announce()
 
-    @staticmethod
-    def _settle(entry: _Entry, outcome: Outcome | Exception) -> None:
-        entry.worker = None
+    def _settle(self, entry: _Entry, outcome: Outcome | Exception) -> None:
+        self._release(entry)
         entry.media = b""
         settle(entry.done, outcome)
 
