@@ -38,6 +38,10 @@ def _share(part: int, whole: int) -> str:
     return f"{part} of {whole}, {part / whole:.1%}" if whole else "none"
 
 
+def _mean(captions: Sequence[Words]) -> float:
+    return sum(map(len, captions)) / len(captions)
+
+
 def _counts(captions: Iterable[Words], kinds: frozenset[str]) -> int:
     """How many captions have a word of these."""
     return sum(not kinds.isdisjoint(words) for words in captions)
@@ -108,8 +112,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"training captions with men : with women: {men} : {women}, {men / max(1, women):.2f}")
     for name, value in compare(captions, references).items():
         print(f"{name}: {value}")
-    content = "content words that no reference says"
-    print(f"{content}, as doubtful captions are shown: {compare(shown, references)[content]}")
+    as_shown = compare(shown, references)
+    for name in ("colours that no reference says", "content words that no reference says"):
+        print(f"{name}, as doubtful captions are shown: {as_shown[name]}")
+    cut = sum(said != caption for said, caption in zip(shown, captions, strict=True))
+    print(f"doubtful captions of which only the beginning is shown: {_share(cut, len(shown))}")
+    print(f"words a caption, and as shown: {_mean(captions):.1f}, {_mean(shown):.1f}")
     return 0
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from model.calibration import Logistic
-from model.doubt import NotPhoto, english, is_unsure
+from model.doubt import NotPhoto, english, is_doubtful, is_unsure
 from model.translation_checks import failures
 from model.typography import typeset
-from model.words import COLOURS, FUNCTION_WORDS, RUSSIAN_LITTLE, bare, first_phrase
+from model.words import COLOURS, FUNCTION_WORDS, RUSSIAN_LITTLE, bare, phrase_ends
 
 ALIGNED: Final = 0.25  # the least share of a word's alignment with an English word that it comes from
-LIKELY: Final = 0.5  # geometric mean from which an unsure caption's beginning was right more often than wrong, on val
+LIKELY: Final = 0.5  # probability of words that are a better bet than none
 END_OF_CAPTION: Final = ""  # stands for <end> among the words of a `Step`
 
 
@@ -62,14 +62,25 @@ class Caption:
 
     @property
     def beginning(self) -> tuple[str, ...]:
-        """Of a doubtful caption the first phrase, if that is a better bet; else empty.
+        """Of a doubtful caption the words that are a better bet than all of it; empty where all of it is to be said.
 
-        It is one when it is likely: the geometric mean of its word probabilities is LIKELY or more.
+        Of an unsure one that is the first phrase, where the geometric mean of its word probabilities is LIKELY or more.
+        Else the phrases at its end go that have a content word less likely than that; the first one always stays.
         """
-        end = first_phrase(self.words)
-        if end == len(self.words) or not is_unsure(self.confidence):
+        if not is_doubtful(self.confidence):
             return ()
-        return self.words[:end] if math.exp(float(self.log_probs[:end].mean())) >= LIKELY else ()
+        first, *others = phrase_ends(self.words)
+        if is_unsure(self.confidence) and math.exp(float(self.log_probs[:first].mean())) >= LIKELY:
+            others = []
+        ends = [first, *others]
+        while len(ends) > 1 and self._least(ends[-2], ends[-1]) < LIKELY:
+            ends.pop()
+        return self.words[: ends[-1]] if ends[-1] < len(self.words) else ()
+
+    def _least(self, start: int, end: int) -> float:
+        """The least probability of the content words from place `start` to `end`; 1 where there are none."""
+        told = [place for place in range(start, end) if self.words[place] not in FUNCTION_WORDS]
+        return math.exp(float(self.log_probs[told].min())) if told else 1.0
 
 
 @dataclass(frozen=True)
@@ -187,10 +198,13 @@ class Translation:
 
 
 def with_beginnings(known: Mapping[str, Translation], captions: Iterable[Caption]) -> dict[str, Translation]:
-    """Translations by the texts of captions, and those of the beginnings of doubtful ones."""
+    """Translations by the texts of captions, and those of the beginnings of doubtful ones.
+
+    That of a beginning is that of all of the caption where it cannot be cut: better that than no translation.
+    """
     found = dict(known)
     for caption in captions:
-        if caption.beginning and caption.text in known:
-            beginning = known[caption.text].first_words(caption.words, len(caption.beginning))
-            found[" ".join(caption.beginning)] = beginning
+        if caption.beginning and (whole := known.get(caption.text)) is not None:
+            beginning = whole.first_words(caption.words, len(caption.beginning))
+            found[" ".join(caption.beginning)] = beginning if beginning.passed or not whole.passed else whole
     return found

@@ -568,8 +568,8 @@ def _lines(file: str, answer: CaptionSet, translated: Translated) -> Iterator[st
     sure = answer.main.confidence if answer.not_photo is None else answer.not_photo.probability
     yield f"  {_headline(answer, translated)}  ({sure:.0%})"
     if answer.not_photo is None:
-        if answer.main.beginning:
-            yield f"  perhaps in full: {_shown(answer.main.text, translated)}"
+        if (whole := _shown(answer.main.text, translated)) != _shown(_said(answer), translated):
+            yield f"  perhaps in full: {whole}"
         if answer.greedy.words != answer.main.words:
             yield f"  greedy: {line(answer.greedy)}"
     yield from (f"  - {line(sample)}" for sample in answer.samples)

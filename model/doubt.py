@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 SURE: Final = 2 / 3
+EVEN: Final = 1 / 2
 FAIRLY_SURE: Final = 1 / 3
 
 
@@ -19,6 +20,11 @@ def percent(confidence: float) -> int:
 def is_unsure(confidence: float) -> bool:
     """Whether a caption is to be hedged; decided by the figure that is shown."""
     return percent(confidence) < 100 * FAIRLY_SURE
+
+
+def is_doubtful(confidence: float) -> bool:
+    """Whether a caption is likelier wrong than right, so that not all of it need be said first; decided likewise."""
+    return percent(confidence) < 100 * EVEN
 
 
 @dataclass(frozen=True)

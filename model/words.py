@@ -73,14 +73,15 @@ def placed(words: Sequence[str], most: int) -> list[int]:
     return ranked[:most]
 
 
-def first_phrase(words: Sequence[str]) -> int:
-    """The length of a caption's shortest beginning that names something and can stand alone; that of all, if none can.
+def phrase_ends(words: Sequence[str]) -> list[int]:
+    """The lengths of a caption's beginnings that name something and can stand alone, up to that of all of it.
 
-    >>> first_phrase("a cat and a dog lying on a blanket".split())
-    5
+    >>> phrase_ends("a cat and a dog lying on a blanket".split())
+    [5, 6, 9]
     """
-    for end in range(1, len(words)):
-        goes_on = words[end] in ("and", "of") or not (words[end] in FUNCTION_WORDS or is_doing(words[end]))
-        if not goes_on and words[end - 1] not in BAD_ENDINGS and not FUNCTION_WORDS.issuperset(words[:end]):
-            return end
-    return len(words)
+
+    def can_stand_alone(end: int) -> bool:
+        begins = words[end] in FUNCTION_WORDS - DETERMINERS - {"and", "of", "up"} or is_doing(words[end])
+        return begins and words[end - 1] not in FUNCTION_WORDS | {"dressed"}
+
+    return [*filter(can_stand_alone, range(1, len(words))), len(words)]

@@ -221,10 +221,12 @@ class Caption(Translatable):
     text: str
     confidence: float = Field(description="Estimated probability that the caption is right.", ge=0, le=1)
     beginning: str = Field(
-        description="Where the whole is doubtful: its first words, which are likelier to be right. In English."
+        description="Where the whole is doubtful: its first words, which are likelier to be right, in English."
     )
     translated_beginning: Translation | None = Field(
-        None, description="Of `beginning`, with language=ru only.", exclude_if=_is_none
+        None,
+        description="Of `beginning`, or of the whole where that cannot be cut, with language=ru only.",
+        exclude_if=_is_none,
     )
     words: list[Word] = Field(description="Of the English caption.")
 

@@ -49,7 +49,7 @@ def photo_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
     greedy = _whole(result.greedy)
     if greedy.text and greedy.text not in (whole.text, *(sample.text for sample in samples)):
         lines.insert(0, _("my first thought: {caption}").format(caption=greedy.noted))
-    if is_unsure(result.main.confidence) and result.main.beginning:
+    if headline(result.main).text != whole.text:
         lines.insert(0, _("perhaps in full: {caption}").format(caption=whole.noted))
     others = len(lines) - len(samples)
     lines = fitting(lines, limit - length(f"{main}\n{sureness}"))
@@ -99,9 +99,7 @@ def hedged(caption: WireCaption, *, noted: bool = True) -> str:
 
 def headline(caption: WireCaption) -> Reading:
     """The words of a caption that are said first, without a hedge."""
-    if is_unsure(caption.confidence) and caption.beginning:
-        return shown(caption.beginning, caption.translated_beginning)
-    return _whole(caption)
+    return shown(caption.beginning, caption.translated_beginning) if caption.beginning else _whole(caption)
 
 
 def _whole(caption: WireCaption) -> Reading:

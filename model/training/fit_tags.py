@@ -32,7 +32,7 @@ from model.tagging.lists import ARTICLES, NUMBERS, Entry, dictionary
 from model.tagging.tagger import TAGS_FILE, Fit, Head, Tagger, free_text, pooled
 from model.training.data import Example, Features, load_split, resolve_data
 from model.training.options import exit_status
-from model.words import COLOURS, FUNCTION_WORDS, first_phrase
+from model.words import COLOURS, FUNCTION_WORDS, phrase_ends
 
 BATCH: Final = 64
 GRID: Final = 8  # regions a side of the encoder's grid, where it is square
@@ -243,7 +243,7 @@ def short_texts(caption: str) -> list[tuple[str, ...]]:
     words = tokenize(caption)
     found: list[tuple[str, ...]] = []
     for start, word in enumerate(words):
-        phrase = tuple(words[start : start + first_phrase(words[start:])])
+        phrase = tuple(words[start : start + phrase_ends(words[start:])[0]])
         if (
             word in ARTICLES | NUMBERS
             and 2 <= len(phrase) <= 4

@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from model.calibration import Logistic
 from model.captioner import Captioner
+from model.captions import Caption, with_beginnings
 from model.decoding.pruned import pruned_beam
 from model.decoding.search import word_log_probs
 from model.drawing.heatmap import draw_sheet
@@ -82,6 +84,26 @@ def test_the_beginning_of_a_caption_is_that_of_its_translation(
     found = whole.first_words(english.split(), count)
     assert (found.text if found.passed else None) == beginning
     assert found.alignment.shape == (len(found.words), len(english.split()))
+
+
+@pytest.mark.parametrize(
+    ("english", "count", "said"),
+    [
+        ("two girls on a ride at a park", 2, "две девочки"),
+        ("two people are riding on a motorcycle", 4, "два человека едут на\u00a0мотоцикле"),
+    ],
+)
+def test_where_the_translation_of_a_beginning_cannot_be_cut_all_of_it_is_said(
+    translations: Translations, english: str, count: int, said: str
+) -> None:
+    words = tuple(english.split())
+    log_probs = np.full(len(words), -0.1, np.float32)
+    log_probs[count:] = -2.0
+    caption = Caption(words, log_probs, None, Logistic(0.0, 0.0, -0.4))
+    assert len(caption.beginning) == count
+    [whole] = translations.translate([english])
+    found = with_beginnings({english: whole}, [caption])
+    assert found[" ".join(caption.beginning)].text == said
 
 
 @torch.inference_mode()

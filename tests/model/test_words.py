@@ -7,7 +7,7 @@ import pytest
 
 from model.calibration import Logistic
 from model.captions import Caption
-from model.words import first_phrase
+from model.words import phrase_ends
 
 
 @pytest.mark.parametrize(
@@ -25,17 +25,31 @@ from model.words import first_phrase
 )
 def test_the_first_phrase_names_something(caption: str, phrase: str) -> None:
     words = caption.split()
-    assert " ".join(words[: first_phrase(words)]) == phrase
+    assert " ".join(words[: phrase_ends(words)[0]]) == phrase
 
 
-def test_only_a_doubtful_caption_with_a_likely_beginning_is_cut_short() -> None:
-    words = ("a", "cat", "on", "a", "blanket")
-    likely, unlikely = [-0.1, -0.2, -3.0, -3.0, -3.0], [-1.0, -1.0, -1.0, -1.0, -1.0]
+LIKELY, EVEN, UNLIKELY = -0.2, -0.69, -1.0
 
-    def beginning(log_probs: list[float], confidence: float) -> tuple[str, ...]:
-        fit = Logistic(0.0, 0.0, float(np.log(confidence / (1 - confidence))))
-        return Caption(words, np.array(log_probs, np.float32), None, fit).beginning
 
-    assert beginning(likely, 0.2) == ("a", "cat")
-    assert beginning(likely, 0.4) == ()
-    assert beginning(unlikely, 0.2) == ()
+@pytest.mark.parametrize(
+    ("confidence", "cat", "blanket", "table", "said"),
+    [
+        (0.2, LIKELY, LIKELY, LIKELY, "a cat"),
+        (0.2, UNLIKELY, LIKELY, LIKELY, ""),
+        (0.2, UNLIKELY, UNLIKELY, UNLIKELY, "a cat"),
+        (0.4, LIKELY, LIKELY, LIKELY, ""),
+        (0.4, LIKELY, LIKELY, EVEN, ""),
+        (0.4, LIKELY, LIKELY, UNLIKELY, "a cat on a blanket"),
+        (0.4, LIKELY, UNLIKELY, LIKELY, ""),
+        (0.4, LIKELY, UNLIKELY, UNLIKELY, "a cat"),
+        (0.4, UNLIKELY, UNLIKELY, UNLIKELY, "a cat"),
+        (0.5, UNLIKELY, UNLIKELY, UNLIKELY, ""),
+    ],
+)
+def test_of_a_doubtful_caption_the_doubtful_end_goes(
+    confidence: float, cat: float, blanket: float, table: float, said: str
+) -> None:
+    words = ("a", "cat", "on", "a", "blanket", "by", "a", "table")
+    log_probs = np.array([-1.0, cat, -3.0, -3.0, blanket, -3.0, -3.0, table], np.float32)
+    fit = Logistic(0.0, 0.0, float(np.log(confidence / (1 - confidence))))
+    assert " ".join(Caption(words, log_probs, None, fit).beginning) == said

@@ -217,7 +217,8 @@ async function sample(seed = crypto.getRandomValues(new Uint32Array(1))[0], agai
     const main = photo.best ?? photo.greedy, samples = photo.samples.map((each) => ["sample", each]);
     if (shown.notPhoto) shown.captions = again ? samples : []; // inventions: none unless asked for
     else {
-      const whole = isUnsure(main) && main.beginning ? [["whole", main]] : [], greedy = english(photo.greedy) !== english(main) ? [["greedy", photo.greedy]] : [];
+      const isCut = main.beginning && wording(main, true).text !== wording(main).text;
+      const whole = isCut ? [["whole", main]] : [], greedy = english(photo.greedy) !== english(main) ? [["greedy", photo.greedy]] : [];
       shown.captions = [["best", main], ...whole, ...greedy, ...samples];
     }
     showCaptions();
@@ -239,12 +240,13 @@ function english(caption) { return caption.english ?? caption.text; }
 // A caption, or its beginning, in the language in which it can be shown: {lang, text, words, gaps, original, failed}.
 // `words` have maps: those of a Russian word are of the English words that it comes from. `original`: the English words.
 function wording(caption, isBeginning = false) {
-  const original = isBeginning ? caption.words.slice(0, caption.beginning.split(" ").length) : caption.words;
   const translation = isBeginning ? caption.translated_beginning : caption.translation;
   if (!translation?.passed) {
     const text = isBeginning ? caption.beginning : english(caption);
-    return { lang: "en", text, words: original, gaps: [], failed: caption.english !== undefined };
+    const words = isBeginning ? caption.words.slice(0, caption.beginning.split(" ").length) : caption.words;
+    return { lang: "en", text, words, gaps: [], failed: caption.english !== undefined };
   }
+  const original = caption.words;
   const words = translation.text.split(/\s/).map((text, at) => translatedWord(text, translation.aligned[at].map((place) => original[place])));
   return { lang: "ru", text: translation.text, words, gaps: translation.text.match(/\s/g) ?? [], original };
 }
