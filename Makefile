@@ -54,18 +54,19 @@ $(BIN)/python:
 	  { echo 'error: Python 3.11 or later is needed; name one: make PYTHON=python3.12 …' >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-# TORCH=cpu: PyTorch without CUDA (1 GB instead of 5), from its own index, which the machine must reach.
+# TORCH=cpu: PyTorch without CUDA (1 GB instead of 5), from its own index, which the machine must reach, and ONNX Runtime.
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CPU_TORCH = $(if $(filter cpu,$(TORCH)),$(PIP) --index-url https://download.pytorch.org/whl/cpu)
+FOR_CPU = $(if $(CPU_TORCH), -r requirements-cpu.txt)
 
-$(VENV)/.run: requirements.txt requirements-bot.txt | $(BIN)/python
+$(VENV)/.run: requirements.txt requirements-bot.txt requirements-cpu.txt | $(BIN)/python
 	$(and $(CPU_TORCH),$(CPU_TORCH) torch)
-	$(PIP) -r requirements.txt
+	$(PIP) -r requirements.txt$(FOR_CPU)
 	@touch $@
 
-$(VENV)/.web: requirements.txt requirements-bot.txt requirements-web.txt | $(BIN)/python
+$(VENV)/.web: requirements.txt requirements-bot.txt requirements-web.txt requirements-cpu.txt | $(BIN)/python
 	$(and $(CPU_TORCH),$(CPU_TORCH) torch)
-	$(PIP) -r requirements.txt -r requirements-web.txt
+	$(PIP) -r requirements.txt -r requirements-web.txt$(FOR_CPU)
 	@touch $@
 
 $(VENV)/.test: requirements.txt requirements-bot.txt requirements-voice.txt requirements-web.txt requirements-sentry.txt requirements-edit.txt requirements-cpu.txt requirements-dev.txt | $(BIN)/python
