@@ -1,7 +1,7 @@
 """Captions, and how the network came to them. Free of torch."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
@@ -67,7 +67,7 @@ class Caption:
         Of an unsure one that is the first phrase, where the geometric mean of its word probabilities is LIKELY or more.
         Else the phrases at its end go that have a content word less likely than that; the first one always stays.
         """
-        if not is_doubtful(self.confidence):
+        if not self.words or not is_doubtful(self.confidence):
             return ()
         first, *others = phrase_ends(self.words)
         if is_unsure(self.confidence) and math.exp(float(self.log_probs[:first].mean())) >= LIKELY:
@@ -112,7 +112,7 @@ class CaptionSet:
 
     @property
     def headline(self) -> str:
-        """What is said first, in English: hedged where it is doubtful; of what is no photo, what it looks like."""
+        """What is said first, in English: hedged where it is unsure; of what is no photo, what it looks like."""
         if self.not_photo is not None:
             return english(self.not_photo)
         said = " ".join(self.main.beginning) or self.main.text
@@ -183,6 +183,16 @@ class Translation:
             alignment=self.alignment[:end],
         )
 
+    def of_beginning(self, caption: Caption) -> Self:
+        """What is said first of a caption, of which this is the translation.
+
+        That is all of it where the caption has no `beginning`, or the translation cannot be cut: better than none.
+        """
+        if not caption.beginning:
+            return self
+        cut = self.first_words(caption.words, len(caption.beginning))
+        return cut if cut.passed or not self.passed else self
+
     def attention(self, maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Where the captioner looked for these words, (words, rows, columns), each map summing to 1.
 
@@ -195,16 +205,3 @@ class Translation:
     def passed(self) -> bool:
         """Whether it may be shown in place of the English caption."""
         return bool(self.words) and not self.failed
-
-
-def with_beginnings(known: Mapping[str, Translation], captions: Iterable[Caption]) -> dict[str, Translation]:
-    """Translations by the texts of captions, and those of the beginnings of doubtful ones.
-
-    That of a beginning is that of all of the caption where it cannot be cut: better that than no translation.
-    """
-    found = dict(known)
-    for caption in captions:
-        if caption.beginning and (whole := known.get(caption.text)) is not None:
-            beginning = whole.first_words(caption.words, len(caption.beginning))
-            found[" ".join(caption.beginning)] = beginning if beginning.passed or not whole.passed else whole
-    return found

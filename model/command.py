@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from model.captioner import Caption, Captioner, CaptionSet
-from model.captions import Translation, with_beginnings
+from model.captions import Translation
 from model.clip_moments import Moments, watch
 from model.decoding.sampling import Sampling
 from model.drawing.colour_vision import draw_sheet as draw_colours
@@ -380,7 +380,7 @@ def _caption_batch(
     photos = [each for each in opened if isinstance(each, Image.Image)]
     found = _caption_photos(captioner, request, photos)
     texts = itertools.chain.from_iterable(each.texts for each in found)
-    translated = with_beginnings(_translate(russian, texts), (each.main for each in found))
+    translated = _translate(russian, texts)
     captions = iter(found)
     for file, each in zip(files, opened, strict=True):
         if isinstance(each, Image.Image):
@@ -568,21 +568,22 @@ def _lines(file: str, answer: CaptionSet, translated: Translated) -> Iterator[st
     sure = answer.main.confidence if answer.not_photo is None else answer.not_photo.probability
     yield f"  {_headline(answer, translated)}  ({sure:.0%})"
     if answer.not_photo is None:
-        if (whole := _shown(answer.main.text, translated)) != _shown(_said(answer), translated):
+        if (whole := _shown(answer.main.text, translated)) != _as_shown(*_said(answer, translated)):
             yield f"  perhaps in full: {whole}"
-        if answer.greedy.words != answer.main.words:
+        if answer.greedy.words not in (answer.main.words, answer.main.beginning):
             yield f"  greedy: {line(answer.greedy)}"
     yield from (f"  - {line(sample)}" for sample in answer.samples)
 
 
 def _headline(answer: CaptionSet, translated: Translated) -> str:
-    said = _said(answer)
-    return _hedged(answer, said, _shown(said, translated))
+    english, translation = _said(answer, translated)
+    return _hedged(answer, english, _as_shown(english, translation))
 
 
-def _said(answer: CaptionSet) -> str:
-    """Of the main caption what is said first, in English."""
-    return " ".join(answer.main.beginning) or answer.main.text
+def _said(answer: CaptionSet, translated: Translated) -> tuple[str, Translation | None]:
+    """Of the main caption what is said first, in English, and its translation."""
+    main, whole = answer.main, translated.get(answer.main.text)
+    return " ".join(main.beginning) or main.text, None if whole is None else whole.of_beginning(main)
 
 
 def _hedged(answer: CaptionSet, english: str, shown: str) -> str:
@@ -592,7 +593,11 @@ def _hedged(answer: CaptionSet, english: str, shown: str) -> str:
 
 def _shown(text: str, translated: Translated) -> str:
     """The caption, in Russian where that is wanted and certain enough."""
-    if (translation := translated.get(text)) is None:
+    return _as_shown(text, translated.get(text))
+
+
+def _as_shown(text: str, translation: Translation | None) -> str:
+    if translation is None:
         return text
     return translation.text if translation.passed else f"{text}  [not translated: {', '.join(translation.failed)}]"
 
@@ -622,7 +627,8 @@ def _json(request: CaptionRequest, file: str, answer: CaptionSet | Moments, tran
     if isinstance(answer, Moments):
         return {"file": file, "model": request.model, **language, **_moments_json(answer, translated)}
 
-    said = _said(answer)
+    said, translation = _said(answer, translated)
+    shown = said if translation is None or not translation.passed else translation.text
 
     def fields(caption: Caption) -> dict[str, Any]:
         return {**_text_json(caption.text, translated), "confidence": round(caption.confidence, 4)}
@@ -632,7 +638,7 @@ def _json(request: CaptionRequest, file: str, answer: CaptionSet | Moments, tran
         "model": request.model,
         **language,
         "not_photo": None if answer.not_photo is None else asdict(answer.not_photo),
-        "headline": _hedged(answer, said, _text_json(said, translated)["text"]),
+        "headline": _hedged(answer, said, shown),
         "greedy": fields(answer.greedy),
         **({"best": fields(answer.best)} if answer.best is not None else {}),
         "samples": [fields(sample) for sample in answer.samples],

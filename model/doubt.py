@@ -1,4 +1,4 @@
-"""When a caption is doubtful, and what is said of a picture that is probably no photo. Free of torch and numpy.
+"""When a caption is doubtful or unsure, and what is said of what is probably no photo. Free of torch and numpy.
 
 Confidence is the probability that a caption is right: a caption of which one is "sure" is right at least twice as often
 as it is wrong, and one of which one is "unsure" is wrong more than twice as often as it is right.

@@ -39,6 +39,11 @@ RUSSIAN_LITTLE: Final = _words(  # as the translator writes what is in FUNCTION_
 )
 _NOWHERE: Final = _words("close together forward alone high low shot view picture photo image something someone while")
 _PLACELESS: Final = (FUNCTION_WORDS - NUMBERS) | _NOWHERE | RUSSIAN_LITTLE
+_DESCRIBING: Final = _words(
+    "large small big little huge tiny tall long short young old new wooden metal plastic stone dark light bright busy "
+    "crowded empty open indoor outdoor public inflatable formal colorful colourful striped plaid wet dry muddy rocky "
+    "sandy snowy grassy water rock ice"
+)
 _DOES: Final = _words(
     "sits stands runs walks jumps plays rides looks swims holds wears catches throws leaps climbs flies lies lays "
     "leans poses smiles skates surfs skis hits kicks carries chases performs eats drinks sleeps talks watches pulls"
@@ -81,7 +86,9 @@ def phrase_ends(words: Sequence[str]) -> list[int]:
     """
 
     def can_stand_alone(end: int) -> bool:
-        begins = words[end] in FUNCTION_WORDS - DETERMINERS - {"and", "of", "up"} or is_doing(words[end])
-        return begins and words[end - 1] not in FUNCTION_WORDS | {"dressed"}
+        before, word = words[end - 1], words[end]
+        compound = word.endswith("ing") and before in COLOURS | _DESCRIBING  # "a large living room"
+        begins = word in FUNCTION_WORDS - DETERMINERS - {"and", "of", "up"} or (is_doing(word) and not compound)
+        return begins and before not in FUNCTION_WORDS | {"dressed"}
 
     return [*filter(can_stand_alone, range(1, len(words))), len(words)]

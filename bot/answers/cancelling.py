@@ -38,7 +38,7 @@ class Cancelling:
             job = job_id(bot.id, entry.id)
             if job in here or self._in_work.is_answered(job) or (entry.received, entry.id) >= accepted.order:
                 continue
-            asked = entry.asked or await asked_for(bot, understood(entry.body, bot))
+            asked = entry.asked or await asked_for(bot, understood(entry.body, bot, quietly=True))
             if asked is not None and asked.work is not None and asked.place == place:
                 await self._queue.cancel(job)
                 await self._inbox.acknowledge(entry.id)  # nor is it taken up after a restart

@@ -127,6 +127,8 @@ class Waiting:
             log.warning("a reaction could not be taken back (%s)", type(error).__name__)
 
     async def _follow(self, group: Group) -> None:
+        if not group.works:  # over by now
+            return
         status = _Status(self._bot, group, self._inbox)
         try:
             await self._keep_true(status, group)

@@ -44,12 +44,13 @@ def photo_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
     sureness = confidence(result.main)
     main = shortened(main_caption(result), limit - 1 - length(sureness))
     whole = _whole(result.main)
-    samples = [sample for sample in sampled(result) if sample.text != whole.text]
+    said = headline(result.main)
+    samples = [sample for sample in sampled(result) if sample.text not in (whole.text, said.text)]
     lines = numbered(samples, 1)
     greedy = _whole(result.greedy)
-    if greedy.text and greedy.text not in (whole.text, *(sample.text for sample in samples)):
+    if greedy.text and greedy.text not in (whole.text, said.text, *(sample.text for sample in samples)):
         lines.insert(0, _("my first thought: {caption}").format(caption=greedy.noted))
-    if headline(result.main).text != whole.text:
+    if said.text != whole.text:
         lines.insert(0, _("perhaps in full: {caption}").format(caption=whole.noted))
     others = len(lines) - len(samples)
     lines = fitting(lines, limit - length(f"{main}\n{sureness}"))
@@ -57,7 +58,7 @@ def photo_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
 
 
 def alt_text_answer(result: PhotoResult, limit: int = MAX_CAPTION) -> Words:
-    """The main caption as one sentence, in a block that is copied when it is pressed; hedged where it is doubtful.
+    """The main caption as one sentence, in a block that is copied when it is pressed; hedged where it is unsure.
 
     None of what is no photo.
     """
@@ -82,7 +83,7 @@ def alt_text(caption: str) -> str:
 
 
 def main_caption(result: PhotoResult, *, noted: bool = True) -> str:
-    """What is said first: hedged where it is doubtful; of what is no photo, what it looks like. Plain text.
+    """What is said first: hedged where it is unsure; of what is no photo, what it looks like. Plain text.
 
     noted: with a note where it should be in another language.
     """

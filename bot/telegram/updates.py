@@ -6,13 +6,14 @@ import copy
 import json
 import logging
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any, Final
 
 from aiogram import Bot
 from aiogram.types import Message, MessageEntity, Update, User
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_json
+
+from bot.logs import whereabouts
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +48,18 @@ def is_numbered(update: Any) -> bool:
     return type(number) is int and 0 <= number <= MAX_NUMBER
 
 
-def understood(body: dict[str, Any], bot: Bot) -> Update | None:
-    """As `read_update`; None for one of another version of Telegram, which is answered with an apology."""
-    with suppress(ValidationError):
-        return read_update(body, bot)
-    return None
+def understood(body: dict[str, Any], bot: Bot, *, quietly: bool = False) -> Update | None:
+    """As `read_update`; None for one that cannot be read, such as of another version of Telegram."""
+    try:
+        return read_update(body, bot, quietly=quietly)
+    except ValidationError:  # it is answered with an apology
+        return None
+    except Exception as error:
+        log.error("an update cannot be read:\n%s", whereabouts(error))
+        return None
 
 
-def read_update(body: dict[str, Any], bot: Bot) -> Update:
+def read_update(body: dict[str, Any], bot: Bot, *, quietly: bool = False) -> Update:
     """An update, without those parts of its messages that are not understood where the rest makes sense.
 
     Telegram extends its types every few months: a photo forwarded from a new kind of chat is still a photo.
@@ -71,7 +76,8 @@ def read_update(body: dict[str, Any], bot: Bot) -> Update:
         if reduced is None:
             raise
         update = Update.model_validate(reduced, context={"bot": bot})
-        log.warning("update %d is understood only without: %s", update.update_id, places(error))
+        if not quietly:
+            log.warning("update %d is understood only without: %s", update.update_id, places(error))
         return update
 
 

@@ -136,7 +136,7 @@ def test_an_unsure_caption_is_hedged_and_its_likely_beginning_comes_first() -> N
         "perhaps in full: a <cat> on a blue sofa",
     ]
     assert as_seen(replies.explained_caption(begun)) == ["a <cat> on a blue sofa"]
-    doubtful = PhotoResult(WireCaption("a cat on a sofa", 0.4, "a cat"), ())
+    doubtful = PhotoResult(WireCaption("a cat on a sofa", 0.4, "a cat"), (WireCaption("a cat", 0.3),))
     assert as_seen(replies.photo_answer(doubtful).markup) == [
         "a cat",
         "fairly sure (40 %)",

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 from aiogram import Bot
@@ -18,7 +18,7 @@ from aiogram.types import User
 
 from bot.answers.asked import asked_for
 from bot.answers.keyboards import Cancel
-from bot.answers.status import Rhythm
+from bot.answers.status import Rhythm, Waiting
 from bot.service.in_progress import InWork, Work, interruptible
 from bot.storage.inbox import Accepted, Asked, Place, Settle
 from bot.storage.sqlite_inbox import SqliteInbox
@@ -733,3 +733,13 @@ async def test_cancels_are_forgotten_in_time() -> None:
     in_work.cancel(Place(2, None, 7), Accepted(12, 0.0))
     with in_work.enter(work(9)):
         pass
+
+
+async def test_a_request_that_ends_as_its_status_would_begin_has_none() -> None:
+    bot, in_work = MagicMock(), InWork()
+    waiting = Waiting(bot, FakeQueue(), MagicMock(), Pacer(), Rhythm(after=0.0))
+    with in_work.enter(work(10)) as group:
+        waiting._begin(group)  # the task has not run yet
+    [task] = waiting._tasks
+    await task
+    assert not bot.method_calls

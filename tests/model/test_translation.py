@@ -11,7 +11,7 @@ from PIL import Image
 
 from model.calibration import Logistic
 from model.captioner import Captioner
-from model.captions import Caption, with_beginnings
+from model.captions import Caption
 from model.decoding.pruned import pruned_beam
 from model.decoding.search import word_log_probs
 from model.drawing.heatmap import draw_sheet
@@ -102,8 +102,9 @@ def test_where_the_translation_of_a_beginning_cannot_be_cut_all_of_it_is_said(
     caption = Caption(words, log_probs, None, Logistic(0.0, 0.0, -0.4))
     assert len(caption.beginning) == count
     [whole] = translations.translate([english])
-    found = with_beginnings({english: whole}, [caption])
-    assert found[" ".join(caption.beginning)].text == said
+    assert whole.of_beginning(caption).text == said
+    certain = Caption(words, log_probs, None, Logistic(0.0, 0.0, 2.0))
+    assert whole.of_beginning(certain).text == whole.text
 
 
 @torch.inference_mode()

@@ -19,6 +19,9 @@ from model.words import phrase_ends
         ("a man sits", "a man"),
         ("a tall building with a clock", "a tall building"),
         ("there is a cat", "there is a cat"),
+        ("a large living room with a table", "a large living room"),
+        ("a man in a red racing car on a track", "a man"),
+        ("a man water skiing behind a boat", "a man water skiing"),
         ("on a", "on a"),
         ("", ""),
     ],
@@ -26,6 +29,20 @@ from model.words import phrase_ends
 def test_the_first_phrase_names_something(caption: str, phrase: str) -> None:
     words = caption.split()
     assert " ".join(words[: phrase_ends(words)[0]]) == phrase
+
+
+@pytest.mark.parametrize(
+    "caption",
+    ["a man | in a red racing car | on a track", "a man | riding a wave | on a surfboard", "a man | is sitting"],
+)
+def test_phrases_end_where_the_rest_can_be_left_out(caption: str) -> None:
+    phrases = caption.split(" | ")
+    ends = [len(" ".join(phrases[: i + 1]).split()) for i in range(len(phrases))]
+    assert phrase_ends(caption.replace("|", "").split()) == ends
+
+
+def test_a_caption_without_words_has_no_beginning() -> None:
+    assert Caption((), np.zeros(0, np.float32), None).beginning == ()
 
 
 LIKELY, EVEN, UNLIKELY = -0.2, -0.69, -1.0

@@ -218,7 +218,7 @@ async function sample(seed = crypto.getRandomValues(new Uint32Array(1))[0], agai
     if (shown.notPhoto) shown.captions = again ? samples : []; // inventions: none unless asked for
     else {
       const isCut = main.beginning && wording(main, true).text !== wording(main).text;
-      const whole = isCut ? [["whole", main]] : [], greedy = english(photo.greedy) !== english(main) ? [["greedy", photo.greedy]] : [];
+      const whole = isCut ? [["whole", main]] : [], greedy = ![english(main), main.beginning].includes(english(photo.greedy)) ? [["greedy", photo.greedy]] : [];
       shown.captions = [["best", main], ...whole, ...greedy, ...samples];
     }
     showCaptions();
@@ -246,8 +246,9 @@ function wording(caption, isBeginning = false) {
     const words = isBeginning ? caption.words.slice(0, caption.beginning.split(" ").length) : caption.words;
     return { lang: "en", text, words, gaps: [], failed: caption.english !== undefined };
   }
-  const original = caption.words;
-  const words = translation.text.split(/\s/).map((text, at) => translatedWord(text, translation.aligned[at].map((place) => original[place])));
+  const words = translation.text.split(/\s/).map((text, at) => translatedWord(text, translation.aligned[at].map((place) => caption.words[place])));
+  const isCut = isBeginning && translation.text !== caption.translation.text;
+  const original = isCut ? caption.words.slice(0, caption.beginning.split(" ").length) : caption.words;
   return { lang: "ru", text: translation.text, words, gaps: translation.text.match(/\s/g) ?? [], original };
 }
 
@@ -257,7 +258,7 @@ function translatedWord(text, sources) {
   return { text, from, attention: maps[0]?.map((shares, row) => shares.map((_, column) => mean(row, column))) ?? null };
 }
 
-// What is said first: hedged where it is doubtful; of what is no photo, what it looks like.
+// What is said first: hedged where it is unsure; of what is no photo, what it looks like.
 function headline({ notPhoto, captions }) {
   if (notPhoto) return WORDS[language][`not_${notPhoto}`] ?? say("not_photo");
   const [, main] = captions[0];

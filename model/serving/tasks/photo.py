@@ -168,13 +168,15 @@ def _rounded_off(found: NotPhoto) -> NotPhoto:
 
 
 def _wire(caption: Caption, translations: Mapping[str, Translation], details: bool) -> WireCaption:
-    beginning = " ".join(caption.beginning)
+    beginning, translation = " ".join(caption.beginning), translations.get(caption.text)
     short = WireCaption(
         caption.text,
         round(caption.confidence, 4),
         beginning,
-        translation=WireTranslation.of(translations.get(caption.text)),
-        translated_beginning=WireTranslation.of(translations.get(beginning)),
+        translation=WireTranslation.of(translation),
+        translated_beginning=WireTranslation.of(
+            translation.of_beginning(caption) if beginning and translation is not None else None
+        ),
     )
     if not details:
         return short

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from model.captioner import Captioner
-from model.captions import Caption, CaptionSet, NearWords, Translation, with_beginnings
+from model.captions import Caption, CaptionSet, NearWords, Translation
 from model.clip_moments import DescribedFrame, PreparedFrame, describe
 from model.decoding.sampling import Sampling
 from model.drawing.device_sheets import DeviceEncode, DeviceSheets, nvjpeg
@@ -244,8 +244,7 @@ class Captioners:
         known = self.translate(list(dict.fromkeys(itertools.chain.from_iterable(texts))))
 
         def translated(each: Findings, own: Sequence[str]) -> Findings:
-            translations = {text: known[text] for text in own if text in known}
-            return replace(each, translations=with_beginnings(translations, [each.captions.main]))
+            return replace(each, translations={text: known[text] for text in own if text in known})
 
         return [
             translated(each, own) if own and isinstance(each, Findings) else each

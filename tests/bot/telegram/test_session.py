@@ -44,7 +44,7 @@ from aiogram.types import (
 from aiohttp import BytesPayload, FormData
 
 from bot.telegram.pacing import Pacer
-from bot.telegram.session import RetryMiddleware, Session
+from bot.telegram.session import UNREAD, RetryMiddleware, Session
 from tests.support.clock import Clock, settled
 
 ANN, GROUP = 7, -100
@@ -298,14 +298,15 @@ async def test_half_of_a_utf_16_pair_is_sent_as_it_is() -> None:
     assert json.loads(body.decode()) == {"chat_id": ANN, "text": "a\ud83d"}
 
 
-async def test_of_a_message_that_was_sent_its_buttons_are_not_read_again() -> None:
+async def test_of_a_message_that_was_sent_what_nobody_needs_is_not_read() -> None:
     chat = {"id": ANN, "type": "private"}
-    sent = {"message_id": 5, "date": 1, "chat": chat, "text": "a cat", "reply_markup": {"new": "buttons"}}
-    answer = json.dumps({"ok": True, "result": {**sent, "reply_to_message": {"new": "message"}}})
+    sent = {"message_id": 5, "date": 1, "chat": chat, "text": "a cat"}
+    answer = json.dumps({"ok": True, "result": {**sent, **dict.fromkeys(UNREAD, "of a new kind")}})
     method = SendMessage(chat_id=ANN, text="a cat")
     message = Session().check_response(Bot("42:TEST"), method, 200, answer).result
     assert isinstance(message, Message)
     assert (message.message_id, message.text, message.reply_markup) == (5, "a cat", None)
+    assert set(UNREAD) == {"reply_to_message", "reply_markup", "from", "entities", "caption_entities"}
 
 
 async def test_files_are_sent_in_a_form() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from aiogram import Bot
 from aiogram.types import MessageEntity, User
 from pydantic import ValidationError
 
-from bot.telegram.updates import asker, entity_text, is_spoken_to, read_update
+from bot.telegram import updates
+from bot.telegram.updates import asker, entity_text, is_spoken_to, read_update, understood
 from tests.support.fake_telegram import TOKEN
 
 ME = User(id=424242, is_bot=True, first_name="Captions", username="captions_test_bot")
@@ -85,6 +87,14 @@ def test_a_message_that_is_replied_to_keeps_what_is_understood_of_it() -> None:
 def test_a_message_that_would_mean_something_else_is_not_understood(odd: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         read_update(update(**odd), Bot(TOKEN))
+
+
+def test_what_cannot_even_be_reduced_is_not_understood(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(updates, "_without", MagicMock(side_effect=RecursionError))
+        assert understood(update(forward_origin={"type": "hologram"}), Bot(TOKEN)) is None
+    assert "cannot be read" in caplog.text
+    assert understood(update(photo="x"), Bot(TOKEN)) is None
 
 
 def test_half_a_character_becomes_a_question_mark_of_the_same_length() -> None:
