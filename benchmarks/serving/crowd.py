@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import statistics
+import sys
+import time
 from pathlib import Path
 from typing import Final
 
 from benchmarks.serving.parts import ENGINES, NAMES, Scale
-from benchmarks.serving.people import PATIENCE, Asker
-from benchmarks.serving.processes import Stack, resident, serving
+from benchmarks.serving.people import PATIENCE, Asker, real_photos
+from benchmarks.serving.processes import ROOT, WARM_UP, Stack, environment, resident, serving
 from benchmarks.serving.report import Figure, Part, percentile
+from bot.chat_settings import ChatSettings
+from model.serving.embedded.process import EmbeddedWorker
+from model.serving.embedded.queue import LocalQueue
+from model.serving.jobs import Job
+from model.serving.queue import Limits
+from model.serving.tasks.photo import PhotoTask
 from tests.support.fake_queue import is_status
 
 EACH: Final = 5  # photos of one person
@@ -59,7 +68,40 @@ async def crowd(scale: Scale) -> Part:
             Figure(f"answers, {NAMES[engine]}", answers, at_least=people * EACH),
             Figure(f"people answered in order, {NAMES[engine]}", share, "%", at_least=100),
         ]
+    if scale.real is not None:
+        alone = await _alone(scale.folder / "crowd-alone", scale.real, people * EACH)
+        part.notes.append(f"The worker alone takes {alone:.1f} s for as many photos that wait all at once.")
+        for engine in ENGINES:
+            async with serving(engine, scale.folder / f"crowd-unpaced-{engine}", real=scale.real) as stack:
+                _, lasts, _ = await _rush(stack, people)
+            name = f"all of them without that limit, to the worker alone, {NAMES[engine]}"
+            part.figures.append(Figure(name, max(lasts) / alone, at_most=1.15))
     return part
+
+
+async def _alone(folder: Path, device: str, count: int) -> float:
+    """Seconds for which the real worker, as the child of nothing but a queue, works on `count` photos."""
+    queue, photos = LocalQueue(limits=Limits(10 * count, 10 * count)), real_photos()
+    command = [sys.executable, str(ROOT / "start.py"), "worker", "--embedded", str(os.getpid())]
+    child = EmbeddedWorker(queue, command, environment(DATA_DIR=str(folder), DEVICE=device, LOG_LEVEL="WARNING"))
+    running = asyncio.create_task(child.run())
+
+    async def answer(number: int) -> None:
+        job = Job(f"job-{number}", number, PhotoTask(beam=ChatSettings().beam_width))
+        await queue.put(job, photos[number % len(photos)])
+        await queue.wait(job.id)
+        await queue.forget(job.id)
+
+    try:
+        while not queue.workers_alive():
+            await asyncio.sleep(0.05)
+        await asyncio.gather(*map(answer, range(WARM_UP)))
+        began = time.monotonic()
+        await asyncio.gather(*map(answer, range(WARM_UP, WARM_UP + count)))
+        return time.monotonic() - began
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def _rush(stack: Stack, people: int) -> tuple[list[float], list[float], int]:
