@@ -15,7 +15,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from model.network.config import ConfigError, EncoderConfig
 from model.network.efficientnet import LITE2, SIZE, efficientnet_lite2
-from model.network.inception import inception_v3
+from model.network.inception import Convolution, inception_v3
+from model.network.packed import PackedConvolution
 
 
 def torchvision_models() -> Any:
@@ -153,4 +154,30 @@ class Encoder(nn.Module):
                 if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                     setattr(module, name, fuse_conv_bn_eval(layer, norm))
                     setattr(module, after, nn.Identity())
+        return self
+
+    @torch.inference_mode()
+    def pack(self) -> Self:
+        """Lay its convolutions out for this processor, in place: same output, faster. For inference on a CPU.
+
+        After `fuse`, and in the dtype that it computes in. Does nothing where that is not possible.
+        """
+        if not PackedConvolution.possible(next(self.parameters()).dtype):
+            return self
+        shapes: dict[nn.Module, torch.Size] = {}
+        hooks = [
+            module.register_forward_pre_hook(lambda module, given: shapes.update({module: given[0].shape}))
+            for module in self.modules()
+            if type(module) is nn.Conv2d and module.padding_mode == "zeros" and module.bias is not None
+        ]
+        side = self.config.image_size
+        self(torch.zeros(1, 3, side, side, dtype=torch.uint8))
+        for hook in hooks:
+            hook.remove()
+        for parent in list(self.modules()):
+            for name, module in parent.named_children():
+                relu = isinstance(module, Convolution)
+                convolution = module.conv if isinstance(module, Convolution) else module
+                if isinstance(convolution, nn.Conv2d) and convolution in shapes:
+                    setattr(parent, name, PackedConvolution(convolution, shapes.pop(convolution), relu=relu))
         return self

@@ -79,6 +79,8 @@ def _torch(encoder: Encoder, device: torch.device, precision: Precision, why: st
         torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
     engine = Engine(encoder, precision, why)
     encoder.to(device, engine.dtype)
+    if device.type == "cpu":
+        encoder.pack()
     return engine
 
 

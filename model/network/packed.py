@@ -1,6 +1,10 @@
-"""Linear layers whose weights are read in half the time: in fp16, the products and sums in fp32."""
+"""Layers for inference on a CPU whose weights are laid out once, as the libraries below PyTorch read them.
+
+Linear layers read theirs in half the time: in fp16, the products and sums in fp32.
+"""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -47,6 +51,51 @@ class PackedLSTM:
         into, forget, content, out = self._gates(torch.cat([inputs, hidden], dim=-1)).chunk(4, dim=-1)
         cell = (forget.sigmoid() * cell).addcmul_(into.sigmoid(), content.tanh())
         return out.sigmoid() * cell.tanh(), cell
+
+
+class PackedConvolution(nn.Module):
+    """A convolution, and a ReLU after it if it has one, with its weights in oneDNN's order.
+
+    Given weights in PyTorch's order, oneDNN arranges them anew in each run.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, shape: Sequence[int], *, relu: bool = False) -> None:
+        """convolution: with zero padding and a bias. shape: (B, channels, rows, columns) of what it will see; others
+        work as well. Raises RuntimeError or AttributeError where it is not `possible`.
+        """
+        super().__init__()
+        assert convolution.bias is not None
+        self._options = (
+            list(map(int, convolution.padding)),
+            list(convolution.stride),
+            list(convolution.dilation),
+            convolution.groups,
+        )
+        self._activation = "relu" if relu else "none"
+        self.bias = nn.Parameter(convolution.bias.detach(), requires_grad=False)
+        self._weight: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
+            convolution.weight.detach(), *self._options, list(shape)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, inputs, rows, columns), in the weights' dtype → (B, outputs, …)."""
+        out: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, self._weight, self.bias, *self._options, self._activation, [], ""
+        )
+        return out
+
+    @staticmethod
+    @functools.cache
+    @torch.inference_mode()
+    def possible(dtype: torch.dtype) -> bool:
+        """Whether this PyTorch and this processor can do it with weights of this dtype."""
+        try:
+            layer = nn.Conv2d(32, 32, 3).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            x = torch.ones(1, 32, 8, 8, dtype=dtype).contiguous(memory_format=torch.channels_last)
+            ours, expected = PackedConvolution(layer, x.shape, relu=True)(x), layer(x).relu()
+            return torch.allclose(ours, expected, atol=0.02)
+        except (AttributeError, RuntimeError):  # the operators are PyTorch's own, for its compiler
+            return False
 
 
 def exact_in_fp16(module: nn.Module) -> bool:

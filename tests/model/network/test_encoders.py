@@ -20,6 +20,7 @@ from model.network.config import ENCODERS, ConfigError, DecoderConfig, EncoderCo
 from model.network.decoder import build_decoder
 from model.network.efficientnet import LITE2, SameConvolution, efficientnet_lite2
 from model.network.encoder import Encoder, encoder_config, to_square, torchvision_models
+from model.network.packed import PackedConvolution
 from model.network.vocabulary import Vocabulary
 from tests.conftest import WORDS
 
@@ -64,6 +65,33 @@ def test_a_backbone_gives_the_grid_it_is_configured_for_and_fuses(name: str) -> 
     assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
     scale = float(features.abs().max())
     torch.testing.assert_close(fused(images), features, atol=1e-4 * scale, rtol=1e-3)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", pytest.param("inception_v3", marks=pytest.mark.slow)])
+def test_an_encoder_with_packed_weights_finds_the_same(name: str, dtype: torch.dtype) -> None:
+    if not PackedConvolution.possible(dtype):
+        pytest.skip(f"not on this processor in {dtype}")
+    torch.manual_seed(0)
+    encoder = Encoder(encoder_config(name))
+    random_statistics(encoder)
+    plain = encoder.fuse().to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    packed = copy.deepcopy(plain).pack()
+    assert any(isinstance(module, PackedConvolution) for module in packed.modules())
+    side = encoder.config.image_size
+    for batch in (1, 3):
+        images = torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8)
+        features = plain(images)
+        error = (packed(images) - features).abs().max() / features.abs().max()
+        assert error < (1e-4 if dtype == torch.float32 else 0.02)
+
+
+def test_an_encoder_stays_as_it_is_where_its_weights_cannot_be_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PackedConvolution, "possible", lambda dtype: False)
+    encoder = Encoder(encoder_config("mobilenet_v3_small")).fuse()
+    modules = list(encoder.modules())
+    assert list(encoder.pack().modules()) == modules
 
 
 def test_all_names_but_one_are_torchvisions_and_all_are_configured() -> None:
