@@ -72,7 +72,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     caption.add_argument("--seed", type=_number(int, 0, 2**63 - 1), default=0, metavar="S", help="default 0")
     caption.add_argument(
-        "--beam", type=_number(int, 1, 10), default=5, metavar="N", help="width, 1-10, default 5; 1: greedy only"
+        "--beam", type=_number(int, 1, 10), default=10, metavar="N", help="width, 1-10, default 10; 1: greedy only"
     )
     caption.add_argument("--json", action="store_true", help="print one JSON object per file and line")
     instead = caption.add_mutually_exclusive_group()

@@ -14,7 +14,7 @@ from model.tagging.lists import MOST_TAGS
 
 NUCLEUS: Final = 0.9  # of the strategy top-p
 SAMPLES: Final = (0, 10)
-BEAM: Final = 5  # width of the search for the main caption
+BEAM: Final = 10  # width of the search for the main caption
 CaptionLanguage: TypeAlias = Literal["auto", "en", "ru"]  # auto: as the interface speaks to who asks
 LANGUAGE_NAMES: Final = {"en": "English", "ru": "Русский"}  # each in itself
 ON_OFF: Final = {True: N_("on"), False: N_("off")}

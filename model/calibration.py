@@ -1,7 +1,8 @@
 """The probability that a caption is right, from its log-probabilities: Platt scaling (1999). Free of torch.
 
 A caption counts as right when its CIDEr against the image's references is above `Calibration.threshold`. The
-estimate is p = σ(slope · m + words · n + intercept), m the mean log-probability of its words and n their number.
+estimate is p = σ(slope · m + words · n + agreement · a + intercept), m the mean log-probability of its words, n their
+number, and a, of captions that were ranked by it alone, the agreement of `model.consensus`.
 """
 
 import dataclasses
@@ -15,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-Fit = Literal["greedy", "beam"]
-FITS: Final[tuple[Fit, ...]] = ("greedy", "beam")
+Fit = Literal["greedy", "beam", "ranked"]
+Evidence = tuple[float, int, float]  # of a caption: m, n and a
+FITS: Final[tuple[Fit, ...]] = ("greedy", "beam", "ranked")
 
 THRESHOLD: Final = 0.5  # of CIDEr, where 0.5 is the 50 of tables that give it × 100
 RIDGE: Final = 1e-3  # keeps the fit finite where the classes can be told apart without error
@@ -29,9 +31,11 @@ class Logistic:
     slope: float
     words: float
     intercept: float
+    agreement: float = 0.0
 
-    def __call__(self, mean_log_prob: float, words: int) -> float:
-        return float(_sigmoid(np.float64(self.slope * mean_log_prob + self.words * words + self.intercept)))
+    def __call__(self, mean_log_prob: float, words: int, agreement: float = 0.0) -> float:
+        logit = self.slope * mean_log_prob + self.words * words + self.agreement * agreement + self.intercept
+        return float(_sigmoid(np.float64(logit)))
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,12 @@ def _sigmoid(x: npt.ArrayLike) -> Floats:
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * np.asarray(x, dtype=np.float64))))
 
 
-def fit_logistic(mean_log_probs: Sequence[float], words: Sequence[int], right: Sequence[bool]) -> Logistic:
+def fit_logistic(evidence: Sequence[Evidence], right: Sequence[bool]) -> Logistic:
     """Maximum likelihood by Newton's method, on Platt's smoothed targets.
 
-    mean_log_probs, words, right: one of each per caption. Raises ValueError for unequal lengths or none.
+    evidence, right: one of each per caption. Raises ValueError for unequal lengths or none.
     """
-    features = np.stack([np.asarray(mean_log_probs, float), np.asarray(words, float)], axis=1)  # (N, 2)
+    features = np.array(evidence, float).reshape(-1, 3)  # (N, 3)
     positive = np.asarray(right, bool)
     if not len(positive) or len(positive) != len(features):
         raise ValueError(f"{len(positive)} outcomes for {len(features)} captions")
@@ -82,9 +86,9 @@ def fit_logistic(mean_log_probs: Sequence[float], words: Sequence[int], right: S
     target = np.where(positive, (hits + 1) / (hits + 2), 1 / (misses + 2))  # Platt (1999), section 2.2
     centre, scale = features.mean(axis=0), features.std(axis=0)
     scale[scale == 0] = 1.0
-    design = np.column_stack([(features - centre) / scale, np.ones(len(features))])  # (N, 3)
-    ridge = RIDGE * np.diag([1.0, 1.0, 0.0])
-    weights = np.zeros(3)
+    design = np.column_stack([(features - centre) / scale, np.ones(len(features))])  # (N, 4)
+    ridge = RIDGE * np.diag([1.0, 1.0, 1.0, 0.0])
+    weights = np.zeros(4)
     for _ in range(100):
         p = _sigmoid(design @ weights)
         gradient = design.T @ (p - target) / len(target) + ridge @ weights
@@ -93,25 +97,23 @@ def fit_logistic(mean_log_probs: Sequence[float], words: Sequence[int], right: S
         weights -= step / max(1.0, float(np.abs(step).max()))  # no leap over the flat parts
         if np.abs(step).max() < 1e-9:
             break
-    slope, per_word = weights[:2] / scale
-    return Logistic(float(slope), float(per_word), float(weights[2] - centre @ [slope, per_word]))
+    slope, per_word, per_agreement = (weights[:3] / scale).tolist()
+    intercept = float(weights[3] - centre @ [slope, per_word, per_agreement])
+    return Logistic(slope, per_word, intercept, per_agreement)
 
 
-def predict(fit: Logistic, mean_log_probs: Sequence[float], words: Sequence[int]) -> Floats:
+def predict(fit: Logistic, evidence: Sequence[Evidence]) -> Floats:
     """The estimates of several captions, (N,)."""
-    return np.array([fit(m, n) for m, n in zip(mean_log_probs, words, strict=True)])
+    return np.array([fit(*each) for each in evidence])
 
 
-def cross_validated(
-    mean_log_probs: Sequence[float], words: Sequence[int], right: Sequence[bool], *, folds: int = 10
-) -> Floats:
+def cross_validated(evidence: Sequence[Evidence], right: Sequence[bool], *, folds: int = 10) -> Floats:
     """Each caption's estimate by a fit to the other folds, (N,). Caption i is in fold i mod `folds`."""
-    m, n, y = np.asarray(mean_log_probs, float), np.asarray(words, int), np.asarray(right, bool)
-    estimates = np.empty(len(y))
+    estimates = np.empty(len(evidence))
     for fold in range(folds):
-        out = np.arange(len(y)) % folds == fold
-        fit = fit_logistic(m[~out].tolist(), n[~out].tolist(), y[~out].tolist())
-        estimates[out] = predict(fit, m[out].tolist(), n[out].tolist())
+        kept = [place for place in range(len(evidence)) if place % folds != fold]
+        fit = fit_logistic([evidence[place] for place in kept], [right[place] for place in kept])
+        estimates[fold::folds] = predict(fit, evidence[fold::folds])
     return estimates
 
 

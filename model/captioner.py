@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from model.calibration import Calibration, Fit
 from model.captions import Caption, CaptionSet, NearWords, Step
+from model.consensus import CONSENSUS_FILE, Consensus
 from model.decoding.blocking import Blocking
 from model.decoding.explain import steps_of, tokens_of, weigh
 from model.decoding.sampling import Sampling
@@ -74,6 +76,7 @@ class Captioner:
         sampler: Captioner | None = None,
         gate: Gate | None = None,
         tagger: Tagger | None = None,
+        consensus: Consensus | None = None,
     ) -> None:
         """`dtype` is the arithmetic of both, but a packed decoder computes in fp32, as words and logits always are.
 
@@ -81,7 +84,8 @@ class Captioner:
 
         sampler: a captioner over the same encoder whose decoder draws the sampled captions; None: `decoder` does.
         gate: what tells photos from other pictures; None: every picture is taken for a photo. tagger: what judges tags
-        and ranks descriptions; None: neither can be asked for.
+        and ranks descriptions; None: neither can be asked for. consensus: what chooses among a beam's hypotheses; None:
+        the likeliest one wins.
         """
         self.encoder = encoder
         self.decoder = decoder
@@ -91,6 +95,7 @@ class Captioner:
         self.sampler = sampler
         self.gate = gate
         self.tagger = tagger
+        self.consensus = consensus
         self.device = next(decoder.parameters()).device
         self.why = ""  # why the encoder runs as it does
         self._blocking = Blocking.of(vocabulary, self.device)
@@ -108,7 +113,7 @@ class Captioner:
         precision: Precision = "auto",
     ) -> Self:
         """Load `encoder.safetensors`, `<model>.safetensors` and, where there are such, `<model>-sampling.safetensors`,
-        `gate.safetensors` and `tags.safetensors`.
+        `gate.safetensors`, `tags.safetensors` and `consensus.safetensors`.
 
         device: auto (CUDA where there is one), cpu, cuda, cuda:1 … precision: of the encoder; auto measures once what
         is fastest on this machine.
@@ -129,12 +134,14 @@ class Captioner:
             captioner.gate = Gate.load(path / GATE_FILE, checkpoints[0].encoder_sha256).to(target)
         if (path / TAGS_FILE).is_file():
             captioner.tagger = Tagger.load(path / TAGS_FILE, checkpoints[0].encoder_sha256).to(target)
+        if (path / CONSENSUS_FILE).is_file():
+            captioner.consensus = Consensus.load(path / CONSENSUS_FILE, checkpoints[0].encoder_sha256).to(target)
         return captioner
 
     def beside(self, path: str | Path, model: NetworkKind) -> Captioner:
         """Another decoder of the same folder, sharing this captioner's encoder. Raises CheckpointError."""
         captioner = self._over(self.encoder, _decoders_of(Path(path), model), self.device, self.dtype)
-        captioner.gate, captioner.tagger = self.gate, self.tagger
+        captioner.gate, captioner.tagger, captioner.consensus = self.gate, self.tagger, self.consensus
         return captioner
 
     @classmethod
@@ -238,10 +245,22 @@ class Captioner:
         ]
 
     @torch.inference_mode()
-    def decode(self, features: Tensor, *searches: Search, blocking: bool = True) -> list[list[list[Caption]]]:
-        """For each search, for each image, the captions that this decoder finds, all searches in one run."""
+    def decode(
+        self, features: Tensor, *searches: Search, blocking: bool = True, ranked: bool = True
+    ) -> list[list[list[Caption]]]:
+        """For each search, for each image, the captions that this decoder finds, all searches in one run.
+
+        ranked: of a beam that gives one caption, that with the best `consensus` wins, where there is one.
+        """
         if not len(features):
             return [[] for _ in searches]
+        if ranked and self.consensus is not None:
+            searches = tuple(
+                replace(search, hypotheses=search.width, fit="ranked")
+                if isinstance(search, BeamSearch) and search.hypotheses == 1
+                else search
+                for search in searches
+            )
         decoded = decode(
             self._steps,
             self.decoder.init_state(features),
@@ -250,7 +269,13 @@ class Captioner:
             blocking=self._blocking if blocking else None,
             fixed=self._fixed,
         )
-        return [self._captions(found, search.fit) for found, search in zip(decoded, searches, strict=True)]
+        codes = None
+        if self.consensus is not None and any(search.fit == "ranked" for search in searches):
+            codes = self.consensus.codes(features)
+        return [
+            self._captions(found, search.fit) if codes is None or search.fit != "ranked" else self._ranked(found, codes)
+            for found, search in zip(decoded, searches, strict=True)
+        ]
 
     def explain(self, features: Tensor, texts: Sequence[str]) -> list[Caption]:
         """How the network comes to a given caption of each image, as a `Caption` with `steps`.
@@ -342,6 +367,21 @@ class Captioner:
         return [
             self._caption(words, log_probs[row], None if attention is None else attention[row], "greedy", steps)
             for row, (words, steps) in enumerate(zip(tokens, steps_of(weighed, tokens, self.vocabulary), strict=True))
+        ]
+
+    def _ranked(self, decoded: Decoded, codes: Tensor) -> list[list[Caption]]:
+        """Per image, the one of its K hypotheses that wins by consensus. codes: from `Consensus.codes`."""
+        assert self.consensus is not None
+        said = [[self.vocabulary.decode(tokens) for tokens in several] for several in decoded.tokens.tolist()]
+        sums = decoded.log_probs.sum(dim=-1).tolist()
+        won = [self.consensus.best(*each) for each in zip(codes, said, sums, strict=True)]
+        rows, places = torch.arange(len(won)), torch.tensor([[place] for place, _ in won])
+        one = (rows.to(self.device)[:, None], places.to(self.device))
+        attention = None if decoded.attention is None else decoded.attention[one]
+        best = Decoded(decoded.tokens[one], decoded.log_probs[one], decoded.lengths[one], attention)
+        return [
+            [replace(caption, agreement=agreement)]
+            for [caption], (_, agreement) in zip(self._captions(best, "ranked"), won, strict=True)
         ]
 
     def _captions(self, decoded: Decoded, fit: Fit) -> list[list[Caption]]:

@@ -8,7 +8,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from model.calibration import Logistic
+from model.calibration import Evidence, Logistic
 from model.doubt import NotPhoto, english, is_doubtful, is_unsure
 from model.translation_checks import failures
 from model.typography import typeset
@@ -39,6 +39,7 @@ class Caption:
     log_probs: npt.NDArray[np.float32]  # (words,), natural logarithms
     attention: npt.NDArray[np.float32] | None  # (words, rows, columns), each map summing to 1; None: baseline
     calibrated: Logistic | None = None  # None: a checkpoint without calibration
+    agreement: float = 0.0  # of one that was ranked by it (`model.consensus`), for its fit
     steps: tuple[Step, ...] = ()  # of an explained caption (`Captioner.explain`): one for each word, and for its end
 
     @property
@@ -58,7 +59,12 @@ class Caption:
         """
         if self.calibrated is None or not len(self.words):
             return self.geometric_mean
-        return self.calibrated(float(self.log_probs.mean()), len(self.words))
+        return self.calibrated(*self.evidence)
+
+    @property
+    def evidence(self) -> Evidence:
+        """What the calibration goes by; of a caption with words."""
+        return float(self.log_probs.mean()), len(self.words), self.agreement
 
     @property
     def beginning(self) -> tuple[str, ...]:

@@ -97,7 +97,7 @@ class CaptionOptions(PhotoOptions):
     top_p: float = Field(DEFAULT.top_p, gt=0.0, le=1.0, allow_inf_nan=False, description="Mass of the nucleus.")
     ladder: bool = Field(DEFAULT.ladder, description="Varied at the beginning, safe at the end.")
     seed: int = Field(0, ge=0, le=2**63 - 1)
-    beam: int = Field(5, ge=1, le=10, description="Width of the beam search for the main caption; 1: greedy only.")
+    beam: int = Field(10, ge=1, le=10, description="Width of the beam search for the main caption; 1: greedy only.")
     sheet: bool = Field(False, description="Draw the heatmap sheet of the main caption (attention model).")
 
     @property

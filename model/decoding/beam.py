@@ -12,19 +12,26 @@ from model.network.vocabulary import END, PAD, START
 
 
 class Beam:
-    """The K likeliest hypotheses of each image, and the caption found when they are over.
+    """The K likeliest hypotheses of each image, and the best N of them when they are over.
 
     Each hypothesis has a state and attention of its own. A finished one keeps its place and its score; at the end
-    the best by score / length ** length_power wins, finished or not, so that there always is one.
+    they are ranked by score / length ** length_power, finished or not, so that there always is one.
     """
 
     def __init__(
-        self, state: DecoderState, max_words: int, width: int, length_power: float, blocking: Blocking | None
+        self,
+        state: DecoderState,
+        max_words: int,
+        width: int,
+        length_power: float,
+        blocking: Blocking | None,
+        best: int = 1,
     ) -> None:
+        """best: N, of K = width."""
         images, device = state.hidden.shape[0], state.hidden.device
-        self.words = torch.full((images, 1, max_words), PAD, device=device)  # what was found
-        self.log_probs = torch.zeros((images, 1, max_words), device=device)
-        self.attention: Tensor | None = None  # (B, 1, max_words, R)
+        self.words = torch.full((images, best, max_words), PAD, device=device)  # what was found
+        self.log_probs = torch.zeros((images, best, max_words), device=device)
+        self.attention: Tensor | None = None  # (B, N, max_words, R)
         self.length_power, self.blocking = length_power, blocking
         self.image = torch.arange(images, device=device)  # (B',), the place of each in the batch
         self.tokens = torch.full((images, width), START, device=device)  # (B', K), read next
@@ -49,7 +56,7 @@ class Beam:
         self.said = _append(self.said, parent, self.tokens.masked_fill(self.finished, PAD))
         self.said_log_probs = _append(self.said_log_probs, parent, chosen)
         if looked is not None:
-            now = looked.gather(1, parent.unsqueeze(-1).expand_as(looked))  # (B', K, R)
+            now = _picked(looked, parent)  # (B', K, R)
             self.looked = now.unsqueeze(2) if self.looked is None else _append(self.looked, parent, now)
         if not fixed and bool(self.finished.all()):
             self.finish()
@@ -75,19 +82,25 @@ class Beam:
             self._find(torch.ones_like(self.image, dtype=torch.bool))
 
     def _find(self, images: Tensor) -> None:
-        """Store the winning hypothesis of each of these images, (B',) bool."""
+        """Store the winning hypotheses of each of these images, (B',) bool."""
         lengths = (self.said != PAD).sum(dim=-1)
         normalised = self.scores / (lengths + self.finished) ** self.length_power  # <end> counts as a word
-        best, rows, said = normalised.argmax(dim=1)[images], self.image[images], self.said.shape[-1]
-        self.words[rows, 0, :said] = self.said[images, best]
-        self.log_probs[rows, 0, :said] = self.said_log_probs[images, best]
+        rows, said = self.image[images], self.said.shape[-1]
+        best = normalised[images].topk(self.words.shape[1], dim=1).indices  # (b, N)
+        self.words[rows, :, :said] = _picked(self.said[images], best)
+        self.log_probs[rows, :, :said] = _picked(self.said_log_probs[images], best)
         if self.looked is not None:
             if self.attention is None:
                 self.attention = self.log_probs.new_zeros(*self.words.shape, self.looked.shape[-1])
-            self.attention[rows, 0, :said] = self.looked[images, best]
+            self.attention[rows, :, :said] = _picked(self.looked[images], best)
+
+
+def _picked(values: Tensor, index: Tensor) -> Tensor:
+    """values (B, K, …) in the order of index (B, N): (B, N, …)."""
+    index = index.view(*index.shape, *[1] * (values.dim() - 2)).expand(-1, -1, *values.shape[2:])
+    return values.gather(1, index)
 
 
 def _append(history: Tensor, parent: Tensor, column: Tensor) -> Tensor:
     """history (B, K, t, …) of the parents (B, K), one column (B, K, …) longer."""
-    index = parent.view(*parent.shape, *[1] * (history.dim() - 2)).expand(-1, -1, *history.shape[2:])
-    return torch.cat([history.gather(1, index), column.unsqueeze(2)], dim=2)
+    return torch.cat([_picked(history, parent), column.unsqueeze(2)], dim=2)

@@ -158,14 +158,19 @@ class Stepwise:
 
 @dataclass(frozen=True)
 class BeamSearch:
-    """The best caption of each image (K = 1) among a beam of `width` hypotheses; see `Beam`."""
+    """The best `hypotheses` (K) captions of each image among a beam of `width`, the best first; see `Beam`."""
 
     width: int = 3
     length_power: float = LENGTH_POWER
+    hypotheses: int = 1
     fit: Fit = "beam"
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.hypotheses <= self.width:
+            raise ValueError(f"{self.hypotheses} hypotheses of a beam of {self.width}")
+
     def start(self, state: DecoderState, max_words: int, blocking: Blocking | None) -> Running:
-        return Beam(state, max_words, self.width, self.length_power, blocking)
+        return Beam(state, max_words, self.width, self.length_power, blocking, self.hypotheses)
 
 
 def decode(

@@ -1,10 +1,10 @@
 """Calibrate confidence: `python -m model.training.calibrate --model attention --data flickr8k --split val`.
 
 Captions the validation split of one or several data sets, asks which captions are right (CIDEr against their references
-above a threshold), fits `model.calibration` for greedy and beam captions and keeps the fit in the decoder's file,
-tensors untouched. A `<model>-sampling` file beside it gets a fit of its own greedy captions. The expected calibration
-error is estimated by cross-validation; `--check` measures it on splits that were not fitted. Draws a reliability plot
-of the last one.
+above a threshold), fits `model.calibration` for greedy captions, the likeliest of a beam and the winners by consensus,
+and keeps the fits in the decoder's file, tensors untouched. A `<model>-sampling` file beside it gets a fit of its own
+greedy captions. The expected calibration error is estimated by cross-validation; `--check` measures it on splits that
+were not fitted. Draws a reliability plot of the last one.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from model.calibration import (
     THRESHOLD,
     Bin,
     Calibration,
+    Evidence,
     Fit,
     Floats,
     calibration_error,
@@ -42,16 +43,14 @@ from model.training.scores import EvaluationError, Tokenizer, java, score
 class Judged:
     """One decoding's captions of a split, and which of them are right."""
 
-    mean_log_probs: list[float]
-    words: list[int]
+    evidence: list[Evidence]
     geometric_means: Floats
     right: list[bool]
 
     @classmethod
     def of(cls, captions: Sequence[Caption], cider: Floats, threshold: float) -> Self:
         return cls(
-            mean_log_probs=[float(caption.log_probs.mean()) for caption in captions],
-            words=[len(caption.words) for caption in captions],
+            evidence=[caption.evidence for caption in captions],
             geometric_means=np.array([caption.geometric_mean for caption in captions]),
             right=(cider > threshold).tolist(),
         )
@@ -60,8 +59,7 @@ class Judged:
     def together(cls, parts: Sequence[Self]) -> Self:
         """The captions of several data sets as one."""
         return cls(
-            mean_log_probs=[each for part in parts for each in part.mean_log_probs],
-            words=[each for part in parts for each in part.words],
+            evidence=[each for part in parts for each in part.evidence],
             geometric_means=np.concatenate([part.geometric_means for part in parts]),
             right=[each for part in parts for each in part.right],
         )
@@ -78,7 +76,8 @@ def judge(
 ) -> dict[Fit, Judged]:
     """Greedy and beam captions of a split's images against their references. Raises EvaluationError."""
     decodings = caption_examples(captioner, examples, beams=[beam], batch=batch).main
-    runs: dict[Fit, list[Caption]] = {"greedy": decodings["greedy"], "beam": decodings[f"beam {beam}"]}
+    greedy, *beams = decodings.values()  # of the beam the likeliest, then the winner where there is a consensus
+    runs: dict[Fit, list[Caption]] = dict(zip(FITS, [greedy, *beams], strict=False))
     found, truth = tokenised(runs, [example.captions for example in examples], tokenizer)
     return {
         search: Judged.of(captions, score(found[search], truth).each_cider, threshold)
@@ -151,18 +150,18 @@ def calibrate(options: argparse.Namespace, captioner: Captioner, name: str) -> N
         )
 
     parts = [judged_on(part) for part in fitted]
-    judged = {search: Judged.together([part[search] for part in parts]) for search in FITS}
-    fits = {search: fit_logistic(c.mean_log_probs, c.words, c.right) for search, c in judged.items()}
+    judged = {search: Judged.together([part[search] for part in parts]) for search in parts[0]}
+    fits = {search: fit_logistic(c.evidence, c.right) for search, c in judged.items()}
     calibration = Calibration(options.threshold, fits)
     shown = " and ".join(names[part] for part in fitted)
     print(f"{name}, {shown}, {tokenizer} tokeniser, right: CIDEr > {options.threshold:g}")
-    estimates = {search: cross_validated(c.mean_log_probs, c.words, c.right) for search, c in judged.items()}
+    estimates = {search: cross_validated(c.evidence, c.right) for search, c in judged.items()}
     report(judged, estimates, "10-fold cross-validation")
     for search, fit in fits.items():
         print(f"  {search:6}  {fit}")
     for part in checked:
         judged = judged_on(part)
-        estimates = {search: predict(fits[search], c.mean_log_probs, c.words) for search, c in judged.items()}
+        estimates = {search: predict(fits[search], c.evidence) for search, c in judged.items()}
         shown = names[part]
         print(f"{name}, {shown}, by the fit to {options.split}")
         report(judged, estimates, "not fitted")

@@ -46,7 +46,7 @@ TRAINING = ("flickr8k", "coco")  # what the shipped weights were trained on
 class Decodings:
     """The captions of a split's images, by way of decoding."""
 
-    main: dict[str, list[Caption]]  # "greedy", "beam 3" …: one caption an image
+    main: dict[str, list[Caption]]  # "greedy", "beam 3", "beam 3, consensus" …: one caption an image
     samples: list[tuple[Caption, ...]]  # per image; empty tuples where none were asked for
 
 
@@ -80,7 +80,14 @@ def caption_features(
     total: int,
 ) -> Decodings:
     """Captions of a split's images from their features, (B, regions, channels) at a time; as `caption_examples`."""
-    main: dict[str, list[Caption]] = {"greedy": [], **{f"beam {width}": [] for width in beams}}
+    ways = {f"beam {width}": (width, False) for width in beams}
+    if captioner.consensus is not None:
+        ways = {
+            name + ending: (width, ranked)
+            for name, (width, _) in ways.items()
+            for ending, ranked in (("", False), (", consensus", True))
+        }
+    main: dict[str, list[Caption]] = {"greedy": [], **{name: [] for name in ways}}
     drawn: list[tuple[Caption, ...]] = []
     for features in batches:
         seeds = range(len(drawn), len(drawn) + len(features))
@@ -89,9 +96,9 @@ def caption_features(
         )
         main["greedy"] += [several.greedy for several in captions]
         drawn += [several.samples for several in captions]
-        for width in beams:
-            [found] = captioner.decode(features, BeamSearch(width), blocking=blocking)
-            main[f"beam {width}"] += [caption for [caption] in found]
+        for name, (width, ranked) in ways.items():
+            [found] = captioner.decode(features, BeamSearch(width), blocking=blocking, ranked=ranked)
+            main[name] += [caption for [caption] in found]
         print(f"\r{len(drawn)}/{total} captioned", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return Decodings(main, drawn)

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
-_USUAL_BEAM: Final = 5
+_USUAL_BEAM: Final = 10
 
 
 class Captioners:

@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 from model.calibration import (
     Calibration,
+    Evidence,
     Logistic,
     calibration_error,
     chance_error,
@@ -28,14 +29,15 @@ from model.network.vocabulary import Vocabulary
 from model.training import calibrate
 from tests.conftest import PHOTOS, WEIGHTS
 
-TRUE = Logistic(slope=3.0, words=-0.2, intercept=5.0)
+TRUE = Logistic(slope=3.0, words=-0.2, intercept=5.0, agreement=4.0)
 
 
-def outcomes(count: int) -> tuple[list[float], list[int], list[bool]]:
+def outcomes(count: int) -> tuple[list[Evidence], list[bool]]:
     """Captions that are right with the probability that TRUE gives."""
     rng = np.random.default_rng(0)
-    means, words = rng.normal(-1.2, 0.4, count).tolist(), rng.integers(6, 16, count).tolist()
-    return means, words, (rng.random(count) < predict(TRUE, means, words)).tolist()
+    means, words, agreements = rng.normal(-1.4, 0.4, count), rng.integers(6, 16, count), rng.uniform(0, 0.3, count)
+    evidence = list(zip(means.tolist(), words.tolist(), agreements.tolist(), strict=True))
+    return evidence, (rng.random(count) < predict(TRUE, evidence)).tolist()
 
 
 def test_the_fit_finds_the_parameters_that_made_the_outcomes() -> None:
@@ -43,25 +45,28 @@ def test_the_fit_finds_the_parameters_that_made_the_outcomes() -> None:
     assert fit.slope == pytest.approx(TRUE.slope, rel=0.1)
     assert fit.words == pytest.approx(TRUE.words, rel=0.1)
     assert fit.intercept == pytest.approx(TRUE.intercept, rel=0.1)
+    assert fit.agreement == pytest.approx(TRUE.agreement, rel=0.1)
+    evidence, right = outcomes(2_000)
+    assert fit_logistic([(m, n, 0.0) for m, n, _ in evidence], right).agreement == 0.0
 
 
 def test_calibrated_estimates_have_a_small_error_and_wrong_ones_a_large_one() -> None:
-    means, words, right = outcomes(5_000)
-    assert calibration_error(cross_validated(means, words, right), right) < 0.03
+    evidence, right = outcomes(5_000)
+    assert calibration_error(cross_validated(evidence, right), right) < 0.03
     assert calibration_error(np.full(len(right), 0.99), right) == pytest.approx(0.99 - np.mean(right))
     assert chance_error(np.full(100, 0.5)) > chance_error(np.full(10_000, 0.5), draws=20) > 0
-    bins = reliability(cross_validated(means, words, right), right)
+    bins = reliability(cross_validated(evidence, right), right)
     assert [part.count for part in bins] == [500] * 10
     assert all(a.estimate <= b.estimate for a, b in itertools.pairwise(bins))
 
 
 @pytest.mark.parametrize("right", [[True] * 6, [False] * 6, [True, True, True, False, False, False]])
 def test_outcomes_that_leave_no_doubt_give_a_finite_fit(right: list[bool]) -> None:
-    fit = fit_logistic([-0.5, -0.6, -0.7, -2.0, -2.1, -2.2], [8] * 6, right)
+    fit = fit_logistic([(mean, 8, 0.0) for mean in (-0.5, -0.6, -0.7, -2.0, -2.1, -2.2)], right)
     assert 0 < fit(-3.0, 8) < 1
     assert fit(-0.5, 8) >= fit(-2.2, 8) - 1e-9
     with pytest.raises(ValueError, match="outcomes"):
-        fit_logistic([], [], [])
+        fit_logistic([], [])
 
 
 def test_a_calibration_survives_json_and_nonsense_is_refused() -> None:

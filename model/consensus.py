@@ -1,0 +1,137 @@
+"""How well a caption agrees with what people would say of a photo, estimated from the photo alone.
+
+CIDEr (Vedantam et al., CVPR 2015) is a caption's consensus with references: for each length n of n-grams, the mean
+cosine between its tf-idf vector and theirs. That is linear in the mean of the references' unit vectors. Here a ridge
+regression of low rank on the encoder's features predicts that mean, for single words and pairs. Of a beam's hypotheses
+the one wins that is likely and agrees, as those of Fang et al. (CVPR 2015) are ranked by likelihood and by how alike
+text and image are; Devlin et al. (arXiv 1505.04467) take the consensus with captions of similar photos.
+`python -m model.training.fit_consensus` fits it; captioners without its file take the likeliest hypothesis.
+
+Shapes: B photos, R regions, C channels, G n-grams, D the rank.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, Self
+
+import torch
+from torch import Tensor
+
+from model.network.checkpoint import CheckpointError, read_fitted, write_tensors
+
+CONSENSUS_FILE: Final = "consensus.safetensors"
+
+Words = Sequence[str]
+Ngram = tuple[str, ...]  # of one word or two
+
+
+def pooled(features: Tensor) -> Tensor:
+    """What the regression reads of grid features: (B, R, C) → (B, 2 C) float32, mean and maximum over the regions."""
+    features = features.float()
+    return torch.cat([features.mean(dim=1), features.amax(dim=1)], dim=-1)
+
+
+def ngrams(words: Words) -> tuple[list[Ngram], list[Ngram]]:
+    """The words of a caption, and its pairs of neighbours."""
+    return [(word,) for word in words], list(pairwise(words))
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A hypothesis of n words has the score likelihood · log p / n ** 0.7 + agreement."""
+
+    likelihood: float
+    pairs: float  # their share in the agreement, in [0, 1]; the rest is the words'
+
+
+class Consensus:
+    """Predicted tf-idf vectors of a photo's references."""
+
+    def __init__(
+        self, grams: Sequence[Ngram], idf: Tensor, rarest: float, down: Tensor, up: Tensor, ranking: Ranking
+    ) -> None:
+        """idf: (G,), and `rarest` of an n-gram that is none of them. down: (2 C + 1, D), the last row what is added;
+        up: (G, D + 1), the last column the mean over training photos. Raises ValueError for what does not fit.
+        """
+        if not (len(grams) == len(idf) == len(up)) or up.shape[1] != down.shape[1] + 1:
+            raise ValueError(f"{len(grams)} n-grams do not fit tensors of {tuple(up.shape)} and {tuple(down.shape)}")
+        self.grams, self.rarest, self.ranking = tuple(grams), rarest, ranking
+        self._row = {gram: row for row, gram in enumerate(grams)}
+        self._idf, self._idf_of = idf, idf.tolist()
+        self.down, self.up = down.float(), up.cpu()
+
+    @torch.inference_mode()
+    def codes(self, features: Tensor) -> Tensor:
+        """What is predicted of photos, (B, D + 1) float32 on the CPU. features: (B, R, C)."""
+        found = pooled(features) @ self.down[:-1] + self.down[-1]
+        return torch.cat([found, torch.ones_like(found[:, :1])], dim=1).cpu()
+
+    @torch.inference_mode()
+    def cosines(self, code: Tensor, captions: Sequence[Words]) -> list[tuple[float, float]]:
+        """The predicted mean cosine with a photo's references, of words and of pairs. code: (D + 1,)."""
+        counted = [tuple(Counter(grams) for grams in ngrams(words)) for words in captions]
+        known = {gram for both in counted for counts in both for gram in counts if gram in self._row}
+        rows = sorted(self._row[gram] for gram in known)
+        expected = dict(zip(rows, (self.up[rows].float() @ code).tolist(), strict=True))
+        return [(self._cosine(words, expected), self._cosine(pairs, expected)) for words, pairs in counted]
+
+    def _cosine(self, counts: Counter[Ngram], expected: dict[int, float]) -> float:
+        dot = square = 0.0
+        for gram, count in counts.items():
+            row = self._row.get(gram)
+            weight = count * (self.rarest if row is None else self._idf_of[row])
+            square += weight * weight
+            dot += 0.0 if row is None else weight * expected[row]
+        return dot / math.sqrt(square) if square else 0.0
+
+    def agreement(self, code: Tensor, captions: Sequence[Words]) -> list[float]:
+        """Of captions of one photo: the share of CIDEr's 1 that is to be expected. code: (D + 1,)."""
+        share = self.ranking.pairs
+        return [(1 - share) * words + share * pairs for words, pairs in self.cosines(code, captions)]
+
+    def best(self, code: Tensor, captions: Sequence[Words], log_probs: Sequence[float]) -> tuple[int, float]:
+        """Which hypothesis wins, the first of equals, and its agreement. log_probs: of all words together."""
+        agreements = self.agreement(code, captions)
+        scores = [
+            self.ranking.likelihood * normalised(log_prob, len(words)) + agreement
+            for words, log_prob, agreement in zip(captions, log_probs, agreements, strict=True)
+        ]
+        place = max(range(len(scores)), key=scores.__getitem__)
+        return place, agreements[place]
+
+    def to(self, device: torch.device) -> Self:
+        """The same for features on a device, in place."""
+        self.down = self.down.to(device)
+        return self
+
+    def save(self, path: Path, encoder_sha256: str) -> None:
+        """Write it, in fp16, for the encoder whose features it reads."""
+        tensors = {"down": self.down.half(), "up": self.up.half(), "idf": self._idf.float()}
+        metadata = {
+            "grams": json.dumps([" ".join(gram) for gram in self.grams], ensure_ascii=False),
+            "rarest": json.dumps(self.rarest),
+            "ranking": json.dumps(asdict(self.ranking)),
+            "encoder_sha256": encoder_sha256,
+        }
+        write_tensors(path, tensors, metadata)
+
+    @classmethod
+    def load(cls, path: Path, encoder_sha256: str) -> Self:
+        """Raises CheckpointError for a file that is damaged or was fitted to another encoder."""
+        tensors, metadata = read_fitted(path, encoder_sha256)
+        try:
+            grams = [tuple(text.split(" ")) for text in json.loads(metadata["grams"])]
+            ranking = Ranking(**json.loads(metadata["ranking"]))
+            return cls(grams, tensors["idf"], float(metadata["rarest"]), tensors["down"], tensors["up"], ranking)
+        except (KeyError, ValueError, TypeError) as error:
+            raise CheckpointError(f"{path}: {error!r}") from error
+
+
+def normalised(log_prob: float, words: int) -> float:
+    """The log-probability of a caption by its length, as beam search has it (`LENGTH_POWER`)."""
+    return log_prob / float(max(1, words) ** 0.7)

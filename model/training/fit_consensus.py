@@ -1,0 +1,190 @@
+"""Fit what ranks a beam's hypotheses by their consensus: `python -m model.training.fit_consensus`.
+
+A ridge regression from the encoder's features to the mean unit tf-idf vector of each training photo's captions, of
+words and of pairs, then its best approximation of low rank. How much likelihood counts beside it is chosen by the
+CIDEr-D of what wins on validation photos.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.captioner import Captioner
+from model.consensus import CONSENSUS_FILE, Consensus, Ngram, Ranking, ngrams, normalised, pooled
+from model.decoding.search import BeamSearch
+from model.network.checkpoint import ENCODER_FILE, fingerprint
+from model.network.vocabulary import tokenize
+from model.training.data import Example, Features, load_split, resolve_data
+from model.training.options import exit_status
+from model.training.scores import CiderD
+
+BATCH: Final = 64
+LIKELIHOODS: Final = (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2)
+SHARES: Final = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of pairs
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The captions of N photos as tf-idf vectors. Counted once, over all of them."""
+
+    grams: list[Ngram]  # words, then pairs
+    idf: Tensor  # (G,)
+    rarest: float
+    targets: Tensor  # (N, G) float32: of each photo, the mean of its captions' unit vectors
+
+    @classmethod
+    def of(cls, photos: Sequence[Sequence[Sequence[str]]], *, least: tuple[int, int]) -> "Corpus":
+        """photos: the captions of each, in words. least: how many captions say a word, or a pair, that is kept."""
+        captions, frequency = Counter[Ngram](), Counter[Ngram]()
+        for each in photos:
+            said = [{gram for grams in ngrams(words) for gram in grams} for words in each]
+            captions.update(gram for grams in said for gram in grams)
+            frequency.update(set().union(*said))
+        grams = [gram for gram, count in captions.items() if count >= least[len(gram) - 1]]
+        grams.sort(key=lambda gram: (len(gram), -captions[gram], gram))
+        rarest = float(np.log(len(photos)))
+        idf_of = {gram: rarest - float(np.log(count)) for gram, count in frequency.items()}
+        row = {gram: place for place, gram in enumerate(grams)}
+        targets = torch.zeros(len(photos), len(grams))
+        for place, each in enumerate(photos):
+            for words in each:
+                for counts in map(Counter, ngrams(words)):
+                    weights = {gram: count * idf_of[gram] for gram, count in counts.items()}
+                    norm = float(np.sqrt(sum(weight * weight for weight in weights.values())))
+                    for gram, weight in weights.items():
+                        if gram in row and norm:
+                            targets[place, row[gram]] += weight / norm / len(each)
+        return cls(grams, torch.tensor([idf_of[gram] for gram in grams]), rarest, targets)
+
+
+def regress(inputs: Tensor, targets: Tensor, *, decay: float, rank: int) -> tuple[Tensor, Tensor]:
+    """`down` and `up` of `Consensus`. inputs: (N, P); targets: (N, G); decay: on standardised inputs."""
+    mean, deviation = inputs.mean(dim=0), inputs.std(dim=0).clamp(min=1e-4)
+    standard, middle = (inputs - mean) / deviation, targets.mean(dim=0)
+    values, basis = torch.linalg.eigh((standard.T @ standard).double())
+    crossed = standard.T @ targets - standard.sum(dim=0)[:, None] * middle
+    inner = basis.T.float() @ crossed / (values + decay).float()[:, None]  # (P, G), over the basis
+    # The directions in which the predictions for the training photos vary most.
+    spread = inner * values.clamp(min=0).sqrt().float()[:, None]
+    strength, left = torch.linalg.eigh((spread @ spread.T).double())
+    left, strength = left[:, -rank:].float(), strength[-rank:].clamp(min=1e-12).float()
+    across = (spread.T @ left) / strength.sqrt()  # (G, D), orthonormal
+    down = basis.float() @ (inner @ across) / deviation[:, None]
+    return torch.cat([down, -(mean @ down)[None]]), torch.cat([across, middle[:, None]], dim=1)
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """Those of one photo's beam."""
+
+    cosines: Tensor  # (K, 2), of words and pairs
+    normalised: Tensor  # (K,)
+    rewards: Tensor  # (K,), CIDEr-D
+
+
+def choose(photos: Sequence[Hypotheses]) -> tuple[Ranking, float]:
+    """The ranking with the highest mean reward, and that."""
+    found = {
+        Ranking(likelihood, share): sum(
+            float(each.rewards[(each.cosines @ weights + likelihood * each.normalised).argmax()]) for each in photos
+        )
+        for likelihood, share in product(LIKELIHOODS, SHARES)
+        for weights in (torch.tensor([1 - share, share]),)
+    }
+    best = max(found, key=found.__getitem__)
+    return best, found[best] / len(photos)
+
+
+def hypotheses(
+    captioner: Captioner,
+    consensus: Consensus,
+    features: Features,
+    references: Sequence[Sequence[Sequence[str]]],
+    metric: CiderD,
+    width: int,
+) -> list[Hypotheses]:
+    found: list[Hypotheses] = []
+    for start in range(0, len(references), BATCH):
+        part = features[range(start, min(start + BATCH, len(references)))].to(captioner.device)
+        [beams] = captioner.decode(part, BeamSearch(width, hypotheses=width), ranked=False)
+        for code, captions in zip(consensus.codes(part), beams, strict=True):
+            words = [caption.words for caption in captions]
+            found.append(
+                Hypotheses(
+                    torch.tensor(consensus.cosines(code, words)),
+                    torch.tensor([normalised(float(each.log_probs.sum()), len(each.words)) for each in captions]),
+                    torch.tensor(metric.score(words, references[len(found)])),
+                )
+            )
+    return found
+
+
+def said(examples: Sequence[Example]) -> list[list[list[str]]]:
+    return [[tokenize(caption) for caption in example.captions] for example in examples]
+
+
+def run(options: argparse.Namespace) -> None:
+    weights, cache = Path(options.weights), Path(options.cache)
+    captioner = Captioner.load(weights, options.device, precision="fp32")
+    sha256 = fingerprint(weights / ENCODER_FILE)
+    roots = [resolve_data(name) for name in options.data]
+    train = [example for root in roots for example in load_split(root, "train")]
+    kept = Features.cached(cache, captioner.encoder, sha256, train)
+    starts = range(0, len(train), BATCH)
+    inputs = torch.cat([pooled(kept[range(start, min(start + BATCH, len(train)))]) for start in starts])
+    corpus = Corpus.of(said(train), least=(options.words, options.pairs))
+    print(f"{len(train)} photos, {len(corpus.grams)} words and pairs", flush=True)
+    down, up = regress(inputs, corpus.targets, decay=options.decay, rank=options.rank)
+    consensus = Consensus(corpus.grams, corpus.idf, corpus.rarest, down.half(), up.half(), Ranking(0.0, 0.5))
+
+    validation = load_split(resolve_data(options.validation), options.split)
+    features = Features.cached(cache, captioner.encoder, sha256, validation)
+    references, metric = said(validation), CiderD(said(train))
+    found = hypotheses(captioner, consensus, features, references, metric, options.beam)
+    consensus.ranking, reward = choose(found)
+    first = 100 * fmean(float(each.rewards[0]) for each in found)
+    most = 100 * fmean(float(each.rewards.max()) for each in found)
+    print(
+        f"{options.validation} {options.split}, beam of {options.beam}; CIDEr-D of the likeliest {first:.1f}, of the",
+        end=" ",
+    )
+    print(f"winner {100 * reward:.1f}, of the best there is {most:.1f}; {consensus.ranking}", flush=True)
+    consensus.save(Path(options.out or weights / CONSENSUS_FILE), sha256)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m model.training.fit_consensus", description=__doc__.split("\n")[0])
+    parser.add_argument("--weights", default="weights", help="the folder of the weights; the file is written there")
+    parser.add_argument(
+        "--out", default="", metavar="FILE", help=f"where to write it instead of {CONSENSUS_FILE} there"
+    )
+    parser.add_argument(
+        "--data", nargs="+", default=["flickr8k", "coco"], help="data sets whose train photos are fitted"
+    )
+    parser.add_argument("--validation", default="flickr8k", metavar="DATA", help="the data set of the ranking")
+    parser.add_argument("--split", default="val", help="of --validation, default val")
+    parser.add_argument(
+        "--beam", type=int, default=10, help="width of the beam whose hypotheses are ranked, default 10"
+    )
+    parser.add_argument("--decay", type=float, default=1000.0, help="of the ridge regression, default 1000")
+    parser.add_argument("--rank", type=int, default=384)
+    parser.add_argument("--words", type=int, default=5, help="captions that say a word that is kept, default 5")
+    parser.add_argument("--pairs", type=int, default=6, help="the same of a pair, default 6")
+    parser.add_argument("--cache", default="cache", help="the folder of encoder features")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args(arguments)
+    return exit_status(lambda: run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
