@@ -2,7 +2,7 @@
 
 A caption counts as right when its CIDEr against the image's references is above `Calibration.threshold`. The
 estimate is p = σ(slope · m + words · n + agreement · a + intercept), m the mean log-probability of its words, n their
-number, and a, of captions that were ranked by it alone, the agreement of `model.consensus`.
+number, a its agreement (`model.consensus`).
 """
 
 import dataclasses
@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-Fit = Literal["greedy", "beam", "ranked"]
+Fit = Literal["greedy", "beam"]
 Evidence = tuple[float, int, float]  # of a caption: m, n and a
-FITS: Final[tuple[Fit, ...]] = ("greedy", "beam", "ranked")
+FITS: Final[tuple[Fit, ...]] = ("greedy", "beam")
 
 THRESHOLD: Final = 0.5  # of CIDEr, where 0.5 is the 50 of tables that give it × 100
 RIDGE: Final = 1e-3  # keeps the fit finite where the classes can be told apart without error

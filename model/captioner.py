@@ -84,8 +84,8 @@ class Captioner:
 
         sampler: a captioner over the same encoder whose decoder draws the sampled captions; None: `decoder` does.
         gate: what tells photos from other pictures; None: every picture is taken for a photo. tagger: what judges tags
-        and ranks descriptions; None: neither can be asked for. consensus: what chooses among a beam's hypotheses; None:
-        the likeliest one wins.
+        and ranks descriptions; None: neither can be asked for. consensus: what chooses among a beam's hypotheses and
+        judges words; None: the likeliest one wins, and all of it is believed.
         """
         self.encoder = encoder
         self.decoder = decoder
@@ -136,6 +136,8 @@ class Captioner:
             captioner.tagger = Tagger.load(path / TAGS_FILE, checkpoints[0].encoder_sha256).to(target)
         if (path / CONSENSUS_FILE).is_file():
             captioner.consensus = Consensus.load(path / CONSENSUS_FILE, checkpoints[0].encoder_sha256).to(target)
+            if captioner.sampler is not None:
+                captioner.sampler.consensus = captioner.consensus
         return captioner
 
     def beside(self, path: str | Path, model: NetworkKind) -> Captioner:
@@ -250,31 +252,33 @@ class Captioner:
     ) -> list[list[list[Caption]]]:
         """For each search, for each image, the captions that this decoder finds, all searches in one run.
 
-        ranked: of a beam that gives one caption, that with the best `consensus` wins, where there is one.
+        ranked: of a beam that gives one caption, the one with the best score by the consensus wins, where there is one.
         """
         if not len(features):
             return [[] for _ in searches]
-        if ranked and self.consensus is not None:
-            searches = tuple(
-                replace(search, hypotheses=search.width, fit="ranked")
-                if isinstance(search, BeamSearch) and search.hypotheses == 1
-                else search
-                for search in searches
-            )
+        ranks = [
+            ranked and self.consensus is not None and isinstance(search, BeamSearch) and search.hypotheses == 1
+            for search in searches
+        ]
         decoded = decode(
             self._steps,
             self.decoder.init_state(features),
-            *searches,
+            *(
+                replace(s, hypotheses=s.width) if r and isinstance(s, BeamSearch) else s
+                for s, r in zip(searches, ranks, strict=True)
+            ),
             max_words=self.decoder.config.max_words,
             blocking=self._blocking if blocking else None,
             fixed=self._fixed,
         )
-        codes = None
-        if self.consensus is not None and any(search.fit == "ranked" for search in searches):
-            codes = self.consensus.codes(features)
+        found = [self._captions(each, search.fit) for each, search in zip(decoded, searches, strict=True)]
+        if self.consensus is None:
+            return found
+        codes = self.consensus.codes(features)
+        found = [list(map(self.consensus.judged, codes, images)) for images in found]
         return [
-            self._captions(found, search.fit) if codes is None or search.fit != "ranked" else self._ranked(found, codes)
-            for found, search in zip(decoded, searches, strict=True)
+            [[max(captions, key=self.consensus.score)] for captions in images] if choose else images
+            for images, choose in zip(found, ranks, strict=True)
         ]
 
     def explain(self, features: Tensor, texts: Sequence[str]) -> list[Caption]:
@@ -364,24 +368,15 @@ class Captioner:
         with torch.inference_mode():
             weighed = weigh(self.decoder, self.decoder.init_state(features), tokens, LIKELIEST)
         log_probs, attention = weighed.log_probs.cpu().numpy(), _on_cpu(weighed.attention)
-        return [
+        captions = [
             self._caption(words, log_probs[row], None if attention is None else attention[row], "greedy", steps)
             for row, (words, steps) in enumerate(zip(tokens, steps_of(weighed, tokens, self.vocabulary), strict=True))
         ]
-
-    def _ranked(self, decoded: Decoded, codes: Tensor) -> list[list[Caption]]:
-        """Per image, the one of its K hypotheses that wins by consensus. codes: from `Consensus.codes`."""
-        assert self.consensus is not None
-        said = [[self.vocabulary.decode(tokens) for tokens in several] for several in decoded.tokens.tolist()]
-        sums = decoded.log_probs.sum(dim=-1).tolist()
-        won = [self.consensus.best(*each) for each in zip(codes, said, sums, strict=True)]
-        rows, places = torch.arange(len(won)), torch.tensor([[place] for place, _ in won])
-        one = (rows.to(self.device)[:, None], places.to(self.device))
-        attention = None if decoded.attention is None else decoded.attention[one]
-        best = Decoded(decoded.tokens[one], decoded.log_probs[one], decoded.lengths[one], attention)
+        if self.consensus is None:
+            return captions
         return [
-            [replace(caption, agreement=agreement)]
-            for [caption], (_, agreement) in zip(self._captions(best, "ranked"), won, strict=True)
+            self.consensus.judged(c, [each])[0]
+            for c, each in zip(self.consensus.codes(features), captions, strict=True)
         ]
 
     def _captions(self, decoded: Decoded, fit: Fit) -> list[list[Caption]]:

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from model.calibration import Evidence, Logistic
-from model.doubt import NotPhoto, english, is_doubtful, is_unsure
+from model.doubt import NotPhoto, english, is_unsure
 from model.translation_checks import failures
 from model.typography import typeset
 from model.words import COLOURS, FUNCTION_WORDS, RUSSIAN_LITTLE, bare, phrase_ends
 
 ALIGNED: Final = 0.25  # the least share of a word's alignment with an English word that it comes from
-LIKELY: Final = 0.5  # probability of words that are a better bet than none
+BELIEVED: Final = 0.4  # the least belief in a word at the end of a caption that is said
 END_OF_CAPTION: Final = ""  # stands for <end> among the words of a `Step`
 
 
@@ -39,7 +39,8 @@ class Caption:
     log_probs: npt.NDArray[np.float32]  # (words,), natural logarithms
     attention: npt.NDArray[np.float32] | None  # (words, rows, columns), each map summing to 1; None: baseline
     calibrated: Logistic | None = None  # None: a checkpoint without calibration
-    agreement: float = 0.0  # of one that was ranked by it (`model.consensus`), for its fit
+    agreement: float = 0.0  # with what is expected of the photo (`model.consensus`); 0 where that is not known
+    beliefs: tuple[float, ...] = ()  # of each word, the estimated probability that people say it; empty likewise
     steps: tuple[Step, ...] = ()  # of an explained caption (`Captioner.explain`): one for each word, and for its end
 
     @property
@@ -68,25 +69,19 @@ class Caption:
 
     @property
     def beginning(self) -> tuple[str, ...]:
-        """Of a doubtful caption the words that are a better bet than all of it; empty where all of it is to be said.
+        """The words that are said first, where that is not all of them; empty where it is.
 
-        Of an unsure one that is the first phrase, where the geometric mean of its word probabilities is LIKELY or more.
-        Else the phrases at its end go that have a content word less likely than that; the first one always stays.
+        The phrases at the end go that have a content word which is not BELIEVED. The first one always stays.
         """
-        if not self.words or not is_doubtful(self.confidence):
+        if not self.beliefs:
             return ()
-        first, *others = phrase_ends(self.words)
-        if is_unsure(self.confidence) and math.exp(float(self.log_probs[:first].mean())) >= LIKELY:
-            others = []
-        ends = [first, *others]
-        while len(ends) > 1 and self._least(ends[-2], ends[-1]) < LIKELY:
-            ends.pop()
-        return self.words[: ends[-1]] if ends[-1] < len(self.words) else ()
-
-    def _least(self, start: int, end: int) -> float:
-        """The least probability of the content words from place `start` to `end`; 1 where there are none."""
-        told = [place for place in range(start, end) if self.words[place] not in FUNCTION_WORDS]
-        return math.exp(float(self.log_probs[told].min())) if told else 1.0
+        *ends, end = phrase_ends(self.words)
+        while ends and any(
+            belief < BELIEVED and word not in FUNCTION_WORDS
+            for word, belief in zip(self.words[ends[-1] : end], self.beliefs[ends[-1] : end], strict=True)
+        ):
+            end = ends.pop()
+        return self.words[:end] if end < len(self.words) else ()
 
 
 @dataclass(frozen=True)

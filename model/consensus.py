@@ -4,8 +4,9 @@ CIDEr (Vedantam et al., CVPR 2015) is a caption's consensus with references: for
 cosine between its tf-idf vector and theirs. That is linear in the mean of the references' unit vectors. Here a ridge
 regression of low rank on the encoder's features predicts that mean, for single words and pairs. Of a beam's hypotheses
 the one wins that is likely and agrees, as those of Fang et al. (CVPR 2015) are ranked by likelihood and by how alike
-text and image are; Devlin et al. (arXiv 1505.04467) take the consensus with captions of similar photos.
-`python -m model.training.fit_consensus` fits it; captioners without its file take the likeliest hypothesis.
+text and image are; Devlin et al. (arXiv 1505.04467) take the consensus with captions of similar photos. A word is
+believed by its own probability and by how much of it the regression expects.
+`python -m model.training.fit_consensus` fits it; captioners without its file take the likeliest hypothesis whole.
 
 Shapes: B photos, R regions, C channels, G n-grams, D the rank.
 """
@@ -14,7 +15,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, Self
@@ -22,9 +23,12 @@ from typing import Final, Self
 import torch
 from torch import Tensor
 
+from model.captions import Caption
+from model.decoding.search import LENGTH_POWER
 from model.network.checkpoint import CheckpointError, read_fitted, write_tensors
 
 CONSENSUS_FILE: Final = "consensus.safetensors"
+LEAST: Final = 1e-4  # of what is expected of a word, before its logarithm
 
 Words = Sequence[str]
 Ngram = tuple[str, ...]  # of one word or two
@@ -49,18 +53,50 @@ class Ranking:
     pairs: float  # their share in the agreement, in [0, 1]; the rest is the words'
 
 
+@dataclass(frozen=True)
+class Belief:
+    """A word is in what people say with p = σ(slope · log p(word) + expected · log of what is expected + intercept)."""
+
+    slope: float
+    expected: float
+    intercept: float
+
+    def __call__(self, log_prob: float, log_expected: float) -> float:
+        logit = self.slope * log_prob + self.expected * log_expected + self.intercept
+        return 0.5 + 0.5 * math.tanh(0.5 * logit)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Of one caption: its cosines with the references' words and pairs, the share of CIDEr's 1 that is to be expected,
+    and of each word the logarithm of how much of it is.
+    """
+
+    words: float
+    pairs: float
+    agreement: float
+    log_expected: tuple[float, ...]
+
+
 class Consensus:
     """Predicted tf-idf vectors of a photo's references."""
 
     def __init__(
-        self, grams: Sequence[Ngram], idf: Tensor, rarest: float, down: Tensor, up: Tensor, ranking: Ranking
+        self,
+        grams: Sequence[Ngram],
+        idf: Tensor,
+        rarest: float,
+        down: Tensor,
+        up: Tensor,
+        ranking: Ranking,
+        belief: Belief,
     ) -> None:
         """idf: (G,), and `rarest` of an n-gram that is none of them. down: (2 C + 1, D), the last row what is added;
         up: (G, D + 1), the last column the mean over training photos. Raises ValueError for what does not fit.
         """
         if not (len(grams) == len(idf) == len(up)) or up.shape[1] != down.shape[1] + 1:
             raise ValueError(f"{len(grams)} n-grams do not fit tensors of {tuple(up.shape)} and {tuple(down.shape)}")
-        self.grams, self.rarest, self.ranking = tuple(grams), rarest, ranking
+        self.grams, self.rarest, self.ranking, self.belief = tuple(grams), rarest, ranking, belief
         self._row = {gram: row for row, gram in enumerate(grams)}
         self._idf, self._idf_of = idf, idf.tolist()
         self.down, self.up = down.float(), up.cpu()
@@ -72,13 +108,17 @@ class Consensus:
         return torch.cat([found, torch.ones_like(found[:, :1])], dim=1).cpu()
 
     @torch.inference_mode()
-    def cosines(self, code: Tensor, captions: Sequence[Words]) -> list[tuple[float, float]]:
-        """The predicted mean cosine with a photo's references, of words and of pairs. code: (D + 1,)."""
+    def judge(self, code: Tensor, captions: Sequence[Words]) -> list[Judgement]:
+        """Captions of one photo. code: (D + 1,)."""
         counted = [tuple(Counter(grams) for grams in ngrams(words)) for words in captions]
-        known = {gram for both in counted for counts in both for gram in counts if gram in self._row}
-        rows = sorted(self._row[gram] for gram in known)
+        rows = sorted({self._row[gram] for both in counted for counts in both for gram in counts if gram in self._row})
         expected = dict(zip(rows, (self.up[rows].float() @ code).tolist(), strict=True))
-        return [(self._cosine(words, expected), self._cosine(pairs, expected)) for words, pairs in counted]
+        judged = []
+        for words, (ones, twos) in zip(captions, counted, strict=True):
+            cosines = self._cosine(ones, expected), self._cosine(twos, expected)
+            agreement = (1 - self.ranking.pairs) * cosines[0] + self.ranking.pairs * cosines[1]
+            judged.append(Judgement(*cosines, agreement, tuple(self._log_expected(word, expected) for word in words)))
+        return judged
 
     def _cosine(self, counts: Counter[Ngram], expected: dict[int, float]) -> float:
         dot = square = 0.0
@@ -89,20 +129,24 @@ class Consensus:
             dot += 0.0 if row is None else weight * expected[row]
         return dot / math.sqrt(square) if square else 0.0
 
-    def agreement(self, code: Tensor, captions: Sequence[Words]) -> list[float]:
-        """Of captions of one photo: the share of CIDEr's 1 that is to be expected. code: (D + 1,)."""
-        share = self.ranking.pairs
-        return [(1 - share) * words + share * pairs for words, pairs in self.cosines(code, captions)]
+    def _log_expected(self, word: str, expected: dict[int, float]) -> float:
+        row = self._row.get((word,))
+        return math.log(LEAST if row is None else max(LEAST, expected[row] / max(LEAST, self._idf_of[row])))
 
-    def best(self, code: Tensor, captions: Sequence[Words], log_probs: Sequence[float]) -> tuple[int, float]:
-        """Which hypothesis wins, the first of equals, and its agreement. log_probs: of all words together."""
-        agreements = self.agreement(code, captions)
-        scores = [
-            self.ranking.likelihood * normalised(log_prob, len(words)) + agreement
-            for words, log_prob, agreement in zip(captions, log_probs, agreements, strict=True)
+    def judged(self, code: Tensor, captions: Sequence[Caption]) -> list[Caption]:
+        """The same captions with their agreement and how far each word is believed."""
+        return [
+            replace(
+                caption,
+                agreement=found.agreement,
+                beliefs=tuple(map(self.belief, caption.log_probs.tolist(), found.log_expected)),
+            )
+            for caption, found in zip(captions, self.judge(code, [each.words for each in captions]), strict=True)
         ]
-        place = max(range(len(scores)), key=scores.__getitem__)
-        return place, agreements[place]
+
+    def score(self, caption: Caption) -> float:
+        """By which hypotheses are ranked; of one that was judged."""
+        return self.ranking.likelihood * normalised(caption) + caption.agreement
 
     def to(self, device: torch.device) -> Self:
         """The same for features on a device, in place."""
@@ -116,6 +160,7 @@ class Consensus:
             "grams": json.dumps([" ".join(gram) for gram in self.grams], ensure_ascii=False),
             "rarest": json.dumps(self.rarest),
             "ranking": json.dumps(asdict(self.ranking)),
+            "belief": json.dumps(asdict(self.belief)),
             "encoder_sha256": encoder_sha256,
         }
         write_tensors(path, tensors, metadata)
@@ -126,12 +171,13 @@ class Consensus:
         tensors, metadata = read_fitted(path, encoder_sha256)
         try:
             grams = [tuple(text.split(" ")) for text in json.loads(metadata["grams"])]
-            ranking = Ranking(**json.loads(metadata["ranking"]))
-            return cls(grams, tensors["idf"], float(metadata["rarest"]), tensors["down"], tensors["up"], ranking)
+            ranking, belief = Ranking(**json.loads(metadata["ranking"])), Belief(**json.loads(metadata["belief"]))
+            rarest = float(json.loads(metadata["rarest"]))
+            return cls(grams, tensors["idf"], rarest, tensors["down"], tensors["up"], ranking, belief)
         except (KeyError, ValueError, TypeError) as error:
             raise CheckpointError(f"{path}: {error!r}") from error
 
 
-def normalised(log_prob: float, words: int) -> float:
-    """The log-probability of a caption by its length, as beam search has it (`LENGTH_POWER`)."""
-    return log_prob / float(max(1, words) ** 0.7)
+def normalised(caption: Caption) -> float:
+    """The log-probability of a caption's words by their number, as beam search has it (`LENGTH_POWER`)."""
+    return float(caption.log_probs.sum()) / float(max(1, len(caption.words)) ** LENGTH_POWER)

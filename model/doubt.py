@@ -1,4 +1,4 @@
-"""When a caption is doubtful or unsure, and what is said of what is probably no photo. Free of torch and numpy.
+"""When a caption is unsure, and what is said of what is probably no photo. Free of torch and numpy.
 
 Confidence is the probability that a caption is right: a caption of which one is "sure" is right at least twice as often
 as it is wrong, and one of which one is "unsure" is wrong more than twice as often as it is right.
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Final
 
 SURE: Final = 2 / 3
-EVEN: Final = 1 / 2
 FAIRLY_SURE: Final = 1 / 3
 
 
@@ -20,11 +19,6 @@ def percent(confidence: float) -> int:
 def is_unsure(confidence: float) -> bool:
     """Whether a caption is to be hedged; decided by the figure that is shown."""
     return percent(confidence) < 100 * FAIRLY_SURE
-
-
-def is_doubtful(confidence: float) -> bool:
-    """Whether a caption is likelier wrong than right, so that not all of it need be said first; decided likewise."""
-    return percent(confidence) < 100 * EVEN
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """Calibrate confidence: `python -m model.training.calibrate --model attention --data flickr8k --split val`.
 
 Captions the validation split of one or several data sets, asks which captions are right (CIDEr against their references
-above a threshold), fits `model.calibration` for greedy captions, the likeliest of a beam and the winners by consensus,
-and keeps the fits in the decoder's file, tensors untouched. A `<model>-sampling` file beside it gets a fit of its own
-greedy captions. The expected calibration error is estimated by cross-validation; `--check` measures it on splits that
-were not fitted. Draws a reliability plot of the last one.
+above a threshold), fits `model.calibration` for greedy and beam captions and keeps the fit in the decoder's file,
+tensors untouched. A `<model>-sampling` file beside it gets a fit of its own greedy captions. The expected calibration
+error is estimated by cross-validation; `--check` measures it on splits that were not fitted. Draws a reliability plot
+of the last one.
 """
 
 import argparse
@@ -76,8 +76,7 @@ def judge(
 ) -> dict[Fit, Judged]:
     """Greedy and beam captions of a split's images against their references. Raises EvaluationError."""
     decodings = caption_examples(captioner, examples, beams=[beam], batch=batch).main
-    greedy, *beams = decodings.values()  # of the beam the likeliest, then the winner where there is a consensus
-    runs: dict[Fit, list[Caption]] = dict(zip(FITS, [greedy, *beams], strict=False))
+    runs: dict[Fit, list[Caption]] = {"greedy": decodings["greedy"], "beam": decodings[f"beam {beam}"]}
     found, truth = tokenised(runs, [example.captions for example in examples], tokenizer)
     return {
         search: Judged.of(captions, score(found[search], truth).each_cider, threshold)
@@ -150,7 +149,7 @@ def calibrate(options: argparse.Namespace, captioner: Captioner, name: str) -> N
         )
 
     parts = [judged_on(part) for part in fitted]
-    judged = {search: Judged.together([part[search] for part in parts]) for search in parts[0]}
+    judged = {search: Judged.together([part[search] for part in parts]) for search in FITS}
     fits = {search: fit_logistic(c.evidence, c.right) for search, c in judged.items()}
     calibration = Calibration(options.threshold, fits)
     shown = " and ".join(names[part] for part in fitted)

@@ -46,7 +46,7 @@ TRAINING = ("flickr8k", "coco")  # what the shipped weights were trained on
 class Decodings:
     """The captions of a split's images, by way of decoding."""
 
-    main: dict[str, list[Caption]]  # "greedy", "beam 3", "beam 3, consensus" …: one caption an image
+    main: dict[str, list[Caption]]  # "greedy", "beam 3", "beam 3, likeliest" …: one caption an image
     samples: list[tuple[Caption, ...]]  # per image; empty tuples where none were asked for
 
 
@@ -80,13 +80,10 @@ def caption_features(
     total: int,
 ) -> Decodings:
     """Captions of a split's images from their features, (B, regions, channels) at a time; as `caption_examples`."""
-    ways = {f"beam {width}": (width, False) for width in beams}
+    # The bot's captions; where a consensus chose them, the likeliest as well.
+    ways = {f"beam {width}": (width, True) for width in beams}
     if captioner.consensus is not None:
-        ways = {
-            name + ending: (width, ranked)
-            for name, (width, _) in ways.items()
-            for ending, ranked in (("", False), (", consensus", True))
-        }
+        ways |= {f"beam {width}, likeliest": (width, False) for width in beams}
     main: dict[str, list[Caption]] = {"greedy": [], **{name: [] for name in ways}}
     drawn: list[tuple[Caption, ...]] = []
     for features in batches:

@@ -2,15 +2,15 @@
 
 A ridge regression from the encoder's features to the mean unit tf-idf vector of each training photo's captions, of
 words and of pairs, then its best approximation of low rank. How much likelihood counts beside it is chosen by the
-CIDEr-D of what wins on validation photos.
+CIDEr-D of what wins on validation photos, and how far a word is believed by whether their captions say it.
 """
 
 import argparse
+import itertools
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Final
@@ -19,17 +19,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.calibration import fit_logistic
 from model.captioner import Captioner
-from model.consensus import CONSENSUS_FILE, Consensus, Ngram, Ranking, ngrams, normalised, pooled
+from model.captions import Caption
+from model.consensus import CONSENSUS_FILE, Belief, Consensus, Ngram, Ranking, ngrams, normalised, pooled
 from model.decoding.search import BeamSearch
 from model.network.checkpoint import ENCODER_FILE, fingerprint
 from model.network.vocabulary import tokenize
 from model.training.data import Example, Features, load_split, resolve_data
 from model.training.options import exit_status
 from model.training.scores import CiderD
+from model.words import FUNCTION_WORDS
 
 BATCH: Final = 64
+SAME: Final = {"gray": "grey"}
 LIKELIHOODS: Final = (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2)
+LOSS: Final = 0.005  # of CIDEr-D
 SHARES: Final = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of pairs
 
 
@@ -91,42 +96,29 @@ class Hypotheses:
     normalised: Tensor  # (K,)
     rewards: Tensor  # (K,), CIDEr-D
 
+    def reward(self, ranking: Ranking) -> float:
+        """Of the winner."""
+        weights = torch.tensor([1 - ranking.pairs, ranking.pairs])
+        return float(self.rewards[(self.cosines @ weights + ranking.likelihood * self.normalised).argmax()])
+
 
 def choose(photos: Sequence[Hypotheses]) -> tuple[Ranking, float]:
-    """The ranking with the highest mean reward, and that."""
+    """Of the rankings that lose no more than LOSS of the highest mean reward the one in which likelihood counts most,
+    and its reward: what the network finds unlikely is seldom well said.
+    """
     found = {
-        Ranking(likelihood, share): sum(
-            float(each.rewards[(each.cosines @ weights + likelihood * each.normalised).argmax()]) for each in photos
-        )
-        for likelihood, share in product(LIKELIHOODS, SHARES)
-        for weights in (torch.tensor([1 - share, share]),)
+        ranking: fmean(each.reward(ranking) for each in photos)
+        for ranking in itertools.starmap(Ranking, itertools.product(LIKELIHOODS, SHARES))
     }
-    best = max(found, key=found.__getitem__)
-    return best, found[best] / len(photos)
+    good = [ranking for ranking, reward in found.items() if reward >= max(found.values()) - LOSS]
+    best = max(good, key=lambda ranking: (ranking.likelihood, found[ranking]))
+    return best, found[best]
 
 
-def hypotheses(
-    captioner: Captioner,
-    consensus: Consensus,
-    features: Features,
-    references: Sequence[Sequence[Sequence[str]]],
-    metric: CiderD,
-    width: int,
-) -> list[Hypotheses]:
-    found: list[Hypotheses] = []
-    for start in range(0, len(references), BATCH):
-        part = features[range(start, min(start + BATCH, len(references)))].to(captioner.device)
-        [beams] = captioner.decode(part, BeamSearch(width, hypotheses=width), ranked=False)
-        for code, captions in zip(consensus.codes(part), beams, strict=True):
-            words = [caption.words for caption in captions]
-            found.append(
-                Hypotheses(
-                    torch.tensor(consensus.cosines(code, words)),
-                    torch.tensor([normalised(float(each.log_probs.sum()), len(each.words)) for each in captions]),
-                    torch.tensor(metric.score(words, references[len(found)])),
-                )
-            )
-    return found
+def fit_belief(log_probs: Sequence[float], log_expected: Sequence[float], right: Sequence[bool]) -> Belief:
+    """Of content words: what is known of each, and whether a reference says it."""
+    fitted = fit_logistic([(p, 0, e) for p, e in zip(log_probs, log_expected, strict=True)], right)
+    return Belief(fitted.slope, fitted.agreement, fitted.intercept)
 
 
 def said(examples: Sequence[Example]) -> list[list[list[str]]]:
@@ -145,12 +137,28 @@ def run(options: argparse.Namespace) -> None:
     corpus = Corpus.of(said(train), least=(options.words, options.pairs))
     print(f"{len(train)} photos, {len(corpus.grams)} words and pairs", flush=True)
     down, up = regress(inputs, corpus.targets, decay=options.decay, rank=options.rank)
-    consensus = Consensus(corpus.grams, corpus.idf, corpus.rarest, down.half(), up.half(), Ranking(0.0, 0.5))
+    consensus = Consensus(
+        corpus.grams, corpus.idf, corpus.rarest, down.half(), up.half(), Ranking(0.0, 0.5), Belief(1.0, 0.0, 0.0)
+    )
 
     validation = load_split(resolve_data(options.validation), options.split)
     features = Features.cached(cache, captioner.encoder, sha256, validation)
     references, metric = said(validation), CiderD(said(train))
-    found = hypotheses(captioner, consensus, features, references, metric, options.beam)
+    beams: list[list[Caption]] = []
+    codes: list[Tensor] = []
+    for start in range(0, len(validation), BATCH):
+        part = features[range(start, min(start + BATCH, len(validation)))].to(captioner.device)
+        codes += consensus.codes(part)
+        beams += captioner.decode(part, BeamSearch(options.beam, hypotheses=options.beam), ranked=False)[0]
+    found = [
+        Hypotheses(
+            torch.tensor([(each.words, each.pairs) for each in consensus.judge(code, words)]),
+            torch.tensor([normalised(each) for each in captions]),
+            torch.tensor(metric.score(words, truth)),
+        )
+        for code, captions, truth in zip(codes, beams, references, strict=True)
+        for words in ([each.words for each in captions],)
+    ]
     consensus.ranking, reward = choose(found)
     first = 100 * fmean(float(each.rewards[0]) for each in found)
     most = 100 * fmean(float(each.rewards.max()) for each in found)
@@ -159,6 +167,21 @@ def run(options: argparse.Namespace) -> None:
         end=" ",
     )
     print(f"winner {100 * reward:.1f}, of the best there is {most:.1f}; {consensus.ranking}", flush=True)
+
+    words: list[tuple[float, float, bool]] = []  # of the winners
+    for code, captions, truth in zip(codes, beams, references, strict=True):
+        winner = max(consensus.judged(code, captions), key=consensus.score)
+        [judged] = consensus.judge(code, [winner.words])
+        known = {SAME.get(word, word) for reference in truth for word in reference}
+        words += [
+            (log_prob, expected, SAME.get(word, word) in known)
+            for word, log_prob, expected in zip(
+                winner.words, winner.log_probs.tolist(), judged.log_expected, strict=True
+            )
+            if word not in FUNCTION_WORDS
+        ]
+    consensus.belief = fit_belief(*zip(*words, strict=True))
+    print(f"{len(words)} content words, {fmean(right for *_, right in words):.1%} of them said; {consensus.belief}")
     consensus.save(Path(options.out or weights / CONSENSUS_FILE), sha256)
 
 

@@ -2,31 +2,41 @@
 
 import math
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from model.calibration import Calibration, Logistic
 from model.captioner import Captioner
-from model.consensus import CONSENSUS_FILE, Consensus, Ranking, pooled
+from model.captions import Caption
+from model.consensus import CONSENSUS_FILE, LEAST, Belief, Consensus, Judgement, Ranking, pooled
 from model.decoding.search import BeamSearch
 from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint
-from model.training.fit_consensus import Corpus, Hypotheses, choose, main, regress
+from model.training.fit_consensus import LIKELIHOODS, Corpus, Hypotheses, choose, fit_belief, main, regress
 from model.training.scores import CiderD
 from tests.conftest import PHOTOS, WEIGHTS
 
 CHANNELS = 6
+RANKING, BELIEF = Ranking(0.1, 0.5), Belief(2.0, 3.0, 4.0)
 GRAMS = [("cat",), ("dog",), ("a", "dog")]
 
 
-def consensus(channels: int = CHANNELS, ranking: Ranking = Ranking(0.1, 0.5)) -> Consensus:  # noqa: B008
+def consensus(channels: int = CHANNELS, ranking: Ranking = RANKING) -> Consensus:
     """Expects what the mean of the first channel says of dogs, and cats in every photo."""
     down = torch.zeros(2 * channels + 1, 1)
     down[0], down[-1] = 1.0, 0.5
     up = torch.tensor([[0.0, 0.25], [1.0, 0.0], [2.0, 0.0]])
-    return Consensus(GRAMS, torch.tensor([1.0, 2.0, 3.0]), 4.0, down, up, ranking)
+    return Consensus(GRAMS, torch.tensor([1.0, 2.0, 3.0]), 4.0, down, up, ranking, BELIEF)
+
+
+def said(text: str, *log_probs: float) -> Caption:
+    words = tuple(text.split())
+    return Caption(words, np.array(log_probs or [-1.0] * len(words), np.float32), None)
 
 
 def test_a_caption_agrees_by_the_cosine_with_what_is_expected() -> None:
@@ -34,21 +44,33 @@ def test_a_caption_agrees_by_the_cosine_with_what_is_expected() -> None:
     features[0, 0, 0] = 2.0  # the mean is 0.5
     [code] = consensus().codes(features)
     assert code.tolist() == [1.0, 1.0]
-    captions = [("a", "dog"), ("cat",), ("unknown",), ("cat", "cat", "dog")]
-    words, pairs = zip(*consensus().cosines(code, captions), strict=True)
+    judged = consensus().judge(code, [("a", "dog"), ("cat",), ("unknown",), ("cat", "cat", "dog"), ()])
     # "a" and "unknown" are no n-gram of it: they weigh as the rarest does and are not expected
-    assert words == pytest.approx((2.0 / math.hypot(4, 2), 0.25, 0.0, (2 * 0.25 + 2.0) / math.hypot(2, 2)))
-    assert pairs == pytest.approx((2.0, 0.0, 0.0, 0.0))
-    assert consensus().agreement(code, captions)[0] == pytest.approx(0.5 * words[0] + 0.5 * 2.0)
+    words = (2.0 / math.hypot(4, 2), 0.25, 0.0, (2 * 0.25 + 2.0) / math.hypot(2, 2), 0.0)
+    assert [each.words for each in judged] == pytest.approx(words)
+    assert [each.pairs for each in judged] == pytest.approx([2.0, 0.0, 0.0, 0.0, 0.0])
+    assert judged[0].agreement == pytest.approx(0.5 * words[0] + 0.5 * 2.0)
+    assert judged[3].log_expected == pytest.approx((math.log(0.25), math.log(0.25), math.log(0.5)))
+    assert judged[2].log_expected == pytest.approx((math.log(LEAST),))
 
 
-def test_likelihood_and_agreement_decide_together_and_the_first_of_equals_wins() -> None:
-    captions, log_probs = [("cat",), ("a", "dog"), ("a", "dog")], [-1.0, -4.0, -4.0]
+def test_a_word_is_believed_that_is_likely_and_expected() -> None:
     code = torch.tensor([1.0, 1.0])
-    place, agreement = consensus().best(code, captions, log_probs)
-    assert place == 1
-    assert agreement == pytest.approx(consensus().agreement(code, captions)[1])
-    assert consensus(ranking=Ranking(2.0, 0.5)).best(code, captions, log_probs)[0] == 0
+    [found] = consensus().judged(code, [said("a dog", -2.0, -0.5)])
+    logit = 2.0 * -0.5 + 3.0 * math.log(0.5) + 4.0
+    assert found.beliefs[1] == pytest.approx(1 / (1 + math.exp(-logit)))
+    [unlikely] = consensus().judged(code, [said("a dog", -2.0, -3.0)])
+    assert unlikely.beliefs[1] < found.beliefs[1]
+    assert found.beliefs[0] < 0.01  # nothing is known of "a"
+
+
+def test_likelihood_and_agreement_make_the_score() -> None:
+    code = torch.tensor([1.0, 1.0])
+    cat, dog = consensus().judged(code, [said("cat", -1.0), said("a dog", -2.0, -2.0)])
+    assert consensus().score(dog) == pytest.approx(0.1 * -4.0 / 2**0.7 + dog.agreement)
+    assert consensus().score(dog) > consensus().score(cat)
+    likely = consensus(ranking=Ranking(2.0, 0.5))
+    assert likely.score(cat) > likely.score(dog)
 
 
 def test_a_consensus_comes_back_from_its_file_for_its_own_encoder_alone(tmp_path: Path) -> None:
@@ -60,14 +82,15 @@ def test_a_consensus_comes_back_from_its_file_for_its_own_encoder_alone(tmp_path
     assert again.ranking == consensus().ranking
     torch.testing.assert_close(again.codes(features), consensus().codes(features))
     code = again.codes(features)[0]
-    assert again.cosines(code, [("a", "dog")])[0] == pytest.approx(consensus().cosines(code, [("a", "dog")])[0])
+    assert again.judge(code, [("a", "dog")]) == consensus().judge(code, [("a", "dog")])
+    assert again.belief == BELIEF
     with pytest.raises(CheckpointError, match="not fitted to this encoder"):
         Consensus.load(path, "another")
     path.write_bytes(b"no tensors")
     with pytest.raises(CheckpointError, match="safetensors"):
         Consensus.load(path, "encoder")
     with pytest.raises(ValueError, match="n-grams"):
-        Consensus(GRAMS[:2], torch.ones(2), 1.0, torch.zeros(3, 1), torch.zeros(3, 2), Ranking(0.0, 0.5))
+        Consensus(GRAMS[:2], torch.ones(2), 1.0, torch.zeros(3, 1), torch.zeros(3, 2), RANKING, BELIEF)
 
 
 class Favourite(Consensus):
@@ -75,11 +98,14 @@ class Favourite(Consensus):
 
     def __init__(self, words: tuple[str, ...]) -> None:
         known = consensus()
-        super().__init__(known.grams, torch.ones(3), 1.0, known.down, known.up, Ranking(0.0, 0.0))
-        self.words = words
+        super().__init__(known.grams, torch.ones(3), 1.0, known.down, known.up, Ranking(0.0, 0.0), BELIEF)
+        self.favourite = words
 
-    def agreement(self, code: torch.Tensor, captions: object) -> list[float]:
-        return [float(tuple(words) == self.words) for words in captions]  # type: ignore[attr-defined]
+    def judge(self, code: torch.Tensor, captions: Sequence[Sequence[str]]) -> list[Judgement]:
+        return [
+            replace(each, agreement=float(tuple(words) == self.favourite))
+            for words, each in zip(captions, super().judge(code, captions), strict=True)
+        ]
 
 
 def test_the_winner_of_a_beam_is_the_main_caption_with_its_own_words_and_maps(tiny: Captioner) -> None:
@@ -89,7 +115,7 @@ def test_the_winner_of_a_beam_is_the_main_caption_with_its_own_words_and_maps(ti
     [plain] = tiny.caption_features(features, samples=1, beam=4)
     assert plain.best is not None
     assert plain.best.words == several[0].words
-    fits = Calibration(0.5, {"greedy": Logistic(1.0, 0.0, 0.0), "ranked": Logistic(1.0, 0.0, 0.0, agreement=2.0)})
+    fits = Calibration(0.5, {"greedy": Logistic(1.0, 0.0, 0.0), "beam": Logistic(1.0, 0.0, 0.0, agreement=2.0)})
     for hypothesis in several:
         ranked = Captioner(
             tiny.encoder,
@@ -110,8 +136,12 @@ def test_the_winner_of_a_beam_is_the_main_caption_with_its_own_words_and_maps(ti
         assert found.best.confidence == pytest.approx(1 / (1 + math.exp(-logit)))
         assert found.greedy.words == plain.greedy.words
         assert found.samples[0].words == plain.samples[0].words
-        [[likeliest]] = ranked.decode(features, BeamSearch(4), ranked=False)[0]
+        assert len(found.best.beliefs) == len(found.best.words)
+        assert len(found.greedy.beliefs) == len(found.greedy.words)
+        [[[likeliest]]] = ranked.decode(features, BeamSearch(4), ranked=False)
         assert likeliest.words == several[0].words
+        [explained] = ranked.explain(features, [found.best.text])
+        assert explained.agreement == 1.0
 
 
 def test_a_corpus_has_the_mean_of_unit_vectors_whose_dot_products_are_cider() -> None:
@@ -129,12 +159,13 @@ def test_a_corpus_has_the_mean_of_unit_vectors_whose_dot_products_are_cider() ->
         corpus.rarest,
         torch.zeros(3, 1),
         torch.stack([torch.zeros(len(corpus.grams)), corpus.targets[2]], dim=1),
-        Ranking(0.0, 0.5),
+        RANKING,
+        BELIEF,
     )
-    [(words, pairs)] = whole.cosines(torch.tensor([0.0, 1.0]), [caption])
+    [judged] = whole.judge(torch.tensor([0.0, 1.0]), [caption])
     metric = CiderD(photos)
     weights, norms, _ = metric.vector(caption)
-    for found, n in ((words, 0), (pairs, 1)):
+    for found, n in ((judged.words, 0), (judged.pairs, 1)):
         expected = 0.0
         for reference in photos[2]:
             theirs, lengths, _ = metric.vector(reference)
@@ -165,10 +196,22 @@ def test_the_ranking_is_chosen_by_what_wins() -> None:
     ranking, reward = choose([agreeing])
     assert reward == 2.0
     assert ranking.pairs > 0.5
-    likely = Hypotheses(torch.tensor([[0.0, 0.1], [0.0, 0.0]]), torch.tensor([-3.0, -1.0]), torch.tensor([0.0, 1.0]))
+    assert ranking.likelihood == max(LIKELIHOODS)  # it changes nothing here
+    likely = Hypotheses(torch.tensor([[0.1, 0.1], [0.0, 0.0]]), torch.tensor([-3.0, -1.0]), torch.tensor([1.0, 0.0]))
     ranking, reward = choose([likely])
     assert reward == 1.0
-    assert ranking.likelihood > 0.0
+    assert 0.03 <= ranking.likelihood <= 0.05
+
+
+def test_belief_is_fitted_to_whether_words_are_said() -> None:
+    rng = np.random.default_rng(0)
+    log_probs, expected = rng.normal(-1, 1, 5_000).tolist(), rng.normal(-3, 1, 5_000).tolist()
+    true = Belief(0.5, 1.0, 3.5)
+    right = (rng.random(5_000) < np.array(list(map(true, log_probs, expected)))).tolist()
+    found = fit_belief(log_probs, expected, right)
+    assert found.slope == pytest.approx(0.5, abs=0.1)
+    assert found.expected == pytest.approx(1.0, abs=0.1)
+    assert found.intercept == pytest.approx(3.5, abs=0.3)
 
 
 def test_what_is_read_of_features_is_their_mean_and_maximum() -> None:
@@ -187,8 +230,9 @@ def test_the_shipped_consensus_knows_what_is_on_a_photo(shipped: Captioner) -> N
     with Image.open(PHOTOS / "cat.jpg") as photo:
         features = shipped.encode(shipped.squares([photo.convert("RGB")]))
     [code] = shipped.consensus.codes(features)
-    right, wrong = shipped.consensus.agreement(code, [["a", "cat", "is", "sitting"], ["a", "man", "is", "surfing"]])
-    assert right > wrong + 0.05
+    right, wrong = shipped.consensus.judge(code, [["a", "cat", "is", "sitting"], ["a", "man", "is", "surfing"]])
+    assert right.agreement > wrong.agreement + 0.05
+    assert right.log_expected[1] > wrong.log_expected[1]
 
 
 @pytest.mark.slow

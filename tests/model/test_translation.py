@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from model.calibration import Logistic
 from model.captioner import Captioner
 from model.captions import Caption
 from model.decoding.pruned import pruned_beam
@@ -98,12 +97,11 @@ def test_where_the_translation_of_a_beginning_cannot_be_cut_all_of_it_is_said(
 ) -> None:
     words = tuple(english.split())
     log_probs = np.full(len(words), -0.1, np.float32)
-    log_probs[count:] = -2.0
-    caption = Caption(words, log_probs, None, Logistic(0.0, 0.0, -0.4))
+    caption = Caption(words, log_probs, None, beliefs=(0.9,) * count + (0.1,) * (len(words) - count))
     assert len(caption.beginning) == count
     [whole] = translations.translate([english])
     assert whole.of_beginning(caption).text == said
-    certain = Caption(words, log_probs, None, Logistic(0.0, 0.0, 2.0))
+    certain = Caption(words, log_probs, None)
     assert whole.of_beginning(certain).text == whole.text
 
 
