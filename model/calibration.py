@@ -64,6 +64,11 @@ class Calibration:
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a calibration ({error!r}): {text}") from error
 
+    @property
+    def needs_agreement(self) -> bool:
+        """Whether it is wrong for captions whose agreement is not known."""
+        return any(fit.agreement for fit in self.fits.values())
+
     def fit_of(self, search: Fit) -> Logistic:
         """The fit for captions of `search`; the greedy one where there is no other."""
         return self.fits.get(search, self.fits["greedy"])

@@ -396,11 +396,14 @@ class Captioner:
     ) -> Caption:
         """log_probs: (T,), attention: (T, regions), T at least the number of tokens, which are words alone."""
         said, grid = len(tokens), (self.encoder.config.rows, self.encoder.config.columns)
+        calibration = self.calibration
+        if calibration is not None and calibration.needs_agreement and self.consensus is None:
+            calibration = None
         return Caption(
             words=tuple(self.vocabulary.decode(tokens)),
             log_probs=log_probs[:said].copy(),
             attention=None if attention is None else attention[:said].reshape(said, *grid).copy(),
-            calibrated=None if self.calibration is None else self.calibration.fit_of(fit),
+            calibrated=None if calibration is None else calibration.fit_of(fit),
             steps=steps,
         )
 

@@ -144,6 +144,17 @@ def test_the_winner_of_a_beam_is_the_main_caption_with_its_own_words_and_maps(ti
         assert explained.agreement == 1.0
 
 
+def test_a_calibration_that_reads_agreement_is_not_used_without_a_consensus(tiny: Captioner) -> None:
+    features = torch.randn(1, 9, CHANNELS, generator=torch.Generator().manual_seed(1))
+    for agreement in (0.0, 2.0):
+        fits = Calibration(0.5, {"greedy": Logistic(1.0, 0.0, 0.0, agreement)})
+        captioner = Captioner(tiny.encoder, tiny.decoder, tiny.vocabulary, torch.float32, calibration=fits)
+        [found] = captioner.caption_features(features, beam=2)
+        assert (found.main.confidence == found.main.geometric_mean) == bool(agreement)
+        assert not found.main.beliefs
+        assert not found.main.beginning
+
+
 def test_a_corpus_has_the_mean_of_unit_vectors_whose_dot_products_are_cider() -> None:
     photos = [
         [["a", "dog", "runs"], ["a", "dog"]],
