@@ -40,7 +40,10 @@ class Logistic:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The calibration of one decoder, stored in its checkpoint. Sampled captions use the greedy fit."""
+    """The calibration of one decoder, stored in its checkpoint; one that reads the agreement, in that of the consensus.
+
+    Sampled captions use the greedy fit.
+    """
 
     threshold: float
     fits: Mapping[Fit, Logistic]
@@ -63,11 +66,6 @@ class Calibration:
             return cls(fields["threshold"], fits)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a calibration ({error!r}): {text}") from error
-
-    @property
-    def needs_agreement(self) -> bool:
-        """Whether it is wrong for captions whose agreement is not known."""
-        return any(fit.agreement for fit in self.fits.values())
 
     def fit_of(self, search: Fit) -> Logistic:
         """The fit for captions of `search`; the greedy one where there is no other."""

@@ -125,7 +125,10 @@ class Captioner:
         checkpoints = _decoders_of(path, model)
         encoder = load_encoder(path / ENCODER_FILE).fuse().to(memory_format=torch.channels_last)
         engine = choose_engine(encoder, path, checkpoints[0].encoder_sha256, target, precision)
-        captioner = cls._over(engine.encoder, checkpoints, target, engine.dtype)
+        consensus = None
+        if (path / CONSENSUS_FILE).is_file():
+            consensus = Consensus.load(path / CONSENSUS_FILE, checkpoints[0].encoder_sha256).to(target)
+        captioner = cls._over(engine.encoder, checkpoints, target, engine.dtype, consensus)
         captioner.why = engine.why
         del encoder, engine
         gc.collect()  # with int8, PyTorch's encoder, which the cycles of a traced graph would keep
@@ -134,21 +137,22 @@ class Captioner:
             captioner.gate = Gate.load(path / GATE_FILE, checkpoints[0].encoder_sha256).to(target)
         if (path / TAGS_FILE).is_file():
             captioner.tagger = Tagger.load(path / TAGS_FILE, checkpoints[0].encoder_sha256).to(target)
-        if (path / CONSENSUS_FILE).is_file():
-            captioner.consensus = Consensus.load(path / CONSENSUS_FILE, checkpoints[0].encoder_sha256).to(target)
-            if captioner.sampler is not None:
-                captioner.sampler.consensus = captioner.consensus
         return captioner
 
     def beside(self, path: str | Path, model: NetworkKind) -> Captioner:
         """Another decoder of the same folder, sharing this captioner's encoder. Raises CheckpointError."""
-        captioner = self._over(self.encoder, _decoders_of(Path(path), model), self.device, self.dtype)
-        captioner.gate, captioner.tagger, captioner.consensus = self.gate, self.tagger, self.consensus
+        captioner = self._over(self.encoder, _decoders_of(Path(path), model), self.device, self.dtype, self.consensus)
+        captioner.gate, captioner.tagger = self.gate, self.tagger
         return captioner
 
     @classmethod
     def _over(
-        cls, encoder: Encoder, checkpoints: Sequence[DecoderCheckpoint], device: torch.device, dtype: torch.dtype
+        cls,
+        encoder: Encoder,
+        checkpoints: Sequence[DecoderCheckpoint],
+        device: torch.device,
+        dtype: torch.dtype,
+        consensus: Consensus | None,
     ) -> Self:
         """checkpoints: the decoder's, and the sampler's if there is one."""
         main, *others = checkpoints
@@ -162,8 +166,9 @@ class Captioner:
             decoder,
             main.vocabulary,
             dtype,
-            calibration=main.calibration,
-            sampler=cls._over(encoder, others, device, dtype) if others else None,
+            calibration=(None if consensus is None else consensus.calibrations.get(main.sha256)) or main.calibration,
+            sampler=cls._over(encoder, others, device, dtype, consensus) if others else None,
+            consensus=consensus,
         )
 
     @property
@@ -396,14 +401,11 @@ class Captioner:
     ) -> Caption:
         """log_probs: (T,), attention: (T, regions), T at least the number of tokens, which are words alone."""
         said, grid = len(tokens), (self.encoder.config.rows, self.encoder.config.columns)
-        calibration = self.calibration
-        if calibration is not None and calibration.needs_agreement and self.consensus is None:
-            calibration = None
         return Caption(
             words=tuple(self.vocabulary.decode(tokens)),
             log_probs=log_probs[:said].copy(),
             attention=None if attention is None else attention[:said].reshape(said, *grid).copy(),
-            calibrated=None if calibration is None else calibration.fit_of(fit),
+            calibrated=None if self.calibration is None else self.calibration.fit_of(fit),
             steps=steps,
         )
 

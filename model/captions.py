@@ -38,7 +38,7 @@ class Caption:
     words: tuple[str, ...]
     log_probs: npt.NDArray[np.float32]  # (words,), natural logarithms
     attention: npt.NDArray[np.float32] | None  # (words, rows, columns), each map summing to 1; None: baseline
-    calibrated: Logistic | None = None  # None: a checkpoint without calibration, or without the consensus for it
+    calibrated: Logistic | None = None  # None: a checkpoint without calibration
     agreement: float = 0.0  # with what is expected of the photo (`model.consensus`); 0 where that is not known
     beliefs: tuple[float, ...] = ()  # of each word, the estimated probability that people say it; empty likewise
     steps: tuple[Step, ...] = ()  # of an explained caption (`Captioner.explain`): one for each word, and for its end

@@ -14,15 +14,17 @@ Shapes: B photos, R regions, C channels, G n-grams, D the rank.
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Self
 
 import torch
 from torch import Tensor
 
+from model.calibration import Calibration
 from model.captions import Caption
 from model.decoding.search import LENGTH_POWER
 from model.network.checkpoint import CheckpointError, read_fitted, write_tensors
@@ -90,13 +92,16 @@ class Consensus:
         up: Tensor,
         ranking: Ranking,
         belief: Belief,
+        calibrations: Mapping[str, Calibration] = MappingProxyType({}),
     ) -> None:
         """idf: (G,), and `rarest` of an n-gram that is none of them. down: (2 C + 1, D), the last row what is added;
-        up: (G, D + 1), the last column the mean over training photos. Raises ValueError for what does not fit.
+        up: (G, D + 1), the last column the mean over training photos. calibrations: of decoders, by the SHA-256 of
+        their files. Raises ValueError for what does not fit.
         """
         if not (len(grams) == len(idf) == len(up)) or up.shape[1] != down.shape[1] + 1:
             raise ValueError(f"{len(grams)} n-grams do not fit tensors of {tuple(up.shape)} and {tuple(down.shape)}")
         self.grams, self.rarest, self.ranking, self.belief = tuple(grams), rarest, ranking, belief
+        self.calibrations = dict(calibrations)
         self._row = {gram: row for row, gram in enumerate(grams)}
         self._idf, self._idf_of = idf, idf.tolist()
         self.down, self.up = down.float(), up.cpu()
@@ -161,6 +166,7 @@ class Consensus:
             "rarest": json.dumps(self.rarest),
             "ranking": json.dumps(asdict(self.ranking)),
             "belief": json.dumps(asdict(self.belief)),
+            "calibrations": json.dumps({name: each.to_json() for name, each in self.calibrations.items()}),
             "encoder_sha256": encoder_sha256,
         }
         write_tensors(path, tensors, metadata)
@@ -173,8 +179,10 @@ class Consensus:
             grams = [tuple(text.split(" ")) for text in json.loads(metadata["grams"])]
             ranking, belief = Ranking(**json.loads(metadata["ranking"])), Belief(**json.loads(metadata["belief"]))
             rarest = float(json.loads(metadata["rarest"]))
-            return cls(grams, tensors["idf"], rarest, tensors["down"], tensors["up"], ranking, belief)
-        except (KeyError, ValueError, TypeError) as error:
+            kept = json.loads(metadata["calibrations"])
+            calibrations = {name: Calibration.from_json(text) for name, text in kept.items()}
+            return cls(grams, tensors["idf"], rarest, tensors["down"], tensors["up"], ranking, belief, calibrations)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{path}: {error!r}") from error
 
 

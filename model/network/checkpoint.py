@@ -34,6 +34,7 @@ class DecoderCheckpoint:
     vocabulary: Vocabulary
     encoder_sha256: str
     calibration: Calibration | None = None  # None: a file from before it was calibrated
+    sha256: str = ""  # of its file
 
 
 def fingerprint(path: Path) -> str:
@@ -163,7 +164,8 @@ def load_decoder(path: Path) -> DecoderCheckpoint:
             raise CheckpointError(f"{path}: {len(vocabulary)} words, but {decoder.config.vocabulary_size} outputs")
         decoder.load_state_dict(tensors)
         calibration = Calibration.from_json(metadata["calibration"]) if "calibration" in metadata else None
-        return DecoderCheckpoint(decoder.eval(), vocabulary, metadata["encoder_sha256"], calibration)
+        encoder = metadata["encoder_sha256"]
+        return DecoderCheckpoint(decoder.eval(), vocabulary, encoder, calibration, fingerprint(path))
     except (ConfigError, RuntimeError, KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from error
 

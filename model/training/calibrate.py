@@ -1,10 +1,10 @@
 """Calibrate confidence: `python -m model.training.calibrate --model attention --data flickr8k --split val`.
 
 Captions the validation split of one or several data sets, asks which captions are right (CIDEr against their references
-above a threshold), fits `model.calibration` for greedy and beam captions and keeps the fit in the decoder's file,
-tensors untouched. A `<model>-sampling` file beside it gets a fit of its own greedy captions. The expected calibration
-error is estimated by cross-validation; `--check` measures it on splits that were not fitted. Draws a reliability plot
-of the last one.
+above a threshold), fits `model.calibration` for greedy and beam captions and keeps the fit in the decoder's file, or in
+that of the consensus where there is one, tensors untouched. A `<model>-sampling` decoder gets a fit of its own greedy
+captions. The expected calibration error is estimated by cross-validation; `--check` measures it on splits that were not
+fitted. Draws a reliability plot of the last one.
 """
 
 import argparse
@@ -32,7 +32,8 @@ from model.calibration import (
     reliability,
 )
 from model.captioner import Caption, Captioner
-from model.network.checkpoint import SAMPLER_SUFFIX, write_calibration
+from model.consensus import CONSENSUS_FILE
+from model.network.checkpoint import ENCODER_FILE, SAMPLER_SUFFIX, fingerprint, write_calibration
 from model.training.data import Example, load_split, resolve_data
 from model.training.evaluate import add_data_options, caption_examples, tokenised
 from model.training.options import exit_status
@@ -171,8 +172,15 @@ def calibrate(options: argparse.Namespace, captioner: Captioner, name: str) -> N
         draw_reliability(file, curves, xlabel="confidence", ylabel=right, title=f"{name}, {shown}")
         print(f"plot: {file}")
     if not options.dry_run:
-        write_calibration(Path(options.weights) / f"{name}.safetensors", calibration)
-        print(f"kept in {Path(options.weights) / name}.safetensors")
+        folder = Path(options.weights)
+        file = folder / f"{name}.safetensors"
+        if captioner.consensus is None:
+            write_calibration(file, calibration)
+        else:
+            captioner.consensus.calibrations[fingerprint(file)] = calibration
+            file = folder / CONSENSUS_FILE
+            captioner.consensus.save(file, fingerprint(folder / ENCODER_FILE))
+        print(f"kept in {file}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

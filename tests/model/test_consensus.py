@@ -16,7 +16,7 @@ from model.captioner import Captioner
 from model.captions import Caption
 from model.consensus import CONSENSUS_FILE, LEAST, Belief, Consensus, Judgement, Ranking, pooled
 from model.decoding.search import BeamSearch
-from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint
+from model.network.checkpoint import ENCODER_FILE, CheckpointError, fingerprint, load_decoder
 from model.training.fit_consensus import LIKELIHOODS, Corpus, Hypotheses, choose, fit_belief, main, regress
 from model.training.scores import CiderD
 from tests.conftest import PHOTOS, WEIGHTS
@@ -75,8 +75,11 @@ def test_likelihood_and_agreement_make_the_score() -> None:
 
 def test_a_consensus_comes_back_from_its_file_for_its_own_encoder_alone(tmp_path: Path) -> None:
     path = tmp_path / CONSENSUS_FILE
-    consensus().save(path, "encoder")
+    saved = consensus()
+    saved.calibrations["decoder"] = Calibration(0.5, {"greedy": Logistic(1.0, 2.0, 3.0, 4.0)})
+    saved.save(path, "encoder")
     again = Consensus.load(path, "encoder")
+    assert again.calibrations == saved.calibrations
     features = torch.rand(3, 4, CHANNELS)
     assert again.grams == tuple(GRAMS)
     assert again.ranking == consensus().ranking
@@ -144,15 +147,26 @@ def test_the_winner_of_a_beam_is_the_main_caption_with_its_own_words_and_maps(ti
         assert explained.agreement == 1.0
 
 
-def test_a_calibration_that_reads_agreement_is_not_used_without_a_consensus(tiny: Captioner) -> None:
-    features = torch.randn(1, 9, CHANNELS, generator=torch.Generator().manual_seed(1))
-    for agreement in (0.0, 2.0):
-        fits = Calibration(0.5, {"greedy": Logistic(1.0, 0.0, 0.0, agreement)})
-        captioner = Captioner(tiny.encoder, tiny.decoder, tiny.vocabulary, torch.float32, calibration=fits)
-        [found] = captioner.caption_features(features, beam=2)
-        assert (found.main.confidence == found.main.geometric_mean) == bool(agreement)
-        assert not found.main.beliefs
-        assert not found.main.beginning
+@pytest.mark.slow
+def test_a_folder_has_the_calibration_of_its_consensus_and_without_one_that_of_its_decoder(tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(WEIGHTS, folder)
+    file = folder / "attention.safetensors"
+    own = Captioner.load(folder, "cpu", precision="fp32")
+    assert own.consensus is not None
+    assert own.calibration == own.consensus.calibrations[fingerprint(file)]
+    assert own.calibration.fits["beam"].agreement > 0
+    beside = own.beside(folder, "baseline")
+    assert beside.calibration == own.consensus.calibrations[fingerprint(folder / "baseline.safetensors")]
+    assert beside.consensus is own.consensus
+    (folder / CONSENSUS_FILE).unlink()
+    alone = Captioner.load(folder, "cpu", precision="fp32")
+    assert alone.calibration == load_decoder(file).calibration
+    assert alone.calibration is not None
+    assert alone.calibration.fits["beam"].agreement == 0
+    [found] = alone.caption([Image.new("RGB", (30, 20), "red")], beam=2)
+    assert not found.main.beliefs
+    assert not found.main.beginning
 
 
 def test_a_corpus_has_the_mean_of_unit_vectors_whose_dot_products_are_cider() -> None:
