@@ -25,7 +25,7 @@ from bot.storage.inbox import (
     process_name,
 )
 from bot.storage.redaction import letter_of
-from model.serving.redis.connection import patiently
+from model.serving.redis.connection import LuaScript, patiently
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -44,7 +44,7 @@ class RedisInbox:
     def __init__(self, connection: Redis, bot_id: int) -> None:
         """`connection`: made by `connect_joined`."""
         self._client: Any = connection
-        self._script = self._client.register_script(_SCRIPT)
+        self._script = LuaScript(connection, _SCRIPT)
         self._bot = bot_id
         self._prefix = prefix_of(bot_id)
         self._process = process_name()
