@@ -12,9 +12,7 @@ import re
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
-from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
 from model.serving.outage import Backoff, Outage, reason_of
 from model.serving.queue import settle
@@ -28,7 +26,6 @@ T = TypeVar("T")
 CALL_SECONDS: Final = 5.0  # no answer to a call that does not block means that the connection is dead
 CONNECTIONS: Final = 64  # of one client; more calls at once wait for each other
 CROWD: Final = 4096  # for those pools that refuse instead of waiting
-TOGETHER: Final = 262_144  # bytes of joined calls that go at once, unless a single one has more
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
 
@@ -96,7 +93,14 @@ def connect_joined(url: str) -> Redis:
     Redis gives them.
     """
     client: Any = connect(url)
-    client.execute_command = _Joined(client).call  # redis-py makes all commands of it
+    client.execute_command = _Joined(client, CALL_SECONDS).call  # redis-py makes all commands of it
+    return cast("Redis", client)
+
+
+def connect_carrying(url: str, *, block_seconds: float) -> Redis:
+    """As `connect`, for scripts with much to carry."""
+    client: Any = connect(url, block_seconds=block_seconds)
+    client.execute_command = _Direct(client, CALL_SECONDS + block_seconds).call
     return cast("Redis", client)
 
 
@@ -122,26 +126,56 @@ class LuaScript:
             return await client.execute_command(*command)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Call:
-    command: tuple[Any, ...]
-    options: dict[str, Any]
-    packed: bytes  # the command
-    answer: asyncio.Future[Any]
+_Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any], asyncio.Future[Any]]  # command, options, and its answer
 
 
-class _Joined:
-    """The calls of one client. They pass over most of redis-py, which takes several times as long for each."""
+class _Direct:
+    """Scripts that one client calls. They pass over most of redis-py, which takes several times as long for each."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, seconds: float) -> None:
+        """`seconds`: without answers for so long means that the connection is dead."""
         from hiredis import pack_command
         from redis.exceptions import ResponseError
 
         self._client = client
+        self._seconds = seconds
         self._alone: Callable[..., Awaitable[Any]] = client.execute_command
         self._pool = getattr(client, "connection_pool", None)  # None: a cluster, which has several
         self._pack = pack_command
         self._wrong = ResponseError
+
+    async def call(self, *command: Any, **options: Any) -> Any:
+        if command[0] != "EVALSHA" or self._pool is None:
+            return await self._alone(*command, **options)
+        [answer] = await self._ask([command])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def _ask(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """An answer or an error of Redis for each of these commands, which go together."""
+        assert self._pool is not None
+        packed = [self._pack(command) for command in commands]
+        connection = await self._pool.get_connection()
+        try:
+            async with asyncio.timeout(self._seconds):  # one for all; a connection that is left so is closed
+                await connection.send_packed_command(packed)
+                return [await self._read(connection) for _ in packed]
+        finally:
+            await self._pool.release(connection)
+
+    async def _read(self, connection: Any) -> Any:
+        try:
+            return await connection.read_response(timeout=math.inf)
+        except self._wrong as error:
+            return error
+
+
+class _Joined(_Direct):
+    """What one client calls at once, and while others are on their way."""
+
+    def __init__(self, client: Any, seconds: float) -> None:
+        super().__init__(client, seconds)
         self._waiting: list[_Call] = []
         self._sending: asyncio.Task[None] | None = None
 
@@ -150,7 +184,7 @@ class _Joined:
         if command[0] not in ("EVALSHA", "GET", "SET") or _within.get():
             return await self._alone(*command, **options)
         answer = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Call(command, options, self._pack(command), answer))
+        self._waiting.append((command, options, answer))
         if self._sending is None:
             self._sending = asyncio.create_task(self._send())
         return await answer
@@ -161,52 +195,32 @@ class _Joined:
         try:
             await asyncio.sleep(0)  # for what other tasks call now
             while self._waiting:
-                calls = self._next()
-                for call, result in zip(calls, await self._outcomes(calls), strict=True):
-                    settle(call.answer, result)
+                calls, self._waiting = self._waiting, []
+                for (_, _, answer), result in zip(calls, await self._outcomes(calls), strict=True):
+                    settle(answer, result)
         finally:
-            for call in (*calls, *self._waiting):  # none, unless this was cancelled
-                call.answer.cancel()
+            for _, _, answer in (*calls, *self._waiting):  # none, unless this was cancelled
+                answer.cancel()
             self._waiting, self._sending = [], None
-
-    def _next(self) -> list[_Call]:
-        sizes = accumulate(len(call.packed) for call in self._waiting)
-        count = max(1, sum(size <= TOGETHER for size in sizes))
-        calls, self._waiting = self._waiting[:count], self._waiting[count:]
-        return calls
 
     async def _outcomes(self, calls: Sequence[_Call]) -> list[Any]:
         """An answer or an error for each call. What is wrong with one call harms no other."""
         try:
-            return await (self._answers(calls) if self._pool is not None else self._answers_of_cluster(calls))
+            return await self._answers(calls)
         except Exception as error:
             if len(calls) == 1 or is_passing(error):
                 return [error] * len(calls)
         return [outcome for call in calls for outcome in await self._outcomes([call])]
 
     async def _answers(self, calls: Sequence[_Call]) -> list[Any]:
-        assert self._pool is not None
-        connection = await self._pool.get_connection()
-        try:
-            async with asyncio.timeout(CALL_SECONDS):  # one for all; a connection that is left so is closed
-                await connection.send_packed_command([call.packed for call in calls])
-                return [await self._read(connection) for _ in calls]
-        finally:
-            await self._pool.release(connection)
-
-    async def _read(self, connection: Any) -> Any:
-        try:
-            return await connection.read_response(timeout=math.inf)
-        except self._wrong as error:
-            return error
-
-    async def _answers_of_cluster(self, calls: Sequence[_Call]) -> list[Any]:
+        if self._pool is not None:
+            return await self._ask([command for command, _, _ in calls])
         if len(calls) == 1:
-            [call] = calls
-            return [await self._alone(*call.command, **call.options)]
+            [(command, options, _)] = calls
+            return [await self._alone(*command, **options)]
         pipeline = self._client.pipeline(transaction=False)
-        for call in calls:
-            pipeline.execute_command(*call.command, **call.options)
+        for command, options, _ in calls:
+            pipeline.execute_command(*command, **options)
         answers: list[Any] = await pipeline.execute(raise_on_error=False)
         return answers
 

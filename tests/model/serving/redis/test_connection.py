@@ -17,7 +17,7 @@ from redis.asyncio import Connection, Redis
 from model.serving.outage import Outage
 from model.serving.redis import connection
 from model.serving.redis.address import InvalidAddress, RedisAddress, RedisRefused
-from model.serving.redis.connection import LuaScript, connect, connect_joined, is_passing, patiently
+from model.serving.redis.connection import LuaScript, connect, connect_carrying, connect_joined, is_passing, patiently
 from tests.support.clock import eventually
 from tests.support.redis_server import RedisServer
 
@@ -84,7 +84,7 @@ async def client_of(url: str, connect: Callable[[str], Redis] = connect) -> Asyn
         await client.aclose()
 
 
-@pytest.mark.parametrize("connect", [connect, connect_joined])
+@pytest.mark.parametrize("connect", [connect, connect_joined, partial(connect_carrying, block_seconds=1.0)])
 @pytest.mark.parametrize("cluster", [False, True])
 @pytest.mark.slow
 async def test_calls_wait_for_redis_and_the_outage_is_said_once(
@@ -136,36 +136,19 @@ async def test_what_is_called_at_once_goes_together_in_order_and_fails_by_itself
         assert await client.lrange("list", 1, -1) == [b"%d" % number for number in range(20)]
 
 
-async def test_what_is_large_in_all_does_not_go_together(
-    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "TOGETHER", 1000)
-    together: list[int] = []
-    answers: Any = connection._Joined._answers
-
-    async def counted(self: Any, calls: Any) -> Any:
-        together.append(len(calls))
-        return await answers(self, calls)
-
-    monkeypatch.setattr(connection._Joined, "_answers", counted)
-    async with client_of(redis_server.url, connect_joined) as client:
-        sizes = [400, 400, 400, 2000, 10]
-        await asyncio.gather(*(client.set(f"key-{at}", bytes(size)) for at, size in enumerate(sizes)))
-        assert [len(await client.get(f"key-{at}")) for at in range(len(sizes))] == sizes
-    assert together[:4] == [2, 1, 1, 1]
-
-
-async def test_joined_calls_to_a_server_that_hangs_are_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("connect", [connect_joined, partial(connect_carrying, block_seconds=0.0)])
+async def test_scripts_called_at_a_server_that_hangs_are_called_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connect: Callable[[str], Redis]
 ) -> None:
     """On another connection: on that one, late answers would be taken for those to other calls."""
     monkeypatch.setattr(connection, "CALL_SECONDS", 0.2)
     outage = Outage("Redis")
     with RedisServer(tmp_path) as server:
-        async with client_of(server.url, connect_joined) as client:
-            await asyncio.gather(*(client.set(key, key) for key in "abc"))
+        async with client_of(server.url, connect) as client:
+            script = LuaScript(client, "return ARGV[1]")
+            await script(["key"], ["known"])
             server.pause()
-            asked = [patiently(lambda key=key: client.get(key), outage=outage) for key in "abc"]  # type: ignore[misc]
+            asked = [patiently(lambda word=word: script(["key"], [word]), outage=outage) for word in "abc"]  # type: ignore[misc]
             calls = asyncio.gather(*asked)
             await eventually(lambda: outage.on)
             server.resume()
