@@ -62,7 +62,9 @@ class RedisInbox:
         now = time.time()
         entries = [new_entry(update, now, asked) for update in updates]
         pairs = [part for entry in entries for part in (entry.id, entry.dump())]
-        return _entries(await self._call("record", now, now - REMEMBERED, *pairs))
+        new = sorted(map(int, await self._call("record", now, now - REMEMBERED, *pairs)))
+        by_id = {entry.id: entry for entry in reversed(entries)}  # the first of two alike
+        return [by_id[number] for number in new]
 
     async def acknowledge(self, update_id: int, settle: Settle = nothing) -> None:
         """What `settle` asks of the same connection goes with this, before it: both are on the disk at once.

@@ -109,6 +109,9 @@ async def test_an_update_is_new_only_once(place: Place) -> None:
     await inbox.acknowledge(1)
     assert [entry.id for entry in await inbox.record([update(1), update(2), update(3)])] == [3]
     assert await inbox.record([]) == []
+    alike = await inbox.record([update(5, "first"), update(4), update(5, "second")])
+    assert {entry.id: entry.body["message"]["text"] for entry in alike}[5] == "first"
+    assert len(alike) == 2
 
 
 async def test_another_bot_in_the_same_place_has_updates_and_pictures_of_its_own(place: Place) -> None:
