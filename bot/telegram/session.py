@@ -76,6 +76,7 @@ class Session(AiohttpSession):
         self, bot: Bot, method: TelegramMethod[TelegramType]
     ) -> FormData | Payload:
         fields = method.model_dump(warnings=False, exclude_none=True)
+        buttons = fields.pop("reply_markup", None)  # all in it is ready
         files: dict[str, Any] = {}
 
         def plain(value: Any) -> Any:
@@ -90,6 +91,8 @@ class Session(AiohttpSession):
         body = {name: ready for name, value in fields.items() if (ready := plain(value)) not in (None, "")}
         if files:
             return super().build_form_data(bot, method)
+        if buttons is not None:
+            body["reply_markup"] = buttons
         try:
             return BytesPayload(to_json(body), content_type="application/json")
         except PydanticSerializationError:  # half of a UTF-16 pair
