@@ -308,13 +308,16 @@ def picture_size(data: bytes, *, decode: bool = False) -> tuple[int, int] | None
         return None
 
 
-def check_photo(data: bytes) -> tuple[int, int]:
-    """Size of an uploaded photo: at most 10 MB, width + height at most 10000, ratio at most 20."""
+def check_photo(data: bytes, *, decode: bool = True) -> tuple[int, int]:
+    """Size of an uploaded photo: at most 10 MB, width + height at most 10000, ratio at most 20.
+
+    `decode`: also whether all of it can be read.
+    """
     if len(data) > MAX_PHOTO:
         raise bad_request(
             f"file of size {len(data)} bytes is too big for a photo; the maximum size is {MAX_PHOTO} bytes"
         )
-    size = picture_size(data, decode=True)
+    size = picture_size(data, decode=decode)
     if size is None:
         raise bad_request("IMAGE_PROCESS_FAILED")
     width, height = size
