@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import re
 import statistics
@@ -109,8 +108,6 @@ async def _rush(stack: Stack, people: int) -> tuple[list[float], list[float], in
     """Seconds until each answer, until the last one of each person, and how many people were answered in order."""
     askers = [stack.telegram.asker() for _ in range(people)]
     photos = stack.photos
-    gc.collect()
-    gc.freeze()  # else this process stops now and then to look through all that it has noted before
     asked: dict[int, list[tuple[float, asyncio.Future[float]]]] = {asker.id: [] for asker in askers}
     for number in range(EACH):
         for at, asker in enumerate(askers):
