@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import platform
@@ -54,6 +55,7 @@ def names(text: str) -> list[str]:
 async def measure(chosen: list[str], scale: Scale) -> list[Part]:
     results = []
     for name in chosen:
+        gc.collect()
         began = time.monotonic()
         part = await PARTS[name](scale)
         part.notes.append(f"({time.monotonic() - began:.0f} s)")
@@ -75,6 +77,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, too")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the logs of all processes there")
     options = parser.parse_args()
+    gc.disable()  # this process notes all that happens, and would look through it time and again
     about = machine()
     print(", ".join(f"{name} {value}" for name, value in about.items()), flush=True)
     if about["load"] > 0.5:

@@ -11,7 +11,6 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
-from functools import partial
 
 import start
 from bot import app
@@ -23,6 +22,17 @@ from model.serving.embedded.process import EmbeddedWorker
 from model.serving.embedded.queue import LocalQueue
 from model.serving.limits import Rate
 from model.serving.queue import Limits
+
+
+class Unpaced(Pacer):
+    """Sends as fast as the server takes it. A status has the room that it has where answers reach the limit: none."""
+
+    def __init__(self) -> None:
+        at_once = Rate(0.0)
+        super().__init__(private=at_once, group=at_once, over_all=at_once)
+
+    def has_spare(self, chat: int) -> bool:
+        return False
 
 
 async def run_embedded(settings: Settings, worker: Sequence[str]) -> int:
@@ -46,8 +56,7 @@ def main() -> int:
     settings = start.load_settings()
     configure_logging(settings)
     if options.unpaced:
-        at_once = Rate(0.0)
-        setattr(app, "Pacer", partial(Pacer, private=at_once, group=at_once, over_all=at_once))  # noqa: B010
+        setattr(app, "Pacer", Unpaced)  # noqa: B010
     if settings.redis_url is not None:
         return asyncio.run(start.run_redis(settings))
     return asyncio.run(run_embedded(settings, options.worker) if options.worker else start.run_embedded(settings))

@@ -71,6 +71,7 @@ async def crowd(scale: Scale) -> Part:
     if scale.real is not None:
         alone = await _alone(scale.folder / "crowd-alone", scale.real, people * EACH)
         part.notes.append(f"The worker alone takes {alone:.1f} s for as many photos that wait all at once.")
+        part.notes.append("Without the limit no status is sent, as where answers use the limit up.")
         for engine in ENGINES:
             async with serving(engine, scale.folder / f"crowd-unpaced-{engine}", real=scale.real) as stack:
                 _, lasts, _ = await _rush(stack, people)

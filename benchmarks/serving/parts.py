@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import statistics
 import subprocess
 import sys
@@ -140,8 +139,6 @@ async def _load_row(
     part: Part, stack: Stack, name: str, rate: float | None, count: int, device: Device | None = None
 ) -> Run:
     before = len(read_batches(stack.batches))
-    gc.collect()
-    gc.freeze()  # else this process stops now and then to look through all that it has noted of earlier runs
     times = CpuTimes(stack.pids)
     if rate is None:
         run = await saturating(stack.telegram, stack.photos, count, 64)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, Final, Literal, get_args
 
 from aiogram.filters.callback_data import CallbackData
 from aiogram.types import CopyTextButton, InlineKeyboardButton, InlineKeyboardMarkup, Message
+from aiogram.utils.i18n import I18n, get_i18n
 from aiogram.utils.i18n import gettext as _
 from pydantic import Field
 
@@ -20,6 +22,7 @@ MOST_NUMBERS = 99  # Telegram takes up to 100 buttons under a message
 MOST_COPIED = 256  # characters that a button can copy
 IN_A_ROW = 5
 STRONGER = 20  # percent
+ANY_KEY: Final = "*"  # in place of a key, in buttons that are copied for each key
 
 
 class OpenSettings(CallbackData, prefix="s"):
@@ -205,11 +208,31 @@ def answer_buttons(
     `heatmaps`: there are captions to choose from, of a model that has heatmaps. `colours`: the photo may be shown
     again. `live`: the photo moves. `translated`: there are translations among its captions.
     """
+    i18n, text = get_i18n(), _copied(caption)
+    made = _answer_template(
+        i18n, i18n.current_locale, bool(text), heatmaps=heatmaps, colours=colours, live=live, translated=translated
+    )
+
+    def own(button: InlineKeyboardButton) -> InlineKeyboardButton:
+        if button.copy_text is not None:
+            return button.model_copy(update={"copy_text": CopyTextButton(text=text)})
+        return button.model_copy(update={"callback_data": str(button.callback_data).replace(ANY_KEY, key)})
+
+    rows = [[own(button) for button in row] for row in made.inline_keyboard]
+    return made.model_copy(update={"inline_keyboard": rows})
+
+
+@lru_cache(maxsize=256)
+def _answer_template(
+    _i18n: I18n, _locale: str, copied: bool, *, heatmaps: bool, colours: bool, live: bool, translated: bool
+) -> InlineKeyboardMarkup:
+    """As `answer_buttons`, to be copied: to make so many buttons anew takes a photo's bot four times as long."""
+    key = ANY_KEY
     more: list[Button] = [(_("🎲 More captions"), MoreCaptions(key=key))]
     if heatmaps:
         more.append((_("🔥 Heatmap"), ChooseHeatmap(key=key, choosing=True)))
     seen: list[Button] = [(_("🎨 Colours"), ShowColours(key=key))] if colours else []
-    last = [*_copy(caption), *_in_english(key, translated)]
+    last = [*_copy("a caption" if copied else ""), *_in_english(key, translated)]
     if live:
         last.append((_("▶ As a clip"), AsClip(key=key)))
     return keyboard(
@@ -230,8 +253,12 @@ def copy_buttons(caption: replies.Reading) -> InlineKeyboardMarkup | None:
 
 
 def _copy(caption: str) -> list[Button]:
-    text = replies.cut_at_word(replies.one_line(caption), MOST_COPIED)
+    text = _copied(caption)
     return [(_("📋 Copy"), CopyTextButton(text=text))] if text else []
+
+
+def _copied(caption: str) -> str:
+    return replies.cut_at_word(replies.one_line(caption), MOST_COPIED)
 
 
 def _in_english(key: str, translated: bool) -> list[Button]:

@@ -6,9 +6,10 @@ import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
-from aiogram.utils.i18n import get_i18n
+from aiogram.utils.i18n import I18n, get_i18n
 from aiogram.utils.i18n import gettext as _
 
 from bot.replies.text import ELLIPSIS, MAX_CAPTION, MAX_TEXT, cut_at_word, escaped, fitting, length, one_line, shortened
@@ -231,6 +232,12 @@ def _likelihood(word: str, probability: float) -> str:
 
 def drawn_labels() -> Labels:
     """What is written on pictures."""
+    i18n = get_i18n()
+    return _drawn_labels(i18n, i18n.current_locale)
+
+
+@lru_cache
+def _drawn_labels(_i18n: I18n, _locale: str) -> Labels:
     return Labels(
         photo=_("photo"),
         attention=_("{peak} of a word's attention in one of {regions} regions"),

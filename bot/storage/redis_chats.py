@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from bot.chat_settings import ChatSettings
 from bot.storage.chats import LASTING, LONGEST_NOTE, MOST_IN_ROOM, MOST_LASTING, PICTURE, YEAR, Note, Picture, room_of
 from bot.storage.redis_inbox import prefix_of
-from model.serving.redis.connection import patiently
+from model.serving.redis.connection import LuaScript, patiently
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
-    from redis.commands.core import AsyncScript
 
 
 # KEYS[1] of each script: the index of the chat's notes; KEYS[2]: its settings. ARGV[1]: what a note's key begins with.
@@ -111,7 +110,7 @@ class RedisStorage:
 
     def __init__(self, connection: Redis, bot_id: int, clock: Callable[[], float] = time.time) -> None:
         self._client: Any = connection
-        self._note, self._drop, self._forget = map(self._client.register_script, (_NOTE, _DROP, _FORGET))
+        self._note, self._drop, self._forget = (LuaScript(connection, text) for text in (_NOTE, _DROP, _FORGET))
         self._prefix = prefix_of(bot_id)
         self._clock = clock
 
@@ -156,7 +155,7 @@ class RedisStorage:
     async def forget_chat(self, chat_id: int) -> None:
         await self._run(self._forget, chat_id)
 
-    async def _run(self, script: AsyncScript, chat_id: int, *arguments: str | float) -> Any:
+    async def _run(self, script: LuaScript, chat_id: int, *arguments: str | float) -> Any:
         keys = self._key("notes", chat_id), self._key("settings", chat_id)
         what = self._key("note", chat_id, ""), *arguments
         return await patiently(lambda: script(keys, what))

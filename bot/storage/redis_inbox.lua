@@ -48,15 +48,15 @@ local function said_before()
   if last and string.sub(last, 1, #token + 1) == token .. ':' then
     local ids = {}
     for id in string.gmatch(string.sub(last, #token + 2), '[^,]+') do ids[#ids + 1] = id end
-    return entries(ids)
+    return ids
   end
 end
 
-local function answer(ids)
+local function say(ids)
   if #ids > 0 then -- else a repetition finds nothing either
     redis.call('HSET', key('calls'), call_of(me, command), token .. ':' .. table.concat(ids, ','))
   end
-  return entries(ids)
+  return ids
 end
 
 local function add(id, body, received, owner)
@@ -84,7 +84,7 @@ local function chosen(first) -- the ids named in ARGV, or all
   return ids
 end
 
-if command == 'record' then -- time, the time before which ids are forgotten, id, body, id, body …
+if command == 'record' then -- time, the time before which ids are forgotten, id, body, id, body …: the ids that are new
   local before = said_before()
   if before then return before end
   redis.call('ZADD', key('alive'), now + ALIVE, me)
@@ -98,11 +98,11 @@ if command == 'record' then -- time, the time before which ids are forgotten, id
       new[#new + 1] = id
     end
   end
-  return answer(new)
+  return say(new)
 
 elseif command == 'take' then -- "all" or "free", the most attempts, the times before which letters and ids go
   local before = said_before()
-  if before then return before end
+  if before then return entries(before) end
   drop_dead(redis.call('ZRANGEBYSCORE', key('died'), '-inf', '(' .. ARGV[6])) -- also when nobody writes for days
   redis.call('ZREMRANGEBYSCORE', key('struck'), '-inf', '(' .. ARGV[7])
   local all, most = ARGV[4] == 'all', tonumber(ARGV[5])
@@ -138,7 +138,7 @@ elseif command == 'take' then -- "all" or "free", the most attempts, the times b
     forget_calls(process)
   end
   if all then redis.call('DEL', key('alone'), key('calls')) end
-  return answer(taken)
+  return entries(say(taken))
 
 elseif command == 'waiting' then
   return entries(redis.call('HKEYS', key('body')))

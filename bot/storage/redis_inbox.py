@@ -25,7 +25,7 @@ from bot.storage.inbox import (
     process_name,
 )
 from bot.storage.redaction import letter_of
-from model.serving.redis.connection import patiently
+from model.serving.redis.connection import LuaScript, patiently
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -44,7 +44,7 @@ class RedisInbox:
     def __init__(self, connection: Redis, bot_id: int) -> None:
         """`connection`: made by `connect_joined`."""
         self._client: Any = connection
-        self._script = self._client.register_script(_SCRIPT)
+        self._script = LuaScript(connection, _SCRIPT)
         self._bot = bot_id
         self._prefix = prefix_of(bot_id)
         self._process = process_name()
@@ -62,7 +62,9 @@ class RedisInbox:
         now = time.time()
         entries = [new_entry(update, now, asked) for update in updates]
         pairs = [part for entry in entries for part in (entry.id, entry.dump())]
-        return _entries(await self._call("record", now, now - REMEMBERED, *pairs))
+        new = sorted(map(int, await self._call("record", now, now - REMEMBERED, *pairs)))
+        by_id = {entry.id: entry for entry in reversed(entries)}  # the first of two alike
+        return [by_id[number] for number in new]
 
     async def acknowledge(self, update_id: int, settle: Settle = nothing) -> None:
         """What `settle` asks of the same connection goes with this, before it: both are on the disk at once.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bot.storage.redis_inbox import prefix_of
 from bot.storage.stats import HOURS, KEPT, Field
-from model.serving.redis.connection import patiently
+from model.serving.redis.connection import LuaScript, patiently
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -43,7 +43,7 @@ class RedisStats:
     def __init__(self, connection: Redis, bot_id: int) -> None:
         self._client: Any = connection
         self._prefix = f"{prefix_of(bot_id)}:stats"
-        self._add = self._client.register_script(ADD)
+        self._add = LuaScript(connection, ADD)
         self._key: bytes | None = None
 
     async def key(self) -> bytes:

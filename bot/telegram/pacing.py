@@ -79,7 +79,8 @@ class Pacer:
                     line.count(messages, self._clock())
             finally:
                 line.users -= 1
-        await self._until(lambda: self._paused.get(_kind_of(method), 0.0))
+        if self._paused:
+            await self._until(lambda: self._paused.get(_kind_of(method), 0.0))
         if not messages:
             return
         async with self._all.turn:
@@ -141,14 +142,16 @@ def messages_of(method: TelegramMethod[Any]) -> int:
     """How many messages a request counts as; an album counts as each of its items."""
     if isinstance(method, SendChatAction) or not method.__api_method__.startswith(SENDING):
         return 0
-    items = getattr(method, "media", None) or getattr(method, "message_ids", None)
+    fields = vars(method)  # what is none of them costs an attribute much
+    items = fields.get("media") or fields.get("message_ids")
     return len(items) if isinstance(items, list) else 1
 
 
 def chat_of(method: TelegramMethod[Any]) -> int | str | None:
     """The chat that a request names, or the message by which it is known in a chat that the bot is no member of."""
-    chat: int | str | None = getattr(method, "chat_id", None)
-    return chat if chat is not None else getattr(method, "inline_message_id", None)
+    fields = vars(method)
+    chat: int | str | None = fields.get("chat_id")
+    return chat if chat is not None else fields.get("inline_message_id")
 
 
 def _kind_of(method: TelegramMethod[Any]) -> _Kind:

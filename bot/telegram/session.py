@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from aiogram.exceptions import (
 )
 from aiogram.methods import DeleteWebhook, GetMe, Response, SendChatAction, SetMessageReaction, TelegramMethod
 from aiogram.methods.base import TelegramType
+from aiogram.types import BufferedInputFile
 from aiohttp import BytesPayload, FormData, JsonPayload, Payload
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -44,6 +46,7 @@ FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 10.0
 MOST_FLOOD_WAITS: Final = 10
 TOO_MANY: Final = 429
+ONE_PIECE: Final = 1_000_000  # bytes; aiohttp warns of more, whose writing nothing else comes between
 UNREAD: Final = ("reply_to_message", "reply_markup", "from", "entities", "caption_entities")
 
 
@@ -62,6 +65,30 @@ def _answer(text: str) -> Any:
     return answer
 
 
+def _form(body: dict[str, Any], files: dict[str, Any]) -> BytesPayload | None:
+    """A form in one piece: aiohttp writes each header and each value by itself, in some thirty calls of the system.
+
+    None for files that are not in memory, and for those that are large together. Raises PydanticSerializationError or
+    UnicodeEncodeError.
+    """
+    kept = {name: file for name, file in files.items() if isinstance(file, BufferedInputFile)}
+    if len(kept) < len(files) or sum(len(file.data) for file in kept.values()) > ONE_PIECE:
+        return None
+    boundary = secrets.token_hex(16)
+    pieces: list[bytes] = []
+
+    def add(about: str, value: bytes) -> None:
+        pieces.extend((f"--{boundary}\r\nContent-Disposition: form-data; {about}\r\n\r\n".encode(), value, b"\r\n"))
+
+    for name, value in body.items():
+        add(f'name="{name}"', value.encode() if isinstance(value, str) else to_json(value))
+    for name, file in kept.items():
+        shown = (file.filename or name).replace('"', "%22")
+        add(f'name="{name}"; filename="{shown}"\r\nContent-Type: application/octet-stream', file.data)
+    content = b"".join((*pieces, f"--{boundary}--\r\n".encode()))
+    return BytesPayload(content, content_type=f"multipart/form-data; boundary={boundary}")
+
+
 class Session(AiohttpSession):
     """aiogram's, but closing at once where there is no TLS to take leave of, and prepared for half an answer.
 
@@ -76,6 +103,7 @@ class Session(AiohttpSession):
         self, bot: Bot, method: TelegramMethod[TelegramType]
     ) -> FormData | Payload:
         fields = method.model_dump(warnings=False, exclude_none=True)
+        buttons = fields.pop("reply_markup", None)  # all in it is ready
         files: dict[str, Any] = {}
 
         def plain(value: Any) -> Any:
@@ -88,12 +116,14 @@ class Session(AiohttpSession):
             return self.prepare_value(value, bot=bot, files=files, _dumps_json=False)
 
         body = {name: ready for name, value in fields.items() if (ready := plain(value)) not in (None, "")}
-        if files:
-            return super().build_form_data(bot, method)
+        if buttons is not None:
+            body["reply_markup"] = buttons
         try:
+            if files:
+                return _form(body, files) or super().build_form_data(bot, method)
             return BytesPayload(to_json(body), content_type="application/json")
-        except PydanticSerializationError:  # half of a UTF-16 pair
-            return JsonPayload(body)
+        except (PydanticSerializationError, UnicodeEncodeError):  # half of a UTF-16 pair
+            return super().build_form_data(bot, method) if files else JsonPayload(body)
 
     def check_response(
         self, bot: Bot, method: TelegramMethod[TelegramType], status_code: int, content: str

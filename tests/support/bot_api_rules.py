@@ -118,10 +118,13 @@ def check_parameters(method: str, raw: dict[str, Any], uploads: dict[str, Upload
 def _typed(name: str, value: Any, types: str) -> Any:
     """A value as one of its documented types; forms and query strings carry everything as text."""
     alternatives = types.split("|")
-    wrong = bad_request(f'parameter "{name}" must be {types.replace("|", " or ")}')
+
+    def wrong() -> ApiError:
+        return bad_request(f'parameter "{name}" must be {types.replace("|", " or ")}')
+
     if isinstance(value, Upload):
         if "InputFile" not in alternatives:
-            raise wrong
+            raise wrong()
         return value
     if "Integer" in alternatives and re.fullmatch(r"-?\d+", str(value)):
         return int(value)
@@ -132,14 +135,14 @@ def _typed(name: str, value: Any, types: str) -> Any:
     if "String" in alternatives:
         return str(value)
     if {"Integer", "Float", "Boolean", "InputFile"} & set(alternatives):
-        raise wrong
+        raise wrong()
     if isinstance(value, str):
         try:
             value = json.loads(value)
         except ValueError:
             raise bad_request(f"can't parse {name} JSON object") from None
     if not isinstance(value, list if types.startswith("Array of") else dict):
-        raise wrong
+        raise wrong()
     return value
 
 
@@ -308,13 +311,16 @@ def picture_size(data: bytes, *, decode: bool = False) -> tuple[int, int] | None
         return None
 
 
-def check_photo(data: bytes) -> tuple[int, int]:
-    """Size of an uploaded photo: at most 10 MB, width + height at most 10000, ratio at most 20."""
+def check_photo(data: bytes, *, decode: bool = True) -> tuple[int, int]:
+    """Size of an uploaded photo: at most 10 MB, width + height at most 10000, ratio at most 20.
+
+    `decode`: also whether all of it can be read.
+    """
     if len(data) > MAX_PHOTO:
         raise bad_request(
             f"file of size {len(data)} bytes is too big for a photo; the maximum size is {MAX_PHOTO} bytes"
         )
-    size = picture_size(data, decode=True)
+    size = picture_size(data, decode=decode)
     if size is None:
         raise bad_request("IMAGE_PROCESS_FAILED")
     width, height = size

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import itertools
 import logging
 import os
@@ -33,6 +34,7 @@ LONGEST_PAUSE: Final = 60.0
 END_SECONDS: Final = 10.0
 NO_RESTART: Final = 78  # the exit status (EX_CONFIG) of a worker that can never start: restarting will not help
 _STREAM_LIMIT: Final = 1 << 20
+PIPE_BYTES: Final = 1 << 20  # a result with its sheet goes in at once; else both ends wake each other time and again
 
 
 class WorkerCannotStart(Exception):
@@ -148,6 +150,9 @@ async def connect_to_parent() -> PipeConsumer:
     process ends at once, whatever it is doing.
     """
     output = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # it stays as large as it is
+            fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=_STREAM_LIMIT)

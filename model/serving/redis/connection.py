@@ -6,6 +6,8 @@ redis-py is imported when a connection is made and not before.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import math
 import re
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
@@ -87,22 +89,93 @@ def connect(url: str, *, block_seconds: float = 0.0) -> Redis:
 def connect_joined(url: str) -> Redis:
     """As `connect`; GET, SET and scripts called at once, or while others are on their way, go together and in order.
 
-    Redis writes all that comes together to the disk at once, so those calls wait for it once.
+    Redis writes all that comes together to the disk at once, so those calls wait for it once. Their answers are as
+    Redis gives them.
     """
     client: Any = connect(url)
-    client.execute_command = _Joined(client).call  # redis-py makes all commands of it
+    client.execute_command = _Joined(client, CALL_SECONDS).call  # redis-py makes all commands of it
     return cast("Redis", client)
+
+
+def connect_carrying(url: str, *, block_seconds: float) -> Redis:
+    """As `connect`, for scripts with much to carry."""
+    client: Any = connect(url, block_seconds=block_seconds)
+    client.execute_command = _Direct(client, CALL_SECONDS + block_seconds).call
+    return cast("Redis", client)
+
+
+class LuaScript:
+    """A script, which Redis learns when it is first called."""
+
+    def __init__(self, client: Any, source: str) -> None:
+        from redis.exceptions import NoScriptError
+
+        self.client = client
+        self._source = source
+        self._unknown = NoScriptError
+        self.sha: Final = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    async def __call__(self, keys: Sequence[str], arguments: Sequence[str | bytes | float], client: Any = None) -> Any:
+        """`client`: another than that of the script."""
+        client = client or self.client
+        command = "EVALSHA", self.sha, len(keys), *keys, *arguments
+        try:
+            return await client.execute_command(*command)
+        except self._unknown:
+            await client.script_load(self._source)
+            return await client.execute_command(*command)
 
 
 _Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any], asyncio.Future[Any]]  # command, options, and its answer
 
 
-class _Joined:
-    """The calls of one client."""
+class _Direct:
+    """Scripts that one client calls. They pass over most of redis-py, which takes several times as long for each."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, seconds: float) -> None:
+        """`seconds`: without answers for so long means that the connection is dead."""
+        from hiredis import pack_command
+        from redis.exceptions import ResponseError
+
         self._client = client
+        self._seconds = seconds
         self._alone: Callable[..., Awaitable[Any]] = client.execute_command
+        self._pool = getattr(client, "connection_pool", None)  # None: a cluster, which has several
+        self._pack = pack_command
+        self._wrong = ResponseError
+
+    async def call(self, *command: Any, **options: Any) -> Any:
+        if command[0] != "EVALSHA" or self._pool is None:
+            return await self._alone(*command, **options)
+        [answer] = await self._ask([command])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def _ask(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """An answer or an error of Redis for each of these commands, which go together."""
+        assert self._pool is not None
+        packed = [self._pack(command) for command in commands]
+        connection = await self._pool.get_connection()
+        try:
+            async with asyncio.timeout(self._seconds):  # one for all; a connection that is left so is closed
+                await connection.send_packed_command(packed)
+                return [await self._read(connection) for _ in packed]
+        finally:
+            await self._pool.release(connection)
+
+    async def _read(self, connection: Any) -> Any:
+        try:
+            return await connection.read_response(timeout=math.inf)
+        except self._wrong as error:
+            return error
+
+
+class _Joined(_Direct):
+    """What one client calls at once, and while others are on their way."""
+
+    def __init__(self, client: Any, seconds: float) -> None:
+        super().__init__(client, seconds)
         self._waiting: list[_Call] = []
         self._sending: asyncio.Task[None] | None = None
 
@@ -140,6 +213,8 @@ class _Joined:
         return [outcome for call in calls for outcome in await self._outcomes([call])]
 
     async def _answers(self, calls: Sequence[_Call]) -> list[Any]:
+        if self._pool is not None:
+            return await self._ask([command for command, _, _ in calls])
         if len(calls) == 1:
             [(command, options, _)] = calls
             return [await self._alone(*command, **options)]

@@ -9,7 +9,7 @@ from typing import Any, Final
 from model.errors import CaptionError, error_of
 from model.serving.codec import pack, unpack
 from model.serving.jobs import JobFailure, Outcome, decode_outcome, encode_outcome
-from model.serving.redis.connection import connect, connect_joined, patiently
+from model.serving.redis.connection import LuaScript, connect, connect_carrying, connect_joined, patiently
 from model.serving.tasks import LINES
 
 PREFIX: Final = "{captions}"
@@ -29,8 +29,8 @@ class Script:
         self.client: Any = connect_joined(url)
         self.blocking: Any = connect(url, block_seconds=BLOCK_SECONDS)
         self.listening: Any = connect(url, block_seconds=LISTEN_SECONDS)
-        self.carrying: Any = connect(url, block_seconds=CARRY_SECONDS)
-        self._script = self.client.register_script(_SOURCE)
+        self.carrying: Any = connect_carrying(url, block_seconds=CARRY_SECONDS)
+        self._script = LuaScript(self.client, _SOURCE)
 
     async def connect(self) -> None:
         """Open the connection for what is large, so that the first such call need not."""

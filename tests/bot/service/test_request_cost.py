@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
 from bot.storage.sqlite import FILE_NAME, Database
+from model.serving.redis.connection import _Direct, _Joined
 from model.serving.redis.consumer import RedisConsumer
 from model.serving.redis.producer import RedisQueue
 from tests.support.fake_queue import FakeQueue, captions, eventually, running_bot
@@ -100,6 +101,8 @@ async def test_a_photo_asks_redis_so_often(
     asked: list[str] = []
     execute: Any = Redis.execute_command
     execute_together: Any = Pipeline.execute
+    answers_together: Any = _Joined._answers
+    execute_directly: Any = _Direct.call
 
     def record(commands: Sequence[Sequence[Any]], answers: Sequence[Any]) -> None:
         names = [
@@ -120,6 +123,19 @@ async def test_a_photo_asks_redis_so_often(
         record(commands, answers)
         return answers
 
+    async def recorded_joined(self: Any, calls: Any) -> Any:
+        answers = await answers_together(self, calls)
+        record([command for command, _, _ in calls], answers)
+        return answers
+
+    async def recorded_directly(self: Any, *command: Any, **options: Any) -> Any:
+        answer = await execute_directly(self, *command, **options)
+        if command[0] == "EVALSHA":
+            record([command], [answer])
+        return answer
+
+    monkeypatch.setattr(_Joined, "_answers", recorded_joined)
+    monkeypatch.setattr(_Direct, "call", recorded_directly)
     monkeypatch.setattr(Redis, "execute_command", recorded)
     monkeypatch.setattr(Pipeline, "execute", recorded_together)
     redis_server.call("FLUSHALL")

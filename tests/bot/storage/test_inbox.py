@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from aiogram.types import Message
 from pydantic import SecretStr
-from redis.commands.core import AsyncScript
 
 from bot.answers.forgetting import forget_letters
 from bot.config import Settings
@@ -110,6 +109,9 @@ async def test_an_update_is_new_only_once(place: Place) -> None:
     await inbox.acknowledge(1)
     assert [entry.id for entry in await inbox.record([update(1), update(2), update(3)])] == [3]
     assert await inbox.record([]) == []
+    alike = await inbox.record([update(5, "first"), update(4), update(5, "second")])
+    assert {entry.id: entry.body["message"]["text"] for entry in alike}[5] == "first"
+    assert len(alike) == 2
 
 
 async def test_another_bot_in_the_same_place_has_updates_and_pictures_of_its_own(place: Place) -> None:
@@ -380,11 +382,8 @@ class LosesAnswers:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.client, name)
 
-    def register_script(self, text: str) -> AsyncScript:
-        return AsyncScript(self, text)  # type: ignore[arg-type]
-
-    async def evalsha(self, *arguments: Any) -> Any:
-        answer = await self.client.evalsha(*arguments)
+    async def execute_command(self, *arguments: Any) -> Any:
+        answer = await self.client.execute_command(*arguments)
         if arguments not in self.lost:
             self.lost.add(arguments)
             raise ConnectionResetError
@@ -419,20 +418,20 @@ async def test_a_lost_answer_is_repeated_whatever_else_the_bot_asked_meanwhile(c
     class Hangs(LosesAnswers):
         """What else was under way is done, too, before the call is repeated."""
 
-        async def evalsha(self, *arguments: Any) -> Any:
+        async def execute_command(self, *arguments: Any) -> Any:
             try:
-                return await super().evalsha(*arguments)
+                return await super().execute_command(*arguments)
             except ConnectionResetError:
-                inbox._script.registered_client = client
+                inbox._script.client = client
                 await client.hset("{captions}:bot:1:owner", "7", "")
                 await client.hset("{captions}:bot:1:body", "7", json.dumps(update(7)))
                 await client.hset("{captions}:bot:1:received", "7", "1.5")
                 assert [entry.id for entry in await inbox.reclaim(3)] == [7]
                 raise
 
-    inbox._script.registered_client = Hangs(client)  # type: ignore[assignment]
+    inbox._script.client = Hangs(client)
     assert [entry.id for entry in await inbox.record([update(1), update(2)])] == [1, 2]
-    assert inbox._script.registered_client is client  # so it did break off
+    assert inbox._script.client is client  # so it did break off
 
 
 async def test_a_full_redis_takes_nothing_new_but_lets_go_of_what_is_done(client: Any) -> None:

@@ -6,8 +6,10 @@ import asyncio
 import json
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, cast
 
+import aiohttp
 import pytest
 from aiogram import Bot
 from aiogram.client.default import DefaultBotProperties
@@ -33,6 +35,7 @@ from aiogram.methods import (
 )
 from aiogram.types import (
     BufferedInputFile,
+    FSInputFile,
     InlineKeyboardButton,
     InlineKeyboardMarkup,
     InlineQueryResultArticle,
@@ -41,8 +44,10 @@ from aiogram.types import (
     Message,
     ReplyParameters,
 )
-from aiohttp import BytesPayload, FormData
+from aiohttp import BytesPayload, FormData, web
+from aiohttp.test_utils import TestServer
 
+from bot.telegram import session
 from bot.telegram.pacing import Pacer
 from bot.telegram.session import UNREAD, RetryMiddleware, Session
 from tests.support.clock import Clock, settled
@@ -309,13 +314,67 @@ async def test_of_a_message_that_was_sent_what_nobody_needs_is_not_read() -> Non
     assert set(UNREAD) == {"reply_to_message", "reply_markup", "from", "entities", "caption_entities"}
 
 
-async def test_files_are_sent_in_a_form() -> None:
-    photo = BufferedInputFile(b"JPEG", "a.jpg")
-    methods: list[TelegramMethod[Any]] = [
-        SendPhoto(chat_id=ANN, photo=photo),
-        SendMediaGroup(chat_id=ANN, media=[InputMediaPhoto(media=photo)]),
-    ]
-    for method in methods:
-        body = Session().build_form_data(Bot("42:TEST"), method)
-        assert isinstance(body, FormData)
-        assert [value for options, _, value in body._fields if options.get("filename")]
+PHOTO = BufferedInputFile(b"\xff\xd8--\r\nJPEG\r\n", "кот.jpg")
+WITH_FILES: list[TelegramMethod[Any]] = [
+    SendPhoto(
+        chat_id=ANN,
+        photo=PHOTO,
+        caption="<b>a cat</b>\n--\r\n🐈",
+        has_spoiler=True,
+        reply_parameters=ReplyParameters(message_id=3, allow_sending_without_reply=True),
+        reply_markup=InlineKeyboardMarkup(inline_keyboard=[[InlineKeyboardButton(text="↩", callback_data="r")]]),
+    ),
+    SendMediaGroup(chat_id=ANN, media=[InputMediaPhoto(media=PHOTO, caption="a cat"), InputMediaPhoto(media=PHOTO)]),
+]
+
+
+async def received(method: TelegramMethod[Any], made_by: AiohttpSession) -> tuple[Any, list[Any]]:
+    """What a server reads of a request: its parameters, with the names of files in order, and the files."""
+    params: dict[str, Any] = {}
+    files: dict[str, Any] = {}
+
+    async def read(request: web.Request) -> web.Response:
+        for name, value in (await request.post()).items():
+            if isinstance(value, web.FileField):
+                files[name] = value.filename, value.content_type, value.file.read()
+            else:
+                params[name] = value
+        return web.Response()
+
+    application = web.Application()
+    application.router.add_post("/", read)
+    async with TestServer(application) as server:
+        bot = Bot("42:TEST", default=DefaultBotProperties(parse_mode="HTML", protect_content=True))
+        form = made_by.build_form_data(bot, method)
+        async with aiohttp.ClientSession() as client, client.post(server.make_url("/"), data=form):
+            pass
+    text = json.dumps(params)
+    for number, name in enumerate(files):
+        text = text.replace(name, f"file-{number}")
+    return json.loads(text), list(files.values())
+
+
+@pytest.mark.parametrize("method", WITH_FILES, ids=lambda method: method.__api_method__)
+async def test_a_form_in_one_piece_says_what_one_in_many_would(method: TelegramMethod[Any]) -> None:
+    assert isinstance(Session().build_form_data(Bot("42:TEST"), method), BytesPayload)
+    params, files = await received(method, Session())
+    expected, expected_files = await received(method, AiohttpSession())
+    assert files == expected_files
+    assert params.keys() == expected.keys()
+    for name, value in expected.items():
+        assert params[name] == value or json.loads(params[name]) == json.loads(value)
+
+
+async def test_large_files_and_those_on_the_disk_are_not_read_into_one_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"JPEG")
+    on_disk = SendPhoto(chat_id=ANN, photo=FSInputFile(tmp_path / "a.jpg"))
+    assert isinstance(Session().build_form_data(Bot("42:TEST"), on_disk), FormData)
+    monkeypatch.setattr(session, "ONE_PIECE", 10)
+    assert isinstance(Session().build_form_data(Bot("42:TEST"), WITH_FILES[0]), FormData)
+
+
+async def test_half_of_a_utf_16_pair_beside_a_file_is_left_to_aiogram() -> None:
+    method = SendPhoto(chat_id=ANN, photo=PHOTO, caption="a\ud83d")
+    assert isinstance(Session().build_form_data(Bot("42:TEST"), method), FormData)

@@ -12,13 +12,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
+from redis.asyncio import Connection, Redis
 
 from model.serving.outage import Outage
 from model.serving.redis import connection
 from model.serving.redis.address import InvalidAddress, RedisAddress, RedisRefused
-from model.serving.redis.connection import connect, connect_joined, is_passing, patiently
+from model.serving.redis.connection import LuaScript, connect, connect_carrying, connect_joined, is_passing, patiently
 from tests.support.clock import eventually
 from tests.support.redis_server import RedisServer
 
@@ -85,7 +84,7 @@ async def client_of(url: str, connect: Callable[[str], Redis] = connect) -> Asyn
         await client.aclose()
 
 
-@pytest.mark.parametrize("connect", [connect, connect_joined])
+@pytest.mark.parametrize("connect", [connect, connect_joined, partial(connect_carrying, block_seconds=1.0)])
 @pytest.mark.parametrize("cluster", [False, True])
 @pytest.mark.slow
 async def test_calls_wait_for_redis_and_the_outage_is_said_once(
@@ -118,23 +117,50 @@ async def test_what_is_called_at_once_goes_together_in_order_and_fails_by_itself
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together: list[int] = []
-    execute: Any = Pipeline.execute
+    send: Any = Connection.send_packed_command
 
-    async def counted(self: Any, raise_on_error: bool = True) -> Any:
-        together.append(len(self.command_stack))
-        return await execute(self, raise_on_error)
+    async def counted(self: Any, commands: Any, check_health: bool = True) -> None:
+        together.append(len(commands))
+        await send(self, commands, check_health)
 
-    monkeypatch.setattr(Pipeline, "execute", counted)
     async with client_of(redis_server.url, connect_joined) as client:
         await client.flushall()
-        append = client.register_script("return redis.call('RPUSH', KEYS[1], ARGV[1])")
+        append = LuaScript(client, "return redis.call('RPUSH', KEYS[1], ARGV[1])")
         await append(["list"], ["-"])  # the script is known
+        monkeypatch.setattr(Connection, "send_packed_command", counted)
         calls = [append(["list"], [number]) for number in range(20)]
         *lengths, error = await asyncio.gather(*calls, client.get("list"), return_exceptions=True)
         assert lengths == list(range(2, 22))
         assert "WRONGTYPE" in str(error)
+        assert together == [21]
         assert await client.lrange("list", 1, -1) == [b"%d" % number for number in range(20)]
-    assert together == [21]
+
+
+@pytest.mark.parametrize("connect", [connect_joined, partial(connect_carrying, block_seconds=0.0)])
+async def test_scripts_called_at_a_server_that_hangs_are_called_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connect: Callable[[str], Redis]
+) -> None:
+    """On another connection: on that one, late answers would be taken for those to other calls."""
+    monkeypatch.setattr(connection, "CALL_SECONDS", 0.2)
+    outage = Outage("Redis")
+    with RedisServer(tmp_path) as server:
+        async with client_of(server.url, connect) as client:
+            script = LuaScript(client, "return ARGV[1]")
+            await script(["key"], ["known"])
+            server.pause()
+            asked = [patiently(lambda word=word: script(["key"], [word]), outage=outage) for word in "abc"]  # type: ignore[misc]
+            calls = asyncio.gather(*asked)
+            await eventually(lambda: outage.on)
+            server.resume()
+            assert await calls == [b"a", b"b", b"c"]
+
+
+async def test_a_script_is_made_known_again_to_a_redis_that_has_forgotten_it(redis_server: RedisServer) -> None:
+    async with client_of(redis_server.url, connect_joined) as client:
+        script = LuaScript(client, "return ARGV[1]")
+        for number in range(2):
+            await client.script_flush()
+            assert await asyncio.gather(*(script(["key"], [each]) for each in (number, "x"))) == [b"%d" % number, b"x"]
 
 
 class Moving:

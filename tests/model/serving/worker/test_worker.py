@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import gc
 import io
 import itertools
@@ -333,6 +334,17 @@ async def test_a_dead_worker_process_is_replaced() -> None:
         assert first.greedy.text != second.greedy.text
     assert child.process is not None
     assert child.process.returncode is not None  # it ends with the one that watches it
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there the size of a pipe can be set")
+async def test_the_pipe_holds_a_result_with_its_sheet() -> None:
+    queue = LocalQueue()
+    async with watched(queue) as (child, _):
+        await queue.put(job("a"), b"")
+        await asyncio.wait_for(queue.wait("a"), 60)
+        started: Any = child.process
+        results = started._transport.get_pipe_transport(1).get_extra_info("pipe")
+        assert fcntl.fcntl(results, fcntl.F_GETPIPE_SZ) >= 500_000
 
 
 async def test_a_worker_that_can_never_start_is_not_started_again() -> None:
