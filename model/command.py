@@ -59,7 +59,7 @@ class CaptionRequest:
     samples: int = 5
     sampling: Sampling = Sampling()
     seed: int = 0
-    beam: int = 5  # width; 1: greedy only
+    beam: int = 10  # width; 1: greedy only
     as_json: bool = False
     output: Path | None = None
     max_video_seconds: float = ClipLimits.seconds

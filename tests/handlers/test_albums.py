@@ -191,7 +191,7 @@ async def test_an_album_is_answered_photo_by_photo_in_one_message(
     await all_settled(tmp_path, queue)
     assert len(ann.bot_messages()) == 1
     tasks = [photo_of(job) for job in queue.jobs.values()]
-    assert {(task.samples, task.sheet, task.beam) for task in tasks} == {(0, False, 5)}
+    assert {(task.samples, task.sheet, task.beam) for task in tasks} == {(0, False, 10)}
     assert {job.request for job in queue.jobs.values()} == {f"{ann.id}:{album[0]['media_group_id']}"}
     assert len(server.sent(ann.id, "sendChatAction")) == 1
 

@@ -469,7 +469,7 @@ async def test_both_models_side_by_side(queue: FakeQueue, ann: Person) -> None:
         "unsure (20 %) · the model without attention",
     ]
     task = photo_of(last(queue))
-    assert (task.compare, task.samples, task.beam, task.sheet) == (True, 0, 5, False)
+    assert (task.compare, task.samples, task.beam, task.sheet) == (True, 0, 10, False)
 
 
 async def test_a_press_is_answered_before_any_work(queue: FakeQueue, ann: Person) -> None:
@@ -579,7 +579,7 @@ async def test_buttons_caption_the_photo_anew_when_the_note_of_the_answer_is_gon
     assert words(await ann.next_message())[0] == first
     await press(ann, answer, WEIGHED)
     await ann.next_message()
-    assert (photo_of(last(queue)).explain, photo_of(last(queue)).beam) == ("", 5)  # of the caption that a photo gets
+    assert (photo_of(last(queue)).explain, photo_of(last(queue)).beam) == ("", 10)  # of the caption that a photo gets
 
 
 async def test_a_button_says_why_it_cannot_do_its_work(
@@ -678,7 +678,7 @@ async def test_the_settings_of_a_chat_are_obeyed(server: FakeTelegram, ann: Pers
         assert (photo_of(last(queue)).samples, photo_of(last(queue)).sampling) == (2, nucleus)
         await answered(bob)
         task = photo_of(last(queue))
-        assert (task.model, task.beam, task.sheet) == ("baseline", 5, False)
+        assert (task.model, task.beam, task.sheet) == ("baseline", 10, False)
 
 
 async def test_a_short_answer_comes_first_and_a_voice_last(

@@ -106,15 +106,18 @@ def test_captions_in_russian_keep_the_english_ones(
         assert caption["text"] == (translation["text"] if translation["passed"] else original)
         assert len(translation["words"]) == len(translation["aligned"])
         caption["text"] = original
-    assert russian == english
     assert list(russian) == list(english)
+    headlines = russian.pop("headline"), english.pop("headline")
+    assert headlines[0].startswith("perhaps: женщина")
+    assert headlines[1].startswith("perhaps: a woman")
+    assert russian == english
     line = run(language="ru", output=tmp_path)[1]
     assert re.search("[а-яё]", line) or "not translated" in line
     assert len(list(tmp_path.glob("*.heatmap.jpg"))) == 1
     request = CaptionRequest(files=[str(PHOTOS / "cat.jpg")], weights=WEIGHTS, device="cpu", samples=0, language="ru")
     assert caption_files(replace(request, as_json=True)) == 0
     headline = json.loads(capsys.readouterr().out)["headline"]
-    assert headline == "perhaps: кошка"
+    assert "кошка" in headline
     assert caption_files(request) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith(f"  {headline}  (")
 

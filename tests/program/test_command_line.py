@@ -287,8 +287,9 @@ def test_characters_that_the_output_does_not_have_are_escaped(encoding: str, tmp
         for options in ([], ["--json"])
     )
     answer = json.loads(written)
-    assert (answer["file"], answer["headline"]) == (photo, "perhaps: кошка")
-    assert said.count(b"perhaps") == 2
+    assert answer["file"] == photo
+    assert "кошка" in answer["headline"]
+    assert said.count(b"perhaps in full: ") == 1
 
 
 def test_translate_needs_standard_input() -> None:

@@ -35,7 +35,7 @@ async def test_a_photo_as_the_whole_body(web: Web) -> None:
             assert word["log_prob"] == -0.5
             assert sum(map(sum, word["attention"])) == pytest.approx(1)
     task = photo_of(last(web.queue))
-    assert (task.samples, task.beam, task.seed, task.sampling, task.sheet) == (5, 5, 0, Sampling(), False)
+    assert (task.samples, task.beam, task.seed, task.sampling, task.sheet) == (5, 10, 0, Sampling(), False)
     assert (task.picture, task.model) == ("", "attention")
 
 
