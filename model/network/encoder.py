@@ -166,7 +166,7 @@ class Encoder(nn.Module):
             return self
         shapes: dict[nn.Module, torch.Size] = {}
         hooks = [
-            module.register_forward_pre_hook(lambda module, given: shapes.update({module: given[0].shape}))
+            module.register_forward_pre_hook(lambda module, given: shapes.update({module: given[0].shape[1:]}))
             for module in self.modules()
             if type(module) is nn.Conv2d and module.padding_mode == "zeros" and module.bias is not None
         ]

@@ -56,12 +56,13 @@ class PackedLSTM:
 class PackedConvolution(nn.Module):
     """A convolution, and a ReLU after it if it has one, with its weights in oneDNN's order.
 
-    Given weights in PyTorch's order, oneDNN arranges them anew in each run.
+    Given weights in PyTorch's order, oneDNN arranges them anew in each run. It may want another order for one image
+    than for several, in bf16 at least: then both are kept, for the wrong one costs more than PyTorch's.
     """
 
     def __init__(self, convolution: nn.Conv2d, shape: Sequence[int], *, relu: bool = False) -> None:
-        """convolution: with zero padding and a bias. shape: (B, channels, rows, columns) of what it will see; others
-        work as well. Raises RuntimeError or AttributeError where it is not `possible`.
+        """convolution: with zero padding and a bias. shape: (channels, rows, columns) of what it will see; others work
+        as well. Raises RuntimeError or AttributeError where it is not `possible`.
         """
         super().__init__()
         assert convolution.bias is not None
@@ -73,14 +74,17 @@ class PackedConvolution(nn.Module):
         )
         self._activation = "relu" if relu else "none"
         self.bias = nn.Parameter(convolution.bias.detach(), requires_grad=False)
-        self._weight: Tensor = torch.ops.mkldnn._reorder_convolution_weight(
-            convolution.weight.detach(), *self._options, list(shape)
+        one, several = (
+            torch.ops.mkldnn._reorder_convolution_weight(convolution.weight.detach(), *self._options, [images, *shape])
+            for images in (1, 2)
         )
+        orders = [torch.ops.mkldnn._get_mkldnn_serialized_md(weight) for weight in (one, several)]
+        self._weights: tuple[Tensor, Tensor] = (one, one if torch.equal(*orders) else several)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, inputs, rows, columns), in the weights' dtype → (B, outputs, …)."""
         out: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self._weight, self.bias, *self._options, self._activation, [], ""
+            x, self._weights[len(x) > 1], self.bias, *self._options, self._activation, [], ""
         )
         return out
 
@@ -92,7 +96,7 @@ class PackedConvolution(nn.Module):
         try:
             layer = nn.Conv2d(32, 32, 3).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
             x = torch.ones(1, 32, 8, 8, dtype=dtype).contiguous(memory_format=torch.channels_last)
-            ours, expected = PackedConvolution(layer, x.shape, relu=True)(x), layer(x).relu()
+            ours, expected = PackedConvolution(layer, x.shape[1:], relu=True)(x), layer(x).relu()
             return torch.allclose(ours, expected, atol=0.02)
         except (AttributeError, RuntimeError):  # the operators are PyTorch's own, for its compiler
             return False

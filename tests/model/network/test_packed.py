@@ -8,7 +8,7 @@ import torch
 
 from model.captioner import Captioner
 from model.network.decoder import Decoder, build_decoder
-from model.network.packed import PackedLinear
+from model.network.packed import PackedConvolution, PackedLinear
 from tests.conftest import WEIGHTS, tiny_config
 
 pytestmark = pytest.mark.skipif(not PackedLinear.possible(), reason="no FBGEMM, or no AVX2")
@@ -21,6 +21,26 @@ def test_a_packed_layer_computes_what_the_layer_computes(rows: int) -> None:
     layer.weight.data = layer.weight.data.half().float()
     x = torch.randn(3, rows, 96)
     torch.testing.assert_close(PackedLinear(layer.weight, layer.bias)(x), layer(x), atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("inputs", "kernel", "side"), [(768, 1, 17), (192, 3, 35), (128, (1, 7), 17)])
+def test_a_packed_convolution_keeps_the_order_that_is_wanted_for_any_number_of_images(
+    inputs: int, kernel: int | tuple[int, int], side: int, dtype: torch.dtype
+) -> None:
+    if not PackedConvolution.possible(dtype):
+        pytest.skip(f"not on this processor in {dtype}")
+    torch.manual_seed(0)
+    layer = torch.nn.Conv2d(inputs, 192, kernel).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    packed = PackedConvolution(layer, (inputs, side, side))
+    order = torch.ops.mkldnn._get_mkldnn_serialized_md
+    for images in (1, 2, 3, 8):
+        shape = [images, inputs, side, side]
+        wanted = torch.ops.mkldnn._reorder_convolution_weight(layer.weight, [0, 0], [1, 1], [1, 1], 1, shape)
+        assert torch.equal(order(packed._weights[images > 1]), order(wanted))
+        x = torch.randn(shape).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        torch.testing.assert_close(packed(x), layer(x), atol=0.02, rtol=0.02)
 
 
 def _stepped(decoder: Decoder, features: torch.Tensor) -> list[torch.Tensor]:
