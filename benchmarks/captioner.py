@@ -10,7 +10,7 @@ yardsticks measured in the same run:
 Then what it costs to ask again about a photo, one at a time: five samples from the features that a worker keeps,
 against the same from the file's bytes, and what it costs when 15 that were shown may not come again.
 
-With `--russian`, instead: an answer as the bot gives it (beam of five, five samples, sheet) in Russian against the same
+With `--russian`, instead: an answer as the bot gives it (beam, five samples, sheet) in Russian against the same
 in English, in turn, so that both meet the same machine.
 
 Each is measured in fp32, in bf16 where that is faster, and in int8 where it can be used.
@@ -47,7 +47,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from model.captioner import Captioner, CaptionSet
 from model.captions import Translation
 from model.decoding.sampling import Sampling
-from model.decoding.search import candidates
+from model.decoding.search import USUAL_BEAM, candidates
 from model.drawing.heatmap import draw_sheet
 from model.media.images import encode_jpeg, open_image
 from model.network.checkpoint import ENCODER_FILE, load_encoder
@@ -242,7 +242,7 @@ def compare_batches(options: argparse.Namespace, plain: Captioner) -> None:
 
 def answer(captioner: Captioner, photos: Sequence[Image.Image], russian: Translations | None) -> list[bool]:
     """An answer as the bot gives it; with a translator in Russian. Whether each caption could be translated."""
-    captions = captioner.caption(photos, samples=SAMPLES, beam=5)
+    captions = captioner.caption(photos, samples=SAMPLES, beam=USUAL_BEAM)
     known: dict[str, Translation] = {}
     if russian is not None:
         texts = list(dict.fromkeys(c.text for each in captions for c in (each.greedy, each.main, *each.samples)))
@@ -305,10 +305,10 @@ def roofline(captioner: Captioner, photos: Sequence[Image.Image], repeats: int, 
 
 
 def answers_per_second(captioners: Captioners, photos: Sequence[Image.Image], batches: int, repeats: int) -> float:
-    """With a beam of five, five samples and sheets, each batch of these photos; the sheets drawn on threads."""
-    options = CaptionOptions(beam=5)
+    """With a beam, five samples and sheets, each batch of these photos; the sheets drawn on threads."""
+    options = CaptionOptions(beam=USUAL_BEAM)
     pictures = [Picture(options, to_square(photo, captioners.image_size)) for photo in photos]
-    tasks = [partial(compose, PhotoTask(beam=5), photo) for photo in photos]
+    tasks = [partial(compose, PhotoTask(beam=USUAL_BEAM), photo) for photo in photos]
 
     def work() -> None:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -334,7 +334,7 @@ def measure_worker(
     photos = distinct_photos(batch)
     print(roofline(captioners.encoder, photos, options.repeats, side))
     speed = answers_per_second(captioners, photos, 4, options.repeats)
-    print(f"answers of a worker, beam of five and sheets, at batch {batch}: {speed:.1f} a second", flush=True)
+    print(f"answers of a worker, beam of {USUAL_BEAM} and sheets, at batch {batch}: {speed:.1f} a second", flush=True)
 
 
 def processor() -> str:

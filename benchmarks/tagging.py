@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from model.captioner import Captioner
+from model.decoding.search import USUAL_BEAM
 from model.media.images import open_image
 from model.tagging.lists import DESCRIPTIONS, MOST_TAGS, dictionary, names
 
@@ -44,7 +45,7 @@ def kinds(captioner: Captioner) -> dict[str, Callable[[Image.Image], object]]:
         return captioner.encode(captioner.squares([photo]))[0]
 
     return {
-        "an ordinary answer": lambda photo: captioner.caption([photo], samples=5, beam=5),
+        "an ordinary answer": lambda photo: captioner.caption([photo], samples=5, beam=USUAL_BEAM),
         f"{len(default)} tags of the dictionary": lambda photo: captioner.tags(features(photo), default),
         f"{len(free)} free tags": lambda photo: captioner.tags(features(photo), free),
         f"{len(texts)} descriptions": lambda photo: captioner.rank(features(photo), texts),

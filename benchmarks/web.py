@@ -44,7 +44,7 @@ from web.settings import WebSettings
 
 CLIENTS: Final = (1, 8, 32)
 LIMITS: Final = Limits(1000, 1000)
-TASK: Final = PhotoTask(beam=5, sheet=False, details=True)  # what POST /v1/captions asks for without options
+TASK: Final = PhotoTask(beam=10, sheet=False, details=True)  # what POST /v1/captions asks for without options
 ENGINES: Final = ("embedded", "redis")
 NAMES: Final = {"embedded": "embedded", "redis": "Redis"}
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from benchmarks.ablation import cached
 from model.consensus import Consensus
-from model.decoding.search import BeamSearch
+from model.decoding.search import USUAL_BEAM, BeamSearch
 from model.network.checkpoint import CheckpointError, fingerprint
 from model.network.vocabulary import tokenize
 from model.training.data import DataError, load_split, resolve_data
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("decoder", type=Path)
     parser.add_argument("--data", default="flickr8k", help="a folder, or its name in DATASETS_DIR")
     parser.add_argument("--split", default="val")
-    parser.add_argument("--beam", type=int, default=3)
+    parser.add_argument("--beam", type=int, default=USUAL_BEAM)
     parser.add_argument("--consensus", type=Path, help="what ranks the beam's hypotheses; default: their likelihood")
     parser.add_argument("--cache", default="cache", help="where training keeps encoder features")
     parser.add_argument("--training", nargs="*", default=["flickr8k", "coco"], help="what it was trained on")

@@ -135,10 +135,11 @@ def cases() -> dict[str, Image.Image]:
 def draw_photos(path: Path) -> None:
     """Each case with what is said first and its confidence, in fp32, which is the same on all machines."""
     from model.captioner import Captioner
+    from model.decoding.search import USUAL_BEAM
 
     captioner = Captioner.load(DOCS.parent / "weights", "cpu", precision="fp32")
     pictures = cases()
-    answers = [captioner.caption([picture], samples=0, beam=5)[0] for picture in pictures.values()]
+    answers = [captioner.caption([picture], samples=0, beam=USUAL_BEAM)[0] for picture in pictures.values()]
     columns = 6
     rows = -(-len(pictures) // columns)
     figure = Figure(figsize=(2.3 * columns, 2.4 * rows), layout="constrained")

@@ -40,9 +40,9 @@ class Logistic:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The calibration of one decoder, stored in its checkpoint; one that reads the agreement, in that of the consensus.
+    """The calibration of one decoder. Sampled captions use the greedy fit.
 
-    Sampled captions use the greedy fit.
+    It is stored in the decoder's checkpoint. One that reads the agreement is stored with the consensus.
     """
 
     threshold: float

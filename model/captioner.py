@@ -111,12 +111,13 @@ class Captioner:
         *,
         model: NetworkKind = "attention",
         precision: Precision = "auto",
+        alone: bool = False,
     ) -> Self:
         """Load `encoder.safetensors`, `<model>.safetensors` and, where there are such, `<model>-sampling.safetensors`,
         `gate.safetensors`, `tags.safetensors` and `consensus.safetensors`.
 
         device: auto (CUDA where there is one), cpu, cuda, cuda:1 … precision: of the encoder; auto measures once what
-        is fastest on this machine.
+        is fastest on this machine. alone: without gate, tags and consensus, which may be of an earlier encoder.
         Raises CheckpointError for files that are missing, damaged or do not belong together, and ValueError for a
         device that this machine does not have, or int8 where it cannot be used.
         """
@@ -126,16 +127,16 @@ class Captioner:
         encoder = load_encoder(path / ENCODER_FILE).fuse().to(memory_format=torch.channels_last)
         engine = choose_engine(encoder, path, checkpoints[0].encoder_sha256, target, precision)
         consensus = None
-        if (path / CONSENSUS_FILE).is_file():
+        if (path / CONSENSUS_FILE).is_file() and not alone:
             consensus = Consensus.load(path / CONSENSUS_FILE, checkpoints[0].encoder_sha256).to(target)
         captioner = cls._over(engine.encoder, checkpoints, target, engine.dtype, consensus)
         captioner.why = engine.why
         del encoder, engine
         gc.collect()  # with int8, PyTorch's encoder, which the cycles of a traced graph would keep
         trim()
-        if (path / GATE_FILE).is_file():
+        if (path / GATE_FILE).is_file() and not alone:
             captioner.gate = Gate.load(path / GATE_FILE, checkpoints[0].encoder_sha256).to(target)
-        if (path / TAGS_FILE).is_file():
+        if (path / TAGS_FILE).is_file() and not alone:
             captioner.tagger = Tagger.load(path / TAGS_FILE, checkpoints[0].encoder_sha256).to(target)
         return captioner
 

@@ -17,6 +17,7 @@ from model.captioner import Caption, Captioner, CaptionSet
 from model.captions import Translation
 from model.clip_moments import Moments, watch
 from model.decoding.sampling import Sampling
+from model.decoding.search import USUAL_BEAM
 from model.drawing.colour_vision import draw_sheet as draw_colours
 from model.drawing.heatmap import draw_sheet
 from model.drawing.labels import LABELS, Deficiency, Labels
@@ -59,7 +60,7 @@ class CaptionRequest:
     samples: int = 5
     sampling: Sampling = Sampling()
     seed: int = 0
-    beam: int = 10  # width; 1: greedy only
+    beam: int = USUAL_BEAM  # width; 1: greedy only
     as_json: bool = False
     output: Path | None = None
     max_video_seconds: float = ClipLimits.seconds

@@ -81,7 +81,7 @@ class Judgement:
 
 
 class Consensus:
-    """Predicted tf-idf vectors of a photo's references."""
+    """Predicts the mean tf-idf vector of a photo's references, and judges captions by it."""
 
     def __init__(
         self,
@@ -187,5 +187,5 @@ class Consensus:
 
 
 def normalised(caption: Caption) -> float:
-    """The log-probability of a caption's words by their number, as beam search has it (`LENGTH_POWER`)."""
+    """The log-probability of a caption's words, without its end, by their number to LENGTH_POWER."""
     return float(caption.log_probs.sum()) / float(max(1, len(caption.words)) ** LENGTH_POWER)

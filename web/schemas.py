@@ -220,9 +220,7 @@ class Word(TypedDict):  # which costs less to make and to write than a model; an
 class Caption(Translatable):
     text: str
     confidence: float = Field(description="Estimated probability that the caption is right.", ge=0, le=1)
-    beginning: str = Field(
-        description="Where the whole is doubtful: its first words, which are likelier to be right, in English."
-    )
+    beginning: str = Field(description="Where the end is not believed: the words before it, in English; else empty.")
     translated_beginning: Translation | None = Field(
         None,
         description="Of `beginning`, or of the whole where that cannot be cut, with language=ru only.",

@@ -92,7 +92,7 @@ def main_caption(result: PhotoResult, *, noted: bool = True) -> str:
 
 
 def hedged(caption: WireCaption, *, noted: bool = True) -> str:
-    """A caption, or as much of it as is likely where the whole is doubtful. Plain text."""
+    """A caption, or as much of it as is believed. Plain text."""
     said = headline(caption)
     if not (words := shortened(said.noted if noted else said.text, MAX_TEXT)):
         return _("I cannot say what is in this picture.")

@@ -47,7 +47,7 @@ LONGEST_PAUSE: Final = 10.0
 MOST_FLOOD_WAITS: Final = 10
 TOO_MANY: Final = 429
 QUOTED: Final = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})  # in the headers of a form, as the WHATWG has it
-ONE_PIECE: Final = 1_000_000  # bytes; aiohttp warns of more, whose writing nothing else comes between
+ONE_PIECE: Final = 1_000_000  # bytes; aiohttp warns of more, as writing it at once holds up the event loop
 UNREAD: Final = ("reply_to_message", "reply_markup", "from", "entities", "caption_entities")
 
 

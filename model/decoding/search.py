@@ -22,6 +22,7 @@ from model.network.decoder import DecoderState
 from model.network.vocabulary import END, PAD, START, UNKNOWN
 
 LENGTH_POWER: Final = 0.7  # of beam search
+USUAL_BEAM: Final = 10  # its width, for the main caption
 _NUCLEUS_GUESS = 256  # words
 
 

@@ -1,5 +1,6 @@
 """A convolutional backbone cut where it still has a grid: images in, (B, regions, channels) out."""
 
+import contextlib
 import functools
 import itertools
 from collections import OrderedDict
@@ -179,5 +180,6 @@ class Encoder(nn.Module):
                 relu = isinstance(module, Convolution)
                 convolution = module.conv if isinstance(module, Convolution) else module
                 if isinstance(convolution, nn.Conv2d) and convolution in shapes:
-                    setattr(parent, name, PackedConvolution(convolution, shapes.pop(convolution), relu=relu))
+                    with contextlib.suppress(RuntimeError):  # one that oneDNN cannot compute here stays as it is
+                        setattr(parent, name, PackedConvolution(convolution, shapes.pop(convolution), relu=relu))
         return self

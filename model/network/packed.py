@@ -94,7 +94,8 @@ class PackedConvolution(nn.Module):
     def possible(dtype: torch.dtype) -> bool:
         """Whether this PyTorch and this processor can do it with weights of this dtype."""
         try:
-            layer = nn.Conv2d(32, 32, 3).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            with torch.random.fork_rng(devices=[]):
+                layer = nn.Conv2d(32, 32, 3).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
             x = torch.ones(1, 32, 8, 8, dtype=dtype).contiguous(memory_format=torch.channels_last)
             ours, expected = PackedConvolution(layer, x.shape[1:], relu=True)(x), layer(x).relu()
             return torch.allclose(ours, expected, atol=0.02)

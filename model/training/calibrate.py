@@ -32,7 +32,8 @@ from model.calibration import (
     reliability,
 )
 from model.captioner import Caption, Captioner
-from model.consensus import CONSENSUS_FILE
+from model.consensus import CONSENSUS_FILE, Consensus
+from model.decoding.search import USUAL_BEAM
 from model.network.checkpoint import ENCODER_FILE, SAMPLER_SUFFIX, fingerprint, write_calibration
 from model.training.data import Example, load_split, resolve_data
 from model.training.evaluate import add_data_options, caption_examples, tokenised
@@ -177,9 +178,10 @@ def calibrate(options: argparse.Namespace, captioner: Captioner, name: str) -> N
         if captioner.consensus is None:
             write_calibration(file, calibration)
         else:
-            captioner.consensus.calibrations[fingerprint(file)] = calibration
-            file = folder / CONSENSUS_FILE
-            captioner.consensus.save(file, fingerprint(folder / ENCODER_FILE))
+            decoder, encoder, file = fingerprint(file), fingerprint(folder / ENCODER_FILE), folder / CONSENSUS_FILE
+            now = Consensus.load(file, encoder)  # another decoder may have been calibrated meanwhile
+            now.calibrations[decoder] = calibration
+            now.save(file, encoder)
         print(f"kept in {file}")
 
 
@@ -190,7 +192,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--check", nargs="*", default=[], metavar="[DATA:]SPLIT", help="splits to measure on, e.g. test coco:dev"
     )
-    parser.add_argument("--beam", type=int, default=3, help="width of the beam whose captions are fitted, default 3")
+    parser.add_argument(
+        "--beam", type=int, default=USUAL_BEAM, help=f"of the captions that are fitted, default {USUAL_BEAM}"
+    )
     parser.add_argument("--threshold", type=float, default=THRESHOLD, help=f"of CIDEr, default {THRESHOLD}")
     parser.add_argument("--plot", default="docs", metavar="DIR", help="where the plot goes, default docs; '': none")
     parser.add_argument("--dry-run", action="store_true", help="change no weights file")

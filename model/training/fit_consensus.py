@@ -23,10 +23,10 @@ from model.calibration import fit_logistic
 from model.captioner import Captioner
 from model.captions import Caption
 from model.consensus import CONSENSUS_FILE, Belief, Consensus, Ngram, Ranking, ngrams, normalised, pooled
-from model.decoding.search import BeamSearch
+from model.decoding.search import USUAL_BEAM, BeamSearch
 from model.network.checkpoint import ENCODER_FILE, fingerprint
 from model.network.vocabulary import tokenize
-from model.training.data import Example, Features, load_split, resolve_data
+from model.training.data import DataError, Example, Features, load_split, resolve_data
 from model.training.options import exit_status
 from model.training.scores import CiderD
 from model.words import FUNCTION_WORDS
@@ -127,7 +127,7 @@ def said(examples: Sequence[Example]) -> list[list[list[str]]]:
 
 def run(options: argparse.Namespace) -> None:
     weights, cache = Path(options.weights), Path(options.cache)
-    captioner = Captioner.load(weights, options.device, precision="fp32")
+    captioner = Captioner.load(weights, options.device, precision="fp32", alone=True)
     sha256 = fingerprint(weights / ENCODER_FILE)
     roots = [resolve_data(name) for name in options.data]
     train = [example for root in roots for example in load_split(root, "train")]
@@ -140,6 +140,8 @@ def run(options: argparse.Namespace) -> None:
     consensus = Consensus(
         corpus.grams, corpus.idf, corpus.rarest, down.half(), up.half(), Ranking(0.0, 0.5), Belief(1.0, 0.0, 0.0)
     )
+
+    consensus.to(captioner.device)
 
     validation = load_split(resolve_data(options.validation), options.split)
     features = Features.cached(cache, captioner.encoder, sha256, validation)
@@ -180,9 +182,12 @@ def run(options: argparse.Namespace) -> None:
             )
             if word not in FUNCTION_WORDS
         ]
+    if not words:
+        raise DataError(f"{options.validation} {options.split}: no caption has a content word")
     consensus.belief = fit_belief(*zip(*words, strict=True))
     print(f"{len(words)} content words, {fmean(right for *_, right in words):.1%} of them said; {consensus.belief}")
     consensus.save(Path(options.out or weights / CONSENSUS_FILE), sha256)
+    print("it has no calibration yet: run model.training.calibrate for each decoder")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -197,7 +202,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--validation", default="flickr8k", metavar="DATA", help="the data set of the ranking")
     parser.add_argument("--split", default="val", help="of --validation, default val")
     parser.add_argument(
-        "--beam", type=int, default=10, help="width of the beam whose hypotheses are ranked, default 10"
+        "--beam",
+        type=int,
+        default=USUAL_BEAM,
+        help=f"width of the beam whose hypotheses are ranked, default {USUAL_BEAM}",
     )
     parser.add_argument("--decay", type=float, default=1000.0, help="of the ridge regression, default 1000")
     parser.add_argument("--rank", type=int, default=384)

@@ -96,7 +96,7 @@ def report(held_out: Mapping[str, Tensor], photos: Mapping[str, Tensor]) -> Iter
 
 def run(options: argparse.Namespace) -> None:
     weights = Path(options.weights)
-    captioner = Captioner.load(weights, options.device, precision="fp32")
+    captioner = Captioner.load(weights, options.device, precision="fp32", alone=True)
     sha256 = fingerprint(weights / ENCODER_FILE)
     cache = Path(options.cache)
     roots = [resolve_data(name) for name in options.data]

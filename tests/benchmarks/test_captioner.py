@@ -33,4 +33,4 @@ def test_a_worker_on_a_gpu_is_measured(small_weights: str, capsys: pytest.Captur
     roofline, answers = capsys.readouterr().out.splitlines()
     pattern = r"encoder at batch 2: 1\.\d GFLOP a photo, \S+ TFLOP/s, \d+% of the \S+ TFLOP/s of a product of matrices"
     assert re.match(pattern, roofline)
-    assert re.fullmatch(r"answers of a worker, beam of five and sheets, at batch 2: \d+\.\d a second", answers)
+    assert re.fullmatch(r"answers of a worker, beam of 10 and sheets, at batch 2: \d+\.\d a second", answers)

@@ -34,7 +34,7 @@ LONGEST_PAUSE: Final = 60.0
 END_SECONDS: Final = 10.0
 NO_RESTART: Final = 78  # the exit status (EX_CONFIG) of a worker that can never start: restarting will not help
 _STREAM_LIMIT: Final = 1 << 20
-PIPE_BYTES: Final = 1 << 20  # a result with its sheet goes in at once; else both ends wake each other time and again
+PIPE_BYTES: Final = 1 << 20  # a result with its sheet goes in at once; else each end waits for the other many times
 
 
 class WorkerCannotStart(Exception):

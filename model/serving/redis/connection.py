@@ -130,7 +130,7 @@ _Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any], asyncio.Future[Any]]  
 
 
 class _Direct:
-    """Scripts that one client calls. They pass over most of redis-py, which takes several times as long for each."""
+    """Sends a client's scripts on a connection directly: its own `execute_command` takes several times as long."""
 
     def __init__(self, client: Any, seconds: float) -> None:
         """`seconds`: without answers for so long means that the connection is dead."""
@@ -161,14 +161,20 @@ class _Direct:
             async with asyncio.timeout(self._seconds):  # one for all; a connection that is left so is closed
                 await connection.send_packed_command(packed)
                 return [await self._read(connection) for _ in packed]
+        except TimeoutError as error:
+            raise TimeoutError(str(error) or f"no answer within {self._seconds:g} s") from error
         finally:
             await self._pool.release(connection)
 
     async def _read(self, connection: Any) -> Any:
         try:
-            return await connection.read_response(timeout=math.inf)
+            answer = await connection.read_response(timeout=math.inf)
         except self._wrong as error:
             return error
+        if answer is None and (lost := connection._reader.exception()) is not None:
+            await connection.disconnect(nowait=True)  # redis-py takes a socket's own timeout for no answer yet
+            raise ConnectionError(f"the connection is lost ({lost})") from lost
+        return answer
 
 
 class _Joined(_Direct):

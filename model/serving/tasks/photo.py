@@ -46,7 +46,7 @@ class WireMaps:
 class WireCaption:
     text: str
     confidence: float  # estimated probability that it is right, in [0, 1]
-    beginning: str = ""  # where the whole is doubtful: its first words, which are likelier to be right
+    beginning: str = ""  # where the end is not believed: the words before it
     # Only where `PhotoTask.details` asks for them:
     words: tuple[str, ...] = ()
     log_probs: tuple[float, ...] = ()  # (words,), natural logarithms

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from model.captioner import Captioner
 from model.captions import Caption, CaptionSet, NearWords, Translation
 from model.clip_moments import DescribedFrame, PreparedFrame, describe
 from model.decoding.sampling import Sampling
+from model.decoding.search import USUAL_BEAM
 from model.drawing.device_sheets import DeviceEncode, DeviceSheets, nvjpeg
 from model.drawing.heatmap import sheet_file
 from model.drawing.labels import ENGLISH, Labels
@@ -40,8 +41,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-_USUAL_BEAM: Final = 10
 
 
 class Captioners:
@@ -77,11 +76,11 @@ class Captioners:
         [model] = self._loaded
         if recorder is None and self.encoder.device.type == "cuda":
             recorder = CudaRecorder(self.encoder.device)
-        sizes, beams = sorted({1, batch}), list[int | None]([_USUAL_BEAM])
+        sizes, beams = sorted({1, batch}), list[int | None]([USUAL_BEAM])
         with ExitStack() as recording:
             if recorder is not None:
                 recording.enter_context(self.encoder.recording(recorder))
-                sizes, beams = sizes_up_to(batch)[::-1], [_USUAL_BEAM, None]  # the small find room where the large were
+                sizes, beams = sizes_up_to(batch)[::-1], [USUAL_BEAM, None]  # the small find room where the large were
             for size, beam in itertools.product(sizes, beams):
                 found = self.caption([Picture(CaptionOptions(model, beam=beam), grey)] * size)
                 if failed := [each for each in found if isinstance(each, Exception)]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from model.captioner import Captioner
 from model.captions import Caption, CaptionSet
+from model.decoding.search import USUAL_BEAM
 from model.media.images import open_image
 from model.network import graphs as module
 from model.network.encoder import to_square
@@ -168,7 +169,7 @@ def test_a_worker_warms_up_all_sizes_of_its_batches(
     assert cpu.recorded == 3 * (1 + 3)  # encoder; first step, those of a photo and those of an album
     squares = [to_square(open_image(file.read_bytes()), captioners.image_size) for file in photo_files[:3]]
     for count, options in itertools.product(
-        (1, 2, 3), (CaptionOptions(beam=5), CaptionOptions(), CaptionOptions(samples=0, beam=5))
+        (1, 2, 3), (CaptionOptions(beam=USUAL_BEAM), CaptionOptions(), CaptionOptions(samples=0, beam=USUAL_BEAM))
     ):
         pictures = [Picture(options, square) for square in squares[:count]]
         for found, expected in zip(captioners.caption(pictures), plain.caption(pictures), strict=True):
@@ -186,7 +187,9 @@ def test_a_worker_starts_without_graphs_where_none_can_be_recorded(
         captioners.warm_up(2, _fails)
     [line] = (record.getMessage() for record in caplog.records)
     assert line.startswith("there will be no CUDA graphs (RuntimeError: CUDA error")
-    picture = Picture(CaptionOptions(beam=5), np.full((captioners.image_size, captioners.image_size, 3), 99, np.uint8))
+    picture = Picture(
+        CaptionOptions(beam=USUAL_BEAM), np.full((captioners.image_size, captioners.image_size, 3), 99, np.uint8)
+    )
     assert all(isinstance(found, Findings) for found in captioners.caption([picture] * 2))
 
 

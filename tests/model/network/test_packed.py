@@ -39,7 +39,7 @@ def test_a_packed_convolution_keeps_the_order_that_is_wanted_for_any_number_of_i
         shape = [images, inputs, side, side]
         wanted = torch.ops.mkldnn._reorder_convolution_weight(layer.weight, [0, 0], [1, 1], [1, 1], 1, shape)
         assert torch.equal(order(packed._weights[images > 1]), order(wanted))
-        x = torch.randn(shape).to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        x = torch.randn(shape).to(dtype=dtype, memory_format=torch.channels_last)
         torch.testing.assert_close(packed(x), layer(x), atol=0.02, rtol=0.02)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -153,6 +154,25 @@ async def test_scripts_called_at_a_server_that_hangs_are_called_again(
             await eventually(lambda: outage.on)
             server.resume()
             assert await calls == [b"a", b"b", b"c"]
+
+
+@pytest.mark.parametrize("connect", [connect_joined, partial(connect_carrying, block_seconds=0.0)])
+async def test_a_socket_that_gives_up_is_an_outage_and_no_answer(
+    tmp_path: Path, connect: Callable[[str], Redis]
+) -> None:
+    with RedisServer(tmp_path) as server:
+        async with client_of(server.url, connect) as client:
+            script = LuaScript(client, "return ARGV[1]")
+            await script(["key"], ["known"])
+            server.pause()
+            outage = Outage("Redis")
+            calls = [asyncio.create_task(patiently(lambda: script(["key"], ["a"]), outage=outage)) for _ in range(2)]
+            await eventually(lambda: client.connection_pool._in_use_connections)
+            for used in client.connection_pool._in_use_connections:
+                used._reader.set_exception(TimeoutError(errno.ETIMEDOUT, "timed out"))
+            await eventually(lambda: outage.on)
+            server.resume()
+            assert await asyncio.gather(*calls) == [b"a", b"a"]
 
 
 async def test_a_script_is_made_known_again_to_a_redis_that_has_forgotten_it(redis_server: RedisServer) -> None:
