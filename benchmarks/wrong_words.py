@@ -20,7 +20,7 @@ from model.decoding.search import USUAL_BEAM, BeamSearch
 from model.network.checkpoint import CheckpointError, fingerprint
 from model.network.vocabulary import tokenize
 from model.training.data import DataError, load_split, resolve_data
-from model.words import COLOURS, FUNCTION_WORDS
+from model.words import COLOURS, FUNCTION_WORDS, SAME
 
 
 def _words(text: str) -> frozenset[str]:
@@ -30,7 +30,6 @@ def _words(text: str) -> frozenset[str]:
 MEN: Final = _words("man men boy boys guy guys male males he his him gentleman gentlemen father son")
 WOMEN: Final = _words("woman women girl girls lady ladies female females she her mother daughter")
 NUMBERS: Final = _words("two three four five six seven eight")
-SAME: Final = {"gray": "grey"}
 
 Words = Sequence[str]
 

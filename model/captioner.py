@@ -262,17 +262,11 @@ class Captioner:
         """
         if not len(features):
             return [[] for _ in searches]
-        ranks = [
-            ranked and self.consensus is not None and isinstance(search, BeamSearch) and search.hypotheses == 1
-            for search in searches
-        ]
+        wide = [self._with_all_hypotheses(search) if ranked else search for search in searches]
         decoded = decode(
             self._steps,
             self.decoder.init_state(features),
-            *(
-                replace(s, hypotheses=s.width) if r and isinstance(s, BeamSearch) else s
-                for s, r in zip(searches, ranks, strict=True)
-            ),
+            *wide,
             max_words=self.decoder.config.max_words,
             blocking=self._blocking if blocking else None,
             fixed=self._fixed,
@@ -283,9 +277,15 @@ class Captioner:
         codes = self.consensus.codes(features)
         found = [list(map(self.consensus.judged, codes, images)) for images in found]
         return [
-            [[max(captions, key=self.consensus.score)] for captions in images] if choose else images
-            for images, choose in zip(found, ranks, strict=True)
+            images if asked is searched else [[max(captions, key=self.consensus.score)] for captions in images]
+            for images, asked, searched in zip(found, searches, wide, strict=True)
         ]
+
+    def _with_all_hypotheses(self, search: Search) -> Search:
+        """The search itself, unless the consensus is to choose among what it finds."""
+        if self.consensus is None or not isinstance(search, BeamSearch) or search.hypotheses > 1:
+            return search
+        return replace(search, hypotheses=search.width)
 
     def explain(self, features: Tensor, texts: Sequence[str]) -> list[Caption]:
         """How the network comes to a given caption of each image, as a `Caption` with `steps`.

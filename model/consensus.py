@@ -36,7 +36,7 @@ Words = Sequence[str]
 Ngram = tuple[str, ...]  # of one word or two
 
 
-def pooled(features: Tensor) -> Tensor:
+def mean_and_maximum(features: Tensor) -> Tensor:
     """What the regression reads of grid features: (B, R, C) → (B, 2 C) float32, mean and maximum over the regions."""
     features = features.float()
     return torch.cat([features.mean(dim=1), features.amax(dim=1)], dim=-1)
@@ -48,7 +48,7 @@ def ngrams(words: Words) -> tuple[list[Ngram], list[Ngram]]:
 
 
 @dataclass(frozen=True)
-class Ranking:
+class RankingWeights:
     """A hypothesis of n words has the score likelihood · log p / n ** 0.7 + agreement."""
 
     likelihood: float
@@ -90,7 +90,7 @@ class Consensus:
         rarest: float,
         down: Tensor,
         up: Tensor,
-        ranking: Ranking,
+        ranking: RankingWeights,
         belief: Belief,
         calibrations: Mapping[str, Calibration] = MappingProxyType({}),
     ) -> None:
@@ -109,7 +109,7 @@ class Consensus:
     @torch.inference_mode()
     def codes(self, features: Tensor) -> Tensor:
         """What is predicted of photos, (B, D + 1) float32 on the CPU. features: (B, R, C)."""
-        found = pooled(features) @ self.down[:-1] + self.down[-1]
+        found = mean_and_maximum(features) @ self.down[:-1] + self.down[-1]
         return torch.cat([found, torch.ones_like(found[:, :1])], dim=1).cpu()
 
     @torch.inference_mode()
@@ -151,7 +151,7 @@ class Consensus:
 
     def score(self, caption: Caption) -> float:
         """By which hypotheses are ranked; of one that was judged."""
-        return self.ranking.likelihood * normalised(caption) + caption.agreement
+        return self.ranking.likelihood * length_normalised(caption) + caption.agreement
 
     def to(self, device: torch.device) -> Self:
         """The same for features on a device, in place."""
@@ -177,7 +177,8 @@ class Consensus:
         tensors, metadata = read_fitted(path, encoder_sha256)
         try:
             grams = [tuple(text.split(" ")) for text in json.loads(metadata["grams"])]
-            ranking, belief = Ranking(**json.loads(metadata["ranking"])), Belief(**json.loads(metadata["belief"]))
+            ranking = RankingWeights(**json.loads(metadata["ranking"]))
+            belief = Belief(**json.loads(metadata["belief"]))
             rarest = float(json.loads(metadata["rarest"]))
             kept = json.loads(metadata["calibrations"])
             calibrations = {name: Calibration.from_json(text) for name, text in kept.items()}
@@ -186,6 +187,6 @@ class Consensus:
             raise CheckpointError(f"{path}: {error!r}") from error
 
 
-def normalised(caption: Caption) -> float:
+def length_normalised(caption: Caption) -> float:
     """The log-probability of a caption's words, without its end, by their number to LENGTH_POWER."""
     return float(caption.log_probs.sum()) / float(max(1, len(caption.words)) ** LENGTH_POWER)

@@ -30,6 +30,7 @@ FUNCTION_WORDS: Final = BAD_ENDINGS | _words(
     "one two three four five several many front top side"
 )
 NUMBERS: Final = _words("one two three four five several many")  # they can be seen, too
+SAME: Final = {"gray": "grey"}  # spellings of one word
 COLOURS: Final = _words("red blue green yellow orange pink purple brown black white grey gray")
 RUSSIAN_LITTLE: Final = _words(  # as the translator writes what is in FUNCTION_WORDS and _NOWHERE
     "а в во вдоль вместе внутри вокруг вниз вверх возле вперёд до друг друга другом другому для его ей ему её за и из "

@@ -22,17 +22,25 @@ from torch import Tensor
 from model.calibration import fit_logistic
 from model.captioner import Captioner
 from model.captions import Caption
-from model.consensus import CONSENSUS_FILE, Belief, Consensus, Ngram, Ranking, ngrams, normalised, pooled
+from model.consensus import (
+    CONSENSUS_FILE,
+    Belief,
+    Consensus,
+    Ngram,
+    RankingWeights,
+    length_normalised,
+    mean_and_maximum,
+    ngrams,
+)
 from model.decoding.search import USUAL_BEAM, BeamSearch
 from model.network.checkpoint import ENCODER_FILE, fingerprint
 from model.network.vocabulary import tokenize
 from model.training.data import DataError, Example, Features, load_split, resolve_data
-from model.training.options import exit_status
+from model.training.options import exit_status, fit_options
 from model.training.scores import CiderD
-from model.words import FUNCTION_WORDS
+from model.words import FUNCTION_WORDS, SAME
 
 BATCH: Final = 64
-SAME: Final = {"gray": "grey"}
 LIKELIHOODS: Final = (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2)
 LOSS: Final = 0.005  # of CIDEr-D
 SHARES: Final = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of pairs
@@ -96,19 +104,19 @@ class Hypotheses:
     normalised: Tensor  # (K,)
     rewards: Tensor  # (K,), CIDEr-D
 
-    def reward(self, ranking: Ranking) -> float:
+    def reward(self, ranking: RankingWeights) -> float:
         """Of the winner."""
         weights = torch.tensor([1 - ranking.pairs, ranking.pairs])
         return float(self.rewards[(self.cosines @ weights + ranking.likelihood * self.normalised).argmax()])
 
 
-def choose(photos: Sequence[Hypotheses]) -> tuple[Ranking, float]:
+def choose(photos: Sequence[Hypotheses]) -> tuple[RankingWeights, float]:
     """Of the rankings that lose no more than LOSS of the highest mean reward the one in which likelihood counts most,
     and its reward: what the network finds unlikely is seldom well said.
     """
     found = {
         ranking: fmean(each.reward(ranking) for each in photos)
-        for ranking in itertools.starmap(Ranking, itertools.product(LIKELIHOODS, SHARES))
+        for ranking in itertools.starmap(RankingWeights, itertools.product(LIKELIHOODS, SHARES))
     }
     good = [ranking for ranking, reward in found.items() if reward >= max(found.values()) - LOSS]
     best = max(good, key=lambda ranking: (ranking.likelihood, found[ranking]))
@@ -133,12 +141,12 @@ def run(options: argparse.Namespace) -> None:
     train = [example for root in roots for example in load_split(root, "train")]
     kept = Features.cached(cache, captioner.encoder, sha256, train)
     starts = range(0, len(train), BATCH)
-    inputs = torch.cat([pooled(kept[range(start, min(start + BATCH, len(train)))]) for start in starts])
+    inputs = torch.cat([mean_and_maximum(kept[range(start, min(start + BATCH, len(train)))]) for start in starts])
     corpus = Corpus.of(said(train), least=(options.words, options.pairs))
     print(f"{len(train)} photos, {len(corpus.grams)} words and pairs", flush=True)
     down, up = regress(inputs, corpus.targets, decay=options.decay, rank=options.rank)
     consensus = Consensus(
-        corpus.grams, corpus.idf, corpus.rarest, down.half(), up.half(), Ranking(0.0, 0.5), Belief(1.0, 0.0, 0.0)
+        corpus.grams, corpus.idf, corpus.rarest, down.half(), up.half(), RankingWeights(0.0, 0.5), Belief(1.0, 0.0, 0.0)
     )
 
     consensus.to(captioner.device)
@@ -155,7 +163,7 @@ def run(options: argparse.Namespace) -> None:
     found = [
         Hypotheses(
             torch.tensor([(each.words, each.pairs) for each in consensus.judge(code, words)]),
-            torch.tensor([normalised(each) for each in captions]),
+            torch.tensor([length_normalised(each) for each in captions]),
             torch.tensor(metric.score(words, truth)),
         )
         for code, captions, truth in zip(codes, beams, references, strict=True)
@@ -191,14 +199,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m model.training.fit_consensus", description=__doc__.split("\n")[0])
-    parser.add_argument("--weights", default="weights", help="the folder of the weights; the file is written there")
-    parser.add_argument(
-        "--out", default="", metavar="FILE", help=f"where to write it instead of {CONSENSUS_FILE} there"
-    )
-    parser.add_argument(
-        "--data", nargs="+", default=["flickr8k", "coco"], help="data sets whose train photos are fitted"
-    )
+    parser = fit_options(__doc__, file=CONSENSUS_FILE, data="data sets whose train photos are fitted")
     parser.add_argument("--validation", default="flickr8k", metavar="DATA", help="the data set of the ranking")
     parser.add_argument("--split", default="val", help="of --validation, default val")
     parser.add_argument(
@@ -211,8 +212,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rank", type=int, default=384)
     parser.add_argument("--words", type=int, default=5, help="captions that say a word that is kept, default 5")
     parser.add_argument("--pairs", type=int, default=6, help="the same of a pair, default 6")
-    parser.add_argument("--cache", default="cache", help="the folder of encoder features")
-    parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     return exit_status(lambda: run(options))
 

@@ -29,7 +29,7 @@ from model.training.data import Example, Features, encode_captions, load_split, 
 from model.training.embed import MOST_WORDS, embed_all, ranks_of, recalls
 from model.training.fit_gate import roc_area
 from model.training.fit_tags import chosen, labels, logistic, read
-from model.training.options import exit_status
+from model.training.options import exit_status, fit_options
 from model.words import FUNCTION_WORDS
 
 CHAT: Final = 200  # photos
@@ -172,17 +172,10 @@ def report(fit: FindFit, searches: Searches) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m model.training.fit_find", description=__doc__.split("\n")[0])
-    parser.add_argument("--weights", default="weights", help="the folder of the weights; the file is written there")
-    parser.add_argument("--out", default="", metavar="FILE", help=f"where to write it instead of {FIND_FILE} there")
-    parser.add_argument(
-        "--data", nargs="+", default=["flickr8k", "coco"], help="data sets with a split train; the first also with val"
-    )
+    parser = fit_options(__doc__, file=FIND_FILE, data="data sets with a split train; the first also with val")
     parser.add_argument("--split", default="val", help="of the photos that are searched, default val")
     parser.add_argument("--bank", type=int, default=1000, help="training photos in the bank, default 1000")
     parser.add_argument("--chat", type=int, default=CHAT, help=f"photos in a chat, default {CHAT}")
-    parser.add_argument("--cache", default="cache", help="the folder of encoder features")
-    parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     return exit_status(lambda: run(options))
 

@@ -21,7 +21,7 @@ from model.network.checkpoint import ENCODER_FILE, fingerprint
 from model.training.data import Example, Features, load_split, resolve_data
 from model.training.fit_tags import minimise
 from model.training.not_photos import FITTED, HELD_OUT, KINDS, Draw, pictures
-from model.training.options import exit_status
+from model.training.options import exit_status, fit_options
 
 BATCH = 32
 
@@ -123,12 +123,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m model.training.fit_gate", description=__doc__.split("\n")[0])
-    parser.add_argument("--weights", default="weights", help="the folder of the weights; the gate is written there")
-    parser.add_argument("--out", default="", metavar="FILE", help=f"where to write it instead of {GATE_FILE} there")
-    parser.add_argument(
-        "--data", nargs="+", default=["flickr8k", "coco"], help="data sets whose train photos are fitted"
-    )
+    parser = fit_options(__doc__, file=GATE_FILE, data="data sets whose train photos are fitted")
     parser.add_argument(
         "--validation", nargs="+", default=[], metavar="DATA", help="data sets of the threshold; default: --data"
     )
@@ -136,8 +131,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--refused", type=float, default=0.005, help="share of validation photos, default 0.005")
     parser.add_argument("--count", type=int, default=100, help="pictures of each drawing, default 100")
     parser.add_argument("--decay", type=float, default=1e-3)
-    parser.add_argument("--cache", default="cache", help="the folder of encoder features")
-    parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     return exit_status(lambda: run(options))
 

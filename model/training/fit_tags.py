@@ -31,7 +31,7 @@ from model.network.vocabulary import UNKNOWN, Vocabulary, tokenize
 from model.tagging.lists import ARTICLES, NUMBERS, Entry, dictionary
 from model.tagging.tagger import TAGS_FILE, Fit, Head, Tagger, free_text, pooled
 from model.training.data import Example, Features, load_split, resolve_data
-from model.training.options import exit_status
+from model.training.options import exit_status, fit_options
 from model.words import COLOURS, FUNCTION_WORDS, phrase_ends
 
 BATCH: Final = 64
@@ -400,12 +400,7 @@ def pmi_of(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m model.training.fit_tags", description=__doc__.split("\n")[0])
-    parser.add_argument("--weights", default="weights", help="the folder of the weights; the file is written there")
-    parser.add_argument("--out", default="", metavar="FILE", help=f"where to write it instead of {TAGS_FILE} there")
-    parser.add_argument(
-        "--data", nargs="+", default=["flickr8k", "coco"], help="data sets with the splits train and val"
-    )
+    parser = fit_options(__doc__, file=TAGS_FILE, data="data sets with the splits train and val")
     parser.add_argument("--split", default="val", help="of the photos that calibrate, default val")
     parser.add_argument("--decay", type=float, default=1e-2, help="of the classifiers' squared weights, default 0.01")
     parser.add_argument("--epochs", type=int, default=8, help="of the classifiers, default 8")
@@ -418,8 +413,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--check", default="", metavar="SPLIT", help="whose descriptions are ranked for a table, at the end"
     )
-    parser.add_argument("--cache", default="cache", help="the folder of encoder features")
-    parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     return exit_status(lambda: run(options))
 

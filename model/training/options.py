@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from model.network.checkpoint import CheckpointError
@@ -48,3 +49,19 @@ def exit_status(work: Callable[[], object]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def fit_options(description: str, *, file: str, data: str) -> argparse.ArgumentParser:
+    """The options that all programs have that fit a file of the weights folder to the encoder's features.
+
+    description: the program's docstring, whose first line is shown; file: its name; data: what the data sets are for.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m model.training.fit_{Path(file).stem}", description=description.split("\n")[0]
+    )
+    parser.add_argument("--weights", default="weights", help="the folder of the weights; the file is written there")
+    parser.add_argument("--out", default="", metavar="FILE", help=f"where to write it instead of {file} there")
+    parser.add_argument("--data", nargs="+", default=["flickr8k", "coco"], help=data)
+    parser.add_argument("--cache", default="cache", help="the folder of encoder features")
+    parser.add_argument("--device", default="auto")
+    return parser

@@ -13,10 +13,11 @@ from model.captioner import Captioner
 from model.command import CaptionRequest, caption_files
 from model.doubt import NotPhoto
 from model.gate import GATE_FILE, Gate, pooled
-from model.network.checkpoint import CheckpointError, fingerprint
+from model.network.checkpoint import fingerprint
 from model.training.fit_gate import fit, log_odds, main, operating_point, roc_area
 from model.training.not_photos import FITTED, HELD_OUT, KINDS, fonts, pictures
 from tests.conftest import PHOTOS, WEIGHTS
+from tests.support.fitted import refuses_what_is_not_its_own
 
 KINDS_OF_TWO = ("photo", "blank")
 
@@ -49,11 +50,7 @@ def test_a_gate_comes_back_from_its_file_for_its_own_encoder_alone(tmp_path: Pat
     features = torch.randn(5, 4, 3)
     assert again.kinds == gate.kinds
     torch.testing.assert_close(again.probabilities(features), gate.probabilities(features))
-    with pytest.raises(CheckpointError, match="not fitted to this encoder"):
-        Gate.load(path, "another")
-    path.write_bytes(b"no tensors")
-    with pytest.raises(CheckpointError, match="safetensors"):
-        Gate.load(path, "encoder")
+    refuses_what_is_not_its_own(Gate.load, path)
     with pytest.raises(ValueError, match="photo"):
         Gate(("blank", "photo"), gate.weight, gate.bias)
 

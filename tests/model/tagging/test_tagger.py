@@ -17,6 +17,7 @@ from model.tagging.answers import Choice, Ranking, Tag
 from model.tagging.lists import names, parse_descriptions
 from model.tagging.tagger import TAGS_FILE, Fit, Head, Tagger
 from tests.conftest import WEIGHTS
+from tests.support.fitted import refuses_what_is_not_its_own
 
 TEXTS = ["a dog runs", "a cat", "the dog on the grass", "a", "a dog", "two red cat"]
 FIT = Fit(slope=1.0, rarity=0.1, intercept=0.5, threshold=0.5, sharpness=2.0, none=0.3, common=0.2, lift=0.7)
@@ -103,11 +104,7 @@ def test_it_comes_back_from_its_file_for_its_own_encoder_alone(tmp_path: Path, t
     asked = (tiny.decoder, tiny.vocabulary, grid[0], ["dog", "a red ball"])
     for one, other in zip(again.tags(*asked), tagger.tags(*asked), strict=True):
         assert one.probability == pytest.approx(other.probability, abs=1e-3)
-    with pytest.raises(CheckpointError, match="not fitted to this encoder"):
-        Tagger.load(path, "another")
-    path.write_bytes(b"no tensors")
-    with pytest.raises(CheckpointError, match="safetensors"):
-        Tagger.load(path, "encoder")
+    refuses_what_is_not_its_own(Tagger.load, path)
     with pytest.raises(ValueError, match="do not fit"):
         Tagger(Head(("a", "b"), torch.zeros(1, 6), torch.zeros(1), torch.zeros(1)), grid, FIT)
     with pytest.raises(CheckpointError, match=TAGS_FILE):
