@@ -1,15 +1,15 @@
-"""Whether attention looks at what a word names: `python -m benchmarks.grounding --weights weights`.
+"""Whether the maps of words lie on what they name: `python -m benchmarks.grounding --weights weights`.
 
-Two measures that need no labels made for attention (Liu et al., AAAI 2017, have more). Captions are references, said to
-the network word by word, so that two networks are asked for the same words:
+Two measures that need no labels made for maps (Liu et al., AAAI 2017, have more for attention). Captions are
+references, said to the network word by word, so that two networks are asked for the same words:
 
 * collages of two validation photos side by side, with a caption of one. Scored are the content words that no reference
-  of the other photo says: the share of their attention on the right photo, and how often its peak lies there
+  of the other photo says: the share of their maps on the right photo, and how often the peak lies there
   (chance: 0.5);
 * words for people, in photos whose people are boxed: how often the peak lies in a box, beside the share of the photo
   that boxes cover (chance) and how often the middle of the photo lies in one (a guess without looking).
 
-The peak is the middle of the region with the most attention.
+The peak is the middle of the region with the largest share. `--attention` measures the decoder's attention.
 """
 
 import argparse
@@ -31,17 +31,17 @@ from model.errors import Unexplainable
 from model.network.checkpoint import CheckpointError
 from model.network.vocabulary import tokenize
 from model.training.data import DataError, Example, load_split, resolve_data, side_by_side
-from model.training.grounding import BOXES_FILE, PEOPLE, Box, inside, load_boxes
+from model.training.fit_localizer import BOXES_FILE, PEOPLE, Box, inside, load_boxes
 from model.words import FUNCTION_WORDS
 
 BATCH: Final = 16
-Map = npt.NDArray[np.float32]  # (rows, columns), attention that sums to 1
+Map = npt.NDArray[np.float32]  # (rows, columns), summing to 1
 
 
 @dataclass(frozen=True)
 class Collages:
     words: int
-    share: float  # of attention on the photo that the word is of, mean over words
+    share: float  # of the map on the photo that the word is of, mean over words
     pointing: float  # share of words whose peak is there
 
 
@@ -77,8 +77,8 @@ def sayable(captioner: Captioner, example: Example) -> list[str]:
     return found
 
 
-def looked_at(captioner: Captioner, images: Sequence[Image.Image], texts: Sequence[str]) -> Iterator[Caption]:
-    """The captions of images with their attention."""
+def mapped(captioner: Captioner, images: Sequence[Image.Image], texts: Sequence[str]) -> Iterator[Caption]:
+    """The captions of images with their maps."""
     for start in range(0, len(images), BATCH):
         features = captioner.encode(captioner.squares(images[start : start + BATCH]))
         yield from captioner.explain(features, texts[start : start + BATCH])
@@ -100,7 +100,7 @@ def measure_collages(captioner: Captioner, examples: Sequence[Example], count: i
         texts.append(text)
         wanted.append((on_left, strange))
     shares, hits = [], []
-    for caption, (on_left, strange) in zip(looked_at(captioner, images, texts), wanted, strict=True):
+    for caption, (on_left, strange) in zip(mapped(captioner, images, texts), wanted, strict=True):
         for word, attention in _maps(caption):
             if word in strange:
                 continue
@@ -123,7 +123,7 @@ def measure_people(captioner: Captioner, examples: Sequence[Example], boxes: dic
                 texts.append(text)
                 places.append(boxes[example.path.name])
     hits, chance, middle = [], [], []
-    for caption, own in zip(looked_at(captioner, images, texts), places, strict=True):
+    for caption, own in zip(mapped(captioner, images, texts), places, strict=True):
         for word, attention in _maps(caption):
             if word in PEOPLE:
                 hits.append(inside(*peak(attention), own))
@@ -148,14 +148,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=300, help="collages, default 300")
     parser.add_argument("--people", default="coco", help="a data set with person_boxes.json; '': none")
     parser.add_argument("--people-split", default="dev")
+    parser.add_argument("--attention", action="store_true", help="the decoder's attention, not the localizer's maps")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     try:
         captioner = Captioner.load(options.weights, options.device, precision="fp32")
+        if options.attention:
+            captioner.localizer = None
         examples = load_split(resolve_data(options.data), options.split)
         collages = measure_collages(captioner, examples, options.count)
         print(
-            f"collages: {options.count} of {options.data} {options.split}, {collages.words} words: attention on the"
+            f"collages: {options.count} of {options.data} {options.split}, {collages.words} words: share on the"
             f" right photo {collages.share:.3f}, peak there {collages.pointing:.3f} (chance 0.5)",
             flush=True,
         )

@@ -59,8 +59,8 @@ SETTINGS: Final = (  # in the order of the menu
         N_("Model: {value}"),
         {"attention": N_("attention"), "baseline": N_("baseline")},
         N_(
-            "The attention model looks at one part of the picture after another and can show where it looked. "
-            "The baseline model looks at the whole picture once and has no heatmap."
+            "The attention model looks at one part of the picture after another and can show where it finds what it "
+            "names. The baseline model looks at the whole picture once and has no heatmap."
         ),
     ),
     Setting(

@@ -12,7 +12,7 @@ import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ from model.decoding.sampling import Sampling
 from model.decoding.search import BeamSearch, Decoded, Search, StepModel, Stepwise, decode
 from model.errors import UnknownWord
 from model.gate import GATE_FILE, Gate
+from model.localizer import LOCALIZER_FILE, Localizer
 from model.media.images import upright_rgb
 from model.media.memory import trim
 from model.network.checkpoint import (
@@ -48,13 +49,18 @@ from model.network.encoder import Encoder, to_square
 from model.network.engine import choose_engine
 from model.network.graphs import GraphedDecoder, Graphs, Recorder
 from model.network.int8 import Int8Encoder
+from model.network.packed import Int8Linear
+from model.network.threads import one_thread
 from model.network.vocabulary import SPECIAL, UNKNOWN, Vocabulary
 from model.tagging.answers import Ranking, Tag
 from model.tagging.tagger import TAGS_FILE, Tagger
 
 __all__ = ["Caption", "CaptionSet", "Captioner", "Precision"]
 
+Fitted = TypeVar("Fitted", Consensus, Gate, Localizer, Tagger)
 Floats = npt.NDArray[np.float32]
+# Photos whose steps in int8 are so small that threads only wait for each other.
+FEW: Final = 2
 LIKELIEST: Final = 5  # words in each step of an explained caption
 
 
@@ -77,15 +83,17 @@ class Captioner:
         gate: Gate | None = None,
         tagger: Tagger | None = None,
         consensus: Consensus | None = None,
+        localizer: Localizer | None = None,
     ) -> None:
-        """`dtype` is the arithmetic of both, but a packed decoder computes in fp32, as words and logits always are.
+        """`dtype` is the arithmetic of both, but a packed decoder has its own; words and logits are in fp32 always.
 
         Both must be on the same device.
 
         sampler: a captioner over the same encoder whose decoder draws the sampled captions; None: `decoder` does.
         gate: what tells photos from other pictures; None: every picture is taken for a photo. tagger: what judges tags
         and ranks descriptions; None: neither can be asked for. consensus: what chooses among a beam's hypotheses and
-        judges words; None: the likeliest one wins, and all of it is believed.
+        judges words; None: the likeliest one wins, and all of it is believed. localizer: what finds words in photos;
+        None: captions have the decoder's attention.
         """
         self.encoder = encoder
         self.decoder = decoder
@@ -96,6 +104,7 @@ class Captioner:
         self.gate = gate
         self.tagger = tagger
         self.consensus = consensus
+        self.localizer = localizer
         self.device = next(decoder.parameters()).device
         self.why = ""  # why the encoder runs as it does
         self._blocking = Blocking.of(vocabulary, self.device)
@@ -114,35 +123,37 @@ class Captioner:
         alone: bool = False,
     ) -> Self:
         """Load `encoder.safetensors`, `<model>.safetensors` and, where there are such, `<model>-sampling.safetensors`,
-        `gate.safetensors`, `tags.safetensors` and `consensus.safetensors`.
+        `gate.safetensors`, `tags.safetensors`, `consensus.safetensors` and `localizer.safetensors`.
 
         device: auto (CUDA where there is one), cpu, cuda, cuda:1 … precision: of the encoder; auto measures once what
-        is fastest on this machine. alone: without gate, tags and consensus, which may be of an earlier encoder.
+        is fastest on this machine. With any but fp32 a decoder on a CPU with VNNI computes in int8. alone: without
+        these last four, which may be of an earlier encoder.
         Raises CheckpointError for files that are missing, damaged or do not belong together, and ValueError for a
         device that this machine does not have, or int8 where it cannot be used.
         """
-        path = Path(path)
+        folder = Path(path)
         target = choose_device(device)
-        checkpoints = _decoders_of(path, model)
-        encoder = load_encoder(path / ENCODER_FILE).fuse().to(memory_format=torch.channels_last)
-        engine = choose_engine(encoder, path, checkpoints[0].encoder_sha256, target, precision)
-        consensus = None
-        if (path / CONSENSUS_FILE).is_file() and not alone:
-            consensus = Consensus.load(path / CONSENSUS_FILE, checkpoints[0].encoder_sha256).to(target)
-        captioner = cls._over(engine.encoder, checkpoints, target, engine.dtype, consensus)
+        checkpoints = _decoders_of(folder, model)
+        encoder = load_encoder(folder / ENCODER_FILE).fuse().to(memory_format=torch.channels_last)
+        sha256 = checkpoints[0].encoder_sha256
+        engine = choose_engine(encoder, folder, sha256, target, precision)
+
+        def fitted(kind: type[Fitted], name: str) -> Fitted | None:
+            return kind.load(folder / name, sha256).to(target) if (folder / name).is_file() and not alone else None
+
+        consensus, localizer = fitted(Consensus, CONSENSUS_FILE), fitted(Localizer, LOCALIZER_FILE)
+        captioner = cls._over(engine.encoder, checkpoints, target, engine.dtype, consensus, localizer)
         captioner.why = engine.why
         del encoder, engine
         gc.collect()  # with int8, PyTorch's encoder, which the cycles of a traced graph would keep
         trim()
-        if (path / GATE_FILE).is_file() and not alone:
-            captioner.gate = Gate.load(path / GATE_FILE, checkpoints[0].encoder_sha256).to(target)
-        if (path / TAGS_FILE).is_file() and not alone:
-            captioner.tagger = Tagger.load(path / TAGS_FILE, checkpoints[0].encoder_sha256).to(target)
+        captioner.gate, captioner.tagger = fitted(Gate, GATE_FILE), fitted(Tagger, TAGS_FILE)
         return captioner
 
     def beside(self, path: str | Path, model: NetworkKind) -> Captioner:
         """Another decoder of the same folder, sharing this captioner's encoder. Raises CheckpointError."""
-        captioner = self._over(self.encoder, _decoders_of(Path(path), model), self.device, self.dtype, self.consensus)
+        checkpoints = _decoders_of(Path(path), model)
+        captioner = self._over(self.encoder, checkpoints, self.device, self.dtype, self.consensus, self.localizer)
         captioner.gate, captioner.tagger = self.gate, self.tagger
         return captioner
 
@@ -154,12 +165,13 @@ class Captioner:
         device: torch.device,
         dtype: torch.dtype,
         consensus: Consensus | None,
+        localizer: Localizer | None,
     ) -> Self:
         """checkpoints: the decoder's, and the sampler's if there is one."""
         main, *others = checkpoints
         decoder = main.decoder.to(device)
         if device.type == "cpu":
-            decoder.pack()  # faster than bf16
+            decoder.pack(int8=dtype != torch.float32 or isinstance(encoder, Int8Encoder))  # faster than bf16
         if not decoder.packed:
             decoder.lower(dtype)
         return cls(
@@ -168,14 +180,16 @@ class Captioner:
             main.vocabulary,
             dtype,
             calibration=(None if consensus is None else consensus.calibrations.get(main.sha256)) or main.calibration,
-            sampler=cls._over(encoder, others, device, dtype, consensus) if others else None,
+            sampler=cls._over(encoder, others, device, dtype, consensus, localizer) if others else None,
             consensus=consensus,
+            localizer=localizer,
         )
 
     @property
     def engine(self) -> str:
         """What computes: the device, the arithmetic, and how the decoder's weights are kept."""
-        return f"{self.device}, {self.arithmetic}{', decoder packed in fp16' if self.decoder.packed else ''}"
+        packing = f", decoder {self.decoder.packing}" if self.decoder.packing else ""
+        return f"{self.device}, {self.arithmetic}{packing}"
 
     @property
     def arithmetic(self) -> str:
@@ -263,23 +277,42 @@ class Captioner:
         if not len(features):
             return [[] for _ in searches]
         wide = [self._with_all_hypotheses(search) if ranked else search for search in searches]
-        decoded = decode(
-            self._steps,
-            self.decoder.init_state(features),
-            *wide,
-            max_words=self.decoder.config.max_words,
-            blocking=self._blocking if blocking else None,
-            fixed=self._fixed,
-        )
+        small = len(features) <= FEW and isinstance(self.decoder.packed.get("words"), Int8Linear)
+        with one_thread() if small else contextlib.nullcontext():
+            decoded = decode(
+                self._steps,
+                self.decoder.init_state(features),
+                *wide,
+                max_words=self.decoder.config.max_words,
+                blocking=self._blocking if blocking else None,
+                fixed=self._fixed,
+                attention=self.localizer is None,
+            )
         found = [self._captions(each, search.fit) for each, search in zip(decoded, searches, strict=True)]
-        if self.consensus is None:
+        if self.consensus is not None:
+            codes = self.consensus.codes(features)
+            judged = [list(map(self.consensus.judged, codes, images)) for images in found]
+            found = [
+                images if asked is searched else [[max(captions, key=self.consensus.score)] for captions in images]
+                for images, asked, searched in zip(judged, searches, wide, strict=True)
+            ]
+        return self._located(features, found)
+
+    def _located(self, features: Tensor, found: list[list[list[Caption]]]) -> list[list[list[Caption]]]:
+        """The same captions, of each search and image, with the localizer's maps, if there is one."""
+        localizer, grid = self.localizer, (self.encoder.config.rows, self.encoder.config.columns)
+        if localizer is None or self.decoder.config.kind == "baseline":
             return found
-        codes = self.consensus.codes(features)
-        found = [list(map(self.consensus.judged, codes, images)) for images in found]
-        return [
-            images if asked is searched else [[max(captions, key=self.consensus.score)] for captions in images]
-            for images, asked, searched in zip(found, searches, wide, strict=True)
-        ]
+
+        def located(keys: Tensor, captions: Sequence[Caption]) -> list[Caption]:
+            maps = localizer.maps(keys, [caption.words for caption in captions])
+            return [
+                replace(caption, attention=each.reshape(-1, *grid))
+                for caption, each in zip(captions, maps, strict=True)
+            ]
+
+        keys = localizer.keys(features)
+        return [list(map(located, keys, images)) for images in found]
 
     def _with_all_hypotheses(self, search: Search) -> Search:
         """The search itself, unless the consensus is to choose among what it finds."""
@@ -290,8 +323,8 @@ class Captioner:
     def explain(self, features: Tensor, texts: Sequence[str]) -> list[Caption]:
         """How the network comes to a given caption of each image, as a `Caption` with `steps`.
 
-        Its attention and log-probabilities are those that the same caption has when it is searched for, whichever
-        way; each step has LIKELIEST words. Confidence is by the greedy captions' fit. Where another decoder draws the
+        Its maps and log-probabilities are those that the same caption has when it is searched for, up to rounding;
+        each step has LIKELIEST words. Confidence is by the greedy captions' fit. Where another decoder draws the
         sampled captions, the explanation is that of the decoder that gives the caption the higher probability.
         Raises Unexplainable for a text that this model cannot produce, and ValueError unless each image has one.
         """
@@ -372,18 +405,18 @@ class Captioner:
         if not tokens:
             return []
         with torch.inference_mode():
-            weighed = weigh(self.decoder, self.decoder.init_state(features), tokens, LIKELIEST)
+            state, kept = self.decoder.init_state(features), self.localizer is None
+            weighed = weigh(self.decoder, state, tokens, LIKELIEST, attention=kept)
         log_probs, attention = weighed.log_probs.cpu().numpy(), _on_cpu(weighed.attention)
         captions = [
             self._caption(words, log_probs[row], None if attention is None else attention[row], "greedy", steps)
             for row, (words, steps) in enumerate(zip(tokens, steps_of(weighed, tokens, self.vocabulary), strict=True))
         ]
-        if self.consensus is None:
-            return captions
-        return [
-            self.consensus.judged(c, [each])[0]
-            for c, each in zip(self.consensus.codes(features), captions, strict=True)
-        ]
+        found = [[each] for each in captions]
+        if self.consensus is not None:
+            found = list(map(self.consensus.judged, self.consensus.codes(features), found))
+        [found] = self._located(features, [found])
+        return [each for [each] in found]
 
     def _captions(self, decoded: Decoded, fit: Fit) -> list[list[Caption]]:
         """Per image, its K captions."""

@@ -37,7 +37,7 @@ class Caption:
 
     words: tuple[str, ...]
     log_probs: npt.NDArray[np.float32]  # (words,), natural logarithms
-    attention: npt.NDArray[np.float32] | None  # (words, rows, columns), each map summing to 1; None: baseline
+    attention: npt.NDArray[np.float32] | None  # (words, rows, columns): where each is; maps sum to 1; None: baseline
     calibrated: Logistic | None = None  # None: a checkpoint without calibration
     agreement: float = 0.0  # with what is expected of the photo (`model.consensus`); 0 where that is not known
     beliefs: tuple[float, ...] = ()  # of each word, the estimated probability that people say it; empty likewise
@@ -195,7 +195,7 @@ class Translation:
         return cut if cut.passed or not self.passed else self
 
     def attention(self, maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Where the captioner looked for these words, (words, rows, columns), each map summing to 1.
+        """Where these words are in the photo, (words, rows, columns), each map summing to 1.
 
         maps: (English words, rows, columns). Each word has the maps of the English words, as it is aligned with them.
         """

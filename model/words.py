@@ -38,8 +38,9 @@ RUSSIAN_LITTLE: Final = _words(  # as the translator writes what is in FUNCTION_
     "около один одна одно от перед по под позади планом пока при рядом с себя со среди у фото фотографии фотография "
     "через что что-то"
 )
+WITHOUT_PLACE: Final = FUNCTION_WORDS - NUMBERS  # what is nowhere to be seen
 _NOWHERE: Final = _words("close together forward alone high low shot view picture photo image something someone while")
-_PLACELESS: Final = (FUNCTION_WORDS - NUMBERS) | _NOWHERE | RUSSIAN_LITTLE
+_PLACELESS: Final = WITHOUT_PLACE | _NOWHERE | RUSSIAN_LITTLE
 _DESCRIBING: Final = _words(
     "large small big little huge tiny tall long short young old new wooden metal plastic stone dark light bright busy "
     "crowded empty open indoor outdoor public inflatable formal colorful colourful striped plaid wet dry muddy rocky "

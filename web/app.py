@@ -75,7 +75,7 @@ def create_app(
     app = _Api(
         title="Image captions",
         version=VERSION,
-        description="Captions of photos and moments of clips, with what the network looked at.",
+        description="Captions of photos and moments of clips, with where the network finds their words.",
         docs_url=None,  # its page would fetch scripts from another site
         redoc_url=None,
         lifespan=lifespan,

@@ -213,7 +213,7 @@ class Word(TypedDict):  # which costs less to make and to write than a model; an
     log_prob: Annotated[float, Field(description="Natural logarithm of its probability.")]
     attention: Annotated[
         list[list[float]] | None,
-        Field(description="Rows × columns over the whole photo, summing to 1; null: the baseline."),
+        Field(description="Where it is: rows × columns over the photo, summing to 1; null: the baseline."),
     ]
 
 

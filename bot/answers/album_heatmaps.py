@@ -1,4 +1,4 @@
-"""The buttons under the answer to an album: one sheet of what its captions looked at, and its deletion."""
+"""The buttons under the answer to an album: one sheet of where the words of its captions are, and its deletion."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ class DeleteAnswer(CallbackData, prefix="ad"):
 
 
 class AlbumSheet(CallbackData, prefix="as"):
-    """Draw what the captions of the album noted under `key` looked at; `user`: as in `DeleteAnswer`."""
+    """Draw where the words of the captions of the album noted under `key` are; `user`: as in `DeleteAnswer`."""
 
     key: str
     user: int | None = None

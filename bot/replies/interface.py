@@ -77,12 +77,12 @@ def about(*, sheets: bool, edits: bool, language: Language) -> str:
             "The first line of my answer is my best caption. "
             "Below it I say how sure I am of it, and then come some other captions of the same picture."
         ),
-        _("The picture in my answer shows, word by word, where I looked in yours.") if sheets else "",
+        _("The picture in my answer shows, word by word, where in yours I find what I name.") if sheets else "",
         _("Photos that you send together, as an album, I describe together, in one numbered answer."),
         _("Of a clip I show the most dissimilar moments, each with its time and a caption."),
         help_on_commands(edits=edits),
         _(
-            "The buttons below an answer give more captions, show where I looked for the words of any of them and "
+            "The buttons below an answer give more captions, show where I find the words of any of them and "
             "which other words I weighed, show how colour-blind people see your photo, tell which everyday words fit "
             "it, and compare my two models."
         ),

@@ -189,7 +189,7 @@ def heatmap(result: PhotoResult) -> str:
 
 def of_the_sheet() -> str:
     """What a heatmap sheet shows. Plain text."""
-    return _("The picture shows where I looked as I chose the words.")
+    return _("The picture shows where I find what the words name.")
 
 
 def _explained(result: PhotoResult) -> str:
@@ -300,7 +300,7 @@ def no_more_captions() -> str:
 
 
 def choose_heatmap() -> str:
-    return _("Choose the number of a caption, and I will show where I looked for its words.")
+    return _("Choose the number of a caption, and I will show where I find its words.")
 
 
 def not_your_answer() -> str:

@@ -144,7 +144,7 @@ COMMANDS: Final = (  # in the order of the menu
 def description() -> str:
     """In an empty chat, above the button that begins; at most 512 characters."""
     return _(
-        "Send me a photo, and I will tell you in words what is in it, how sure I am, and where I looked. "
+        "Send me a photo, and I will tell you in words what is in it, how sure I am, and where I see it. "
         "Of a video or a GIF I show you the moments that differ most. "
         "My captions are in English, or translated into Russian."
     )

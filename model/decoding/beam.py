@@ -34,7 +34,7 @@ class Beam:
         self.attention: Tensor | None = None  # (B, N, max_words, R)
         self.length_power, self.blocking = length_power, blocking
         self.image = torch.arange(images, device=device)  # (B',), the place of each in the batch
-        self.tokens = torch.full((images, width), START, device=device)  # (B', K), read next
+        self.tokens = torch.full((images, width), START, device=device)  # (B', K'), read next
         self.scores = torch.full((images, width), -torch.inf, device=device)  # sums of log-probabilities, <end> too
         self.scores[:, 0] = 0.0  # all hypotheses are the same at first: go on from one
         self.finished = torch.zeros((images, width), dtype=torch.bool, device=device)
@@ -43,25 +43,42 @@ class Beam:
         self.looked: Tensor | None = None  # (B', K, t, R)
 
     def advance(self, distribution: Tensor, looked: Tensor | None, t: int, fixed: bool) -> Tensor:
-        """The likeliest K continuations by a word; the parent of each, (B', K)."""
-        allowed = distribution if self.blocking is None else self.blocking.apply(distribution, self.said)
-        allowed = allowed.masked_fill(self.finished.unsqueeze(-1), -torch.inf)
-        allowed[..., PAD].masked_fill_(self.finished, 0.0)  # the one continuation of a finished hypothesis
-        width, vocabulary = allowed.shape[1:]
-        totals = (self.scores.unsqueeze(-1) + allowed).flatten(1)  # (B', K * V)
-        self.scores, picked = totals.topk(width, dim=-1)
-        parent, self.tokens = picked // vocabulary, picked % vocabulary  # (B', K)
-        self.finished = self.finished.gather(1, parent) | (self.tokens == END)
-        chosen = distribution.flatten(1).gather(1, picked).masked_fill(self.finished, 0.0)
-        self.said = _append(self.said, parent, self.tokens.masked_fill(self.finished, PAD))
-        self.said_log_probs = _append(self.said_log_probs, parent, chosen)
+        """The likeliest K hypotheses of those that were over and of what the others may become by a word.
+
+        distribution: (B', K', V), of the first K' hypotheses; the rest is over. Those that go on come first. Returns
+        the parent of each of the next K' among these, (B', K').
+        """
+        live, vocabulary = distribution.shape[1:]
+        width, over = self.scores.shape[1], self.finished
+        allowed = distribution if self.blocking is None else self.blocking.apply(distribution, self.said[:, :live])
+        allowed = allowed.masked_fill(over[:, :live].unsqueeze(-1), -torch.inf)
+        totals = (self.scores[:, :live].unsqueeze(-1) + allowed).flatten(1)  # (B', K' * V)
+        most, picked = totals.topk(min(width, totals.shape[1]), dim=-1)
+        places = torch.arange(width, device=picked.device).expand_as(over)
+        none = torch.zeros_like(self.scores)
+        self.scores, order = torch.cat([most, self.scores.masked_fill(~over, -torch.inf)], dim=1).topk(width, dim=-1)
+        parent = torch.cat([picked // vocabulary, places], dim=1).gather(1, order)  # (B', K)
+        tokens = torch.cat([picked % vocabulary, torch.full_like(places, PAD)], dim=1).gather(1, order)
+        chosen = torch.cat([distribution.flatten(1).gather(1, picked), none], dim=1).gather(1, order)
+        self.finished = over.gather(1, parent) | (tokens == END)
+        left = width
+        if not fixed:
+            order = self.finished.to(torch.int8).argsort(dim=1, stable=True)  # those that go on first
+            self.scores, self.finished = self.scores.gather(1, order), self.finished.gather(1, order)
+            parent, tokens, chosen = parent.gather(1, order), tokens.gather(1, order), chosen.gather(1, order)
+            going = int((~self.finished).sum(dim=1).max())
+            left = min(width, max(2, going) if going else 0)  # not 1: matrices of one row are rounded otherwise
+        self.said = _append(self.said, parent, tokens.masked_fill(self.finished, PAD))
+        self.said_log_probs = _append(self.said_log_probs, parent, chosen.masked_fill(self.finished, 0.0))
+        row = parent.clamp(max=live - 1)  # what a hypothesis that is over looks at does not matter
         if looked is not None:
-            now = _picked(looked, parent)  # (B', K, R)
+            now = _picked(looked, row)  # (B', K, R)
             self.looked = now.unsqueeze(2) if self.looked is None else _append(self.looked, parent, now)
-        if not fixed and bool(self.finished.all()):
+        self.tokens = tokens
+        if not left:
             self.finish()
-            self.tokens = self.tokens[:, :0]  # nothing more to say, though other searches may go on
-        return parent[:, : self.tokens.shape[1]]
+        self.tokens = tokens[:, :left]  # none where nothing is left to say, though other searches may go on
+        return row[:, :left]
 
     def over(self) -> Tensor:
         return self.finished.all(dim=1)

@@ -41,8 +41,17 @@ def tokens_of(text: str, vocabulary: Vocabulary, max_words: int) -> list[int]:
 
 
 @torch.inference_mode()
-def weigh(model: StepModel, state: DecoderState, captions: Sequence[Sequence[int]], likeliest: int) -> Weighed:
-    """Run one caption of at least one word through the network for each image. state: the initial state, K = 1."""
+def weigh(
+    model: StepModel,
+    state: DecoderState,
+    captions: Sequence[Sequence[int]],
+    likeliest: int,
+    *,
+    attention: bool = True,
+) -> Weighed:
+    """Run one caption of at least one word through the network for each image. state: the initial state, K = 1;
+    attention: whether to keep what is looked at.
+    """
     longest = max(map(len, captions))
     rows = [[*words, END, *[PAD] * (longest - len(words))] for words in captions]
     said = torch.tensor(rows, device=state.hidden.device)  # (B, T + 1)
@@ -54,7 +63,7 @@ def weigh(model: StepModel, state: DecoderState, captions: Sequence[Sequence[int
         read = said[:, t : t + 1]
         log_probs.append(distribution.gather(1, read)[:, 0])
         top.append(distribution.topk(min(likeliest, distribution.shape[-1]), dim=-1))
-        if looked is not None:
+        if attention and looked is not None:
             looks.append(looked[:, 0])
     return Weighed(
         log_probs=torch.stack(log_probs, dim=1),

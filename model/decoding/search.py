@@ -34,7 +34,8 @@ class StepModel(Protocol):
 
 @dataclass(frozen=True)
 class Decoded:
-    """K captions of each of B images. Beyond a caption's length tokens are <pad>, log-probabilities 0.
+    """K captions of each of B images. Beyond a caption's length tokens are <pad>, log-probabilities 0, and attention
+    is undefined.
 
     The log-probabilities are the network's, before temperature, filters and blocking: blocking decides which words
     are chosen and does not change their probabilities.
@@ -181,17 +182,19 @@ def decode(
     max_words: int,
     blocking: Blocking | None = None,
     fixed: bool = False,
+    attention: bool = True,
 ) -> list[Decoded]:
     """Run searches side by side, all over the same steps of the network; returns what each one found.
 
     state: the decoder's initial state, K = 1. Finished images and sequences leave the batch, which costs a device a
     few waits a step. fixed: they stay, and what they say further is ignored: all steps but the first have one shape,
-    and the device is waited for once a step.
+    and the device is waited for once a step. attention: whether to keep what is looked at.
     """
     running = [search.start(state, max_words, blocking) for search in searches]
     tokens = torch.full((state.hidden.shape[0], 1), START, device=state.hidden.device)
     for t in range(max_words):
         logits, state, looked = model.step(tokens, state)
+        looked = looked if attention else None
         distribution = word_log_probs(logits, t)  # (B', K, V)
         order, place = [], 0
         for search in running:

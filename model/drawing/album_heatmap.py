@@ -1,4 +1,4 @@
-"""A contact sheet: the photos of an album, each beside what the words of its caption looked at.
+"""A contact sheet: the photos of an album, each beside where the words of its caption are.
 
     1  a dog runs across the grass           23 %
     ┌───────┐ ┌───────┐ ┌───────┐ ┌───────┐

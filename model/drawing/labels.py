@@ -30,8 +30,8 @@ class Labels:
 ENGLISH: Final = Labels()
 RUSSIAN: Final = Labels(
     photo="фото",
-    attention="{peak} внимания при выборе слова — на одну область из {regions}",
-    attention_of_each="рядом с описанием: наибольшая доля внимания при выборе слова на одну область из {regions}",
+    attention="{peak} внимания к слову — на одну область из {regions}",
+    attention_of_each="рядом с описанием: наибольшая доля внимания к слову на одну область из {regions}",
     end="(конец)",
     still="один план, почти ничего не меняется",
     moments="моментов: {count} · разнообразие: {variedness}",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.network.config import DecoderConfig
-from model.network.packed import PackedLinear, PackedLSTM, exact_in_fp16
+from model.network.packed import Int8Linear, Linear, PackedLinear, PackedLSTM, exact_in_fp16
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Decoder(nn.Module, abc.ABC):
 
     lstm: nn.LSTMCell | None
     gru: nn.GRUCell | None
-    packed: dict[str, PackedLinear]  # what `pack` made of layers, by what it computes
+    packed: dict[str, PackedLinear | Int8Linear]  # what `pack` made of layers, by what it computes
 
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
@@ -115,20 +115,29 @@ class Decoder(nn.Module, abc.ABC):
                 module.to(dtype)
         return self
 
-    def pack(self) -> Self:
-        """Halve what a step in fp32 reads of the weights, in place; see `PackedLinear`. For inference on a CPU.
+    def pack(self, *, int8: bool = False) -> Self:
+        """Make steps faster, in place, for inference on a CPU: see `PackedLinear`.
 
-        The layers that are packed are gone afterwards. Where it would change a weight, or is not possible, all stays.
+        int8: compute in integers, where that is possible; see `Int8Linear`. The layers that are packed are gone
+        afterwards, and there are no gradients. Where fp16 would change a weight, or neither is possible, all stays.
         """
-        if PackedLinear.possible() and exact_in_fp16(self):
-            self._pack()
-        return self
+        if int8 and Int8Linear.possible():
+            self._pack(Int8Linear)
+        elif PackedLinear.possible() and exact_in_fp16(self):
+            self._pack(PackedLinear)
+        return self.requires_grad_(False)
 
-    def _pack(self) -> None:
-        self.packed["words"] = PackedLinear(self.embedding.weight, self.output_bias)
+    def _pack(self, layer: Linear) -> None:
+        self.packed["words"] = layer(self.embedding.weight, self.output_bias)
         if (lstm := self.lstm) is not None:
-            self.packed_lstm = PackedLSTM(lstm.weight_ih, lstm.weight_hh, lstm.bias_ih, lstm.bias_hh)
+            self.packed_lstm = PackedLSTM(layer, lstm.weight_ih, lstm.weight_hh, lstm.bias_ih, lstm.bias_hh)
             self.lstm = None
+
+    @property
+    def packing(self) -> str:
+        """How its weights are kept: "packed in fp16", "in int8", or "" for PyTorch's layers."""
+        layer = self.packed.get("words")
+        return "" if layer is None else "in int8" if isinstance(layer, Int8Linear) else "packed in fp16"
 
 
 def _recurrent(config: DecoderConfig, inputs: int) -> tuple[nn.LSTMCell | None, nn.GRUCell | None]:
@@ -177,6 +186,7 @@ class AttentionDecoder(Decoder):
     a tanh for each. The 1 adds the same to the scores of all regions, which softmax ignores.
     """
 
+    _CACHED = 2**20  # numbers
     _LARGEST = 40.0  # exp(±80) is still a normal number in fp32; a product that is not gives tanh = ±1, as it should
 
     def __init__(self, config: DecoderConfig) -> None:
@@ -194,13 +204,16 @@ class AttentionDecoder(Decoder):
         self.output_context = nn.Linear(config.embedding, config.embedding, bias=False)
 
     def init_state(self, features: Tensor) -> DecoderState:
-        features = self.features_norm(features).to(self.keys.weight.dtype)  # (B, R, C)
-        values = self.dropout(self.values(features))  # (B, R, E)
+        features = self.features_norm(features).to(self.init_hidden.weight.dtype)  # (B, R, C)
+        if (regions := self.packed.get("regions")) is None:
+            keys, values = self.keys(features), self.dropout(self.values(features))  # (B, R, A), (B, R, E)
+        else:
+            keys, values = regions(features).tensor_split([self.config.attention], dim=-1)
         mean = values.mean(dim=1)  # (B, E)
         return DecoderState(
             hidden=torch.tanh(self.init_hidden(mean)).unsqueeze(1),
             cell=None if self.init_cell is None else torch.tanh(self.init_cell(mean)).unsqueeze(1),
-            keys=self._exponential(self.keys(features)).unsqueeze(1),  # (B, 1, R, A)
+            keys=self._exponential(keys).unsqueeze(1),  # (B, 1, R, A)
             values=values,
         )
 
@@ -211,10 +224,7 @@ class AttentionDecoder(Decoder):
             query, gate = self.query(state.hidden), self.gate(state.hidden)
         else:
             query, gate = look(state.hidden).tensor_split([self.config.attention], dim=-1)
-        query = self._exponential(query).unsqueeze(2)  # (B, K, 1, A)
-        closeness = (state.keys * query).add_(1.0).reciprocal_()  # (B, K, R, A)
-        scores = -2.0 * (closeness @ self.score.weight[0].to(closeness.dtype))  # (B, K, R)
-        attention = scores.float().softmax(dim=-1)
+        attention = self._scores(state.keys, self._exponential(query).unsqueeze(2)).float().softmax(dim=-1)
         context = attention.to(state.values.dtype) @ state.values  # (B, K, E)
         context = torch.sigmoid(gate) * context
         words = self.dropout(self.embedding(tokens)).to(state.hidden.dtype)  # (B, K, E)
@@ -225,14 +235,34 @@ class AttentionDecoder(Decoder):
             output = words + sum_of(torch.cat([hidden, context], dim=-1))
         return self.predict(output), replace(state, hidden=hidden, cell=cell), attention
 
-    def _pack(self) -> None:
-        super()._pack()
+    def _scores(self, keys: Tensor, query: Tensor) -> Tensor:
+        """Of the regions, up to a constant, (B, K, R). keys: (B, 1, R, A), query: (B, K, 1, A), exponentials."""
+        weight = self.score.weight[0].to(keys.dtype)
+        if not self.packed:
+            return -2.0 * ((keys * query).add_(1.0).reciprocal_() @ weight)
+        # A few images at a time: what they fill stays in the processor's cache, and none of it is asked for anew.
+        images, sequences, regions = len(keys), query.shape[1], keys.shape[2]
+        scores = keys.new_empty(images, sequences, regions)
+        most = max(1, self._CACHED // (sequences * regions * keys.shape[-1]))
+        products = keys.new_empty(min(most, images), sequences, regions, keys.shape[-1])
+        for start in range(0, images, most):
+            part = slice(start, min(start + most, images))
+            product = products[: part.stop - start]
+            torch.mul(keys[part], query[part], out=product)
+            torch.matmul(product.add_(1.0).reciprocal_(), weight, out=scores[part])
+        return scores.mul_(-2.0)
+
+    def _pack(self, layer: Linear) -> None:
+        super()._pack(layer)
+        self.packed["regions"] = layer(
+            torch.cat([self.keys.weight, self.values.weight]), torch.cat([self.keys.bias, self.values.bias])
+        )
         query, gate = self.query.weight, self.gate.weight
         bias = torch.cat([self.gate.bias.new_zeros(len(query)), self.gate.bias])
-        self.packed["look"] = PackedLinear(torch.cat([query, gate]), bias)
+        self.packed["look"] = layer(torch.cat([query, gate]), bias)
         sides = self.output_hidden.weight, self.output_context.weight
-        self.packed["output"] = PackedLinear(torch.cat(sides, dim=1), self.output_hidden.bias)
-        del self.query, self.gate, self.output_hidden, self.output_context
+        self.packed["output"] = layer(torch.cat(sides, dim=1), self.output_hidden.bias)
+        del self.keys, self.values, self.query, self.gate, self.output_hidden, self.output_context
 
     def _exponential(self, x: Tensor) -> Tensor:
         return torch.exp(2.0 * x.float().clamp(-self._LARGEST, self._LARGEST))

@@ -1,8 +1,11 @@
 """Choice of device and precision."""
 
+import contextlib
 import functools
 import math
+import re
 import time
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -61,3 +64,10 @@ def bf16_is_faster(device: torch.device) -> bool:
             layer(inputs)
             best[dtype] = min(best[dtype], time.perf_counter() - started)
     return best[torch.bfloat16] < 0.8 * best[torch.float32]
+
+
+def multiplies_int8() -> bool:
+    """Whether the processor is known to have VNNI, which sums products of 8-bit integers in 32 bits."""
+    with contextlib.suppress(OSError):
+        return re.search(r"^flags\s*:.*\bavx(512)?_vnni\b", Path("/proc/cpuinfo").read_text(), re.MULTILINE) is not None
+    return False

@@ -7,10 +7,7 @@ made at start from the encoder's own weights, in a fraction of a second. Needs w
 
 from __future__ import annotations
 
-import contextlib
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -20,6 +17,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from model.network.config import ConfigError, EncoderConfig
+from model.network.device import multiplies_int8
 from model.network.encoder import Encoder
 
 INT8_FILE: Final = "encoder-int8.safetensors"  # ranges: a tensor (2,) for each of `rounded`, the least and the largest
@@ -229,13 +227,6 @@ def build(encoder: Encoder, ranges: Mapping[str, Range]) -> bytes:
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIBUTED, 1)]
     data: bytes = helper.make_model(made, opset_imports=opsets, ir_version=IR).SerializeToString()
     return data
-
-
-def multiplies_int8() -> bool:
-    """Whether the processor is known to have VNNI, which sums products of 8-bit integers in 32 bits."""
-    with contextlib.suppress(OSError):
-        return re.search(r"^flags\s*:.*\bavx(512)?_vnni\b", Path("/proc/cpuinfo").read_text(), re.MULTILINE) is not None
-    return False
 
 
 class Int8Encoder(Encoder):

@@ -7,7 +7,7 @@ import os
 import random
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +125,19 @@ def step_seed(seed: int, step: int, process: int = 0) -> int:
     return (seed + 1) * 1_000_003 + step + process * 500_000_003
 
 
-Shown: TypeAlias = Example | tuple[Example, Example]  # a photo, or two beside each other: the left one, the right one
+Area: TypeAlias = tuple[float, float, float, float]  # left, top, width, height, as shares of a picture
+
+
+@dataclass(frozen=True)
+class Pasted:
+    """A photo as a part of a picture."""
+
+    example: Example
+    area: Area  # which it is squeezed into
+
+
+Collage: TypeAlias = tuple[Pasted, ...]  # later ones lie above earlier ones
+Shown: TypeAlias = Example | Collage
 SIDES: Final = re.compile(r"\b(left|right)", re.IGNORECASE)
 
 
@@ -147,12 +159,18 @@ def augment(image: Image.Image, rng: random.Random, *, flip: bool) -> Image.Imag
     return image
 
 
-def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
-    """Two whole photos, each squeezed into a half of a square of 512 pixels a side."""
+def compose(parts: Iterable[tuple[Image.Image, Area]]) -> Image.Image:
+    """A square of 512 pixels a side with whole photos squeezed into their areas, later ones above earlier ones."""
     joined = Image.new("RGB", (512, 512))
-    for x, photo in ((0, left), (256, right)):
-        joined.paste(photo.convert("RGB").resize((256, 512)), (x, 0))
+    for photo, area in parts:
+        left, top, width, height = (round(512 * share) for share in area)
+        joined.paste(photo.convert("RGB").resize((max(1, width), max(1, height))), (left, top))
     return joined
+
+
+def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
+    """Two photos, each in a half."""
+    return compose([(left, (0.0, 0.0, 0.5, 1.0)), (right, (0.5, 0.0, 0.5, 1.0))])
 
 
 def load_images(shown: Sequence[Shown], size: int, rng: random.Random | None = None) -> Tensor:
@@ -163,7 +181,10 @@ def load_images(shown: Sequence[Shown], size: int, rng: random.Random | None = N
             image = file.convert("RGB")
         return image if rng is None else augment(image, rng, flip=may_flip(example))
 
-    pictures = (load(each) if isinstance(each, Example) else side_by_side(*map(load, each)) for each in shown)
+    pictures = (
+        load(each) if isinstance(each, Example) else compose((load(part.example), part.area) for part in each)
+        for each in shown
+    )
     return torch.from_numpy(np.stack([to_square(picture, size) for picture in pictures])).permute(0, 3, 1, 2)
 
 
@@ -230,7 +251,9 @@ class Features:
 
 
 def _files(shown: Shown) -> str:
-    return str(shown.path) if isinstance(shown, Example) else f"{shown[0].path} | {shown[1].path}"
+    if isinstance(shown, Example):
+        return str(shown.path)
+    return " | ".join(f"{part.example.path} {part.area}" for part in shown)
 
 
 def pad_captions(captions: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,6 @@ from model.network.encoder import Encoder
 from model.training.data import (
     Example,
     Features,
-    Shown,
     load_split,
     prefetch,
     resolve_data,
@@ -25,7 +24,6 @@ from model.training.data import (
     step_seed,
 )
 from model.training.distributed import Processes, processes
-from model.training.grounding import Grounding
 from model.training.journal import Journal, Pace
 from model.training.networks import Networks
 from model.training.optimise import descend, follow, load_state, save_state, set_rates
@@ -43,7 +41,6 @@ class Objective(nn.Module):
         super().__init__()
         self.decoder = networks.decoder
         self.encoder: Encoder | None = networks.encoder if tuned else None
-        self.grounding: Grounding | None = None
 
     def forward(self, inputs: Tensor, rows: list[int], progress: float) -> tuple[Tensor, int, dict[str, float]]:
         """Return the mean loss over words, their number, and the values to log.
@@ -52,10 +49,6 @@ class Objective(nn.Module):
         the images among the training examples; progress: 0 at the start of the run, 1 at its end.
         """
         raise NotImplementedError
-
-    def seen(self, rows: list[int], examples: Sequence[Example]) -> list[Shown]:
-        """What an encoder in training sees of the examples at `rows`."""
-        return [examples[row] for row in rows] if self.grounding is None else self.grounding.shown(rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,8 +164,6 @@ class Run:
         """Have the features at hand that an encoder gives that is not in training."""
         if not self.tuned:
             self.features, self.validation_features = self.cached(self.examples), self.cached(self.validation)
-            if self.objective.grounding is not None:
-                self.objective.grounding.prepare(self.cached)
 
     def batches(self, epoch: int) -> list[list[int]]:
         """Rows of the examples; each process takes its share of each batch, and none may be left without."""
@@ -184,14 +175,14 @@ class Run:
         """What the objective reads of each batch: cached features, or augmented images for an encoder in training."""
         if self.tuned:
             rng = random.Random(self.config.seed * 1000 + epoch + self.process.rank * 500_000_003)
-            chunks = [self.objective.seen(rows, self.examples) for rows in batches]
+            chunks = [[self.examples[row] for row in rows] for rows in batches]
             size = self.networks.encoder.config.image_size
             yield from prefetch(chunks, size, rng, workers=self.config.workers)
         else:
             for rows in batches:
                 yield self.features[rows]
 
-    def cached(self, examples: Sequence[Shown]) -> Features:
+    def cached(self, examples: Sequence[Example]) -> Features:
         """Features of the encoder as it is on disk; the first process computes what is not in the cache."""
         with self.process.first_alone():
             networks, workers = self.networks, self.config.workers

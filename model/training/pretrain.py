@@ -37,7 +37,7 @@ HELD_OUT: Final = 50  # one photo of so many is for validation
 class PretrainConfig(TrainConfig):
     """The options of training without photos. `encoder` is the one that the decoder is meant for; only its sizes count.
 
-    Raises ValueError for `finetune` and `grounding`: there is nothing that an encoder could read.
+    Raises ValueError for `finetune`: there is nothing that an encoder could read.
     """
 
     text: str = "captions_text"  # a folder with captions.jsonl.gz, or its name in DATASETS_DIR
@@ -49,9 +49,8 @@ class PretrainConfig(TrainConfig):
     pictures: int = 0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.finetune or self.grounding:
-            raise ValueError("without photos there is nothing to train an encoder on, and nowhere to look")
+        if self.finetune:
+            raise ValueError("without photos there is nothing to train an encoder on")
         if not 0 <= self.strangers < self.regions:
             raise ValueError(
                 f"{self.strangers} strangers leave none of {self.regions} regions to the photo's own words"

@@ -22,7 +22,6 @@ from model.decoding.search import word_log_probs
 from model.network.decoder import Decoder, DecoderState
 from model.network.vocabulary import END, PAD, SPECIAL, START, Vocabulary, tokenize
 from model.training.data import Example, encode_captions
-from model.training.grounding import Grounding
 from model.training.loop import Objective, RunConfig, run_command
 from model.training.losses import caption_loss, draw, leave_one_out, policy_loss
 from model.training.networks import Networks, continued
@@ -33,16 +32,13 @@ from model.training.scores import CiderD
 class ScstConfig(RunConfig):
     """The options of self-critical training. `encoder` is the one that the decoder was trained on.
 
-    Raises ValueError for fewer than two samples (an image's other samples are the baseline), and for grounding
-    without `xe_weight`.
+    Raises ValueError for fewer than two samples: an image's other samples are the baseline.
     """
 
     start_from: str  # the decoder to begin with: the best that cross-entropy gave
     samples: int = 5  # captions drawn of each image
     temperature: float = 1.0
     xe_weight: float = 0.0  # of the references' cross-entropy, mixed in to keep language and variety
-    grounding: float = 0.0  # within it, see `model.training.train`
-    collages: float = 0.25
     dropout: float = 0.0
     epochs: int = 10
     rate: float = 5e-5  # peak learning rate
@@ -57,8 +53,6 @@ class ScstConfig(RunConfig):
     def __post_init__(self) -> None:
         if self.samples < 2:
             raise ValueError(f"the baseline is the mean of an image's other samples: {self.samples} are too few")
-        if self.grounding and not self.xe_weight:
-            raise ValueError("grounding is a part of the references' cross-entropy, which has no weight")
 
     def networks(self, examples: Sequence[Example]) -> Networks:
         return continued(Path(self.encoder), Path(self.start_from), dropout=self.dropout)
@@ -149,8 +143,6 @@ class SelfCritical(Objective):
         self.config = config
         self.reward = Reward(examples, networks.vocabulary)
         self.captions = encode_captions(examples, networks.vocabulary, self.decoder.config.max_words)
-        if config.grounding:
-            self.grounding = Grounding.of(examples, self.captions, networks, config.data, config.collages)
 
     def forward(self, inputs: Tensor, rows: list[int], progress: float) -> tuple[Tensor, int, dict[str, float]]:
         sampled = sample_captions(
@@ -164,14 +156,8 @@ class SelfCritical(Objective):
         advantages = leave_one_out(rewards).flatten().to(inputs.device)  # (B * K,)
         loss = policy_loss(sampled.log_probs, advantages[sampled.rows])
         if self.config.xe_weight:
-            looks = None
-            if self.grounding is not None:
-                inputs, looks = self.grounding.collages(inputs, rows), self.grounding.looks(rows)
             captions = [self.captions[row] for row in rows]
-            cross_entropy = caption_loss(
-                self.decoder, inputs, captions, looks=looks, grounding=self.config.grounding
-            ).mean
-            loss = loss + self.config.xe_weight * cross_entropy
+            loss = loss + self.config.xe_weight * caption_loss(self.decoder, inputs, captions).mean
         values = {
             "reward": float(rewards.mean()),
             "words": float((sampled.tokens > END).sum()) / rewards.numel(),

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from model.network.config import NETWORKS
 from model.network.vocabulary import Vocabulary
 from model.training.data import Example, encode_captions
-from model.training.grounding import Grounding, Looks
 from model.training.loop import Objective, RunConfig, run_command
 from model.training.losses import caption_loss
 from model.training.networks import Networks, continued, fresh, named_encoder
@@ -24,10 +23,7 @@ from model.training.networks import Networks, continued, fresh, named_encoder
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(RunConfig):
-    """The options of cross-entropy training. `encoder` may also be the name of a backbone.
-
-    Raises ValueError for a share that is none, or a negative weight of grounding.
-    """
+    """The options of cross-entropy training. `encoder` may also be the name of a backbone."""
 
     encoder_weights: str = ""  # of a named backbone, a state dict; empty: torchvision's own, downloaded
     image_size: int = 0  # pixels a side of what a named backbone is to see; 0: as it was trained with
@@ -48,13 +44,7 @@ class TrainConfig(RunConfig):
     label_smoothing: float = 0.1
     dropout: float = 0.5
     scheduled_sampling: float = 0.0  # by the end, the share of input words that the decoder draws itself
-    grounding: float = 0.0  # weight of -log of the attention in a word's place: `model.training.grounding`
-    collages: float = 0.25  # with it, the share of a batch's photos that are shown beside another
     coverage: float = 0.0  # weight of the doubly stochastic attention (Show, Attend and Tell, eq. 14); there it is 1
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.collages <= 1.0 or self.grounding < 0.0:
-            raise ValueError(f"a share of {self.collages} of collages, or a weight of {self.grounding} for grounding")
 
     def networks(self, examples: Sequence[Example]) -> Networks:
         encoder_file = named_encoder(self.encoder, self.encoder_weights, Path(self.out), self.image_size)
@@ -100,35 +90,24 @@ class CrossEntropy(Objective):
         super().__init__(networks, tuned=config.finetune)
         self.config = config
         self.captions = encode_captions(examples, networks.vocabulary, config.max_words)
-        if config.grounding:
-            self.grounding = Grounding.of(examples, self.captions, networks, config.data, config.collages)
 
     def forward(self, inputs: Tensor, rows: list[int], progress: float) -> tuple[Tensor, int, dict[str, float]]:
         features = inputs if self.encoder is None else self.encoder(inputs)
-        looks = None
-        if self.grounding is not None:
-            features, looks = self.grounding.collages(features, rows), self.grounding.looks(rows)
-        return self.loss(features, [self.captions[row] for row in rows], progress, looks)
+        return self.loss(features, [self.captions[row] for row in rows], progress)
 
     def loss(
-        self,
-        features: Tensor,
-        captions: Sequence[Sequence[Sequence[int]]],
-        progress: float,
-        looks: Looks | None = None,
+        self, features: Tensor, captions: Sequence[Sequence[Sequence[int]]], progress: float
     ) -> tuple[Tensor, int, dict[str, float]]:
         """What `forward` returns, from the regions (B, R, C) and the captions of each image as indices."""
-        loss, words, misplaced = caption_loss(
+        loss, words = caption_loss(
             self.decoder,
             features,
             captions,
             label_smoothing=self.config.label_smoothing,
             own_words=self.config.scheduled_sampling * progress,
             coverage=self.config.coverage,
-            looks=looks,
-            grounding=self.config.grounding,
         )
-        return loss, words, {"loss": loss.item()} | ({} if looks is None else {"misplaced": misplaced})
+        return loss, words, {"loss": loss.item()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

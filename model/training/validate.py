@@ -41,7 +41,7 @@ def validate(
     for batch in features:
         rows = range(start, start + len(batch))
         with precision:
-            mean, words, _ = caption_loss(decoder, batch, [captions[row] for row in rows])
+            mean, words = caption_loss(decoder, batch, [captions[row] for row in rows])
             [decoded] = decode(decoder, decoder.init_state(batch), Stepwise(), max_words=decoder.config.max_words)
         loss, targets = loss + float(mean) * words, targets + words
         for row, tokens in zip(rows, decoded.tokens[:, 0].tolist(), strict=True):

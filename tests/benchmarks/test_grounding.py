@@ -1,4 +1,4 @@
-"""Whether attention looks at what a word names."""
+"""Whether maps lie on what a word names."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from benchmarks.grounding import covered, main, measure_collages, measure_people
 from model.captioner import Captioner
 from model.captions import Caption
 from model.training.data import Example, load_split, side_by_side
-from model.training.grounding import Box, inside
+from model.training.fit_localizer import Box, inside
 from tests.conftest import PHOTOS, WEIGHTS
 
 
@@ -35,7 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def looker(monkeypatch: pytest.MonkeyPatch, *, at_red: bool) -> None:
     """Attention on the red photo of a collage alone, or on the other; in the upper left corner of a single photo."""
 
-    def looked_at(captioner: Captioner, images: Sequence[Image.Image], texts: Sequence[str]) -> Iterator[Caption]:
+    def mapped(captioner: Captioner, images: Sequence[Image.Image], texts: Sequence[str]) -> Iterator[Caption]:
         for image, text in zip(images, texts, strict=True):
             red_left = image.convert("RGB").getpixel((2, 2)) == (255, 0, 0)
             attention = np.zeros((8, 8), np.float32)
@@ -43,7 +43,7 @@ def looker(monkeypatch: pytest.MonkeyPatch, *, at_red: bool) -> None:
             words = tuple(text.split())
             yield Caption(words, np.zeros(len(words), np.float32), np.stack([attention] * len(words)))
 
-    monkeypatch.setattr(grounding, "looked_at", looked_at)
+    monkeypatch.setattr(grounding, "mapped", mapped)
 
 
 def test_attention_on_the_named_photo_scores_one_and_on_the_other_nothing(
@@ -103,7 +103,9 @@ def test_the_command_measures_the_shipped_network(
     arguments = ["--weights", str(WEIGHTS), "--data", str(data), "--count", "4", "--device", "cpu"]
     assert main([*arguments, "--people", str(data), "--people-split", "val"]) == 0
     said = capsys.readouterr().out
-    assert "attention on the right photo 0." in said or "photo 1.000" in said
+    assert "share on the right photo 0." in said or "photo 1.000" in said
     assert "people:" in said
+    assert main([*arguments, "--people", "", "--attention"]) == 0
+    assert capsys.readouterr().out not in said
     assert main([*arguments, "--people", str(tmp_path)]) == 2
     assert "person_boxes" in capsys.readouterr().err

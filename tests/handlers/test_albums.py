@@ -69,7 +69,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.voices import Spoken
 
 MENTION = "@captions_test_bot"
-OF_THE_SHEET = "The picture shows where I looked as I chose the words."
+OF_THE_SHEET = "The picture shows where I find what the words name."
 
 
 def photo(number: int) -> bytes:
@@ -222,7 +222,8 @@ async def test_in_russian(queue: FakeQueue, olga: Person) -> None:
     assert answer["text"].split("\n")[1].startswith("2. Эта картинка повреждена")
     assert buttons(answer) == ["🔥 Тепловые карты", "⚙ Настройки", "🗑 Удалить"]
     await olga.press(answer, "🔥 Тепловые карты")
-    assert (await olga.next_message())["caption"] == "1. 1 cats\nНа картинке показано, куда я смотрел, подбирая слова."
+    sheet = await olga.next_message()
+    assert sheet["caption"] == "1. 1 cats\nНа картинке показано, где я нахожу то, что называют слова."
 
 
 async def test_a_long_album_keeps_to_one_message(queue: FakeQueue, ann: Person) -> None:

@@ -275,7 +275,7 @@ async def test_the_heatmap_of_a_sampled_caption(server: FakeTelegram, queue: Fak
     await press(ann, answer, "3")
     sheet = await ann.next_message()
     assert sheet["photo"][-1]["width"] == 320
-    assert words(sheet) == ["a cat with 3 <legs>", "The picture shows where I looked as I chose the words."]
+    assert words(sheet) == ["a cat with 3 <legs>", "The picture shows where I find what the words name."]
     assert replied(sheet) == answer["message_id"]
     task = photo_of(last(queue))
     assert (task.explain, task.sheet, task.samples, task.known) == ("a cat with 3 <legs>", True, 0, False)

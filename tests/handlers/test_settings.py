@@ -183,10 +183,10 @@ async def test_the_baseline_model_has_no_heatmap_and_the_menu_says_so(queue: Fak
 
 async def test_help_tells_of_heatmaps_where_the_chat_has_them(queue: FakeQueue, ann: Person) -> None:
     await ann.send_text("/help")
-    assert "where I looked in yours" in (await ann.next_message())["text"]
+    assert "where in yours I find" in (await ann.next_message())["text"]
     await press(ann, await menu_of(ann), "Heatmap: on")
     await ann.send_text("/Help")
-    assert "where I looked in yours" not in (await ann.next_message())["text"]
+    assert "where in yours I find" not in (await ann.next_message())["text"]
 
 
 async def test_the_operators_model_is_the_one_shown(server: FakeTelegram, ann: Person, tmp_path: Path) -> None:

@@ -185,7 +185,13 @@ def test_sampling_settings_reach_the_decoder(captioner: Captioner, photos: list[
 @pytest.mark.slow
 def test_a_second_decoder_may_draw_the_samples(tmp_path: Path, captioner: Captioner, photos: list[Image.Image]) -> None:
     """Main captions come from one file, sampled ones from the other, over one encoder."""
-    for name, source in (("encoder", "encoder"), ("attention", "baseline"), ("attention-sampling", "attention")):
+    sources = {
+        "encoder": "encoder",
+        "attention": "baseline",
+        "attention-sampling": "attention",
+        "localizer": "localizer",
+    }
+    for name, source in sources.items():
         shutil.copy(WEIGHTS / f"{source}.safetensors", tmp_path / f"{name}.safetensors")
     both = Captioner.load(tmp_path, "cpu", precision="fp32")
     assert both.sampler is not None
@@ -195,7 +201,9 @@ def test_a_second_decoder_may_draw_the_samples(tmp_path: Path, captioner: Captio
         for each in (both, captioner, captioner.beside(WEIGHTS, "baseline"))
     )
     assert [s.words for s in mixed.samples] == [s.words for s in attention.samples]
-    assert all(sample.attention is not None for sample in mixed.samples)
+    for sample, alike in zip(mixed.samples, attention.samples, strict=True):
+        assert sample.attention is not None
+        assert sample.attention == pytest.approx(alike.attention, abs=1e-5)
     assert mixed.greedy.words == baseline.greedy.words
     assert mixed.main.words == baseline.main.words
     [few] = both.caption(photos[:1], samples=0)

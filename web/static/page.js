@@ -4,7 +4,7 @@ const WORDS = {
   en: {
     title: "Image captions", language: "Language", spoken: "Captions in", as_page: "the page's language", choose: "Photo or clip", drop: "Drop a file here, paste one, or choose it.",
     file: "Choose a file", camera: "Take a photo", photo: "Photo", captions: "Captions",
-    hover: "Point at a word, tap it or focus it to see where the network looked.",
+    hover: "Point at a word, tap it or focus it to see where the network finds it.",
     sampled: "Sampled captions", count: "How many", temperature: "Temperature", top_k: "Among how many words (0: all)",
     top_p: "Of how much likelihood together", ladder: "Varied first, safe at the end", model: "Model",
     attention: "with attention", baseline: "without attention", again: "Sample again", compare: "Both models", sheet: "Heatmap sheet",
@@ -31,7 +31,7 @@ const WORDS = {
   ru: {
     title: "Описание изображений", language: "Язык", spoken: "Язык описаний", as_page: "как у страницы", choose: "Фото или видео", drop: "Перетащите файл сюда, вставьте его или выберите.",
     file: "Выбрать файл", camera: "Сделать снимок", photo: "Фото", captions: "Описания",
-    hover: "Наведите на слово, нажмите его или перейдите к нему клавишей Tab, чтобы увидеть, куда смотрела сеть.",
+    hover: "Наведите на слово, нажмите его или перейдите к нему клавишей Tab, чтобы увидеть, где сеть его находит.",
     sampled: "Случайные описания", count: "Сколько", temperature: "Температура", top_k: "Из скольких слов (0: из всех)",
     top_p: "Их общая вероятность", ladder: "Сначала разнообразно, в конце надёжно", model: "Модель",
     attention: "с вниманием", baseline: "без внимания", again: "Выбрать заново", compare: "Обе модели", sheet: "Карта внимания",

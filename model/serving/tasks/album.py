@@ -1,4 +1,4 @@
-"""Draw one sheet of what the captions of an album looked at."""
+"""Draw one sheet of where the words of an album's captions are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AlbumResult(Result):
-    """What the captions of an album looked at, on one sheet: a JPEG file."""
+    """Where the words of an album's captions are, on one sheet: a JPEG file."""
 
     sheet: bytes
     drawn: int  # how many of its pictures are on it
@@ -106,7 +106,7 @@ def _compose(task: AlbumTask, pictures: Sequence[_AlbumPicture], found: Sequence
 
 
 def _shown(found: Findings) -> tuple[tuple[str, ...], npt.NDArray[np.float32] | None]:
-    """The words of the caption, and where they looked."""
+    """The words of the caption, and where they are."""
     caption = found.captions.main
     translation = found.translations.get(caption.text)
     if translation is None or not translation.passed:

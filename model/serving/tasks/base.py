@@ -93,7 +93,7 @@ class CaptionOptions:
     seed: int = 0
     beam: int | None = None  # width of a beam search for the main caption; None: the greedy one
     chart: bool = False  # the words that were weighed at each step, too
-    explain: str = ""  # a caption from before: nothing is searched for, what it looked at is found out
+    explain: str = ""  # a caption from before: nothing is searched for, where its words are is found out
     exclude: tuple[str, ...] | None = None  # not None: samples differ from these captions and from each other
     compare: bool = False  # the main caption of the other model, too
     language: Language = "en"  # ru: each caption with its translation

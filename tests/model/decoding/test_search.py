@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from model.captioner import Captioner
 from model.decoding.blocking import Blocking
 from model.decoding.sampling import Sampling
-from model.decoding.search import BeamSearch, Decoded, Stepwise, candidates, decode, uniform_numbers
-from model.network.decoder import Decoder, DecoderState
+from model.decoding.search import BeamSearch, Decoded, StepModel, Stepwise, candidates, decode, uniform_numbers
+from model.network.decoder import DecoderState
 from model.network.vocabulary import END, PAD, START, UNKNOWN
 
 A, B, C = 4, 5, 6
@@ -305,13 +305,27 @@ def test_images_whose_beam_is_over_leave_the_others_undisturbed() -> None:
 class Shapes:
     """A decoder that keeps the shapes of the words that its steps read."""
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: StepModel) -> None:
         self.decoder = decoder
         self.seen: list[tuple[int, ...]] = []
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor | None]:
         self.seen.append(tuple(tokens.shape))
         return self.decoder.step(tokens, state)
+
+
+def test_hypotheses_that_are_over_leave_the_batch() -> None:
+    """Of three, one ends after each step."""
+    ends = {B: {A: 0.99, END: 0.01}, C: {B: 0.99, END: 0.01}}
+    words = Scripted({START: {A: 0.4, B: 0.35, C: 0.25}, A: {END: 0.99, A: 0.01}, **ends})
+    found = {}
+    for fixed, rows in ((False, [1, 3, 2, 2]), (True, [1, 3, 3, 3])):  # never one: it would be rounded otherwise
+        model = Shapes(words)
+        [found[fixed]] = decode(model, start(), BeamSearch(3, hypotheses=3), max_words=9, fixed=fixed)
+        assert [shape[1] for shape in model.seen] == rows
+    assert sorted(found[True].tokens[0].tolist()) == [[A, PAD, PAD], [B, A, PAD], [C, B, A]]
+    assert torch.equal(found[False].tokens, found[True].tokens)
+    torch.testing.assert_close(found[False].log_probs, found[True].log_probs)
 
 
 def assert_alike(one: Decoded, other: Decoded) -> None:

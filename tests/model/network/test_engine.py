@@ -16,9 +16,11 @@ from model.captioner import Captioner
 from model.network import engine, int8
 from model.network.checkpoint import ENCODER_FILE, fingerprint, load_encoder, write_tensors
 from model.network.config import EncoderConfig, Precision
+from model.network.device import multiplies_int8
 from model.network.encoder import Encoder, encoder_config
 from model.network.engine import ALIKE, GAIN, Unusable, alike, choose_engine, open_int8, pictures
 from model.network.int8 import INT8_FILE
+from model.network.packed import Int8Linear
 from model.training.quantize import BINS, cut
 from model.training.quantize import main as quantize
 from tests.conftest import PHOTOS, WEIGHTS
@@ -140,7 +142,7 @@ def test_in_int8_it_finds_nearly_the_same(
     assert (rough.shape, rough.dtype, rough.is_contiguous()) == (exact.shape, exact.dtype, True)
     assert torch.nn.functional.cosine_similarity(exact.flatten(1), rough.flatten(1)).min() > 0.99
     assert alike(captioner.encoder, quantised.encoder, pictures(2, 299)) > (1 + ALIKE) / 2
-    assert quantised.engine == "cpu, int8, decoder packed in fp16"
+    assert quantised.engine == f"cpu, int8, decoder {'in int8' if Int8Linear.possible() else 'packed in fp16'}"
     assert quantised.why == "as set"
     assert quantised.gate is not None
     assert quantised.gate(rough) == [None] * len(photos)  # all are photos
@@ -188,7 +190,7 @@ def test_only_processors_without_vnni_are_told_to_be_careful(vnni: bool, monkeyp
 )
 def test_vnni_is_a_flag_of_the_processor(flags: str, known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "read_text", lambda self: f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: avx_vnni\n")
-    assert int8.multiplies_int8() is known
+    assert multiplies_int8() is known
 
 
 @pytest.mark.slow

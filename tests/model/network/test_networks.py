@@ -146,7 +146,7 @@ def test_loss_of_captions_of_many_lengths_is_that_of_each_alone(kind: str) -> No
     decoder = build_decoder(tiny_config(kind)).eval()
     features = torch.randn(2, 9, 6)
     captions = [[[4, 5, 6, 7], [8]], [[5, 5], [9, 10, 11], [4]]]
-    together, words, _ = caption_loss(decoder, features, captions, label_smoothing=0.1)
+    together, words = caption_loss(decoder, features, captions, label_smoothing=0.1)
     total = torch.zeros(())
     for image, several in enumerate(captions):
         for caption in several:
@@ -187,7 +187,7 @@ def test_coverage_is_the_sum_of_squares_of_equation_14() -> None:
     torch.manual_seed(2)
     decoder = build_decoder(tiny_config()).eval()
     features, captions = torch.randn(2, 9, 6), [[[4, 5, 6]], [[7], [8, 9]]]
-    plain, words, _ = caption_loss(decoder, features, captions)
+    plain, words = caption_loss(decoder, features, captions)
     regularised = caption_loss(decoder, features, captions, coverage=0.5).mean
     expected = torch.zeros(())
     for image, several in enumerate(captions):

@@ -1,4 +1,4 @@
-"""Layers whose weights are read in fp16 compute what the layers of the checkpoint compute."""
+"""Layers whose weights are read in fp16 compute what the layers of the checkpoint compute, those in int8 nearly."""
 
 import copy
 from pathlib import Path
@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from model.captioner import Captioner
+from model.network.checkpoint import load_decoder
+from model.network.config import Precision
 from model.network.decoder import Decoder, build_decoder
-from model.network.packed import PackedConvolution, PackedLinear
+from model.network.packed import Int8Linear, PackedConvolution, PackedLinear
 from tests.conftest import WEIGHTS, tiny_config
 
 pytestmark = pytest.mark.skipif(not PackedLinear.possible(), reason="no FBGEMM, or no AVX2")
@@ -21,6 +23,44 @@ def test_a_packed_layer_computes_what_the_layer_computes(rows: int) -> None:
     layer.weight.data = layer.weight.data.half().float()
     x = torch.randn(3, rows, 96)
     torch.testing.assert_close(PackedLinear(layer.weight, layer.bias)(x), layer(x), atol=1e-5, rtol=1e-5)
+
+
+in_int8 = pytest.mark.skipif(not Int8Linear.possible(), reason="no VNNI")
+
+
+@in_int8
+@pytest.mark.parametrize("rows", [1, 2, 11, 50])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_layer_in_int8_rounds_by_less_than_two_hundredths(rows: int, bias: bool) -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(512, 40, bias=bias)
+    of_rows, of_outputs = torch.logspace(-3, 3, rows)[:, None], torch.logspace(-2, 2, 40)  # each has a scale of its own
+    layer.weight.data *= of_outputs[:, None]
+    x = torch.randn(3, rows, 512) * of_rows
+    found, expected = Int8Linear(layer.weight, layer.bias)(x), layer(x)
+    assert found.shape == expected.shape
+    error, products = found - expected, torch.nn.functional.linear(x, layer.weight)
+    assert (error / of_rows / of_outputs).abs().mean() < 0.02 * (products / of_rows / of_outputs).abs().mean()
+
+
+@in_int8
+def test_in_int8_no_row_changes_another() -> None:
+    torch.manual_seed(1)
+    layer = Int8Linear(torch.randn(40, 96), torch.randn(40))
+    x = torch.randn(20, 96)
+    x[7] *= 1000
+    x[8] = 0
+    together = layer(x)
+    assert torch.equal(together[8], layer(torch.zeros(1, 96))[0])
+    for row in range(len(x)):
+        assert torch.equal(layer(x[row : row + 1])[0], together[row])
+
+
+@in_int8
+def test_in_int8_the_largest_sums_do_not_overflow() -> None:
+    layer = Int8Linear(torch.ones(16, 512), None)
+    for sign in (1, -1):
+        torch.testing.assert_close(layer(sign * torch.ones(2, 512)), torch.full((2, 16), sign * 512.0))
 
 
 @torch.inference_mode()
@@ -67,6 +107,50 @@ def test_a_packed_decoder_steps_as_before(kind: str, rnn: str) -> None:
     assert decoder.pack().packed
     for ours, expected in zip(_stepped(decoder, features), plain, strict=True):
         torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+@in_int8
+@pytest.mark.parametrize("kind", ["attention", "baseline", "transformer"])
+def test_a_decoder_in_int8_steps_nearly_as_before(kind: str) -> None:
+    torch.manual_seed(0)
+    decoder = build_decoder(tiny_config(kind)).eval()
+    features = torch.randn(3, 4, decoder.config.channels)
+    plain = _stepped(decoder, features)
+    assert decoder.packing == ""
+    assert decoder.pack(int8=True).packing == "in int8"
+    for ours, expected in zip(_stepped(decoder, features), plain, strict=True):
+        assert (ours - expected).abs().mean() < 0.03 * expected.abs().mean()
+
+
+@torch.inference_mode()
+@in_int8
+@pytest.mark.slow
+def test_in_int8_captions_do_not_depend_on_batch_mates_and_most_stay_the_same(photos: list[object]) -> None:
+    exact = Captioner.load(Path(WEIGHTS), "cpu", precision="fp32")
+    rounded = Captioner.load(Path(WEIGHTS), "cpu", precision="fp32")
+    rounded.decoder = load_decoder(Path(WEIGHTS) / "attention.safetensors").decoder.pack(int8=True)
+    rounded._steps = rounded.decoder
+    features = exact.encode(exact.squares(photos))  # type: ignore[arg-type]
+    together = rounded.caption_features(features, samples=2, beam=3)
+    for row, several in enumerate(together):
+        [alone] = rounded.caption_features(features[row : row + 1], samples=2, beam=3)
+        assert alone.greedy.words == several.greedy.words
+        assert alone.main.words == several.main.words
+        assert [each.words for each in alone.samples] == [each.words for each in several.samples]
+    plain = exact.caption_features(features, samples=2, beam=3)
+    assert sum(a.main.words == b.main.words for a, b in zip(plain, together, strict=True)) >= 0.7 * len(plain)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_only_rounded_arithmetic_has_a_decoder_in_int8(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = Captioner.load(Path(WEIGHTS), "cpu", precision=precision, alone=True)
+    in_integers = precision != "fp32" and Int8Linear.possible()
+    assert known.decoder.packing == ("in int8" if in_integers else "packed in fp16")
+    assert known.engine.endswith(f", decoder {known.decoder.packing}")
+    monkeypatch.setattr(Int8Linear, "possible", lambda: False)
+    elsewhere = Captioner.load(Path(WEIGHTS), "cpu", precision=precision, alone=True)
+    assert elsewhere.decoder.packing == "packed in fp16"
 
 
 @pytest.mark.parametrize("model", ["attention", "baseline"])

@@ -270,20 +270,8 @@ def test_every_field_is_an_option() -> None:
 
 
 @pytest.mark.slow
-def test_an_encoder_in_training_sees_photos_beside_others(dataset: Path, encoder_file: Path, tmp_path: Path) -> None:
-    settings = config(
-        dataset, encoder_file, tmp_path / "run", finetune=True, steps=1, batch=4, grounding=1.0, collages=0.5
-    )
-    run = Run(settings)
-    [rows, *_] = run.batches(0)
-    assert [isinstance(each, tuple) for each in run.objective.seen(rows, run.examples)] == [True, True, False, False]
-    run.train()
-    assert run.step == 1
-
-
-@pytest.mark.slow
 def test_only_the_named_parts_of_a_decoder_are_trained(dataset: Path, encoder_file: Path, tmp_path: Path) -> None:
-    settings = config(dataset, encoder_file, tmp_path / "run", epochs=1, only=("keys", "query"), grounding=1.0)
+    settings = config(dataset, encoder_file, tmp_path / "run", epochs=1, only=("keys", "query"))
     run = Run(settings)
     before = {name: tensor.clone() for name, tensor in run.networks.decoder.state_dict().items()}
     run.train()
