@@ -26,7 +26,7 @@ SIZES: Final = {"web-desktop": (1200, 760), "web-phone": (390, 760)}
 
 
 async def draw(browser: Browser, url: str, name: str) -> None:
-    """The page with a photo, its captions, and where the network looked for one word."""
+    """The page with a photo, its captions, and where the network finds one word."""
     width, height = SIZES[name]
     page = await browser.new_page(viewport=ViewportSize(width=width, height=height), locale="en-GB")
     page.set_default_timeout(300_000)
