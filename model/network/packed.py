@@ -76,9 +76,11 @@ class Int8Linear:
     @functools.cache
     def possible() -> bool:
         """Whether this PyTorch can do it, and this processor does it fast and exactly."""
-        try:
-            layer = Int8Linear(torch.ones(16, 64), torch.ones(16))  # without VNNI, sums of the largest overflow
-            return multiplies_int8() and torch.allclose(layer(torch.ones(2, 64)), torch.full((2, 16), 65.0))
+        if not multiplies_int8():
+            return False
+        try:  # what uses no VNNI all the same would sum the largest wrongly
+            layer = Int8Linear(torch.ones(16, 64), torch.ones(16))
+            return torch.allclose(layer(torch.ones(2, 64)), torch.full((2, 16), 65.0))
         except (AttributeError, RuntimeError):
             return False
 
