@@ -30,8 +30,8 @@ from model.decoding.explain import tokens_of
 from model.errors import Unexplainable
 from model.network.checkpoint import CheckpointError
 from model.network.vocabulary import tokenize
-from model.training.data import DataError, Example, load_split, resolve_data, side_by_side
-from model.training.fit_localizer import BOXES_FILE, PEOPLE, Box, inside, load_boxes
+from model.training.data import DataError, Example, compose, load_split, resolve_data
+from model.training.fit_localizer import BOXES_FILE, HALVES, PEOPLE, Box, inside, load_boxes
 from model.words import FUNCTION_WORDS
 
 BATCH: Final = 16
@@ -96,7 +96,8 @@ def measure_collages(captioner: Captioner, examples: Sequence[Example], count: i
             continue
         text, on_left = rng.choice(choice), rng.random() < 0.5
         with Image.open(named.path) as own, Image.open(other.path) as their:
-            images.append(side_by_side(own, their) if on_left else side_by_side(their, own))
+            pair = (own, their) if on_left else (their, own)
+            images.append(compose(zip(pair, HALVES, strict=True)))
         texts.append(text)
         wanted.append((on_left, strange))
     shares, hits = [], []

@@ -27,7 +27,7 @@ from torch import Tensor
 from model.calibration import Calibration
 from model.captions import Caption
 from model.decoding.search import LENGTH_POWER
-from model.network.checkpoint import CheckpointError, read_fitted, write_tensors
+from model.network.checkpoint import reading_fitted, write_tensors
 
 CONSENSUS_FILE: Final = "consensus.safetensors"
 LEAST: Final = 1e-4  # of what is expected of a word, before its logarithm
@@ -174,8 +174,7 @@ class Consensus:
     @classmethod
     def load(cls, path: Path, encoder_sha256: str) -> Self:
         """Raises CheckpointError for a file that is damaged or was fitted to another encoder."""
-        tensors, metadata = read_fitted(path, encoder_sha256)
-        try:
+        with reading_fitted(path, encoder_sha256) as (tensors, metadata):
             grams = [tuple(text.split(" ")) for text in json.loads(metadata["grams"])]
             ranking = RankingWeights(**json.loads(metadata["ranking"]))
             belief = Belief(**json.loads(metadata["belief"]))
@@ -183,8 +182,6 @@ class Consensus:
             kept = json.loads(metadata["calibrations"])
             calibrations = {name: Calibration.from_json(text) for name, text in kept.items()}
             return cls(grams, tensors["idf"], rarest, tensors["down"], tensors["up"], ranking, belief, calibrations)
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{path}: {error!r}") from error
 
 
 def length_normalised(caption: Caption) -> float:

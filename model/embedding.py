@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 
-from model.network.checkpoint import CheckpointError, read_fitted, write_tensors
+from model.network.checkpoint import reading_fitted, write_tensors
 from model.network.vocabulary import PAD, Vocabulary
 
 EMBEDDING_FILE: Final = "embedding.safetensors"
@@ -71,11 +71,8 @@ class JointEmbedding(nn.Module):
     @classmethod
     def load(cls, path: Path, encoder_sha256: str) -> Self:
         """In fp32. Raises CheckpointError for a file that is damaged or was trained on another encoder's features."""
-        tensors, metadata = read_fitted(path, encoder_sha256)
-        try:
+        with reading_fitted(path, encoder_sha256) as (tensors, metadata):
             config = EmbeddingConfig(**json.loads(metadata["config"]))
             embedding = cls(config, Vocabulary.from_json(metadata["vocabulary"]))
             embedding.load_state_dict(tensors)
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise CheckpointError(f"{path}: {error!r}") from error
         return embedding.eval()

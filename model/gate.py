@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from model.doubt import NotPhoto
-from model.network.checkpoint import CheckpointError, read_fitted, write_tensors
+from model.network.checkpoint import reading_fitted, write_tensors
 
 GATE_FILE: Final = "gate.safetensors"
 PHOTO: Final = "photo"
@@ -67,8 +67,5 @@ class Gate:
     @classmethod
     def load(cls, path: Path, encoder_sha256: str) -> Self:
         """Raises CheckpointError for a file that is damaged or was fitted to another encoder."""
-        tensors, metadata = read_fitted(path, encoder_sha256)
-        try:
+        with reading_fitted(path, encoder_sha256) as (tensors, metadata):
             return cls(json.loads(metadata["kinds"]), tensors["weight"], tensors["bias"])
-        except (KeyError, ValueError, TypeError) as error:
-            raise CheckpointError(f"{path}: {error!r}") from error

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.network.checkpoint import CheckpointError, read_fitted, write_tensors
+from model.network.checkpoint import reading_fitted, write_tensors
 from model.words import WITHOUT_PLACE
 
 LOCALIZER_FILE: Final = "localizer.safetensors"
@@ -90,12 +90,9 @@ class Localizer:
     @classmethod
     def load(cls, path: Path, encoder_sha256: str) -> Self:
         """Raises CheckpointError for a file that is damaged or was fitted to another encoder."""
-        tensors, metadata = read_fitted(path, encoder_sha256)
-        try:
+        with reading_fitted(path, encoder_sha256) as (tensors, metadata):
             words, context = json.loads(metadata["words"]), float(json.loads(metadata["context"]))
             return cls(words, tensors["queries"], tensors["weight"], tensors["bias"], context)
-        except (KeyError, ValueError, TypeError) as error:
-            raise CheckpointError(f"{path}: {error!r}") from error
 
 
 def normalised(features: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 No pickle, but for state dicts of torchvision's, which are read as tensors alone.
 """
 
+import contextlib
 import hashlib
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,16 @@ def read_fitted(path: Path, encoder_sha256: str) -> tuple[dict[str, torch.Tensor
     if metadata.get("encoder_sha256") != encoder_sha256:
         raise CheckpointError(f"{path} was not fitted to this encoder")
     return tensors, metadata
+
+
+@contextlib.contextmanager
+def reading_fitted(path: Path, encoder_sha256: str) -> Iterator[tuple[dict[str, torch.Tensor], dict[str, str]]]:
+    """The same, to make something of: what is missing or does not fit then is a CheckpointError, too."""
+    tensors, metadata = read_fitted(path, encoder_sha256)
+    try:
+        yield tensors, metadata
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: {error!r}") from error
 
 
 def save_encoder(path: Path, encoder: Encoder) -> None:

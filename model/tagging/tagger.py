@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from model.decoding.scoring import text_log_probs
-from model.network.checkpoint import CheckpointError, read_fitted, write_tensors
+from model.network.checkpoint import reading_fitted, write_tensors
 from model.network.config import DecoderKind
 from model.network.decoder import Decoder, DecoderState
 from model.network.vocabulary import SPECIAL, Vocabulary
@@ -216,13 +216,10 @@ class Tagger:
     @classmethod
     def load(cls, path: Path, encoder_sha256: str) -> Self:
         """Raises CheckpointError for a file that is damaged or was fitted to another encoder."""
-        tensors, metadata = read_fitted(path, encoder_sha256)
-        try:
+        with reading_fitted(path, encoder_sha256) as (tensors, metadata):
             tags, fit = tuple(json.loads(metadata["tags"])), Fit(**json.loads(metadata["fit"]))
             head = Head(tags, *(tensors[name].float() for name in ("weight", "bias", "threshold")))
             return cls(head, tensors["bank"], fit)
-        except (KeyError, ValueError, TypeError) as error:
-            raise CheckpointError(f"{path}: {error!r}") from error
 
 
 def free_text(vocabulary: Vocabulary, words: Sequence[str]) -> list[int]:

@@ -168,11 +168,6 @@ def compose(parts: Iterable[tuple[Image.Image, Area]]) -> Image.Image:
     return joined
 
 
-def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
-    """Two photos, each in a half."""
-    return compose([(left, (0.0, 0.0, 0.5, 1.0)), (right, (0.5, 0.0, 0.5, 1.0))])
-
-
 def load_images(shown: Sequence[Shown], size: int, rng: random.Random | None = None) -> Tensor:
     """(B, 3, size, size) uint8; each photo is augmented when `rng` is given."""
 

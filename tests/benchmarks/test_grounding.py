@@ -13,8 +13,8 @@ from benchmarks import grounding
 from benchmarks.grounding import covered, main, measure_collages, measure_people, peak
 from model.captioner import Captioner
 from model.captions import Caption
-from model.training.data import Example, load_split, side_by_side
-from model.training.fit_localizer import Box, inside
+from model.training.data import Example, compose, load_split
+from model.training.fit_localizer import HALVES, Box, inside
 from tests.conftest import PHOTOS, WEIGHTS
 
 
@@ -90,7 +90,7 @@ def test_peaks_boxes_and_collages() -> None:
     assert inside(0.1, 0.9, boxes)
     assert not inside(0.6, 0.9, boxes)
     assert covered(boxes) == pytest.approx(0.5)
-    joined = side_by_side(Image.new("RGB", (9, 9), "red"), Image.new("L", (9, 5), 255))
+    joined = compose(zip([Image.new("RGB", (9, 9), "red"), Image.new("L", (9, 5), 255)], HALVES, strict=True))
     assert (joined.getpixel((255, 9)), joined.getpixel((256, 9))) == ((255, 0, 0), (255, 255, 255))
 
 

@@ -20,7 +20,7 @@ from model.network.checkpoint import ENCODER_FILE, fingerprint, load_decoder
 from model.training.fit_consensus import LIKELIHOODS, Corpus, Hypotheses, choose, fit_belief, main, regress
 from model.training.scores import CiderD
 from tests.conftest import PHOTOS, WEIGHTS
-from tests.support.fitted import refuses_what_is_not_its_own
+from tests.support.fitted import photo_set, refuses_what_is_not_its_own
 
 CHANNELS = 6
 RANKING, BELIEF = RankingWeights(0.1, 0.5), Belief(2.0, 3.0, 4.0)
@@ -261,15 +261,9 @@ def test_the_shipped_consensus_knows_what_is_on_a_photo(shipped: Captioner) -> N
 def test_the_command_fits_a_consensus_to_photos_and_captions(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = tmp_path / "few"
-    (data / "images").mkdir(parents=True)
-    rows = ["image,caption,split"]
-    for split in ("train", "val"):
-        for number, caption in enumerate(["a cat sits", "a dog runs", "a cat sits on a chair"]):
-            name = f"{split}{number}.jpg"
-            shutil.copy(sorted(PHOTOS.glob("*.jpg"))[number], data / "images" / name)
-            rows += [f"{name},{caption},{split}", f"{name},{caption} there,{split}"]
-    (data / "captions.csv").write_text("\n".join(rows))
+    said = {"astronaut": "a cat sits", "cat": "a dog runs", "coffee": "a cat sits on a chair"}
+    several = [(photo, caption + more) for photo, caption in said.items() for more in ("", " there")]
+    data = photo_set(tmp_path / "few", [(*each, split) for each in several for split in ("train", "val")])
     out = tmp_path / CONSENSUS_FILE
     arguments = [
         "--weights",

@@ -17,7 +17,7 @@ from model.network.checkpoint import fingerprint
 from model.training.fit_gate import fit, log_odds, main, operating_point, roc_area
 from model.training.not_photos import FITTED, HELD_OUT, KINDS, fonts, pictures
 from tests.conftest import PHOTOS, WEIGHTS
-from tests.support.fitted import refuses_what_is_not_its_own
+from tests.support.fitted import photo_set, refuses_what_is_not_its_own
 
 KINDS_OF_TWO = ("photo", "blank")
 
@@ -137,13 +137,9 @@ def test_the_terminal_says_in_json_what_is_no_photo(
 
 @pytest.mark.slow
 def test_a_gate_is_fitted_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data = tmp_path / "photos"
-    (data / "images").mkdir(parents=True)
-    rows = ["image,caption,split"]
-    for number, photo in enumerate(sorted(PHOTOS.glob("*.jpg"))):
-        shutil.copy(photo, data / "images")
-        rows.append(f"{photo.name},a photo,{'val' if number > 4 else 'train'}")
-    (data / "captions.csv").write_text("\n".join(rows))
+    names = sorted(photo.stem for photo in PHOTOS.glob("*.jpg"))
+    rows = [(photo, "a photo", "val" if number > 4 else "train") for number, photo in enumerate(names)]
+    data = photo_set(tmp_path / "photos", rows)
     arguments = ["--weights", str(WEIGHTS), "--data", str(data), "--cache", str(tmp_path / "cache"), "--count", "2"]
     assert main([*arguments, "--out", str(tmp_path / GATE_FILE), "--device", "cpu"]) == 0
     said = capsys.readouterr().out

@@ -29,7 +29,7 @@ from model.training.fit_localizer import (
     vocabulary_of,
 )
 from tests.conftest import PHOTOS, WEIGHTS
-from tests.support.fitted import refuses_what_is_not_its_own
+from tests.support.fitted import photo_set, refuses_what_is_not_its_own
 
 CHANNELS = 6
 INDEX = {"cat": 0, "dog": 1, "man": 2, "red": 3}
@@ -255,14 +255,9 @@ def test_the_words_are_content_words_that_enough_captions_say() -> None:
 def test_the_command_trains_a_localizer_on_photos_and_captions(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = tmp_path / "few"
-    (data / "images").mkdir(parents=True)
-    rows = ["image,caption,split"]
-    for name, caption in (("cat", "a cat sits"), ("coffee", "a cup"), ("photographer", "a man"), ("rocket", "a tower")):
-        (data / "images" / f"{name}.jpg").write_bytes((PHOTOS / f"{name}.jpg").read_bytes())
-        rows.append(f"{name}.jpg,{caption},train")
-    (data / "captions.csv").write_text("\n".join(rows))
-    (data / "person_boxes.json").write_text(json.dumps({"photographer.jpg": [[0.5, 0.5, 0.5, 1.0]]}))
+    said = {"cat": "a cat sits", "coffee": "a cup", "photographer": "a man", "rocket": "a tower"}
+    data = photo_set(tmp_path / "few", [(photo, caption, "train") for photo, caption in said.items()])
+    (data / "person_boxes.json").write_text(json.dumps({"train-photographer.jpg": [[0.5, 0.5, 0.5, 1.0]]}))
     out = tmp_path / LOCALIZER_FILE
     arguments = ["--weights", str(WEIGHTS), "--data", str(data), "--cache", str(tmp_path / "c"), "--out", str(out)]
     arguments += ["--device", "cpu", "--collages", "6", "--words", "1", "--epochs", "1", "--width", "8"]
