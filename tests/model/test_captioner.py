@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
+from torch.nn import functional
 
-from model.captioner import Captioner, CaptionSet
+from model.captioner import FEW, Captioner, CaptionSet
 from model.decoding.sampling import Sampling
 from model.decoding.search import BeamSearch
 from model.network.checkpoint import CheckpointError, save_decoder
+from model.network.decoder import DecoderState
+from model.network.packed import Int8Linear
+from model.network.threads import openmp
 from model.network.vocabulary import Vocabulary
 from tests.conftest import WEIGHTS
 
@@ -238,3 +243,46 @@ def test_the_beams_caption_has_attention_of_its_own(captioner: Captioner, photos
     [without] = captioner.caption_features(features[:1], samples=1)
     assert without.best is None
     assert without.main is without.greedy
+
+
+class AsInt8(Int8Linear):
+    """Computes in fp32, also where the processor has no fast products of integers."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight, self.bias = weight.detach(), None if bias is None else bias.detach()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.weight, self.bias)
+
+
+class CountingSteps:
+    """The decoder, noting how many threads each step may take."""
+
+    def __init__(self, captioner: Captioner) -> None:
+        self.decoder, self.threads = captioner.decoder, set[int]()
+
+    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState, Tensor | None]:
+        self.threads.add(torch.get_num_threads())
+        return self.decoder.step(tokens, state)
+
+
+@pytest.mark.parametrize("int8", [True, False])
+def test_a_decoder_in_int8_takes_one_thread_for_few_photos(
+    tiny: Captioner, int8: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if int8:
+        tiny.decoder._pack(AsInt8)
+    before = torch.get_num_threads()
+    found: dict[int, set[int]] = {}
+    try:
+        torch.set_num_threads(2)
+        for photos in (1, FEW, FEW + 1):
+            steps = CountingSteps(tiny)
+            monkeypatch.setattr(tiny, "_steps", steps)
+            tiny.caption_features(torch.randn(photos, 9, 6), samples=1, beam=2)
+            found[photos] = steps.threads
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    few = {1} if int8 and openmp() else {2}
+    assert found == {1: few, FEW: few, FEW + 1: {2}}
