@@ -1,8 +1,8 @@
 """The probability that a caption is right, from its log-probabilities: Platt scaling (1999). Free of torch.
 
 A caption counts as right when its CIDEr against the image's references is above `Calibration.threshold`. The
-estimate is p = σ(slope · m + words · n + agreement · a + intercept), m the mean log-probability of its words, n their
-number, a its agreement (`model.consensus`).
+estimate is p = σ(slope · m + words · n + agreement · a + domain · d + intercept), m the mean log-probability of its
+words, n their number, a its agreement and d the probability of the photo's domain (both from `model.consensus`).
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Fit = Literal["greedy", "beam"]
-Evidence = tuple[float, int, float]  # of a caption: m, n and a
+Evidence = tuple[float, int, float, float]  # of a caption: m, n, a and d
 FITS: Final[tuple[Fit, ...]] = ("greedy", "beam")
 
 THRESHOLD: Final = 0.5  # of CIDEr, where 0.5 is the 50 of tables that give it × 100
@@ -32,10 +32,11 @@ class Logistic:
     words: float
     intercept: float
     agreement: float = 0.0
+    domain: float = 0.0
 
-    def __call__(self, mean_log_prob: float, words: int, agreement: float = 0.0) -> float:
-        logit = self.slope * mean_log_prob + self.words * words + self.agreement * agreement + self.intercept
-        return float(_sigmoid(np.float64(logit)))
+    def __call__(self, mean_log_prob: float, words: int, agreement: float = 0.0, domain: float = 0.0) -> float:
+        logit = self.slope * mean_log_prob + self.words * words + self.agreement * agreement + self.domain * domain
+        return float(_sigmoid(np.float64(logit + self.intercept)))
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,16 @@ def _sigmoid(x: npt.ArrayLike) -> Floats:
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * np.asarray(x, dtype=np.float64))))
 
 
-def fit_logistic(evidence: Sequence[Evidence], right: Sequence[bool]) -> Logistic:
+def fit_logistic(evidence: Sequence[Evidence], right: Sequence[bool], *, domain: float | None = 0.0) -> Logistic:
     """Maximum likelihood by Newton's method, on Platt's smoothed targets.
 
-    evidence, right: one of each per caption. Raises ValueError for unequal lengths or none.
+    evidence, right: one of each per caption. domain: its coefficient, where that is known; None: it is fitted, too,
+    which needs photos of both domains. Raises ValueError for unequal lengths or none.
     """
-    features = np.array(evidence, float).reshape(-1, 3)  # (N, 3)
+    features = np.array(evidence, float).reshape(-1, 4)  # (N, 4)
+    offset = 0.0 * features[:, 3]
+    if domain is not None:
+        offset, features[:, 3] = domain * features[:, 3], 0.0
     positive = np.asarray(right, bool)
     if not len(positive) or len(positive) != len(features):
         raise ValueError(f"{len(positive)} outcomes for {len(features)} captions")
@@ -89,20 +94,21 @@ def fit_logistic(evidence: Sequence[Evidence], right: Sequence[bool]) -> Logisti
     target = np.where(positive, (hits + 1) / (hits + 2), 1 / (misses + 2))  # Platt (1999), section 2.2
     centre, scale = features.mean(axis=0), features.std(axis=0)
     scale[scale == 0] = 1.0
-    design = np.column_stack([(features - centre) / scale, np.ones(len(features))])  # (N, 4)
-    ridge = RIDGE * np.diag([1.0, 1.0, 1.0, 0.0])
-    weights = np.zeros(4)
+    design = np.column_stack([(features - centre) / scale, np.ones(len(features))])  # (N, 5)
+    ridge = RIDGE * np.diag([1.0, 1.0, 1.0, 1.0, 0.0])
+    weights = np.zeros(5)
     for _ in range(100):
-        p = _sigmoid(design @ weights)
+        p = _sigmoid(design @ weights + offset)
         gradient = design.T @ (p - target) / len(target) + ridge @ weights
         curvature = (design.T * (p * (1 - p))) @ design / len(target) + ridge
         step = np.linalg.solve(curvature, gradient)
         weights -= step / max(1.0, float(np.abs(step).max()))  # no leap over the flat parts
         if np.abs(step).max() < 1e-9:
             break
-    slope, per_word, per_agreement = (weights[:3] / scale).tolist()
-    intercept = float(weights[3] - centre @ [slope, per_word, per_agreement])
-    return Logistic(slope, per_word, intercept, per_agreement)
+    each = weights[:4] / scale
+    slope, per_word, per_agreement, per_domain = each.tolist()
+    intercept = float(weights[4] - centre @ each)
+    return Logistic(slope, per_word, intercept, per_agreement, per_domain if domain is None else domain)
 
 
 def predict(fit: Logistic, evidence: Sequence[Evidence]) -> Floats:
@@ -110,12 +116,14 @@ def predict(fit: Logistic, evidence: Sequence[Evidence]) -> Floats:
     return np.array([fit(*each) for each in evidence])
 
 
-def cross_validated(evidence: Sequence[Evidence], right: Sequence[bool], *, folds: int = 10) -> Floats:
+def cross_validated(
+    evidence: Sequence[Evidence], right: Sequence[bool], *, folds: int = 10, domain: float | None = 0.0
+) -> Floats:
     """Each caption's estimate by a fit to the other folds, (N,). Caption i is in fold i mod `folds`."""
     estimates = np.empty(len(evidence))
     for fold in range(folds):
         kept = [place for place in range(len(evidence)) if place % folds != fold]
-        fit = fit_logistic([evidence[place] for place in kept], [right[place] for place in kept])
+        fit = fit_logistic([evidence[place] for place in kept], [right[place] for place in kept], domain=domain)
         estimates[fold::folds] = predict(fit, evidence[fold::folds])
     return estimates
 

@@ -5,7 +5,8 @@ cosine between its tf-idf vector and theirs. That is linear in the mean of the r
 regression of low rank on the encoder's features predicts that mean, for single words and pairs. Of a beam's hypotheses
 the one wins that is likely and agrees, as those of Fang et al. (CVPR 2015) are ranked by likelihood and by how alike
 text and image are; Devlin et al. (arXiv 1505.04467) take the consensus with captions of similar photos. A word is
-believed by its own probability and by how much of it the regression expects.
+believed by its own probability and by how much of it the regression expects. From the same features a logistic
+regression tells which of the training data sets a photo is like: on photos of some, more captions are right.
 `python -m model.training.fit_consensus` fits it; captioners without its file take the likeliest hypothesis whole.
 
 Shapes: B photos, R regions, C channels, G n-grams, D the rank.
@@ -93,18 +94,23 @@ class Consensus:
         ranking: RankingWeights,
         belief: Belief,
         calibrations: Mapping[str, Calibration] = MappingProxyType({}),
+        domain: Tensor | None = None,
     ) -> None:
         """idf: (G,), and `rarest` of an n-gram that is none of them. down: (2 C + 1, D), the last row what is added;
         up: (G, D + 1), the last column the mean over training photos. calibrations: of decoders, by the SHA-256 of
-        their files. Raises ValueError for what does not fit.
+        their files. domain: (D + 1,), what makes the log-odds that a photo is like those of the other data sets rather
+        than of the first; None: there is one data set. Raises ValueError for what does not fit.
         """
         if not (len(grams) == len(idf) == len(up)) or up.shape[1] != down.shape[1] + 1:
             raise ValueError(f"{len(grams)} n-grams do not fit tensors of {tuple(up.shape)} and {tuple(down.shape)}")
+        if domain is not None and domain.shape != up.shape[1:]:
+            raise ValueError(f"a domain of {tuple(domain.shape)} does not fit codes of {up.shape[1]}")
         self.grams, self.rarest, self.ranking, self.belief = tuple(grams), rarest, ranking, belief
         self.calibrations = dict(calibrations)
         self._row = {gram: row for row, gram in enumerate(grams)}
         self._idf, self._idf_of = idf, idf.tolist()
         self.down, self.up = down.float(), up.cpu()
+        self._domain = None if domain is None else domain.float().cpu()
 
     @torch.inference_mode()
     def codes(self, features: Tensor) -> Tensor:
@@ -139,11 +145,13 @@ class Consensus:
         return math.log(LEAST if row is None else max(LEAST, expected[row] / max(LEAST, self._idf_of[row])))
 
     def judged(self, code: Tensor, captions: Sequence[Caption]) -> list[Caption]:
-        """The same captions with their agreement and how far each word is believed."""
+        """The same captions with their agreement, the photo's domain, and how far each word is believed."""
+        domain = 0.0 if self._domain is None else torch.sigmoid(code @ self._domain).item()
         return [
             replace(
                 caption,
                 agreement=found.agreement,
+                domain=domain,
                 beliefs=tuple(map(self.belief, caption.log_probs.tolist(), found.log_expected)),
             )
             for caption, found in zip(captions, self.judge(code, [each.words for each in captions]), strict=True)
@@ -161,6 +169,8 @@ class Consensus:
     def save(self, path: Path, encoder_sha256: str) -> None:
         """Write it, in fp16, for the encoder whose features it reads."""
         tensors = {"down": self.down.half(), "up": self.up.half(), "idf": self._idf.float()}
+        if self._domain is not None:
+            tensors["domain"] = self._domain
         metadata = {
             "grams": json.dumps([" ".join(gram) for gram in self.grams], ensure_ascii=False),
             "rarest": json.dumps(self.rarest),
@@ -181,7 +191,8 @@ class Consensus:
             rarest = float(json.loads(metadata["rarest"]))
             kept = json.loads(metadata["calibrations"])
             calibrations = {name: Calibration.from_json(text) for name, text in kept.items()}
-            return cls(grams, tensors["idf"], rarest, tensors["down"], tensors["up"], ranking, belief, calibrations)
+            regression = tensors["idf"], rarest, tensors["down"], tensors["up"]
+            return cls(grams, *regression, ranking, belief, calibrations, tensors.get("domain"))
 
 
 def length_normalised(caption: Caption) -> float:

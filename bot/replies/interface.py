@@ -19,7 +19,7 @@ EXAMPLE: Final = (  # the captions of the answer that README.md shows with docs/
     ("a cup of a bowl on a red plate", "чашка в миске на красной тарелке"),
     ("a close up of a cup of coffee", "чашка кофе крупным планом"),
 )
-EXAMPLE_CONFIDENCE: Final = 0.59
+EXAMPLE_CONFIDENCE: Final = 0.68
 
 
 def closed() -> str:

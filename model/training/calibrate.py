@@ -5,6 +5,10 @@ above a threshold), fits `model.calibration` for greedy and beam captions and ke
 that of the consensus where there is one, tensors untouched. A `<model>-sampling` decoder gets a fit of its own greedy
 captions. The expected calibration error is estimated by cross-validation; `--check` measures it on splits that were not
 fitted. Draws a reliability plot of the last one.
+
+What a photo's domain counts (`model.consensus`) is fitted where there are several data sets, none of whose photos the
+decoder may have been trained on. Where it was trained on all but one data set's, `--domain` says what another decoder
+has shown.
 """
 
 import argparse
@@ -152,11 +156,12 @@ def calibrate(options: argparse.Namespace, captioner: Captioner, name: str) -> N
 
     parts = [judged_on(part) for part in fitted]
     judged = {search: Judged.together([part[search] for part in parts]) for search in FITS}
-    fits = {search: fit_logistic(c.evidence, c.right) for search, c in judged.items()}
+    domain = dict(zip(FITS, options.domain or [0.0 if len(options.data) == 1 else None] * len(FITS), strict=True))
+    fits = {search: fit_logistic(c.evidence, c.right, domain=domain[search]) for search, c in judged.items()}
     calibration = Calibration(options.threshold, fits)
     shown = " and ".join(names[part] for part in fitted)
     print(f"{name}, {shown}, {tokenizer} tokeniser, right: CIDEr > {options.threshold:g}")
-    estimates = {search: cross_validated(c.evidence, c.right) for search, c in judged.items()}
+    estimates = {search: cross_validated(c.evidence, c.right, domain=domain[search]) for search, c in judged.items()}
     report(judged, estimates, "10-fold cross-validation")
     for search, fit in fits.items():
         print(f"  {search:6}  {fit}")
@@ -196,6 +201,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--beam", type=int, default=USUAL_BEAM, help=f"of the captions that are fitted, default {USUAL_BEAM}"
     )
     parser.add_argument("--threshold", type=float, default=THRESHOLD, help=f"of CIDEr, default {THRESHOLD}")
+    parser.add_argument(
+        "--domain",
+        type=float,
+        nargs=len(FITS),
+        metavar=("GREEDY", "BEAM"),
+        help="the coefficients of the photo's domain; default: fitted to several data sets, else 0",
+    )
     parser.add_argument("--plot", default="docs", metavar="DIR", help="where the plot goes, default docs; '': none")
     parser.add_argument("--dry-run", action="store_true", help="change no weights file")
     options = parser.parse_args(arguments)

@@ -2,7 +2,8 @@
 
 A ridge regression from the encoder's features to the mean unit tf-idf vector of each training photo's captions, of
 words and of pairs, then its best approximation of low rank. How much likelihood counts beside it is chosen by the
-CIDEr-D of what wins on validation photos, and how far a word is believed by whether their captions say it.
+CIDEr-D of what wins on validation photos, and how far a word is believed by whether their captions say it. With
+several data sets a logistic regression on the predictions tells photos of `--validation` from those of the others.
 """
 
 import argparse
@@ -43,6 +44,7 @@ from model.words import FUNCTION_WORDS, SAME
 BATCH: Final = 64
 LIKELIHOODS: Final = (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2)
 LOSS: Final = 0.005  # of CIDEr-D
+DOMAIN_DECAY: Final = 100.0
 SHARES: Final = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of pairs
 
 
@@ -125,8 +127,30 @@ def choose(photos: Sequence[Hypotheses]) -> tuple[RankingWeights, float]:
 
 def fit_belief(log_probs: Sequence[float], log_expected: Sequence[float], right: Sequence[bool]) -> Belief:
     """Of content words: what is known of each, and whether a reference says it."""
-    fitted = fit_logistic([(p, 0, e) for p, e in zip(log_probs, log_expected, strict=True)], right)
+    fitted = fit_logistic([(p, 0, e, 0.0) for p, e in zip(log_probs, log_expected, strict=True)], right)
     return Belief(fitted.slope, fitted.agreement, fitted.intercept)
+
+
+def fit_domain(codes: Tensor, other: Tensor, *, decay: float = DOMAIN_DECAY) -> Tensor:
+    """`domain` of `Consensus`: a ridge logistic regression, by Newton's method.
+
+    codes: (N, D + 1), of photos, the last 1; other: (N,) bool, which are of another data set; decay: on standardised
+    codes.
+    """
+    scale = torch.cat([codes[:, :-1].std(dim=0).clamp(min=1e-6), torch.ones(1)]).double()
+    inputs, target = codes.double() / scale, other.double()
+    ridge = torch.full_like(scale, decay)
+    ridge[-1] = 0.0
+    weights = torch.zeros_like(scale)
+    for _ in range(50):
+        p = torch.sigmoid(inputs @ weights)
+        gradient = inputs.T @ (p - target) + ridge * weights
+        curvature = (inputs.T * (p * (1 - p))) @ inputs + ridge.diag()
+        step = torch.linalg.solve(curvature, gradient)
+        weights -= step / max(1.0, float(step.abs().max()))
+        if float(step.abs().max()) < 1e-6:
+            break
+    return (weights / scale).float()
 
 
 def said(examples: Sequence[Example]) -> list[list[list[str]]]:
@@ -138,20 +162,25 @@ def run(options: argparse.Namespace) -> None:
     captioner = Captioner.load(weights, options.device, precision="fp32", alone=True)
     sha256 = fingerprint(weights / ENCODER_FILE)
     roots = [resolve_data(name) for name in options.data]
-    train = [example for root in roots for example in load_split(root, "train")]
+    splits = [load_split(root, "train") for root in roots]
+    train = list(itertools.chain.from_iterable(splits))
     kept = Features.cached(cache, captioner.encoder, sha256, train)
     starts = range(0, len(train), BATCH)
     inputs = torch.cat([mean_and_maximum(kept[range(start, min(start + BATCH, len(train)))]) for start in starts])
     corpus = Corpus.of(said(train), least=(options.words, options.pairs))
     print(f"{len(train)} photos, {len(corpus.grams)} words and pairs", flush=True)
     down, up = regress(inputs, corpus.targets, decay=options.decay, rank=options.rank)
+    first = resolve_data(options.validation)
+    other = torch.tensor([root != first for root, split in zip(roots, splits, strict=True) for _ in split])
+    domain = None
+    if other.any() and not other.all():
+        domain = fit_domain(torch.cat([inputs @ down[:-1] + down[-1], torch.ones(len(inputs), 1)], dim=1), other)
+    ranking, belief = RankingWeights(0.0, 0.5), Belief(1.0, 0.0, 0.0)
     consensus = Consensus(
-        corpus.grams, corpus.idf, corpus.rarest, down.half(), up.half(), RankingWeights(0.0, 0.5), Belief(1.0, 0.0, 0.0)
-    )
+        corpus.grams, corpus.idf, corpus.rarest, down.half(), up.half(), ranking, belief, domain=domain
+    ).to(captioner.device)
 
-    consensus.to(captioner.device)
-
-    validation = load_split(resolve_data(options.validation), options.split)
+    validation = load_split(first, options.split)
     features = Features.cached(cache, captioner.encoder, sha256, validation)
     references, metric = said(validation), CiderD(said(train))
     beams: list[list[Caption]] = []
@@ -170,13 +199,10 @@ def run(options: argparse.Namespace) -> None:
         for words in ([each.words for each in captions],)
     ]
     consensus.ranking, reward = choose(found)
-    first = 100 * fmean(float(each.rewards[0]) for each in found)
+    likeliest = 100 * fmean(float(each.rewards[0]) for each in found)
     most = 100 * fmean(float(each.rewards.max()) for each in found)
-    print(
-        f"{options.validation} {options.split}, beam of {options.beam}; CIDEr-D of the likeliest {first:.1f}, of the",
-        end=" ",
-    )
-    print(f"winner {100 * reward:.1f}, of the best there is {most:.1f}; {consensus.ranking}", flush=True)
+    print(f"{options.validation} {options.split}, beam of {options.beam}; CIDEr-D of the likeliest", end=" ")
+    print(f"{likeliest:.1f}, of the winner {100 * reward:.1f}, of the best there is {most:.1f}; {consensus.ranking}")
 
     words: list[tuple[float, float, bool]] = []  # of the winners
     for code, captions, truth in zip(codes, beams, references, strict=True):

@@ -17,7 +17,7 @@ from model.captions import Caption
 from model.consensus import CONSENSUS_FILE, LEAST, Belief, Consensus, Judgement, RankingWeights, mean_and_maximum
 from model.decoding.search import BeamSearch
 from model.network.checkpoint import ENCODER_FILE, fingerprint, load_decoder
-from model.training.fit_consensus import LIKELIHOODS, Corpus, Hypotheses, choose, fit_belief, main, regress
+from model.training.fit_consensus import LIKELIHOODS, Corpus, Hypotheses, choose, fit_belief, fit_domain, main, regress
 from model.training.scores import CiderD
 from tests.conftest import PHOTOS, WEIGHTS
 from tests.support.fitted import photo_set, refuses_what_is_not_its_own
@@ -27,12 +27,15 @@ RANKING, BELIEF = RankingWeights(0.1, 0.5), Belief(2.0, 3.0, 4.0)
 GRAMS = [("cat",), ("dog",), ("a", "dog")]
 
 
+DOMAIN = torch.tensor([3.0, -1.0])
+
+
 def consensus(channels: int = CHANNELS, ranking: RankingWeights = RANKING) -> Consensus:
     """Expects what the mean of the first channel says of dogs, and cats in every photo."""
     down = torch.zeros(2 * channels + 1, 1)
     down[0], down[-1] = 1.0, 0.5
     up = torch.tensor([[0.0, 0.25], [1.0, 0.0], [2.0, 0.0]])
-    return Consensus(GRAMS, torch.tensor([1.0, 2.0, 3.0]), 4.0, down, up, ranking, BELIEF)
+    return Consensus(GRAMS, torch.tensor([1.0, 2.0, 3.0]), 4.0, down, up, ranking, BELIEF, domain=DOMAIN)
 
 
 def said(text: str, *log_probs: float) -> Caption:
@@ -65,6 +68,25 @@ def test_a_word_is_believed_that_is_likely_and_expected() -> None:
     assert found.beliefs[0] < 0.01  # nothing is known of "a"
 
 
+def test_captions_know_the_domain_of_their_photo_where_there_are_several() -> None:
+    code = torch.tensor([1.0, 1.0])
+    for found in consensus().judged(code, [said("a dog"), said("cat")]):
+        assert found.domain == pytest.approx(1 / (1 + math.exp(-2.0)))
+        assert found.evidence == (-1.0, len(found.words), found.agreement, found.domain)
+    known = consensus()
+    alone = Consensus(known.grams, torch.ones(3), 1.0, known.down, known.up, RANKING, BELIEF)
+    assert alone.judged(code, [said("a dog")])[0].domain == 0.0
+
+
+def test_a_domain_is_fitted_to_which_data_set_a_photo_is_of() -> None:
+    torch.manual_seed(0)
+    codes = torch.cat([torch.randn(4_000, 2) * torch.tensor([0.1, 5.0]), torch.ones(4_000, 1)], dim=1)
+    true = torch.tensor([20.0, -0.2, -1.0])
+    other = torch.rand(4_000) < torch.sigmoid(codes @ true)
+    torch.testing.assert_close(fit_domain(codes, other, decay=0.1), true, atol=0.1, rtol=0.1)
+    assert float(fit_domain(codes, other, decay=1e6)[0].abs()) < 0.1
+
+
 def test_likelihood_and_agreement_make_the_score() -> None:
     code = torch.tensor([1.0, 1.0])
     cat, dog = consensus().judged(code, [said("cat", -1.0), said("a dog", -2.0, -2.0)])
@@ -87,10 +109,15 @@ def test_a_consensus_comes_back_from_its_file_for_its_own_encoder_alone(tmp_path
     torch.testing.assert_close(again.codes(features), consensus().codes(features))
     code = again.codes(features)[0]
     assert again.judge(code, [("a", "dog")]) == consensus().judge(code, [("a", "dog")])
+    assert again.judged(code, [said("a dog")])[0].domain == consensus().judged(code, [said("a dog")])[0].domain
     assert again.belief == BELIEF
     refuses_what_is_not_its_own(Consensus.load, path)
     with pytest.raises(ValueError, match="n-grams"):
         Consensus(GRAMS[:2], torch.ones(2), 1.0, torch.zeros(3, 1), torch.zeros(3, 2), RANKING, BELIEF)
+    with pytest.raises(ValueError, match="domain"):
+        Consensus(
+            GRAMS, torch.ones(3), 1.0, torch.zeros(3, 1), torch.zeros(3, 2), RANKING, BELIEF, domain=torch.ones(3)
+        )
 
 
 class Favourite(Consensus):
@@ -258,18 +285,21 @@ def test_the_shipped_consensus_knows_what_is_on_a_photo(shipped: Captioner) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("alone", [True, False])
 def test_the_command_fits_a_consensus_to_photos_and_captions(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], alone: bool
 ) -> None:
     said = {"astronaut": "a cat sits", "cat": "a dog runs", "coffee": "a cat sits on a chair"}
     several = [(photo, caption + more) for photo, caption in said.items() for more in ("", " there")]
     data = photo_set(tmp_path / "few", [(*each, split) for each in several for split in ("train", "val")])
+    other = photo_set(tmp_path / "other", [("rocket", "a rocket rises", split) for split in ("train", "val")])
     out = tmp_path / CONSENSUS_FILE
     arguments = [
         "--weights",
         str(WEIGHTS),
         "--data",
         str(data),
+        *([] if alone else [str(other)]),
         "--validation",
         str(data),
         "--cache",
@@ -278,4 +308,12 @@ def test_the_command_fits_a_consensus_to_photos_and_captions(
     arguments += ["--out", str(out), "--device", "cpu", "--beam", "2", "--rank", "2", "--words", "1", "--pairs", "1"]
     assert main(arguments) == 0
     assert "of the winner" in capsys.readouterr().out
-    assert ("a", "cat") in Consensus.load(out, fingerprint(WEIGHTS / ENCODER_FILE)).grams
+    found = Consensus.load(out, fingerprint(WEIGHTS / ENCODER_FILE))
+    assert ("a", "cat") in found.grams
+    captioner = Captioner.load(WEIGHTS, "cpu", precision="fp32")
+    photos = [Image.open(PHOTOS / f"{name}.jpg").convert("RGB") for name in ("cat", "rocket")]
+    codes = found.codes(captioner.encode(captioner.squares(photos)))
+    own, others = (
+        found.judged(code, [Caption(("a", "cat"), np.zeros(2, np.float32), None)])[0].domain for code in codes
+    )
+    assert own == others == 0.0 if alone else own < others

@@ -29,40 +29,57 @@ from model.network.vocabulary import Vocabulary
 from model.training import calibrate
 from tests.conftest import PHOTOS, WEIGHTS
 
-TRUE = Logistic(slope=3.0, words=-0.2, intercept=5.0, agreement=4.0)
+TRUE = Logistic(slope=3.0, words=-0.2, intercept=5.0, agreement=4.0, domain=1.5)
 
 
 def outcomes(count: int) -> tuple[list[Evidence], list[bool]]:
     """Captions that are right with the probability that TRUE gives."""
     rng = np.random.default_rng(0)
     means, words, agreements = rng.normal(-1.4, 0.4, count), rng.integers(6, 16, count), rng.uniform(0, 0.3, count)
-    evidence = list(zip(means.tolist(), words.tolist(), agreements.tolist(), strict=True))
+    domains = rng.random(count)
+    evidence = list(zip(means.tolist(), words.tolist(), agreements.tolist(), domains.tolist(), strict=True))
     return evidence, (rng.random(count) < predict(TRUE, evidence)).tolist()
 
 
 def test_the_fit_finds_the_parameters_that_made_the_outcomes() -> None:
-    fit = fit_logistic(*outcomes(20_000))
-    assert fit.slope == pytest.approx(TRUE.slope, rel=0.1)
-    assert fit.words == pytest.approx(TRUE.words, rel=0.1)
-    assert fit.intercept == pytest.approx(TRUE.intercept, rel=0.1)
-    assert fit.agreement == pytest.approx(TRUE.agreement, rel=0.1)
+    evidence, right = outcomes(20_000)
+    for domain in (None, TRUE.domain):
+        fit = fit_logistic(evidence, right, domain=domain)
+        assert fit.slope == pytest.approx(TRUE.slope, rel=0.1)
+        assert fit.words == pytest.approx(TRUE.words, rel=0.1)
+        assert fit.intercept == pytest.approx(TRUE.intercept, rel=0.1)
+        assert fit.agreement == pytest.approx(TRUE.agreement, rel=0.1)
+        assert fit.domain == pytest.approx(TRUE.domain, rel=0.1)
+    assert fit.domain == TRUE.domain
+    assert fit_logistic([(m, n, 0.0, d) for m, n, _, d in evidence], right).agreement == 0.0
+
+
+def test_a_domain_that_was_not_fitted_counts_nothing() -> None:
     evidence, right = outcomes(2_000)
-    assert fit_logistic([(m, n, 0.0) for m, n, _ in evidence], right).agreement == 0.0
+    fit = fit_logistic(evidence, right)
+    assert fit.domain == 0.0
+    assert fit(-1.0, 8, 0.1, 1.0) == fit(-1.0, 8, 0.1, 0.0)
+    # photos of the first domain alone: a coefficient from elsewhere moves no estimate but those of the other
+    first = [(each, outcome) for each, outcome in zip(evidence, right, strict=True) if each[3] < 0.05]
+    known = fit_logistic([(*each[:3], 0.0) for each, _ in first], [outcome for _, outcome in first], domain=1.5)
+    plain = fit_logistic([(*each[:3], 0.0) for each, _ in first], [outcome for _, outcome in first])
+    assert known(-1.0, 8, 0.1, 0.0) == pytest.approx(plain(-1.0, 8, 0.1, 0.0))
+    assert known(-1.0, 8, 0.1, 1.0) > plain(-1.0, 8, 0.1, 1.0) + 0.01
 
 
 def test_calibrated_estimates_have_a_small_error_and_wrong_ones_a_large_one() -> None:
     evidence, right = outcomes(5_000)
-    assert calibration_error(cross_validated(evidence, right), right) < 0.03
+    assert calibration_error(cross_validated(evidence, right, domain=None), right) < 0.03
     assert calibration_error(np.full(len(right), 0.99), right) == pytest.approx(0.99 - np.mean(right))
     assert chance_error(np.full(100, 0.5)) > chance_error(np.full(10_000, 0.5), draws=20) > 0
-    bins = reliability(cross_validated(evidence, right), right)
+    bins = reliability(cross_validated(evidence, right, domain=None), right)
     assert [part.count for part in bins] == [500] * 10
     assert all(a.estimate <= b.estimate for a, b in itertools.pairwise(bins))
 
 
 @pytest.mark.parametrize("right", [[True] * 6, [False] * 6, [True, True, True, False, False, False]])
 def test_outcomes_that_leave_no_doubt_give_a_finite_fit(right: list[bool]) -> None:
-    fit = fit_logistic([(mean, 8, 0.0) for mean in (-0.5, -0.6, -0.7, -2.0, -2.1, -2.2)], right)
+    fit = fit_logistic([(mean, 8, 0.0, 0.0) for mean in (-0.5, -0.6, -0.7, -2.0, -2.1, -2.2)], right)
     assert 0 < fit(-3.0, 8) < 1
     assert fit(-0.5, 8) >= fit(-2.2, 8) - 1e-9
     with pytest.raises(ValueError, match="outcomes"):
@@ -162,7 +179,7 @@ def test_the_command_calibrates_both_decoders_of_a_folder_and_draws(
         load_decoder(weights / "attention.safetensors").calibration
         == load_decoder(WEIGHTS / "attention.safetensors").calibration
     )
-    assert calibrate.main([*options, "--check", "test", f"{dataset}:val"]) == 0
+    assert calibrate.main([*options, "--check", "test", f"{dataset}:val", "--domain", "0.5", "1.5"]) == 0
     out = capsys.readouterr().out
     assert "crops val and crops val, simple tokeniser, right: CIDEr > 0.5" in out
     assert "crops val, by the fit to val" in out
@@ -170,7 +187,7 @@ def test_the_command_calibrates_both_decoders_of_a_folder_and_draws(
     for name in ("attention", "attention-sampling"):
         calibration = load_decoder(weights / f"{name}.safetensors").calibration
         assert calibration is not None
-        assert set(calibration.fits) == {"greedy", "beam"}
+        assert {search: fit.domain for search, fit in calibration.fits.items()} == {"greedy": 0.5, "beam": 1.5}
         with Image.open(tmp_path / "docs" / f"calibration-{name}.png") as plot:
             assert plot.size == (500, 500)
     assert fingerprint(weights / "encoder.safetensors") == encoder
