@@ -1,8 +1,8 @@
 """The probability that a caption is right, from its log-probabilities: Platt scaling (1999). Free of torch.
 
 A caption counts as right when its CIDEr against the image's references is above `Calibration.threshold`. The
-estimate is p = σ(slope · m + words · n + agreement · a + domain · d + intercept), m the mean log-probability of its
-words, n their number, a its agreement and d the probability of the photo's domain (both from `model.consensus`).
+estimate is p = σ(slope · m + words · n + agreement · a + domain · q + intercept), m the mean log-probability of its
+words, n their number, a its agreement and q the probability of the photo's domain (both from `model.consensus`).
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Fit = Literal["greedy", "beam"]
-Evidence = tuple[float, int, float, float]  # of a caption: m, n, a and d
+Evidence = tuple[float, int, float, float]  # of a caption: m, n, a and q
 FITS: Final[tuple[Fit, ...]] = ("greedy", "beam")
 
 THRESHOLD: Final = 0.5  # of CIDEr, where 0.5 is the 50 of tables that give it × 100
@@ -43,7 +43,7 @@ class Logistic:
 class Calibration:
     """The calibration of one decoder. Sampled captions use the greedy fit.
 
-    It is stored in the decoder's checkpoint. One that reads the agreement is stored with the consensus.
+    It is stored in the decoder's checkpoint. One that reads agreement and domain is stored with the consensus.
     """
 
     threshold: float

@@ -99,7 +99,7 @@ class Consensus:
         """idf: (G,), and `rarest` of an n-gram that is none of them. down: (2 C + 1, D), the last row what is added;
         up: (G, D + 1), the last column the mean over training photos. calibrations: of decoders, by the SHA-256 of
         their files. domain: (D + 1,), what makes the log-odds that a photo is like those of the other data sets rather
-        than of the first; None: there is one data set. Raises ValueError for what does not fit.
+        than of the validation photos' own; None: there is one data set. Raises ValueError for what does not fit.
         """
         if not (len(grams) == len(idf) == len(up)) or up.shape[1] != down.shape[1] + 1:
             raise ValueError(f"{len(grams)} n-grams do not fit tensors of {tuple(up.shape)} and {tuple(down.shape)}")

@@ -6,9 +6,9 @@ that of the consensus where there is one, tensors untouched. A `<model>-sampling
 captions. The expected calibration error is estimated by cross-validation; `--check` measures it on splits that were not
 fitted. Draws a reliability plot of the last one.
 
-What a photo's domain counts (`model.consensus`) is fitted where there are several data sets, none of whose photos the
-decoder may have been trained on. Where it was trained on all but one data set's, `--domain` says what another decoder
-has shown.
+The weight of a photo's domain (`model.consensus`) is fitted where there are several data sets. The decoder must not
+have been trained on photos of `--split`. Where only one data set has such photos, `--domain` gives weights that were
+fitted for another decoder.
 """
 
 import argparse
@@ -136,6 +136,16 @@ def curves_of(judged: dict[Fit, Judged], estimates: dict[Fit, Floats]) -> Iterat
         yield f"{search}, geometric mean", "x:", reliability(captions.geometric_means, captions.right)
 
 
+def weights_of_domain(options: argparse.Namespace, captioner: Captioner) -> dict[Fit, float | None]:
+    """Those that are given, or None, to be fitted, with several data sets. With one they stay as they are."""
+    if options.domain:
+        return dict(zip(FITS, options.domain, strict=True))
+    if len(options.data) > 1:
+        return dict.fromkeys(FITS)
+    present = captioner.calibration
+    return {search: 0.0 if present is None else present.fit_of(search).domain for search in FITS}
+
+
 def calibrate(options: argparse.Namespace, captioner: Captioner, name: str) -> None:
     """Fit, report, draw and keep the calibration of one decoder, whose file is `<name>.safetensors`."""
     tokenizer: Tokenizer = "PTB" if java() else "simple"
@@ -156,7 +166,7 @@ def calibrate(options: argparse.Namespace, captioner: Captioner, name: str) -> N
 
     parts = [judged_on(part) for part in fitted]
     judged = {search: Judged.together([part[search] for part in parts]) for search in FITS}
-    domain = dict(zip(FITS, options.domain or [0.0 if len(options.data) == 1 else None] * len(FITS), strict=True))
+    domain = weights_of_domain(options, captioner)
     fits = {search: fit_logistic(c.evidence, c.right, domain=domain[search]) for search, c in judged.items()}
     calibration = Calibration(options.threshold, fits)
     shown = " and ".join(names[part] for part in fitted)
@@ -206,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=float,
         nargs=len(FITS),
         metavar=("GREEDY", "BEAM"),
-        help="the coefficients of the photo's domain; default: fitted to several data sets, else 0",
+        help="the weights of the photo's domain; default: fitted to several data sets, else as they were",
     )
     parser.add_argument("--plot", default="docs", metavar="DIR", help="where the plot goes, default docs; '': none")
     parser.add_argument("--dry-run", action="store_true", help="change no weights file")

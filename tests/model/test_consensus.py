@@ -180,6 +180,7 @@ def test_a_folder_has_the_calibration_of_its_consensus_and_without_one_that_of_i
     assert own.consensus is not None
     assert own.calibration == own.consensus.calibrations[fingerprint(file)]
     assert own.calibration.fits["beam"].agreement > 0
+    assert own.calibration.fits["beam"].domain > 0
     beside = own.beside(folder, "baseline")
     assert beside.calibration == own.consensus.calibrations[fingerprint(folder / "baseline.safetensors")]
     assert beside.consensus is own.consensus

@@ -1,5 +1,6 @@
 """Calibrated confidence: the fit, its place in a decoder's file, and the command."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -43,28 +44,29 @@ def outcomes(count: int) -> tuple[list[Evidence], list[bool]]:
 
 def test_the_fit_finds_the_parameters_that_made_the_outcomes() -> None:
     evidence, right = outcomes(20_000)
-    for domain in (None, TRUE.domain):
-        fit = fit_logistic(evidence, right, domain=domain)
-        assert fit.slope == pytest.approx(TRUE.slope, rel=0.1)
-        assert fit.words == pytest.approx(TRUE.words, rel=0.1)
-        assert fit.intercept == pytest.approx(TRUE.intercept, rel=0.1)
-        assert fit.agreement == pytest.approx(TRUE.agreement, rel=0.1)
-        assert fit.domain == pytest.approx(TRUE.domain, rel=0.1)
-    assert fit.domain == TRUE.domain
-    assert fit_logistic([(m, n, 0.0, d) for m, n, _, d in evidence], right).agreement == 0.0
-
-
-def test_a_domain_that_was_not_fitted_counts_nothing() -> None:
+    fit = fit_logistic(evidence, right, domain=None)
+    assert fit.slope == pytest.approx(TRUE.slope, rel=0.1)
+    assert fit.words == pytest.approx(TRUE.words, rel=0.1)
+    assert fit.intercept == pytest.approx(TRUE.intercept, rel=0.1)
+    assert fit.agreement == pytest.approx(TRUE.agreement, rel=0.1)
+    assert fit.domain == pytest.approx(TRUE.domain, rel=0.1)
     evidence, right = outcomes(2_000)
-    fit = fit_logistic(evidence, right)
-    assert fit.domain == 0.0
-    assert fit(-1.0, 8, 0.1, 1.0) == fit(-1.0, 8, 0.1, 0.0)
-    # photos of the first domain alone: a coefficient from elsewhere moves no estimate but those of the other
-    first = [(each, outcome) for each, outcome in zip(evidence, right, strict=True) if each[3] < 0.05]
-    known = fit_logistic([(*each[:3], 0.0) for each, _ in first], [outcome for _, outcome in first], domain=1.5)
-    plain = fit_logistic([(*each[:3], 0.0) for each, _ in first], [outcome for _, outcome in first])
-    assert known(-1.0, 8, 0.1, 0.0) == pytest.approx(plain(-1.0, 8, 0.1, 0.0))
-    assert known(-1.0, 8, 0.1, 1.0) > plain(-1.0, 8, 0.1, 1.0) + 0.01
+    assert fit_logistic([(m, n, 0.0, q) for m, n, _, q in evidence], right).agreement == 0.0
+
+
+def test_a_weight_of_the_domain_that_is_known_is_kept_and_the_rest_is_fitted_beside_it() -> None:
+    evidence, right = outcomes(5_000)
+    fitted = fit_logistic(evidence, right, domain=None)
+    again = fit_logistic(evidence, right, domain=fitted.domain)
+    assert dataclasses.astuple(again) == pytest.approx(dataclasses.astuple(fitted), abs=2e-3)
+    plain = fit_logistic(evidence, right)
+    assert plain.domain == 0.0
+    assert plain(-1.0, 8, 0.1, 1.0) == plain(-1.0, 8, 0.1, 0.0)
+    assert plain.intercept > fitted.intercept + 0.5  # what the domains add on average
+    heavy = fit_logistic(evidence, right, domain=6.0)
+    assert predict(heavy, evidence).mean() == pytest.approx(np.mean(right), abs=0.01)  # the rest makes up for it
+    held_out = cross_validated(evidence, right, domain=6.0)
+    assert np.mean((held_out - right) ** 2) > np.mean((cross_validated(evidence, right, domain=None) - right) ** 2)
 
 
 def test_calibrated_estimates_have_a_small_error_and_wrong_ones_a_large_one() -> None:
@@ -180,6 +182,7 @@ def test_the_command_calibrates_both_decoders_of_a_folder_and_draws(
         == load_decoder(WEIGHTS / "attention.safetensors").calibration
     )
     assert calibrate.main([*options, "--check", "test", f"{dataset}:val", "--domain", "0.5", "1.5"]) == 0
+    assert calibrate.main(["--data", data[0], *options[3:]]) == 0  # the weights of the domain stay
     out = capsys.readouterr().out
     assert "crops val and crops val, simple tokeniser, right: CIDEr > 0.5" in out
     assert "crops val, by the fit to val" in out
