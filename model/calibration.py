@@ -77,38 +77,50 @@ def _sigmoid(x: npt.ArrayLike) -> Floats:
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * np.asarray(x, dtype=np.float64))))
 
 
-def fit_logistic(evidence: Sequence[Evidence], right: Sequence[bool], *, domain: float | None = 0.0) -> Logistic:
-    """Maximum likelihood by Newton's method, on Platt's smoothed targets.
+def logistic_regression(
+    features: Floats, target: Floats, *, ridge: float = RIDGE, offset: Floats | float = 0.0
+) -> tuple[Floats, float]:
+    """Weights (P,) and intercept of maximum likelihood, by Newton's method.
 
-    evidence, right: one of each per caption. domain: its coefficient, where that is known; None: it is fitted, too,
-    which needs photos of both domains. Raises ValueError for unequal lengths or none.
+    features: (N, P); target: (N,) in [0, 1]; offset: (N,), what is known of each logit. ridge: on the weights of
+    standardised features, against the mean loss.
+    """
+    centre, scale = features.mean(axis=0), features.std(axis=0)
+    scale[scale == 0] = 1.0
+    design = np.column_stack([(features - centre) / scale, np.ones(len(features))])  # (N, P + 1)
+    penalty = ridge * np.diag([*np.ones(features.shape[1]), 0.0])
+    weights = np.zeros(design.shape[1])
+    for _ in range(100):
+        p = _sigmoid(design @ weights + offset)
+        gradient = design.T @ (p - target) / len(target) + penalty @ weights
+        curvature = (design.T * (p * (1 - p))) @ design / len(target) + penalty
+        step = np.linalg.solve(curvature, gradient)
+        weights -= step / max(1.0, float(np.abs(step).max()))  # no leap over the flat parts
+        if np.abs(step).max() < 1e-9:
+            break
+    found = weights[:-1] / scale
+    return found, float(weights[-1] - centre @ found)
+
+
+def fit_logistic(evidence: Sequence[Evidence], right: Sequence[bool], *, domain: float | None = 0.0) -> Logistic:
+    """Maximum likelihood on Platt's smoothed targets.
+
+    evidence, right: one of each per caption. domain: its weight, where that is known; None: it is fitted, too, which
+    needs photos of both domains. Raises ValueError for unequal lengths or none.
     """
     features = np.array(evidence, float).reshape(-1, 4)  # (N, 4)
-    offset = 0.0 * features[:, 3]
-    if domain is not None:
-        offset, features[:, 3] = domain * features[:, 3], 0.0
     positive = np.asarray(right, bool)
     if not len(positive) or len(positive) != len(features):
         raise ValueError(f"{len(positive)} outcomes for {len(features)} captions")
     hits, misses = int(positive.sum()), int((~positive).sum())
     target = np.where(positive, (hits + 1) / (hits + 2), 1 / (misses + 2))  # Platt (1999), section 2.2
-    centre, scale = features.mean(axis=0), features.std(axis=0)
-    scale[scale == 0] = 1.0
-    design = np.column_stack([(features - centre) / scale, np.ones(len(features))])  # (N, 5)
-    ridge = RIDGE * np.diag([1.0, 1.0, 1.0, 1.0, 0.0])
-    weights = np.zeros(5)
-    for _ in range(100):
-        p = _sigmoid(design @ weights + offset)
-        gradient = design.T @ (p - target) / len(target) + ridge @ weights
-        curvature = (design.T * (p * (1 - p))) @ design / len(target) + ridge
-        step = np.linalg.solve(curvature, gradient)
-        weights -= step / max(1.0, float(np.abs(step).max()))  # no leap over the flat parts
-        if np.abs(step).max() < 1e-9:
-            break
-    each = weights[:4] / scale
-    slope, per_word, per_agreement, per_domain = each.tolist()
-    intercept = float(weights[4] - centre @ each)
-    return Logistic(slope, per_word, intercept, per_agreement, per_domain if domain is None else domain)
+    if domain is None:
+        (slope, words, agreement, domain), intercept = logistic_regression(features, target)
+    else:
+        (slope, words, agreement), intercept = logistic_regression(
+            features[:, :3], target, offset=domain * features[:, 3]
+        )
+    return Logistic(float(slope), float(words), intercept, float(agreement), float(domain))
 
 
 def predict(fit: Logistic, evidence: Sequence[Evidence]) -> Floats:

@@ -40,7 +40,7 @@ class Caption:
     attention: npt.NDArray[np.float32] | None  # (words, rows, columns): where each is; maps sum to 1; None: baseline
     calibrated: Logistic | None = None  # None: a checkpoint without calibration
     agreement: float = 0.0  # with what is expected of the photo (`model.consensus`); 0 where that is not known
-    domain: float = 0.0  # probability that the photo is like those of COCO, not Flickr8k; likewise
+    domain: float = 0.0  # how likely the photo is of another data set than the validation photos; likewise
     beliefs: tuple[float, ...] = ()  # of each word, the estimated probability that people say it; empty likewise
     steps: tuple[Step, ...] = ()  # of an explained caption (`Captioner.explain`): one for each word, and for its end
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.calibration import fit_logistic
+from model.calibration import fit_logistic, logistic_regression
 from model.captioner import Captioner
 from model.captions import Caption
 from model.consensus import (
@@ -132,25 +132,13 @@ def fit_belief(log_probs: Sequence[float], log_expected: Sequence[float], right:
 
 
 def fit_domain(codes: Tensor, other: Tensor, *, decay: float = DOMAIN_DECAY) -> Tensor:
-    """`domain` of `Consensus`: a ridge logistic regression, by Newton's method.
+    """`domain` of `Consensus`: a ridge logistic regression.
 
-    codes: (N, D + 1), of photos, the last 1; other: (N,) bool, which are of another data set; decay: on standardised
-    codes.
+    codes: (N, D), of photos; other: (N,) bool, which are of another data set; decay: on standardised codes.
     """
-    scale = torch.cat([codes[:, :-1].std(dim=0).clamp(min=1e-6), torch.ones(1)]).double()
-    inputs, target = codes.double() / scale, other.double()
-    ridge = torch.full_like(scale, decay)
-    ridge[-1] = 0.0
-    weights = torch.zeros_like(scale)
-    for _ in range(50):
-        p = torch.sigmoid(inputs @ weights)
-        gradient = inputs.T @ (p - target) + ridge * weights
-        curvature = (inputs.T * (p * (1 - p))) @ inputs + ridge.diag()
-        step = torch.linalg.solve(curvature, gradient)
-        weights -= step / max(1.0, float(step.abs().max()))
-        if float(step.abs().max()) < 1e-6:
-            break
-    return (weights / scale).float()
+    target = other.double().numpy()
+    weights, intercept = logistic_regression(codes.double().numpy(), target, ridge=decay / len(target))
+    return torch.tensor([*weights, intercept], dtype=torch.float32)
 
 
 def said(examples: Sequence[Example]) -> list[list[list[str]]]:
@@ -175,9 +163,9 @@ def run(options: argparse.Namespace) -> None:
     other = torch.tensor([not each for each, split in zip(same, splits, strict=True) for _ in split])
     domain = None
     if any(same) and not all(same):
-        predicted = torch.cat([inputs @ down[:-1] + down[-1], torch.ones(len(inputs), 1)], dim=1)
+        predicted = inputs @ down[:-1] + down[-1]
         domain = fit_domain(predicted, other)
-        shares = (torch.sigmoid(predicted[rows] @ domain).mean() for rows in (~other, other))
+        shares = (torch.sigmoid(predicted[rows] @ domain[:-1] + domain[-1]).mean() for rows in (~other, other))
         print("the domain of training photos of --validation {:.2f}, of the others {:.2f}".format(*shares), flush=True)
     else:
         print("no domain: that needs --validation and another data set among --data", flush=True)
