@@ -1,15 +1,15 @@
 """How well a caption agrees with what people would say of a photo, estimated from the photo alone.
 
 CIDEr (Vedantam et al., CVPR 2015) is a caption's consensus with references: for each length n of n-grams, the mean
-cosine between its tf-idf vector and theirs. That is linear in the mean of the references' unit vectors. Here a ridge
-regression of low rank on the encoder's features predicts that mean, for single words and pairs. Of a beam's hypotheses
-the one wins that is likely and agrees, as those of Fang et al. (CVPR 2015) are ranked by likelihood and by how alike
-text and image are; Devlin et al. (arXiv 1505.04467) take the consensus with captions of similar photos. A word is
-believed by its own probability and by how much of it the regression expects. From the same features a logistic
+cosine between its tf-idf vector and theirs. That is linear in the mean of the references' unit vectors. Here a kernel
+ridge regression of low rank on the encoder's features predicts that mean, for single words and pairs. Of a beam's
+hypotheses the one wins that is likely and agrees, as those of Fang et al. (CVPR 2015) are ranked by likelihood and by
+how alike text and image are; Devlin et al. (arXiv 1505.04467) take the consensus with captions of similar photos. A
+word is believed by its own probability and by how much of it the regression expects. From what is predicted a logistic
 regression tells which of the training data sets a photo is like: on photos of some, more captions are right.
 `python -m model.training.fit_consensus` fits it; captioners without its file take the likeliest hypothesis whole.
 
-Shapes: B photos, R regions, C channels, G n-grams, D the rank.
+Shapes: B photos, R regions, C channels, Z principal components, M landmarks, G n-grams, D the rank.
 """
 
 import json
@@ -37,10 +37,31 @@ Words = Sequence[str]
 Ngram = tuple[str, ...]  # of one word or two
 
 
-def mean_and_maximum(features: Tensor) -> Tensor:
-    """What the regression reads of grid features: (B, R, C) → (B, 2 C) float32, mean and maximum over the regions."""
-    features = features.float()
-    return torch.cat([features.mean(dim=1), features.amax(dim=1)], dim=-1)
+@dataclass(frozen=True)
+class KernelFeatures:
+    """What the regression reads of photos: the principal components z of the mean over the regions, and how near they
+    are to landmarks, k(z, l) = 1 / (1 + |z - l|²), a rational quadratic kernel.
+
+    A linear function of both is the Nyström approximation of kernel ridge regression with k(z, z') + z · z' (Williams
+    and Seeger, NIPS 2000).
+    """
+
+    components: Tensor  # (C + 1, Z), the last row what is added
+    landmarks: Tensor  # (M, Z)
+
+    def __call__(self, means: Tensor) -> Tensor:
+        """means: (B, C), over the regions. Returns (B, M + Z) float32."""
+        z = means.float() @ self.components[:-1] + self.components[-1]
+        return torch.cat([kernel(z, self.landmarks), z], dim=1)
+
+    def to(self, device: torch.device) -> Self:
+        return replace(self, components=self.components.to(device), landmarks=self.landmarks.to(device))
+
+
+def kernel(left: Tensor, right: Tensor) -> Tensor:
+    """left: (N, Z); right: (M, Z). Returns (N, M), in (0, 1]."""
+    squares = left.square().sum(dim=1)[:, None] + right.square().sum(dim=1) - 2 * left @ right.T
+    return 1 / (1 + squares.clamp(min=0))
 
 
 def ngrams(words: Words) -> tuple[list[Ngram], list[Ngram]]:
@@ -89,6 +110,7 @@ class Consensus:
         grams: Sequence[Ngram],
         idf: Tensor,
         rarest: float,
+        reads: KernelFeatures,
         down: Tensor,
         up: Tensor,
         ranking: RankingWeights,
@@ -96,26 +118,30 @@ class Consensus:
         calibrations: Mapping[str, Calibration] = MappingProxyType({}),
         domain: Tensor | None = None,
     ) -> None:
-        """idf: (G,), and `rarest` of an n-gram that is none of them. down: (2 C + 1, D), the last row what is added;
+        """idf: (G,), and `rarest` of an n-gram that is none of them. down: (M + Z + 1, D), the last row what is added;
         up: (G, D + 1), the last column the mean over training photos. calibrations: of decoders, by the SHA-256 of
         their files. domain: (D + 1,), what makes the log-odds that a photo is like those of the other data sets rather
         than of the validation photos' own; None: there is one data set. Raises ValueError for what does not fit.
         """
         if not (len(grams) == len(idf) == len(up)) or up.shape[1] != down.shape[1] + 1:
             raise ValueError(f"{len(grams)} n-grams do not fit tensors of {tuple(up.shape)} and {tuple(down.shape)}")
+        if len(down) != sum(reads.landmarks.shape) + 1 or reads.components.shape[1] != reads.landmarks.shape[1]:
+            sizes = tuple(reads.components.shape), tuple(reads.landmarks.shape), tuple(down.shape)
+            raise ValueError("components of {}, landmarks of {} and a regression of {} do not fit".format(*sizes))
         if domain is not None and domain.shape != up.shape[1:]:
             raise ValueError(f"a domain of {tuple(domain.shape)} does not fit codes of {up.shape[1]}")
         self.grams, self.rarest, self.ranking, self.belief = tuple(grams), rarest, ranking, belief
         self.calibrations = dict(calibrations)
         self._row = {gram: row for row, gram in enumerate(grams)}
         self._idf, self._idf_of = idf, idf.tolist()
+        self.reads = KernelFeatures(reads.components.float(), reads.landmarks.float())
         self.down, self.up = down.float(), up.cpu()
         self._domain = None if domain is None else domain.float().cpu()
 
     @torch.inference_mode()
     def codes(self, features: Tensor) -> Tensor:
         """What is predicted of photos, (B, D + 1) float32 on the CPU. features: (B, R, C)."""
-        found = mean_and_maximum(features) @ self.down[:-1] + self.down[-1]
+        found = self.reads(features.float().mean(dim=1)) @ self.down[:-1] + self.down[-1]
         return torch.cat([found, torch.ones_like(found[:, :1])], dim=1).cpu()
 
     @torch.inference_mode()
@@ -163,12 +189,13 @@ class Consensus:
 
     def to(self, device: torch.device) -> Self:
         """The same for features on a device, in place."""
-        self.down = self.down.to(device)
+        self.reads, self.down = self.reads.to(device), self.down.to(device)
         return self
 
     def save(self, path: Path, encoder_sha256: str) -> None:
         """Write it, in fp16, for the encoder whose features it reads."""
-        tensors = {"down": self.down.half(), "up": self.up.half(), "idf": self._idf.float()}
+        halves = {**vars(self.reads), "down": self.down, "up": self.up}
+        tensors = {**{name: tensor.half() for name, tensor in halves.items()}, "idf": self._idf.float()}
         if self._domain is not None:
             tensors["domain"] = self._domain
         metadata = {
@@ -191,7 +218,8 @@ class Consensus:
             rarest = float(json.loads(metadata["rarest"]))
             kept = json.loads(metadata["calibrations"])
             calibrations = {name: Calibration.from_json(text) for name, text in kept.items()}
-            regression = tensors["idf"], rarest, tensors["down"], tensors["up"]
+            reads = KernelFeatures(tensors["components"], tensors["landmarks"])
+            regression = tensors["idf"], rarest, reads, tensors["down"], tensors["up"]
             return cls(grams, *regression, ranking, belief, calibrations, tensors.get("domain"))
 
 

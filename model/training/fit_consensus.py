@@ -1,7 +1,7 @@
 """Fit what ranks a beam's hypotheses by their consensus: `python -m model.training.fit_consensus`.
 
-A ridge regression from the encoder's features to the mean unit tf-idf vector of each training photo's captions, of
-words and of pairs, then its best approximation of low rank. How much likelihood counts beside it is chosen by the
+A kernel ridge regression from the encoder's features to the mean unit tf-idf vector of each training photo's captions,
+of words and of pairs, then its best approximation of low rank. How much likelihood counts beside it is chosen by the
 CIDEr-D of what wins on validation photos, and how far a word is believed by whether their captions say it. With
 several data sets a logistic regression on the predictions tells photos of `--validation` from those of the others.
 """
@@ -27,10 +27,11 @@ from model.consensus import (
     CONSENSUS_FILE,
     Belief,
     Consensus,
+    KernelFeatures,
     Ngram,
     RankingWeights,
+    kernel,
     length_normalised,
-    mean_and_maximum,
     ngrams,
 )
 from model.decoding.search import USUAL_BEAM, BeamSearch
@@ -82,19 +83,57 @@ class Corpus:
         return cls(grams, torch.tensor([idf_of[gram] for gram in grams]), rarest, targets)
 
 
-def regress(inputs: Tensor, targets: Tensor, *, decay: float, rank: int) -> tuple[Tensor, Tensor]:
-    """`down` and `up` of `Consensus`. inputs: (N, P); targets: (N, G); decay: on standardised inputs."""
-    mean, deviation = inputs.mean(dim=0), inputs.std(dim=0).clamp(min=1e-4)
-    standard, middle = (inputs - mean) / deviation, targets.mean(dim=0)
-    values, basis = torch.linalg.eigh((standard.T @ standard).double())
-    crossed = standard.T @ targets - standard.sum(dim=0)[:, None] * middle
-    inner = basis.T.float() @ crossed / (values + decay).float()[:, None]  # (P, G), over the basis
-    # The directions in which the predictions for the training photos vary most.
-    spread = inner * values.clamp(min=0).sqrt().float()[:, None]
+def principal_components(means: Tensor, count: int) -> Tensor:
+    """`components` of `KernelFeatures`, of standardised channels; |z|² is 1 on average. means: (N, C)."""
+    mean, deviation = means.mean(dim=0), means.std(dim=0).clamp(min=1e-4)
+    standard = (means - mean) / deviation
+    values, basis = torch.linalg.eigh((standard.T @ standard).double() / len(means))
+    scaled = (basis[:, -count:] / values[-count:].sum().sqrt()).float() / deviation[:, None]
+    return torch.cat([scaled, -(mean @ scaled)[None]])
+
+
+def k_means(points: Tensor, count: int, *, rounds: int = 6, seed: int = 0) -> Tensor:
+    """Centres of groups of points, (at most `count`, Z). points: (N, Z)."""
+    order = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))
+    centres = points[order[:count]]
+    for _ in range(rounds):
+        group = kernel(points, centres).argmax(dim=1)
+        sizes = torch.bincount(group, minlength=len(centres))[:, None]
+        means = torch.zeros_like(centres).index_add_(0, group, points) / sizes.clamp(min=1)
+        centres = torch.where(sizes > 0, means, centres)
+    return centres
+
+
+def nystrom(means: Tensor, *, components: int, landmarks: int) -> tuple[KernelFeatures, Tensor]:
+    """What the regression reads, and its penalty: the Gram matrix of what the coefficients stand for.
+
+    means: (N, C), of training photos. penalty: (M + Z, M + Z).
+    """
+    projection = principal_components(means, min(components, *means.shape))
+    centres = k_means(means @ projection[:-1] + projection[-1], landmarks)
+    count, size = centres.shape
+    penalty = torch.eye(count + size)
+    penalty[:count, :count] = kernel(centres, centres)
+    return KernelFeatures(projection, centres), penalty
+
+
+def regress(inputs: Tensor, targets: Tensor, penalty: Tensor, *, rank: int) -> tuple[Tensor, Tensor]:
+    """`down` and `up` of `Consensus`: of the coefficients A that minimise |inputs A - targets|² + tr(Aᵀ penalty A),
+    both centred, what approximates the predictions for the training photos best.
+
+    inputs: (N, P); targets: (N, G); penalty: (P, P), positive definite.
+    """
+    mean, middle = inputs.mean(dim=0), targets.mean(dim=0)
+    centred = inputs - mean
+    gram = (centred.T @ centred).double()
+    coefficients = torch.linalg.solve(gram + penalty, (centred.T @ targets).double()).float()  # (P, G)
+    values, basis = torch.linalg.eigh(gram)
+    spread = values.clamp(min=0).sqrt().float()[:, None] * (basis.T.float() @ coefficients)
+    # The directions in which the predictions vary most.
     strength, left = torch.linalg.eigh((spread @ spread.T).double())
     left, strength = left[:, -rank:].float(), strength[-rank:].clamp(min=1e-12).float()
     across = (spread.T @ left) / strength.sqrt()  # (G, D), orthonormal
-    down = basis.float() @ (inner @ across) / deviation[:, None]
+    down = coefficients @ across
     return torch.cat([down, -(mean @ down)[None]]), torch.cat([across, middle[:, None]], dim=1)
 
 
@@ -154,10 +193,12 @@ def run(options: argparse.Namespace) -> None:
     train = list(itertools.chain.from_iterable(splits))
     kept = Features.cached(cache, captioner.encoder, sha256, train)
     starts = range(0, len(train), BATCH)
-    inputs = torch.cat([mean_and_maximum(kept[range(start, min(start + BATCH, len(train)))]) for start in starts])
+    means = torch.cat([kept[range(start, min(start + BATCH, len(train)))].mean(dim=1) for start in starts])
     corpus = Corpus.of(said(train), least=(options.words, options.pairs))
     print(f"{len(train)} photos, {len(corpus.grams)} words and pairs", flush=True)
-    down, up = regress(inputs, corpus.targets, decay=options.decay, rank=options.rank)
+    reads, penalty = nystrom(means, components=options.components, landmarks=options.landmarks)
+    inputs = reads(means)
+    down, up = regress(inputs, corpus.targets, options.decay * penalty, rank=options.rank)
     own = resolve_data(options.validation)
     same = [root.resolve() == own.resolve() for root in roots]
     other = torch.tensor([not each for each, split in zip(same, splits, strict=True) for _ in split])
@@ -171,7 +212,7 @@ def run(options: argparse.Namespace) -> None:
         print("no domain: that needs --validation and another data set among --data", flush=True)
     ranking, belief = RankingWeights(0.0, 0.5), Belief(1.0, 0.0, 0.0)
     consensus = Consensus(
-        corpus.grams, corpus.idf, corpus.rarest, down.half(), up.half(), ranking, belief, domain=domain
+        corpus.grams, corpus.idf, corpus.rarest, reads, down.half(), up.half(), ranking, belief, domain=domain
     ).to(captioner.device)
 
     validation = load_split(own, options.split)
@@ -192,7 +233,11 @@ def run(options: argparse.Namespace) -> None:
         for code, captions, truth in zip(codes, beams, references, strict=True)
         for words in ([each.words for each in captions],)
     ]
-    consensus.ranking, reward = choose(found)
+    if options.ranking is None:
+        consensus.ranking, reward = choose(found)
+    else:
+        consensus.ranking = RankingWeights(*options.ranking)
+        reward = fmean(each.reward(consensus.ranking) for each in found)
     likeliest = 100 * fmean(float(each.rewards[0]) for each in found)
     most = 100 * fmean(float(each.rewards.max()) for each in found)
     print(f"{options.validation} {options.split}, beam of {options.beam}; CIDEr-D of the likeliest", end=" ")
@@ -228,7 +273,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=USUAL_BEAM,
         help=f"width of the beam whose hypotheses are ranked, default {USUAL_BEAM}",
     )
-    parser.add_argument("--decay", type=float, default=1000.0, help="of the ridge regression, default 1000")
+    parser.add_argument(
+        "--ranking",
+        type=float,
+        nargs=2,
+        metavar=("LIKELIHOOD", "PAIRS"),
+        help="do not choose how hypotheses are ranked: these weights",
+    )
+    parser.add_argument("--decay", type=float, default=0.2, help="of the ridge regression, default 0.2")
+    parser.add_argument("--components", type=int, default=256, help="numbers that are read of a photo, default 256")
+    parser.add_argument("--landmarks", type=int, default=2048, help="what photos are compared with, default 2048")
     parser.add_argument("--rank", type=int, default=384)
     parser.add_argument("--words", type=int, default=5, help="captions that say a word that is kept, default 5")
     parser.add_argument("--pairs", type=int, default=6, help="the same of a pair, default 6")

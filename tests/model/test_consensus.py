@@ -14,10 +14,31 @@ from PIL import Image
 from model.calibration import Calibration, Logistic
 from model.captioner import Captioner
 from model.captions import Caption
-from model.consensus import CONSENSUS_FILE, LEAST, Belief, Consensus, Judgement, RankingWeights, mean_and_maximum
+from model.consensus import (
+    CONSENSUS_FILE,
+    LEAST,
+    Belief,
+    Consensus,
+    Judgement,
+    KernelFeatures,
+    RankingWeights,
+    kernel,
+)
 from model.decoding.search import BeamSearch
 from model.network.checkpoint import ENCODER_FILE, fingerprint, load_decoder
-from model.training.fit_consensus import LIKELIHOODS, Corpus, Hypotheses, choose, fit_belief, fit_domain, main, regress
+from model.training.fit_consensus import (
+    LIKELIHOODS,
+    Corpus,
+    Hypotheses,
+    choose,
+    fit_belief,
+    fit_domain,
+    k_means,
+    main,
+    nystrom,
+    principal_components,
+    regress,
+)
 from model.training.scores import CiderD
 from tests.conftest import PHOTOS, WEIGHTS
 from tests.support.fitted import photo_set, refuses_what_is_not_its_own
@@ -28,14 +49,17 @@ GRAMS = [("cat",), ("dog",), ("a", "dog")]
 
 
 DOMAIN = torch.tensor([3.0, -1.0])
+IDF = torch.tensor([1.0, 2.0, 3.0])
+READS = KernelFeatures(
+    torch.eye(CHANNELS + 1, 1), torch.tensor([[1.5]])
+)  # the first channel, and how near it is to 1.5
 
 
-def consensus(channels: int = CHANNELS, ranking: RankingWeights = RANKING) -> Consensus:
+def consensus(ranking: RankingWeights = RANKING, domain: torch.Tensor | None = DOMAIN) -> Consensus:
     """Expects what the mean of the first channel says of dogs, and cats in every photo."""
-    down = torch.zeros(2 * channels + 1, 1)
-    down[0], down[-1] = 1.0, 0.5
+    down = torch.tensor([[1.25], [1.0], [-1.0]])
     up = torch.tensor([[0.0, 0.25], [1.0, 0.0], [2.0, 0.0]])
-    return Consensus(GRAMS, torch.tensor([1.0, 2.0, 3.0]), 4.0, down, up, ranking, BELIEF, domain=DOMAIN)
+    return Consensus(GRAMS, IDF, 4.0, READS, down, up, ranking, BELIEF, domain=domain)
 
 
 def said(text: str, *log_probs: float) -> Caption:
@@ -45,7 +69,7 @@ def said(text: str, *log_probs: float) -> Caption:
 
 def test_a_caption_agrees_by_the_cosine_with_what_is_expected() -> None:
     features = torch.zeros(1, 4, CHANNELS)
-    features[0, 0, 0] = 2.0  # the mean is 0.5
+    features[0, 0, 0] = 4.0  # the mean is 1, and 0.5 from the landmark: 1.25 / (1 + 0.5²) + 1 - 1
     [code] = consensus().codes(features)
     assert code.tolist() == [1.0, 1.0]
     judged = consensus().judge(code, [("a", "dog"), ("cat",), ("unknown",), ("cat", "cat", "dog"), ()])
@@ -73,8 +97,7 @@ def test_captions_know_the_domain_of_their_photo_where_there_are_several() -> No
     for found in consensus().judged(code, [said("a dog"), said("cat")]):
         assert found.domain == pytest.approx(1 / (1 + math.exp(-2.0)))
         assert found.evidence == (-1.0, len(found.words), found.agreement, found.domain)
-    known = consensus()
-    alone = Consensus(known.grams, torch.ones(3), 1.0, known.down, known.up, RANKING, BELIEF)
+    alone = consensus(domain=None)
     assert alone.judged(code, [said("a dog")])[0].domain == 0.0
 
 
@@ -113,11 +136,15 @@ def test_a_consensus_comes_back_from_its_file_for_its_own_encoder_alone(tmp_path
     assert again.belief == BELIEF
     refuses_what_is_not_its_own(Consensus.load, path)
     with pytest.raises(ValueError, match="n-grams"):
-        Consensus(GRAMS[:2], torch.ones(2), 1.0, torch.zeros(3, 1), torch.zeros(3, 2), RANKING, BELIEF)
+        Consensus(GRAMS[:2], IDF[:2], 1.0, READS, torch.zeros(3, 1), torch.zeros(3, 2), RANKING, BELIEF)
     with pytest.raises(ValueError, match="domain"):
-        Consensus(
-            GRAMS, torch.ones(3), 1.0, torch.zeros(3, 1), torch.zeros(3, 2), RANKING, BELIEF, domain=torch.ones(3)
-        )
+        consensus(domain=torch.ones(3))
+    for reads, down in (
+        (READS, torch.zeros(4, 1)),
+        (KernelFeatures(READS.components, torch.zeros(1, 2)), torch.zeros(4, 1)),
+    ):
+        with pytest.raises(ValueError, match="landmarks"):
+            Consensus(GRAMS, IDF, 1.0, reads, down, torch.zeros(3, 2), RANKING, BELIEF)
 
 
 class Favourite(Consensus):
@@ -125,7 +152,7 @@ class Favourite(Consensus):
 
     def __init__(self, words: tuple[str, ...]) -> None:
         known = consensus()
-        super().__init__(known.grams, torch.ones(3), 1.0, known.down, known.up, RankingWeights(0.0, 0.0), BELIEF)
+        super().__init__(GRAMS, torch.ones(3), 1.0, READS, known.down, known.up, RankingWeights(0.0, 0.0), BELIEF)
         self.favourite = words
 
     def judge(self, code: torch.Tensor, captions: Sequence[Sequence[str]]) -> list[Judgement]:
@@ -207,6 +234,7 @@ def test_a_corpus_has_the_mean_of_unit_vectors_whose_dot_products_are_cider() ->
         corpus.grams,
         corpus.idf,
         corpus.rarest,
+        READS,
         torch.zeros(3, 1),
         torch.stack([torch.zeros(len(corpus.grams)), corpus.targets[2]], dim=1),
         RANKING,
@@ -227,18 +255,67 @@ def test_a_corpus_has_the_mean_of_unit_vectors_whose_dot_products_are_cider() ->
 def test_the_regression_of_full_rank_is_ridge_regression() -> None:
     torch.manual_seed(0)
     inputs, targets = torch.randn(40, 5) * torch.arange(1.0, 6.0) + 3.0, torch.randn(40, 4)
-    down, up = regress(inputs, targets, decay=2.0, rank=4)
-    codes = torch.cat([inputs @ down[:-1] + down[-1], torch.ones(40, 1)], dim=1)
-    standard = (inputs - inputs.mean(dim=0)) / inputs.std(dim=0)
-    centred = targets - targets.mean(dim=0)
-    weight = torch.linalg.solve(standard.T @ standard + 2.0 * torch.eye(5), standard.T @ centred)
-    torch.testing.assert_close(codes @ up.T, standard @ weight + targets.mean(dim=0), atol=1e-4, rtol=1e-4)
+    penalty = torch.diag(torch.arange(1.0, 6.0)) + 0.5
+    centred, middle = inputs - inputs.mean(dim=0), targets.mean(dim=0)
+    weight = torch.linalg.solve(centred.T @ centred + penalty, centred.T @ (targets - middle))
     errors = []
-    for rank in (1, 2, 3):
-        down, up = regress(inputs, targets, decay=2.0, rank=rank)
+    for rank in (4, 3, 2, 1):
+        down, up = regress(inputs, targets, penalty, rank=rank)
         codes = torch.cat([inputs @ down[:-1] + down[-1], torch.ones(40, 1)], dim=1)
-        errors.append(float((codes @ up.T - standard @ weight - targets.mean(dim=0)).square().sum()))
-    assert errors == sorted(errors, reverse=True)
+        errors.append(float((codes @ up.T - centred @ weight - middle).square().sum()))
+    assert errors[0] < 1e-6
+    assert errors == sorted(errors)
+    # the best approximation of rank 1 of the predictions, by Eckart and Young
+    assert errors[-1] == pytest.approx(float(torch.linalg.svdvals(centred @ weight)[1:].square().sum()), rel=1e-3)
+
+
+def test_components_are_of_standardised_channels_and_one_long_on_average() -> None:
+    torch.manual_seed(0)
+    means = torch.randn(200, 6) @ torch.randn(6, 6) * torch.arange(1.0, 7.0) + 2.0
+    projection = principal_components(means, 6)
+    z = means @ projection[:-1] + projection[-1]
+    assert float(z.square().sum(dim=1).mean()) == pytest.approx(1.0, rel=0.01)
+    standard = (means - means.mean(dim=0)) / means.std(dim=0)
+    torch.testing.assert_close(z @ z.T, standard @ standard.T / 6, atol=0.02, rtol=0.01)
+    few = principal_components(means, 2)
+    assert few.shape == (7, 2)
+    variances = (means @ few[:-1]).var(dim=0) / float((means @ few[:-1]).var(dim=0).sum())
+    largest = torch.linalg.eigvalsh(standard.T @ standard)[-2:]
+    torch.testing.assert_close(variances, largest / largest.sum(), atol=1e-3, rtol=1e-3)
+
+
+def test_k_means_finds_the_centres_of_groups() -> None:
+    torch.manual_seed(0)
+    true = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    points = true.repeat(50, 1) + 0.1 * torch.randn(150, 2)
+    found = min(
+        (k_means(points, 3, seed=seed) for seed in range(10)),
+        key=lambda c: float(kernel(points, c).amax(1).log().neg().sum()),
+    )
+    nearest = kernel(true, found).amax(dim=1)
+    assert float(nearest.min()) > 0.99
+    assert len(k_means(points[:2], 3)) == 2  # no more than there are points
+
+
+def test_with_all_photos_as_landmarks_it_is_kernel_ridge_regression() -> None:
+    torch.manual_seed(0)
+    means, targets = torch.randn(30, 4), torch.randn(30, 3)
+    reads, penalty = nystrom(means, components=4, landmarks=30)
+    down, up = regress(reads(means), targets, 0.5 * penalty, rank=3)
+    fresh = torch.randn(5, 4)
+    codes = torch.cat([reads(fresh) @ down[:-1] + down[-1], torch.ones(5, 1)], dim=1)
+
+    def z(of: torch.Tensor) -> torch.Tensor:
+        return of @ reads.components[:-1] + reads.components[-1]
+
+    def gram(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return 1 / (1 + torch.cdist(z(left), z(right)) ** 2) + z(left) @ z(right).T
+
+    # centred in the feature space
+    middle = torch.eye(30) - 1 / 30
+    inner, outer = middle @ gram(means, means) @ middle, (gram(fresh, means) - gram(means, means).mean(dim=0)) @ middle
+    expected = outer @ torch.linalg.solve(inner + 0.5 * torch.eye(30), targets - targets.mean(dim=0))
+    torch.testing.assert_close(codes @ up.T, expected + targets.mean(dim=0), atol=1e-3, rtol=1e-3)
 
 
 def test_the_ranking_is_chosen_by_what_wins() -> None:
@@ -264,9 +341,9 @@ def test_belief_is_fitted_to_whether_words_are_said() -> None:
     assert found.intercept == pytest.approx(3.5, abs=0.3)
 
 
-def test_what_is_read_of_features_is_their_mean_and_maximum() -> None:
-    features = torch.tensor([[[1.0, -2.0], [3.0, 0.0]]])
-    assert mean_and_maximum(features).tolist() == [[2.0, -1.0, 3.0, 0.0]]
+def test_what_is_read_of_photos_is_components_and_how_near_landmarks_are() -> None:
+    reads = KernelFeatures(torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 1.0]]), torch.tensor([[3.0, 5.0], [1.0, 5.0]]))
+    torch.testing.assert_close(reads(torch.tensor([[3.0, 2.0]])), torch.tensor([[1.0, 0.2, 3.0, 5.0]]))
 
 
 @pytest.fixture(scope="module")
