@@ -23,7 +23,8 @@ def repeats(words: Sequence[str]) -> bool:
     """Whether a caption says a word twice in a row, a trigram twice, or a bigram twice at once.
 
     "At once" is with at most one word between ("a bowl of a bowl"); a bigram that ends in a determiner counts only
-    with none between, for "in the water in the street" is good English.
+    with none between, for "in the water in the street" is good English, unless it begins with "of": "of a bowl of a
+    cup".
     """
     trigrams = list(zip(words, words[1:], words[2:], strict=False))
     return (
@@ -31,7 +32,8 @@ def repeats(words: Sequence[str]) -> bool:
         or len(set(trigrams)) < len(trigrams)
         or any(words[i : i + 2] == words[i + 2 : i + 4] for i in range(len(words) - 3))
         or any(
-            words[i : i + 2] == words[i + 3 : i + 5] and words[i + 1] not in DETERMINERS for i in range(len(words) - 4)
+            words[i : i + 2] == words[i + 3 : i + 5] and (words[i] == "of" or words[i + 1] not in DETERMINERS)
+            for i in range(len(words) - 4)
         )
     )
 
@@ -47,6 +49,7 @@ class Blocking:
 
     bad_endings: Tensor  # (V,) bool
     determiners: Tensor  # (V,) bool
+    of_word: Tensor  # (V,) bool: "of" alone
     once: Tensor  # (V,) bool: content words
 
     @classmethod
@@ -55,7 +58,7 @@ class Blocking:
             return torch.tensor([word in words for word in vocabulary.words], device=device)
 
         content = set(vocabulary.words) - FUNCTION_WORDS - set(SPECIAL)
-        return cls(mark(BAD_ENDINGS), mark(DETERMINERS), mark(content))
+        return cls(mark(BAD_ENDINGS), mark(DETERMINERS), mark({"of"}), mark(content))
 
     def apply(self, log_probs: Tensor, words: Tensor) -> Tensor:
         """PENALTY off the words that would break a rule, and off <end> after a bad ending.
@@ -78,7 +81,7 @@ class Blocking:
             blocked.append(torch.where(words[..., -3:-2] == last, words[..., -2:-1], PAD))
         if said >= 4:
             before = words[..., -3:-2]
-            again = (words[..., -4:-3] == last) & ~self.determiners[before]
+            again = (words[..., -4:-3] == last) & (~self.determiners[before] | self.of_word[last])
             blocked.append(torch.where(again, before, PAD))
         index = torch.cat(blocked, dim=-1)
         return log_probs.scatter_add(-1, index, log_probs.new_full((), -PENALTY).expand(index.shape))

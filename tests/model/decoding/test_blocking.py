@@ -18,6 +18,8 @@ from model.network.vocabulary import END, PAD, Vocabulary
         ("dogs run dogs run", True),
         ("in the in the water", True),
         ("a girl spins in the waves in the sun", False),
+        ("a bowl of a cup of a tea", True),
+        ("the back of the head of a dog", False),
         ("a man in a hat with a large hat", False),
         ("a dog", False),
         ("", False),
@@ -56,6 +58,7 @@ def test_each_rule_blocks_the_word_that_would_break_it_and_no_other() -> None:
     assert blocked_after("two of a two") == {"two", "of"}  # "two of a two of": a bigram twice at once
     assert blocked_after("a two of in a two") == {"two", "of"}  # "a two of": a trigram twice
     assert blocked_after("in a two in") == {"in", "<end>"}  # "in a" again is good English
+    assert blocked_after("of a two of") == {"of", "<end>", "a"}  # "of a two of a": no good English
     assert blocked_after("a bowl of a hat in") == {"in", "<end>", "bowl", "hat"}  # content words, once each
 
 

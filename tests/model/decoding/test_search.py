@@ -224,7 +224,8 @@ def test_captions_that_end_early_leave_the_rest_undisturbed() -> None:
 def blocking_over(bad_endings: set[int]) -> Blocking:
     """Rules for the scripted network's seven tokens."""
     none = torch.zeros(7, dtype=torch.bool)
-    return Blocking(torch.tensor([token in bad_endings for token in range(7)]), determiners=none, once=none)
+    ends = torch.tensor([token in bad_endings for token in range(7)])
+    return Blocking(ends, determiners=none, of_word=none, once=none)
 
 
 LOOP = {START: {A: 1.0}, A: {B: 0.9, END: 0.1}, B: {A: 0.8, C: 0.2}, C: {B: 0.6, END: 0.4}}
