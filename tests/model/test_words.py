@@ -32,7 +32,14 @@ def test_the_first_phrase_names_something(caption: str, phrase: str) -> None:
 
 @pytest.mark.parametrize(
     "caption",
-    ["a man | in a red racing car | on a track", "a man | riding a wave | on a surfboard", "a man | is sitting"],
+    [
+        "a man | in a red racing car | on a track",
+        "a man | riding a wave | on a surfboard",
+        "a man | is sitting",
+        "a man | is sitting | on a hill",
+        "a cup of coffee | sitting on a table | by a window",
+        "a cat | sitting",
+    ],
 )
 def test_phrases_end_where_the_rest_can_be_left_out(caption: str) -> None:
     phrases = caption.split(" | ")
