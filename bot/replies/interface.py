@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from aiogram.utils.i18n import gettext as _
@@ -12,14 +13,15 @@ from model.serving.tasks.base import Language, WireTranslation
 from model.serving.tasks.photo import PhotoResult, WireCaption
 
 EXAMPLE: Final = (  # the captions of the answer that README.md shows with docs/answer.jpg, and their translations
-    ("a close up of a cup of coffee on a table", "чашка кофе на столе крупным планом"),
-    ("a close up of a bowl of a cup on a table", "миска с чашкой на столе крупным планом"),
+    ("a cup of coffee sitting on top of a wooden table", "чашка кофе стоит на деревянном столе"),
+    ("a close up of a bowl of coffee on a table", "миска кофе на столе крупным планом"),
     ("a cup of coffee sitting on top of a table", "чашка кофе стоит на столе"),
-    ("a close up of a cup of a bowl of coffee", "чашка кофе крупным планом"),
+    ("a close up of a cup of coffee on a table", "чашка кофе на столе крупным планом"),
     ("a cup of a bowl on a red plate", "чашка в миске на красной тарелке"),
     ("a close up of a cup of coffee", "чашка кофе крупным планом"),
 )
-EXAMPLE_CONFIDENCE: Final = 0.68
+EXAMPLE_BEGINNING: Final = ("a cup of coffee", "чашка кофе")  # what is said first of the first one
+EXAMPLE_CONFIDENCE: Final = 0.65
 
 
 def closed() -> str:
@@ -54,12 +56,14 @@ def example(language: Language) -> str:
 
 
 def _example_answer(language: Language) -> str:
-    def caption(english: str, translated: str) -> WireCaption:
-        words = tuple(translated.split())
-        made = WireTranslation(translated, 0.0, (), words, ()) if language != "en" else None
-        return WireCaption(english, EXAMPLE_CONFIDENCE, translation=made)
+    def translation(translated: str) -> WireTranslation | None:
+        return WireTranslation(translated, 0.0, (), tuple(translated.split()), ()) if language != "en" else None
 
-    main, *others = (caption(*each) for each in EXAMPLE)
+    main, *others = (
+        WireCaption(english, EXAMPLE_CONFIDENCE, translation=translation(translated)) for english, translated in EXAMPLE
+    )
+    beginning, translated = EXAMPLE_BEGINNING
+    main = replace(main, beginning=beginning, translated_beginning=translation(translated))
     return photo_answer(PhotoResult(main, tuple(others))).markup
 
 
