@@ -42,8 +42,8 @@ class KernelFeatures:
     """What the regression reads of photos: the principal components z of the mean over the regions, and how near they
     are to landmarks, k(z, l) = 1 / (1 + |z - l|²), a rational quadratic kernel.
 
-    A linear function of both is the Nyström approximation of kernel ridge regression with k(z, z') + z · z' (Williams
-    and Seeger, NIPS 2000).
+    A linear function of both, fitted with the penalty of `model.training.fit_consensus.nystrom`, is the Nyström
+    approximation of kernel ridge regression with k(z, z') + z · z' (Williams and Seeger, NIPS 2000).
     """
 
     components: Tensor  # (C + 1, Z), the last row what is added
@@ -218,6 +218,8 @@ class Consensus:
             rarest = float(json.loads(metadata["rarest"]))
             kept = json.loads(metadata["calibrations"])
             calibrations = {name: Calibration.from_json(text) for name, text in kept.items()}
+            if "components" not in tensors:
+                raise ValueError("of an earlier version: run model.training.fit_consensus again")
             reads = KernelFeatures(tensors["components"], tensors["landmarks"])
             regression = tensors["idf"], rarest, reads, tensors["down"], tensors["up"]
             return cls(grams, *regression, ranking, belief, calibrations, tensors.get("domain"))

@@ -50,7 +50,7 @@ _DOES: Final = _words(
     "sits stands runs walks jumps plays rides looks swims holds wears catches throws leaps climbs flies lies lays "
     "leans poses smiles skates surfs skis hits kicks carries chases performs eats drinks sleeps talks watches pulls"
 )
-_POSTURES: Final = _words("sitting standing laying lying hanging")
+_POSTURES: Final = _words("sitting standing laying lying kneeling leaning resting hanging")
 _THINGS: Final = _words(  # that end as verbs do
     "building ceiling railing clothing string ring king wing swing frosting icing painting wedding evening morning "
     "crossing awning spring stuffing topping dressing landing opening"
@@ -84,7 +84,7 @@ def placed(words: Sequence[str], most: int) -> list[int]:
 def phrase_ends(words: Sequence[str]) -> list[int]:
     """The lengths of a caption's beginnings that name something and can stand alone, up to that of all of it.
 
-    A posture needs its place or a verb: "a cup is standing", but not "a cup standing".
+    A posture needs its place, or a verb before it: "a cup is standing", but not "a cup standing".
 
     >>> phrase_ends("a cat and a dog lying on a blanket".split())
     [5, 9]
@@ -94,7 +94,7 @@ def phrase_ends(words: Sequence[str]) -> list[int]:
         before, word = words[end - 1], words[end]
         compound = word.endswith("ing") and before in COLOURS | _DESCRIBING  # "a large living room"
         begins = word in FUNCTION_WORDS - DETERMINERS - {"and", "of", "up"} or (is_doing(word) and not compound)
-        unplaced = before in _POSTURES and (end < 2 or words[end - 2] not in FUNCTION_WORDS)
+        unplaced = before in _POSTURES and (end < 2 or words[end - 2] not in AUXILIARIES)
         return begins and not unplaced and before not in FUNCTION_WORDS | {"dressed"}
 
     return [*filter(can_stand_alone, range(1, len(words))), len(words)]

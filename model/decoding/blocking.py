@@ -23,8 +23,7 @@ def repeats(words: Sequence[str]) -> bool:
     """Whether a caption says a word twice in a row, a trigram twice, or a bigram twice at once.
 
     "At once" is with at most one word between ("a bowl of a bowl"); a bigram that ends in a determiner counts only
-    with none between, for "in the water in the street" is good English, unless it begins with "of": "of a bowl of a
-    cup".
+    with none between ("in the water in the street" is good English), but "of a" counts ("of a bowl of a cup").
     """
     trigrams = list(zip(words, words[1:], words[2:], strict=False))
     return (

@@ -46,6 +46,7 @@ BATCH: Final = 64
 LIKELIHOODS: Final = (0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2)
 LOSS: Final = 0.005  # of CIDEr-D
 DOMAIN_DECAY: Final = 100.0
+JITTER: Final = 1e-6  # of the penalty: landmarks that are equal make it singular
 SHARES: Final = (0.0, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of pairs
 
 
@@ -84,7 +85,12 @@ class Corpus:
 
 
 def principal_components(means: Tensor, count: int) -> Tensor:
-    """`components` of `KernelFeatures`, of standardised channels; |z|² is 1 on average. means: (N, C)."""
+    """`components` of `KernelFeatures`, of standardised channels; |z|² is 1 on average. means: (N, C).
+
+    Raises DataError where there are no two photos that differ.
+    """
+    if bool((means == means[:1]).all()):
+        raise DataError("no two photos that differ, to fit a regression to")
     mean, deviation = means.mean(dim=0), means.std(dim=0).clamp(min=1e-4)
     standard = (means - mean) / deviation
     values, basis = torch.linalg.eigh((standard.T @ standard).double() / len(means))
@@ -105,15 +111,16 @@ def k_means(points: Tensor, count: int, *, rounds: int = 6, seed: int = 0) -> Te
 
 
 def nystrom(means: Tensor, *, components: int, landmarks: int) -> tuple[KernelFeatures, Tensor]:
-    """What the regression reads, and its penalty: the Gram matrix of what the coefficients stand for.
+    """What the regression reads, rounded as in the file, and its penalty: |f|² of f(z) = Σ aⱼ k(z, lⱼ) + b · z, in the
+    feature space of the kernel, as a quadratic form of a and b.
 
-    means: (N, C), of training photos. penalty: (M + Z, M + Z).
+    means: (N, C), of training photos. penalty: (M + Z, M + Z). Raises DataError where no two photos differ.
     """
-    projection = principal_components(means, min(components, *means.shape))
-    centres = k_means(means @ projection[:-1] + projection[-1], landmarks)
+    projection = principal_components(means, min(components, *means.shape)).half().float()
+    centres = k_means(means @ projection[:-1] + projection[-1], landmarks).half().float()
     count, size = centres.shape
     penalty = torch.eye(count + size)
-    penalty[:count, :count] = kernel(centres, centres)
+    penalty[:count, :count] = kernel(centres, centres) + JITTER * torch.eye(count)
     return KernelFeatures(projection, centres), penalty
 
 
@@ -278,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=float,
         nargs=2,
         metavar=("LIKELIHOOD", "PAIRS"),
-        help="do not choose how hypotheses are ranked: these weights",
+        help="rank hypotheses by these weights instead of choosing them",
     )
     parser.add_argument("--decay", type=float, default=0.2, help="of the ridge regression, default 0.2")
     parser.add_argument("--components", type=int, default=256, help="numbers that are read of a photo, default 256")

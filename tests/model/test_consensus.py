@@ -25,7 +25,15 @@ from model.consensus import (
     kernel,
 )
 from model.decoding.search import BeamSearch
-from model.network.checkpoint import ENCODER_FILE, fingerprint, load_decoder
+from model.network.checkpoint import (
+    ENCODER_FILE,
+    CheckpointError,
+    fingerprint,
+    load_decoder,
+    read_tensors,
+    write_tensors,
+)
+from model.training.data import DataError
 from model.training.fit_consensus import (
     LIKELIHOODS,
     Corpus,
@@ -134,6 +142,10 @@ def test_a_consensus_comes_back_from_its_file_for_its_own_encoder_alone(tmp_path
     assert again.judge(code, [("a", "dog")]) == consensus().judge(code, [("a", "dog")])
     assert again.judged(code, [said("a dog")])[0].domain == consensus().judged(code, [said("a dog")])[0].domain
     assert again.belief == BELIEF
+    tensors, metadata = read_tensors(path)
+    write_tensors(path, {name: tensors[name] for name in ("down", "up", "idf")}, metadata)
+    with pytest.raises(CheckpointError, match=r"earlier version: run model\.training\.fit_consensus"):
+        Consensus.load(path, "encoder")
     refuses_what_is_not_its_own(Consensus.load, path)
     with pytest.raises(ValueError, match="n-grams"):
         Consensus(GRAMS[:2], IDF[:2], 1.0, READS, torch.zeros(3, 1), torch.zeros(3, 2), RANKING, BELIEF)
@@ -318,6 +330,23 @@ def test_with_all_photos_as_landmarks_it_is_kernel_ridge_regression() -> None:
     torch.testing.assert_close(codes @ up.T, expected + targets.mean(dim=0), atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.parametrize("times", [2, 3])
+def test_photos_that_are_there_several_times_can_be_fitted(times: int) -> None:
+    torch.manual_seed(0)
+    means, targets = torch.randn(10, 4).repeat(times, 1), torch.randn(10, 3).repeat(times, 1)
+    reads, penalty = nystrom(means, components=4, landmarks=10 * times)
+    down, up = regress(reads(means), targets, 1e-3 * penalty, rank=3)
+    assert float(down.abs().max()) < 100
+    codes = torch.cat([reads(means) @ down[:-1] + down[-1], torch.ones(10 * times, 1)], dim=1)
+    torch.testing.assert_close(codes @ up.T, targets, atol=0.05, rtol=0.0)
+
+
+@pytest.mark.parametrize("photos", [1, 2])
+def test_a_regression_needs_photos_that_differ(photos: int) -> None:
+    with pytest.raises(DataError, match="no two photos"):
+        nystrom(torch.ones(photos, 4), components=4, landmarks=2)
+
+
 def test_the_ranking_is_chosen_by_what_wins() -> None:
     agreeing = Hypotheses(torch.tensor([[0.0, 0.1], [0.2, 0.0]]), torch.tensor([-1.0, -1.0]), torch.tensor([2.0, 0.0]))
     ranking, reward = choose([agreeing])
@@ -383,11 +412,13 @@ def test_the_command_fits_a_consensus_to_photos_and_captions(
         "--cache",
         str(tmp_path / "c"),
     ]
+    arguments += [] if alone else ["--ranking", "0.25", "0.75"]
     arguments += ["--out", str(out), "--device", "cpu", "--beam", "2", "--rank", "2", "--words", "1", "--pairs", "1"]
     assert main(arguments) == 0
     assert "of the winner" in capsys.readouterr().out
     found = Consensus.load(out, fingerprint(WEIGHTS / ENCODER_FILE))
     assert ("a", "cat") in found.grams
+    assert (found.ranking == RankingWeights(0.25, 0.75)) is not alone
     captioner = Captioner.load(WEIGHTS, "cpu", precision="fp32")
     photos = [Image.open(PHOTOS / f"{name}.jpg").convert("RGB") for name in ("cat", "rocket")]
     codes = found.codes(captioner.encode(captioner.squares(photos)))

@@ -39,6 +39,8 @@ def test_the_first_phrase_names_something(caption: str, phrase: str) -> None:
         "a man | is sitting | on a hill",
         "a cup of coffee | sitting on a table | by a window",
         "a cat | sitting",
+        "a man | with one hand | resting on a table",
+        "sitting on a bench | with a dog",
     ],
 )
 def test_phrases_end_where_the_rest_can_be_left_out(caption: str) -> None:

@@ -92,8 +92,10 @@ async def test_a_russian_reader_gets_the_translations_and_on_a_press_what_they_w
     samples = {each["text"]: samples[each["text"]] for each in entry["samples"]}
     note = {True: "", False: " (без\N{NO-BREAK SPACE}перевода)"}
     shown = [text + note[each["translation"]["passed"]] for text, each in samples.items()]
-    assert lines(answer)[0] == entry["best"]["text"]
-    assert lines(answer)[2:] == [f"{number}. {text}" for number, text in enumerate(shown, 1)]
+    headline, whole = entry["headline"], entry["best"]["text"]
+    assert lines(answer)[0] == headline
+    full = [f"возможно, целиком: {whole}"] if headline != whole else []
+    assert lines(answer)[2:] == [*full, *(f"{number}. {text}" for number, text in enumerate(shown, 1))]
     await person.press(answer, "🔤 По-английски")
     original = await person.wait_for(lambda m: m.get("text", "").startswith("По-английски"), PATIENCE)
     english = [f"{number}. {each['english']}" for number, each in enumerate(samples.values(), 1)]

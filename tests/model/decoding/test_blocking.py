@@ -20,6 +20,7 @@ from model.network.vocabulary import END, PAD, Vocabulary
         ("a girl spins in the waves in the sun", False),
         ("a bowl of a cup of a tea", True),
         ("the back of the head of a dog", False),
+        ("a view of the top of the hill", True),
         ("a man in a hat with a large hat", False),
         ("a dog", False),
         ("", False),
