@@ -68,6 +68,8 @@ class RunConfig:
     warmup: int = 100  # steps
     weight_decay: float = 0.01
     clip: float = 5.0  # gradient norm of the decoder; the encoder's is clipped separately
+    finetune: bool = False  # train the encoder too, on augmented images
+    encoder_rate: float = 5e-5  # peak learning rate of the encoder
     ema: float = 0.0  # e.g. 0.999: validate and keep the exponential moving average of the weights; 0: none
     patience: int = 0  # stop after so many epochs without a better CIDEr-D; 0: never
 
@@ -96,7 +98,8 @@ class RunConfig:
 
     def peak_rates(self, objective: Objective) -> list[tuple[nn.Module, float]]:
         """The trained modules and the peak learning rate of each."""
-        return [(objective.decoder, self.rate)]
+        encoder = [] if objective.encoder is None else [(objective.encoder, self.encoder_rate)]
+        return [(objective.decoder, self.rate), *encoder]
 
 
 class Run:

@@ -3,8 +3,8 @@
 A decoder that cross-entropy has trained is trained further for the metric itself (Rennie et al., CVPR 2017): it
 samples captions of each image, and those that score above the image's other samples (leave-one-out baseline, Luo,
 arXiv 2003.09971) are made likelier, the others less likely. The reward is CIDEr-D with `<end>` as a word of captions
-and references, without which captions stop at "a man in a". The encoder stays as it is; its features are computed
-once.
+and references, without which captions stop at "a man in a". As in cross-entropy training, the encoder stays as it is
+unless `--finetune` is given.
 
 Captions are sampled with their gradient, so one pass through the decoder serves both: what is drawn and what is
 differentiated is the same distribution, dropout included.
@@ -139,25 +139,26 @@ class SelfCritical(Objective):
     validates_at_start = True
 
     def __init__(self, networks: Networks, examples: Sequence[Example], config: ScstConfig) -> None:
-        super().__init__(networks)
+        super().__init__(networks, tuned=config.finetune)
         self.config = config
         self.reward = Reward(examples, networks.vocabulary)
         self.captions = encode_captions(examples, networks.vocabulary, self.decoder.config.max_words)
 
     def forward(self, inputs: Tensor, rows: list[int], progress: float) -> tuple[Tensor, int, dict[str, float]]:
+        features = inputs if self.encoder is None else self.encoder(inputs)
         sampled = sample_captions(
             self.decoder,
-            self.decoder.init_state(inputs),
+            self.decoder.init_state(features),
             samples=self.config.samples,
             max_words=self.decoder.config.max_words,
             temperature=self.config.temperature,
         )
         rewards = self.reward(sampled.tokens, rows)  # (B, K)
-        advantages = leave_one_out(rewards).flatten().to(inputs.device)  # (B * K,)
+        advantages = leave_one_out(rewards).flatten().to(features.device)  # (B * K,)
         loss = policy_loss(sampled.log_probs, advantages[sampled.rows])
         if self.config.xe_weight:
             captions = [self.captions[row] for row in rows]
-            loss = loss + self.config.xe_weight * caption_loss(self.decoder, inputs, captions).mean
+            loss = loss + self.config.xe_weight * caption_loss(self.decoder, features, captions).mean
         values = {
             "reward": float(rewards.mean()),
             "words": float((sampled.tokens > END).sum()) / rewards.numel(),

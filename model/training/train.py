@@ -30,9 +30,7 @@ class TrainConfig(RunConfig):
     decoder: str = field(default="attention", metadata={"choices": NETWORKS})
     rnn: str = field(default="lstm", metadata={"choices": ("lstm", "gru")})
     start_from: str = ""  # a decoder checkpoint to continue, sizes and words as there; empty: a fresh decoder
-    finetune: bool = False  # train the encoder too
     only: tuple[str, ...] = ()  # the decoder's parts that are trained, e.g. keys query score; (): all
-    encoder_rate: float = 5e-5  # peak learning rate of the encoder
     embedding: int = 512
     hidden: int = 512
     attention: int = 512
@@ -73,14 +71,14 @@ class TrainConfig(RunConfig):
         return CrossEntropy(networks, examples, self)
 
     def peak_rates(self, objective: Objective) -> list[tuple[nn.Module, float]]:
-        encoder = [] if objective.encoder is None else [(objective.encoder, self.encoder_rate)]
+        rates = super().peak_rates(objective)
         if not self.only:
-            return [*super().peak_rates(objective), *encoder]
+            return rates
         parts = dict(objective.decoder.named_children())
         if unknown := set(self.only) - set(parts):
             raise ValueError(f"the decoder has no {', '.join(sorted(unknown))}; its parts are {', '.join(parts)}")
         objective.decoder.requires_grad_(False)
-        return [*((parts[name].requires_grad_(True), self.rate) for name in self.only), *encoder]
+        return [*((parts[name].requires_grad_(True), self.rate) for name in self.only), *rates[1:]]
 
 
 class CrossEntropy(Objective):
