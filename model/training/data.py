@@ -147,15 +147,15 @@ def may_flip(example: Example) -> bool:
 
 
 def augment(image: Image.Image, rng: random.Random, *, flip: bool) -> Image.Image:
-    """A random crop (at least 72 % of the area), a slight change of light; with `flip`, one in two is mirrored."""
+    """A random crop (at least 49 % of the area), a change of light; with `flip`, one in two is mirrored."""
     width, height = image.size
-    scale_x, scale_y = rng.uniform(0.85, 1.0), rng.uniform(0.85, 1.0)
+    scale_x, scale_y = rng.uniform(0.7, 1.0), rng.uniform(0.7, 1.0)
     left, top = rng.uniform(0, 1 - scale_x) * width, rng.uniform(0, 1 - scale_y) * height
     image = image.crop((int(left), int(top), int(left + scale_x * width), int(top + scale_y * height)))
     if rng.random() < 0.5 and flip:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-        image = enhance(image).enhance(rng.uniform(0.85, 1.15))
+        image = enhance(image).enhance(rng.uniform(0.75, 1.25))
     return image
 
 
