@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.network.checkpoint import load_decoder, save_decoder
-from model.network.config import DecoderConfig
+from model.network.checkpoint import fingerprint, load_decoder, load_encoder, save_decoder, save_encoder
+from model.network.config import DecoderConfig, EncoderConfig
 from model.network.decoder import build_decoder
+from model.network.encoder import Encoder
 from model.network.vocabulary import Vocabulary
 from model.training.average import main
 
@@ -32,6 +33,31 @@ def test_the_mean_lies_between(tmp_path: Path) -> None:
     for name, tensor in mean.items():
         torch.testing.assert_close(tensor, 0.25 * first[name] + 0.75 * second[name], atol=2e-3, rtol=2e-3)
     assert load_decoder(out).encoder_sha256 == "e"
+
+
+def test_encoders_are_averaged_beside_their_decoders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = EncoderConfig()
+    files = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        encoder = tmp_path / f"encoder-{seed}.safetensors"
+        save_encoder(encoder, Encoder(config))
+        files.append((decoder_file(tmp_path / f"{seed}.safetensors", seed, sha=fingerprint(encoder)), encoder))
+    (one, its), (two, other) = files
+    out = tmp_path / "made" / "attention.safetensors"
+    decoders, last = [str(one), str(two), "--shares", "1", "3"], ["--out", str(out)]
+    assert main([*decoders, "--encoders", str(other), str(its), *last]) == 2
+    assert "name the encoder of each decoder" in capsys.readouterr().err
+    assert not out.exists()
+    assert main([*decoders, "--encoders", str(its), str(other), *last]) == 0
+    written = out.parent / "encoder.safetensors"
+    first, second, mean = (dict(load_encoder(path).named_parameters()) for path in (its, other, written))
+    for name, tensor in mean.items():
+        torch.testing.assert_close(tensor, 0.25 * first[name] + 0.75 * second[name], atol=2e-3, rtol=2e-3)
+    assert load_decoder(out).encoder_sha256 == fingerprint(written)
+    middle = load_decoder(out).decoder.output_bias
+    expected = 0.25 * load_decoder(one).decoder.output_bias + 0.75 * load_decoder(two).decoder.output_bias
+    torch.testing.assert_close(middle, expected, atol=2e-3, rtol=2e-3)
 
 
 def test_what_cannot_be_averaged_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
