@@ -7,7 +7,6 @@ mean of the decoders.
 """
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +30,7 @@ from model.network.encoder import Encoder
 def mean_into(networks: Sequence[nn.Module], shares: Sequence[float]) -> None:
     """Give the first network the weighted mean of all their numbers but integers. They have the same names and shapes.
 
-    shares: one of each, in any scale. Raises ValueError for shares that are none.
+    shares: one of each, in any scale. Raises ValueError unless they are so many, none is negative and one is positive.
     """
     if len(networks) != len(shares) or not networks or sum(shares) <= 0 or min(shares) < 0:
         raise ValueError(f"{len(networks)} files and shares {list(shares)}: one each, not negative, not all zero")
@@ -55,14 +54,12 @@ def average_encoders(encoders: Sequence[Encoder], shares: Sequence[float]) -> En
 def average(checkpoints: Sequence[DecoderCheckpoint], shares: Sequence[float]) -> DecoderCheckpoint:
     """The weighted mean of decoders' parameters, as `mean_into`; all else but calibration is the first one's.
 
-    Raises ValueError for decoders of different shapes, words or encoders.
+    Raises ValueError for decoders of different shapes or words.
     """
     first, *others = checkpoints
     for other in others:
         if other.vocabulary.words != first.vocabulary.words:
             raise ValueError("the decoders know different words")
-        if other.encoder_sha256 != first.encoder_sha256:
-            raise ValueError("the decoders were trained on different encoders")
         if other.decoder.state_dict().keys() != first.decoder.state_dict().keys():
             raise ValueError("the decoders are of different kinds")
     mean_into([checkpoint.decoder for checkpoint in checkpoints], shares)
@@ -73,13 +70,14 @@ def run(options: argparse.Namespace) -> None:
     """Raises CheckpointError and ValueError."""
     out: Path = options.out
     checkpoints = [load_decoder(path) for path in options.decoders]
+    trained_on = [checkpoint.encoder_sha256 for checkpoint in checkpoints]
     encoder = None
     if options.encoders:
-        known = [fingerprint(path) for path in options.encoders]
-        if known != [checkpoint.encoder_sha256 for checkpoint in checkpoints]:
+        if trained_on != [fingerprint(path) for path in options.encoders]:
             raise ValueError("--encoders: name the encoder of each decoder, in the order of the decoders")
         encoder = average_encoders([load_encoder(path) for path in options.encoders], options.shares)
-        checkpoints = [dataclasses.replace(checkpoint, encoder_sha256="") for checkpoint in checkpoints]
+    elif len(set(trained_on)) > 1:
+        raise ValueError("the decoders were trained on different encoders; --encoders averages these, too")
     found = average(checkpoints, options.shares)
     sha256 = found.encoder_sha256
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         default=[],
         metavar="FILE",
-        help="whose mean goes beside --out",
+        help=f"the decoders' encoders; their mean is written to {ENCODER_FILE} beside --out",
     )
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)

@@ -58,9 +58,7 @@ GRAMS = [("cat",), ("dog",), ("a", "dog")]
 
 DOMAIN = torch.tensor([3.0, -1.0])
 IDF = torch.tensor([1.0, 2.0, 3.0])
-READS = KernelFeatures(
-    torch.eye(CHANNELS + 1, 1), torch.tensor([[1.5]])
-)  # the first channel, and how near it is to 1.5
+READS = KernelFeatures(torch.eye(CHANNELS + 1, 1), torch.tensor([[1.5]]))  # channel 1, and how near it is to 1.5
 
 
 def consensus(ranking: RankingWeights = RANKING, domain: torch.Tensor | None = DOMAIN) -> Consensus:

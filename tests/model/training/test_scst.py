@@ -230,12 +230,10 @@ def test_fine_tuning_trains_the_encoder_by_the_reward(settings: ScstConfig) -> N
     encoder = torch.nn.Sequential(torch.nn.Linear(54, 54), torch.nn.Unflatten(1, (9, 6)))  # 9 regions of 6 channels
     networks = dataclasses.replace(settings.networks(examples), encoder=cast(Encoder, encoder))
     objective = settings.objective(networks, examples)
-    loss, words, values = objective(torch.randn(2, 54), [0, 1], 0.0)
+    loss, *_ = objective(torch.randn(2, 54), [0, 1], 0.0)
     loss.backward()
     assert [module for module, _ in settings.peak_rates(objective)] == [objective.decoder, encoder]
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in encoder.parameters())
-    assert words > 0
-    assert values["reward"] >= 0
 
 
 def test_one_sample_has_no_baseline(settings: ScstConfig) -> None:
